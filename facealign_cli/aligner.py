@@ -1,0 +1,89 @@
+"""Aligner: from a picture to faces with landmarks. Detector → box → init shape → crop → DAN → picture coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from facealign_cli.detectors import Detector, DetectorOptions, create_detector
+from facealign_cli.geometry import SimilarityTransform, init_shape_from_bbox
+from facealign_cli.models import load_model
+from facealign_cli.records import BoxCalibration, Detection, Face
+
+if TYPE_CHECKING:
+    from facealign_cli.dan import DanModel, DanPrediction
+
+
+class Aligner:
+    """Finds faces and places their landmarks.
+
+    model: a shipped model's name, an .onnx file, a loaded DanModel, or None for the default.
+    detector: a detector's name or a Detector. options: the detector's, where it is given by name.
+    device: "auto", "cpu", "cuda" or "cuda:N", for the landmark network. threads: within an operator.
+    Raises InputError for unknown names, ModelError, DeviceError, MissingDependency.
+
+    >>> Aligner(detector="mtcnn").align(np.zeros((64, 64, 3), np.uint8))
+    []
+    """
+
+    def __init__(
+        self,
+        model: str | Path | DanModel | None = None,
+        detector: str | Detector = "mtcnn",
+        *,
+        options: DetectorOptions | None = None,
+        device: str = "auto",
+        threads: int = 1,
+    ) -> None:
+        named = model is None or isinstance(model, str | Path)
+        self.model: DanModel = load_model(model, device=device, threads=threads) if named else model  # type: ignore[arg-type,assignment]
+        self.detector = create_detector(detector, options) if isinstance(detector, str) else detector
+
+    def align(self, image_bgr: np.ndarray, source: str | None = None) -> list[Face]:
+        """The faces of one picture, best detector score first; an empty list where there is none.
+
+        image_bgr: (H, W, 3) uint8 BGR or (H, W) uint8 grey. source: the picture's path, for the detector `boxes`.
+        Raises InputError for another kind of array.
+        """
+        detections = self.detector.detect(image_bgr, source)
+        return self.align_boxes(image_bgr, detections, self.detector.calibration)
+
+    def align_boxes(
+        self, image_bgr: np.ndarray, detections: Sequence[Detection], calibration: BoxCalibration | None = None
+    ) -> list[Face]:
+        """Place landmarks in boxes that are known already.
+
+        calibration: from these boxes to the tight box of the landmarks; None: they are that box.
+        """
+        calibration = calibration or BoxCalibration()
+        shapes = [init_shape_from_bbox(calibration.landmarks_bbox(d.bbox).xyxy) for d in detections]
+        prediction, transforms = self._predict(image_bgr, shapes)
+        return [
+            Face(i, d.bbox, transforms[i].inverse().apply(prediction.landmarks[i]), _unit(prediction.confidence[i]), d.score)
+            for i, d in enumerate(detections)
+        ]
+
+    def _predict(
+        self, image: np.ndarray, init_shapes: Sequence[np.ndarray]
+    ) -> tuple[DanPrediction, list[SimilarityTransform]]:
+        frame = self.model.frame
+        crops = np.zeros((len(init_shapes), 1, frame.size, frame.size), np.uint8)
+        transforms = []
+        for i, shape in enumerate(init_shapes):
+            crop, transform = frame.crop(image, shape)
+            crops[i, 0] = _grey(crop)
+            transforms.append(transform)
+        return self.model.predict(crops), transforms
+
+
+def _grey(crop: np.ndarray) -> np.ndarray:
+    import cv2
+
+    return cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY) if crop.ndim == 3 else crop
+
+
+def _unit(value: float) -> float:
+    return float(np.clip(value, 0, 1))

@@ -1,0 +1,52 @@
+"""The command group, and the one place where errors become messages and exit codes.
+
+Exit codes: 0 all done; 1 failed; 2 wrong usage; 3 done, but some inputs failed; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from facealign_cli import __version__
+from facealign_cli.cli.detect import detect
+from facealign_cli.cli.doctor import doctor
+from facealign_cli.cli.model import model
+from facealign_cli.cli.train import train
+from facealign_cli.errors import FacealignError
+
+INTERRUPTED = 130
+
+
+class FacealignGroup(click.Group):
+    """A group whose commands may raise FacealignError: it ends as one line on stderr and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, errors told."""
+        try:
+            return super().invoke(ctx)
+        except FacealignError as error:
+            raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            ctx.exit(INTERRUPTED)
+        except BrokenPipeError:  # whoever read our output has gone: say nothing, not even at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(1)
+
+
+@click.group(cls=FacealignGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="facealign")
+def main() -> None:
+    """Find faces and place the 68 ibug landmarks on them, with a Deep Alignment Network.
+
+    Results go to standard output or to -o, messages to standard error.
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but some inputs failed.
+    """
+
+
+for command in (detect, model, train, doctor):
+    main.add_command(command)

@@ -1,0 +1,102 @@
+"""Options that several commands share, and the checks behind them. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from facealign_cli.errors import FacealignError, InputError
+
+if TYPE_CHECKING:
+    from facealign_cli.aligner import Aligner
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+FILE = click.Path(path_type=Path)
+EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def _known_device(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    from facealign_cli.runtime import check_device
+
+    return _or_bad_parameter(check_device, value)
+
+
+def _known_detector(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    from facealign_cli.detectors import known_detectors
+
+    if value is not None and value not in known_detectors():
+        raise click.BadParameter(f"unknown detector {value!r}; known: {', '.join(known_detectors())}")
+    return value
+
+
+def _known_model(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    from facealign_cli.models import read_registry
+
+    if value is not None and not value.lower().endswith(".onnx"):
+        _or_bad_parameter(read_registry().get, value)
+    return value
+
+
+def _or_bad_parameter(check: Callable[[str], Any], value: str) -> Any:
+    try:
+        return check(value)
+    except InputError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+model = click.option("--model", metavar="NAME|FILE", callback=_known_model, help="Landmark model [default: dan-light].")
+device = click.option(
+    "--device", default="auto", show_default=True, callback=_known_device, help="auto, cpu, cuda or cuda:N."
+)
+threads = click.option(
+    "--threads", default=1, show_default=True, type=click.IntRange(1, 256), help="Threads within a network's operator."
+)
+overwrite = click.option("--overwrite", is_flag=True, help="Replace files that exist already.")
+max_pixels = click.option(
+    "--max-pixels", default=200.0, show_default=True, type=click.FloatRange(0.01), help="Refuse pictures of more megapixels."
+)
+
+_DETECTION = (
+    click.option(
+        "--detector", metavar="NAME", callback=_known_detector,
+        help="mtcnn, dlib-hog, yunet, haar or boxes  [default: mtcnn].",
+    ),
+    click.option("--detector-model", type=EXISTING_FILE, help="Model file of yunet (.onnx) or haar (.xml)."),
+    click.option("--boxes", type=EXISTING_FILE, help="Take the boxes from a JSON or CSV file; detect nothing."),
+    click.option("--min-face", default=40.0, show_default=True, type=click.FloatRange(12), help="Smallest face, pixels."),
+    click.option("--max-faces", type=click.IntRange(1), help="Keep only the largest N faces."),
+    click.option("--score", type=float, help="Lowest detector score, in the detector's own scale."),
+    click.option("--upsample", default=0, show_default=True, type=click.IntRange(0, 4), help="dlib-hog: double the picture so often."),
+)
+
+
+def detection(command: Command) -> Command:
+    """The options that `make_aligner` takes for its detector."""
+    return reduce(lambda inner, option: option(inner), reversed(_DETECTION), command)
+
+
+def make_aligner(
+    *, model: str | None, device: str, threads: int, detector: str | None, detector_model: Path | None,
+    boxes: Path | None, min_face: float, max_faces: int | None, score: float | None, upsample: int,
+) -> Aligner:
+    """The Aligner that the shared options describe. Raises click.UsageError where they contradict each other."""
+    from facealign_cli.aligner import Aligner
+    from facealign_cli.detectors import DetectorOptions
+
+    if boxes is not None and detector not in (None, "boxes"):
+        raise click.UsageError(f"--boxes gives the boxes: it does not go with --detector {detector}")
+    if boxes is None and detector == "boxes":
+        raise click.UsageError("--detector boxes needs --boxes FILE")
+    options = DetectorOptions(
+        model_file=detector_model, boxes_file=boxes, min_face=min_face, score=score, upsample=upsample,
+        max_faces=max_faces, threads=threads,
+    )
+    name = "boxes" if boxes is not None else detector or "mtcnn"
+    return Aligner(model, name, options=options, device=device, threads=threads)
+
+
+__all__ = ["FacealignError", "detection", "device", "make_aligner", "max_pixels", "model", "overwrite", "threads"]

@@ -1,0 +1,194 @@
+"""`facealign train`: from annotated faces to an ONNX graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from facealign_cli.cli import console, options
+from facealign_cli.errors import InputError, MissingDependency
+
+if TYPE_CHECKING:
+    from facealign_cli.training.loop import Run, TrainConfig
+    from facealign_cli.training.pack import Pack
+
+PACK = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.group()
+def train() -> None:
+    """Train and export landmark networks (needs the extra `train`)."""
+
+
+@train.command()
+@click.argument("roots", metavar="ROOT...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("-o", "--output", required=True, type=options.FILE, help="The HDF5 file to write.")
+@click.option("--size", default=256, show_default=True, type=click.IntRange(64, 1024), help="Side of a packed picture, pixels.")
+@click.option("--context", default=3.0, show_default=True, type=click.FloatRange(1.5, 6), help="Face sizes that a packed picture spans.")
+@click.option("--quality", default=90, show_default=True, type=click.IntRange(30, 100), help="JPEG quality.")
+@options.overwrite
+def pack(roots: tuple[Path, ...], output: Path, size: int, context: float, quality: int, overwrite: bool) -> None:
+    """Pack annotated faces below each ROOT (300-W folders, or a dlib XML file) into one HDF5 file.
+
+    Every face is validated; what is left out, and why, goes to standard error.
+    """
+    _need_torch()
+    from facealign_cli.training.pack import write_pack
+
+    report = write_pack(roots, output, size=size, context=context, quality=quality, overwrite=overwrite)
+    for item in report.left_out:
+        console.message(f"left out: {item.name}: {item.reason}")
+    splits = ("train", "train (rough)", "held out")
+    rows = [(name, *(counts[split] for split in splits)) for name, counts in sorted(report.counts.items())]
+    rows.append(("all", *(sum(int(row[i]) for row in rows) for i in (1, 2, 3))))
+    console.print_table(("data set", *splits), rows, numbers=splits)
+
+
+_TRAINING = (
+    click.option("--data", required=True, type=PACK, help="A pack that `train pack` wrote."),
+    click.option("--run", "folder", required=True, type=options.FILE, help="Folder for checkpoints, log.csv and curves.png."),
+    click.option("--network", default="dan-light", show_default=True, help="dan (the paper's) or dan-light."),
+    click.option("--steps", default=16000, show_default=True, type=click.IntRange(1), help="Batches in all."),
+    click.option("--batch", default=64, show_default=True, type=click.IntRange(2), help="Faces a batch."),
+    click.option("--lr", default=2e-3, show_default=True, type=click.FloatRange(0, min_open=True), help="Learning rate."),
+    click.option("--warmup-steps", default=200, show_default=True, type=click.IntRange(0), help="Batches in which it rises."),
+    click.option("--decay-steps", default=5000, show_default=True, type=click.IntRange(0), help="Last batches, in which it falls."),
+    click.option("--weight-decay", default=0.02, show_default=True, type=click.FloatRange(0), help="AdamW's."),
+    click.option("--average", default=0.9995, show_default=True, type=click.FloatRange(0, 1), help="Of the averaged weights."),
+    click.option("--augmentation", default="strong", show_default=True, type=click.Choice(["strong", "paper"])),
+    click.option("--eval-every", default=500, show_default=True, type=click.IntRange(1), help="Batches between evaluations."),
+    click.option("--checkpoint-every", default=250, show_default=True, type=click.IntRange(1), help="Batches between checkpoints."),
+    click.option("--patience", default=0, show_default=True, type=click.IntRange(0), help="Stop after N evaluations without gain; 0: never."),
+    click.option("--seed", default=0, show_default=True, type=click.IntRange(0)),
+    click.option("--bf16", is_flag=True, help="Convolutions in bfloat16."),
+    click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N."),
+    click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="torch's threads."),
+    click.option("--resume", is_flag=True, help="Go on from the folder's last checkpoint; only --steps may differ."),
+)
+
+
+def _training(command: Callable[..., Any]) -> Callable[..., Any]:
+    return reduce(lambda inner, option: option(inner), reversed(_TRAINING), command)
+
+
+@train.command()
+@_training
+@click.option("--stage", "stage", required=True, type=click.IntRange(1, 9), help="Which stage; the ones before stay as they are.")
+@click.option("--from", "previous", type=PACK, help="Checkpoint with the stages before, for stage 2 and later.")
+def stage(stage: int, previous: Path | None, **values: Any) -> None:
+    """Train one stage, as the paper does: stage 1 first, then stage 2 on top of it."""
+    if (stage > 1) != (previous is not None) and not values["resume"]:
+        raise click.UsageError("stage 1 starts afresh; a later stage needs --from CHECKPOINT of the one before")
+    _train(stage, previous, **values)
+
+
+@train.command()
+@_training
+def run(**values: Any) -> None:
+    """Train all stages jointly."""
+    _train(0, None, **values)
+
+
+def _train(stage: int, previous: Path | None, *, data: Path, folder: Path, threads: int, resume: bool, **values: Any) -> None:
+    torch = _need_torch()
+    from facealign_cli.training.curves import draw_curves
+    from facealign_cli.training.loop import Run
+    from facealign_cli.training.pack import read_pack
+
+    torch.set_num_threads(threads)
+    if (folder / "last.ckpt").exists() and not resume:
+        raise InputError(f"{folder} holds a run already: --resume goes on with it, or name another folder")
+    pack = read_pack(data)
+    run = Run.resume(folder, pack, steps=values["steps"]) if resume else _new_run(stage, previous, folder, pack, values)
+    try:
+        run.train(_report)
+    except KeyboardInterrupt:
+        run.save()
+        console.message(f"Interrupted at step {run.step}: --resume goes on from here.")
+        raise
+    finally:
+        if (folder / "log.csv").exists():
+            draw_curves(folder / "log.csv", folder / "curves.png")
+
+
+def _new_run(stage: int, previous: Path | None, folder: Path, pack: Pack, values: dict[str, Any]) -> Run:
+    from facealign_cli.training.checkpoint import load_checkpoint, model_of
+    from facealign_cli.training.loop import Run, new_model
+    from facealign_cli.training.network import network_config
+
+    network, config = network_config(values.pop("network")), _config(stage, values)
+    if stage > len(network.stages):
+        raise InputError(f"{network.name} has {len(network.stages)} stages")
+    model = new_model(network, pack, config.seed) if previous is None else model_of(load_checkpoint(previous))
+    if model.config.name != network.name:
+        raise InputError(f"{previous} holds the network {model.config.name}, not {network.name}")
+    return Run(folder, model, config, pack)
+
+
+def _config(stage: int, values: dict[str, Any]) -> TrainConfig:
+    from facealign_cli.training.augment import PAPER, Augmentation
+    from facealign_cli.training.loop import TrainConfig
+
+    augmentation = PAPER if values.pop("augmentation") == "paper" else Augmentation()
+    return TrainConfig(stage=stage, augmentation=augmentation, **values)
+
+
+def _report(row: dict[str, Any]) -> None:
+    errors = ", ".join(f"{key[9:]} {100 * value:.2f} %" for key, value in row.items() if key.startswith("held_out"))
+    console.message(f"step {row['step']}: held-out inter-pupil NME {errors}; training {100 * row['train_last']:.2f} %")
+
+
+@train.command()
+@click.argument("checkpoint", type=PACK)
+@click.option("-o", "--output", required=True, type=options.FILE, help="The .onnx file to write.")
+@click.option("--name", required=True, help="The model's name.")
+@click.option("--model-version", required=True, help="The model's version, such as 1.")
+@click.option("--data", type=PACK, help="A pack: compare on its held-out faces, and state their errors in the metadata.")
+@click.option("--training-data", default="", help="What it was trained on, for the metadata.")
+@click.option("--licence", default="", help="Licence of the weights, for the metadata.")
+@click.option("--summary", default="", help="What it is, for `model list`.")
+@click.option("--index", type=options.FILE, help="Enter it also in this models.json.")
+@options.overwrite
+def export(
+    checkpoint: Path, output: Path, name: str, model_version: str, data: Path | None, training_data: str, licence: str,
+    summary: str, index: Path | None, overwrite: bool,
+) -> None:
+    """Write a checkpoint as one ONNX graph, if ONNX Runtime gives the same landmarks as torch."""
+    _need_torch()
+    from facealign_cli.training.checkpoint import load_checkpoint, model_of
+    from facealign_cli.training.export import enter_into_index, export_model
+    from facealign_cli.training.loop import crops_of_pack, held_out_errors
+    from facealign_cli.training.pack import read_pack
+
+    model = model_of(load_checkpoint(checkpoint), trained_only=True)
+    figures: dict[str, float] = {}
+    crops = None
+    if data is not None:
+        pack = read_pack(data)
+        held_out = pack.select(pack.held_out)
+        crops = crops_of_pack(held_out, model.config)[0]
+        errors = held_out_errors(model, held_out)
+        figures = {f"held-out inter-pupil NME %, stage {i + 1}": round(100 * e, 2) for i, e in enumerate(errors)}
+    report = export_model(
+        model, output, name=name, version=model_version, training_data=training_data, licence=licence, figures=figures,
+        crops=crops, overwrite=overwrite,
+    )
+    if index is not None:
+        enter_into_index(index, output, model, name=name, licence=licence, summary=summary, figures=figures)
+    differences = (report.landmarks_px, report.stage1_landmarks_px, report.confidence)
+    console.print_table(("", "torch and ONNX Runtime differ at most by"), [
+        ("landmarks", f"{differences[0]:.1e} px"), ("stage 1", f"{differences[1]:.1e} px"), ("confidence", f"{differences[2]:.1e}"),
+    ])
+
+
+def _need_torch() -> Any:
+    try:
+        import h5py  # noqa: F401
+        import torch
+    except ImportError as error:
+        raise MissingDependency("training", error.name or "torch", "train") from error
+    return torch

@@ -1,0 +1,153 @@
+"""DanModel: a DAN graph run by ONNX Runtime, from crops to landmarks.
+
+The graph's contract. In: `crop` (N, 1, S, S) uint8 or float32, grey, 0–255. Out, in the crop's pixels: `landmarks`
+(N, 68, 2), `stage1_landmarks` (N, 68, 2), and `confidence` (N,), 0 to 1. Its metadata entry "facealign" is JSON that
+`GraphMetadata` describes. A graph that does not match is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facealign_cli.errors import ModelError
+from facealign_cli.geometry import CropFrame
+from facealign_cli.landmarks import N_LANDMARKS, SCHEME
+from facealign_cli.runtime import create_session, provider_of
+
+METADATA_KEY = "facealign"
+METADATA_FORMAT = "facealign-graph/1"
+OUTPUTS = ("landmarks", "stage1_landmarks", "confidence")
+
+
+@dataclass(frozen=True)
+class GraphMetadata:
+    """What a graph says of itself.
+
+    crop_size: S. crop_share: the face's share of the crop's side. mean_shape: 68 pairs, any unit. figures: name → value,
+    each named with its set, init and normaliser.
+    """
+
+    name: str
+    version: str
+    scheme: str
+    stages: int
+    crop_size: int
+    crop_share: float
+    mean_shape: list[list[float]] = field(repr=False)
+    training_data: str = ""
+    licence: str = ""
+    figures: dict[str, float] = field(default_factory=dict)
+    format: str = METADATA_FORMAT
+
+    def __post_init__(self) -> None:
+        if self.format != METADATA_FORMAT:
+            raise ValueError(f"format: expected {METADATA_FORMAT}, got {self.format!r}")
+        if self.scheme != SCHEME:
+            raise ValueError(f"scheme: expected {SCHEME}, got {self.scheme!r}")
+        shape = np.asarray(self.mean_shape, float)
+        if shape.shape != (N_LANDMARKS, 2) or not np.isfinite(shape).all():
+            raise ValueError(f"mean_shape: expected {N_LANDMARKS} finite pairs, got shape {shape.shape}")
+        if self.stages < 1:
+            raise ValueError(f"stages: expected 1 or more, got {self.stages}")
+        _ = self.frame  # checks the size and the share
+
+    @property
+    def frame(self) -> CropFrame:
+        """The frame that crops are cut to."""
+        return CropFrame(self.crop_size, self.crop_share, np.asarray(self.mean_shape, float))
+
+    def to_json(self) -> str:
+        """The metadata entry's text."""
+        return json.dumps(asdict(self), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> GraphMetadata:
+        """From the entry's text. Raises ValueError or TypeError."""
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError(f"expected an object, got {type(values).__name__}")
+        return cls(**values)
+
+
+@dataclass(frozen=True, eq=False)
+class DanPrediction:
+    """landmarks, stage1_landmarks: (N, 68, 2) float32, crop pixels. confidence: (N,) float32, 0 to 1."""
+
+    landmarks: np.ndarray
+    stage1_landmarks: np.ndarray
+    confidence: np.ndarray
+
+
+class DanModel:
+    """A loaded graph.
+
+    path: an ONNX file. device: "auto", "cpu", "cuda" or "cuda:N". threads: within one operator; one unless asked.
+    batch_size: the most crops that go through the graph at once; larger input is cut into such parts.
+    Raises ModelError for a file that is corrupt or not such a graph, DeviceError where the device cannot be had.
+    """
+
+    def __init__(self, path: Path | str, *, device: str = "auto", threads: int = 1, batch_size: int = 16) -> None:
+        self.path = Path(path)
+        self._session = create_session(self.path, device, threads)
+        self.metadata = self._read_metadata()
+        self.frame = self.metadata.frame
+        self.provider = provider_of(self._session)
+        self.batch_size = batch_size
+        self._dtype = self._check_interface()
+
+    @property
+    def name(self) -> str:
+        """Name and version, as records state it."""
+        return f"{self.metadata.name} {self.metadata.version}"
+
+    def predict(self, crops: np.ndarray) -> DanPrediction:
+        """Landmarks of (N, 1, S, S) or (N, S, S) crops, grey, 0–255, uint8 or float. N may be 0.
+
+        Raises ValueError for another shape.
+        """
+        size = self.metadata.crop_size
+        crops = crops[:, None] if crops.ndim == 3 else crops
+        if crops.ndim != 4 or crops.shape[1:] != (1, size, size):
+            raise ValueError(f"expected crops of shape (N, 1, {size}, {size}), got {crops.shape}")
+        parts = [self._run(crops[i : i + self.batch_size]) for i in range(0, len(crops), self.batch_size)]
+        if not parts:
+            empty = np.zeros((0, N_LANDMARKS, 2), np.float32)
+            return DanPrediction(empty, empty, np.zeros(0, np.float32))
+        return DanPrediction(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+
+    def _run(self, crops: np.ndarray) -> list[np.ndarray]:
+        crops = np.ascontiguousarray(crops if crops.dtype == self._dtype else self._cast(crops))
+        return list(self._session.run(list(OUTPUTS), {"crop": crops}))
+
+    def _cast(self, crops: np.ndarray) -> np.ndarray:
+        return np.clip(np.rint(crops), 0, 255).astype(np.uint8) if self._dtype == np.uint8 else crops.astype(self._dtype)
+
+    def _read_metadata(self) -> GraphMetadata:
+        text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        if text is None:
+            raise ModelError(f"{self.path}: an ONNX model, but not one of facealign's: it has no {METADATA_KEY!r} metadata")
+        try:
+            return GraphMetadata.from_json(text)
+        except (ValueError, TypeError) as error:
+            raise ModelError(f"{self.path}: metadata that facealign cannot use: {error}") from error
+
+    def _check_interface(self) -> Any:
+        """The dtype of the input; raises ModelError where names, types or shapes break the contract."""
+        size, dtypes = self.metadata.crop_size, {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}
+        inputs, outputs = self._session.get_inputs(), {o.name: o.shape for o in self._session.get_outputs()}
+        if [i.name for i in inputs] != ["crop"] or inputs[0].type not in dtypes:
+            raise ModelError(f"{self.path}: expected one input, crop, uint8 or float32")
+        if list(inputs[0].shape[1:]) != [1, size, size]:
+            raise ModelError(f"{self.path}: crop is {inputs[0].shape}, but the metadata says (N, 1, {size}, {size})")
+        missing = [name for name in OUTPUTS if name not in outputs]
+        if missing:
+            raise ModelError(f"{self.path}: no output {', '.join(missing)}")
+        for name in OUTPUTS[:2]:
+            if list(outputs[name][1:]) != [N_LANDMARKS, 2]:
+                raise ModelError(f"{self.path}: {name} is {outputs[name]}, expected (N, {N_LANDMARKS}, 2)")
+        return dtypes[inputs[0].type]

@@ -1,0 +1,26 @@
+"""The held-out split of the training faces: fixed, by photo, and derived from names alone.
+
+A tenth of the photos is held out: those whose SHA-1 of "dataset/photo" is divisible by ten. All faces of a photo fall on
+the same side; so do rough labels of the same photo in another folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+HELD_OUT_SHARE = 10
+"""One photo in so many is held out."""
+
+_SEVERAL_FACES_A_PHOTO = ("afw", "helen")
+
+
+def photo_key(dataset: str, stem: str) -> str:
+    """The photo that a face comes from: "afw/1051618982" for `1051618982_1` in AFW and HELEN, else the whole stem."""
+    photo = re.sub(r"_\d+$", "", stem) if dataset in _SEVERAL_FACES_A_PHOTO else stem
+    return f"{dataset}/{photo}"
+
+
+def is_held_out(key: str) -> bool:
+    """Whether the photo belongs to the held-out split and must not be trained on."""
+    return int(hashlib.sha1(key.encode()).hexdigest(), 16) % HELD_OUT_SHARE == 0

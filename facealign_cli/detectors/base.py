@@ -1,0 +1,182 @@
+"""What a face detector is, how one is had by name, and what all of them share.
+
+A detector's box is not the landmarks' box: `Detector.calibration` leads from the one to the other. Its constants are
+medians over the training part of the 300-W faces, measured by `python benchmarks/detectors.py calibrate`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from facealign_cli.errors import FacealignError, InputError, MissingDependency, ModelError
+from facealign_cli.records import BBox, BoxCalibration, Detection
+
+DEFAULT_DETECTOR = "mtcnn"
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """Finds the boxes of faces.
+
+    name: as in the registry. calibration: from this detector's box to the tight box of the 68 landmarks.
+    """
+
+    name: str
+    calibration: BoxCalibration
+
+    def detect(self, image: np.ndarray, source: str | None = None) -> list[Detection]:
+        """The faces of one picture, best score first; an empty list where there is none.
+
+        image: (H, W, 3) uint8 BGR or (H, W) uint8 grey. source: the picture's path, which only `boxes` needs.
+        Boxes are in pixels with pixel centres at integers and may reach over the picture's edge.
+        Raises InputError for an array that is no such picture.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class DetectorOptions:
+    """The options of all detectors; each takes those that mean something to it.
+
+    model_file: of `yunet` (.onnx) and `haar` (.xml). boxes_file: of `boxes` (.json or .csv).
+    min_face: smallest face looked for, pixels, in the height of the detector's box (`mtcnn`, `haar`, `yunet`).
+    score: lowest score of a face, in the detector's own scale; None: the detector's usual one.
+    upsample: times the picture is doubled first (`dlib-hog`). max_faces: keep the largest so many; None: all.
+    threads: intra-op threads of the networks. Raises InputError for values out of range.
+    """
+
+    model_file: Path | None = None
+    boxes_file: Path | None = None
+    min_face: float = 40.0
+    score: float | None = None
+    upsample: int = 0
+    max_faces: int | None = None
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("model_file", "boxes_file"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, Path(getattr(self, name)))
+        self._check("min_face", self.min_face, math.isfinite(self.min_face) and self.min_face >= 12, "12 px or more")
+        self._check("score", self.score, self.score is None or math.isfinite(self.score), "a finite number")
+        self._check("upsample", self.upsample, 0 <= self.upsample <= 4, "0 to 4")
+        self._check("max_faces", self.max_faces, self.max_faces is None or self.max_faces >= 1, "1 or more")
+        self._check("threads", self.threads, self.threads >= 1, "1 or more")
+
+    @staticmethod
+    def _check(name: str, value: object, good: bool, expected: str) -> None:
+        if not good:
+            raise InputError(f"detector option {name}: expected {expected}, got {value}")
+
+
+class MissingRequirement(MissingDependency):
+    """A package that no extra of facealign brings; the message says what to install instead."""
+
+    def __init__(self, feature: str, requirement: str, why: str) -> None:
+        FacealignError.__init__(self, f"{feature}: {why}: pip install '{requirement}'")
+        self.package = requirement
+        self.extra = ""
+
+
+DetectorFactory = Callable[[DetectorOptions], Detector]
+
+_MODULES = {
+    "mtcnn": "facealign_cli.detectors.mtcnn",
+    "dlib-hog": "facealign_cli.detectors.dlib_hog",
+    "yunet": "facealign_cli.detectors.yunet",
+    "haar": "facealign_cli.detectors.haar",
+    "boxes": "facealign_cli.detectors.boxes",
+}
+_factories: dict[str, DetectorFactory] = {}
+
+
+def register_detector(name: str) -> Callable[[DetectorFactory], DetectorFactory]:
+    """Make a class or function that takes `DetectorOptions` available as `create_detector(name)`.
+
+    Raises ValueError if something else has the name.
+    """
+
+    def enter(factory: DetectorFactory) -> DetectorFactory:
+        if _factories.setdefault(name, factory) is not factory:
+            raise ValueError(f"detector {name!r} is registered already")
+        return factory
+
+    return enter
+
+
+def known_detectors() -> tuple[str, ...]:
+    """The names that `create_detector` takes, in the order in which they are worth trying."""
+    return tuple(dict.fromkeys([*_MODULES, *_factories]))
+
+
+def create_detector(name: str, options: DetectorOptions | None = None, **changes: Any) -> Detector:
+    """The detector of that name; `changes` replace single fields of `options` (or of the defaults).
+
+    Raises InputError for an unknown name or option value, ModelError for a bad model file, MissingDependency.
+    """
+    if name not in known_detectors():
+        raise InputError(f"unknown detector {name!r}; known: {', '.join(known_detectors())}")
+    if name not in _factories:
+        importlib.import_module(_MODULES[name])
+    return _factories[name](replace(options or DetectorOptions(), **changes))
+
+
+def select_faces(detections: Iterable[Detection], max_faces: int | None = None) -> list[Detection]:
+    """Best score first; only the `max_faces` largest boxes stay. Without scores the given order stays.
+
+    The cut goes by size because scores hardly tell faces apart, while the largest face is mostly the one meant.
+    """
+    found = list(detections)
+    if max_faces is not None and len(found) > max_faces:
+        smallest = sorted((d.bbox.size for d in found), reverse=True)[max_faces - 1]
+        found = [d for d in found if d.bbox.size >= smallest][:max_faces]
+    return sorted(found, key=lambda d: -math.inf if d.score is None else -d.score)
+
+
+def detections_from_arrays(boxes: np.ndarray, scores: np.ndarray) -> list[Detection]:
+    """Detections of (N, 4) x1, y1, x2, y2 and (N,) scores; empty and non-finite boxes are left out."""
+    good = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    return [Detection(BBox(*box), float(score)) for box, score in zip(boxes[good], scores[good], strict=True)]
+
+
+def check_image(image: np.ndarray) -> np.ndarray:
+    """The picture itself, contiguous. Raises InputError unless it is (H, W, 3) or (H, W) uint8 and not empty."""
+    colour = image.ndim == 3 and image.shape[2] == 3
+    if image.dtype != np.uint8 or not (image.ndim == 2 or colour) or image.size == 0:
+        raise InputError(f"expected a picture (H, W, 3) BGR or (H, W) grey, uint8, got {image.shape} {image.dtype}")
+    return np.ascontiguousarray(image)
+
+
+def to_grey(image: np.ndarray) -> np.ndarray:
+    """(H, W) of a picture as `check_image` takes it."""
+    import cv2
+
+    image = check_image(image)
+    return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+
+
+def to_bgr(image: np.ndarray) -> np.ndarray:
+    """(H, W, 3) of a picture as `check_image` takes it."""
+    import cv2
+
+    image = check_image(image)
+    return image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+
+
+def require_model_file(detector: str, options: DetectorOptions, what: str) -> Path:
+    """The model file of a detector that ships none.
+
+    what: says which file is meant. Raises InputError if none was given, ModelError if it is missing.
+    """
+    if options.model_file is None:
+        raise InputError(f"detector {detector} needs a model file: {what}")
+    if not options.model_file.is_file():
+        raise ModelError(f"{options.model_file}: no such file; detector {detector} needs {what}")
+    return options.model_file

@@ -1,0 +1,150 @@
+"""No detection: the boxes of each picture come from a file, by the picture's name.
+
+JSON: {"image.jpg": [x1, y1, x2, y2], "other.jpg": [[x1, y1, x2, y2], …], "none.jpg": []}, as `boxes.json` beside the
+300-W pictures. CSV: a header `image,x1,y1,x2,y2` with an optional `score`, one row per box. Pixels, 0-based.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from facealign_cli.detectors.base import DetectorOptions, check_image, register_detector, select_faces
+from facealign_cli.errors import FormatError, InputError
+from facealign_cli.records import BBox, BoxCalibration, Detection
+
+BoxTable = dict[str, list[Detection]]
+CSV_COLUMNS = ("image", "x1", "y1", "x2", "y2")
+
+
+@register_detector("boxes")
+class BoxFileDetector:
+    """Boxes from a file, in its order, or by score where it gives one; taken as the landmarks' boxes.
+
+    Takes boxes_file (needed), score (rows below it are left out), max_faces. Raises InputError without a file that can
+    be read, FormatError for a malformed one.
+    """
+
+    name = "boxes"
+    calibration = BoxCalibration()
+
+    def __init__(self, options: DetectorOptions) -> None:
+        if options.boxes_file is None:
+            raise InputError("detector boxes needs a file of boxes (.json or .csv)")
+        self._options = options
+        self._path = options.boxes_file
+        self._boxes = read_boxes(self._path)
+        self._by_name: dict[str, list[str]] = defaultdict(list)
+        for key in self._boxes:
+            self._by_name[_posix(key).name].append(key)
+
+    def detect(self, image: np.ndarray, source: str | None = None) -> list[Detection]:
+        """See `Detector.detect`; raises InputError if `source` has no box or fits several entries alike."""
+        check_image(image)
+        if source is None:
+            raise InputError("detector boxes needs pictures with a name: it cannot serve a stream or video")
+        found = self._boxes[self._key(source)]
+        score = self._options.score
+        if score is not None:
+            found = [d for d in found if d.score is None or d.score >= score]
+        return select_faces(found, self._options.max_faces)
+
+    def _key(self, source: str) -> str:
+        """The entry with the very path, else the longest that ends it, else the only one with the file's name."""
+        if source in self._boxes:
+            return source
+        path = _posix(source)
+        keys = self._by_name.get(path.name, [])
+        endings = [k for k in keys if path.parts[-len(_posix(k).parts) :] == _posix(k).parts]
+        if endings:
+            return max(endings, key=lambda k: len(_posix(k).parts))
+        if not keys:
+            raise InputError(f"no box for {source} in {self._path}")
+        if len(keys) > 1:
+            raise InputError(f"{source} is ambiguous in {self._path}: it could be {' or '.join(sorted(keys))}")
+        return keys[0]
+
+
+def read_boxes(path: Path) -> BoxTable:
+    """Name of the picture, as the file has it → its boxes.
+
+    Raises InputError if the file cannot be read or is neither .json nor .csv, FormatError naming the key or row.
+    """
+    readers: dict[str, Callable[[Path], BoxTable]] = {".json": _read_json, ".csv": _read_csv}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise InputError(f"{path}: expected a .json or .csv file of boxes")
+    try:
+        return reader(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path}: not UTF-8 text: {error}") from error
+
+
+def _read_json(path: Path) -> BoxTable:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_pairs)
+    except json.JSONDecodeError as error:
+        raise FormatError(f"{path}: not JSON: {error}") from error
+    except ValueError as error:
+        raise FormatError(f"{path}: {error}") from error
+    if not isinstance(content, dict):
+        raise FormatError(f"{path}: expected an object {{name: box or list of boxes}}, got {type(content).__name__}")
+    return {key: _json_boxes(f"{path}: {key!r}", value) for key, value in content.items()}
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} stands there twice")
+    return table
+
+
+def _json_boxes(place: str, value: Any) -> list[Detection]:
+    if not isinstance(value, list):
+        raise FormatError(f"{place}: expected [x1, y1, x2, y2] or a list of such boxes, got {value!r}")
+    single = bool(value) and not any(isinstance(v, list) for v in value)
+    return [_detection(place, box) for box in ([value] if single else value)]
+
+
+def _read_csv(path: Path) -> BoxTable:
+    table: BoxTable = defaultdict(list)
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        missing = [name for name in CSV_COLUMNS if name not in (reader.fieldnames or ())]
+        if missing:
+            raise FormatError(
+                f"{path}: the header lacks {', '.join(missing)}; expected {','.join(CSV_COLUMNS)}[,score]"
+            )
+        for row in reader:
+            place = f"{path}, line {reader.line_num}"
+            if not row["image"] or None in row.values() or None in row:
+                raise FormatError(f"{place}: expected {len(reader.fieldnames or ())} fields and a picture's name")
+            table[row["image"]].append(_detection(place, [row[c] for c in CSV_COLUMNS[1:]], row.get("score")))
+    return dict(table)
+
+
+def _detection(place: str, box: Any, score: str | None = None) -> Detection:
+    """One box of four numbers, or of texts that are numbers. Raises FormatError."""
+    if not isinstance(box, list) or len(box) != 4 or any(isinstance(v, bool | list) for v in box):
+        raise FormatError(f"{place}: expected four numbers x1, y1, x2, y2, got {box!r}")
+    try:
+        value = float(score) if score else None
+        if value is not None and not math.isfinite(value):
+            raise ValueError(f"score: expected a finite number, got {score}")
+        return Detection(BBox(*box), value)
+    except (ValueError, TypeError) as error:
+        raise FormatError(f"{place}: {error}") from error
+
+
+def _posix(name: str) -> PurePath:
+    return PurePosixPath(name.replace("\\", "/"))

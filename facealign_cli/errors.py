@@ -1,0 +1,46 @@
+"""The exception tree. The command line turns it into messages and exit codes in one place (`cli/main.py`).
+
+FacealignError
+├── InputError          a picture, video, box file or option that cannot be used
+│   └── FormatError     a file whose content breaks its format's rules
+├── ModelError          a model file that is corrupt, foreign, or whose hash or metadata does not match
+├── DeviceError         the device that was asked for by name is not to be had
+├── OutputError         a result cannot be written (it exists already, the disk is full, …)
+└── MissingDependency   an optional package is needed; the message names the extra that brings it
+"""
+
+
+class FacealignError(Exception):
+    """Base of every error that facealign raises on purpose."""
+
+
+class InputError(FacealignError):
+    """An input that cannot be used; the message says which and why."""
+
+
+class FormatError(InputError):
+    """A file that was readable but breaks its format's rules."""
+
+
+class ModelError(FacealignError):
+    """A model file that is corrupt, foreign, or does not match its metadata or hash."""
+
+
+class DeviceError(FacealignError):
+    """The execution device asked for by name cannot be had here."""
+
+
+class OutputError(FacealignError):
+    """A result that cannot be written where it was asked for."""
+
+
+class MissingDependency(FacealignError):
+    """An optional package is not installed.
+
+    feature: what was asked for, package: what is missing, extra: the extra of facealign that brings it.
+    """
+
+    def __init__(self, feature: str, package: str, extra: str) -> None:
+        super().__init__(f"{feature} needs the package {package}: pip install 'facealign[{extra}]'")
+        self.package = package
+        self.extra = extra

@@ -1,0 +1,1 @@
+"""Readers and writers of records, one module per format; `base` holds the registry."""

@@ -1,0 +1,225 @@
+"""The registry of formats. A format is a sibling module that calls `register_format` in its last line.
+
+A format writes any number of `FrameResult` and reads them back: `write(path, results, overwrite)`, `read(path)`; those
+that make one file can also `dump(results, stream)` into a binary stream such as standard output.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import pkgutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import NoneType
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+
+from facealign_cli.errors import FormatError, InputError
+from facealign_cli.landmarks import N_LANDMARKS
+from facealign_cli.output import atomic_write
+from facealign_cli.records import BBox, Face, FrameResult
+
+PathLike = str | os.PathLike[str]
+
+
+class Write(Protocol):
+    """Writes records to a path. Raises OutputError."""
+
+    def __call__(self, path: PathLike, results: Iterable[FrameResult], overwrite: bool = False) -> object: ...
+
+
+class Read(Protocol):
+    """Reads records from a path. Raises InputError, FormatError."""
+
+    def __call__(self, path: PathLike) -> list[FrameResult]: ...
+
+
+class Dump(Protocol):
+    """Writes records into a binary stream."""
+
+    def __call__(self, results: Iterable[FrameResult], stream: BinaryIO) -> None: ...
+
+
+@dataclass(frozen=True)
+class Format:
+    """A registered format. extensions: with the dot, the first one is its own. dump: None where it fills a folder."""
+
+    name: str
+    extensions: tuple[str, ...]
+    write: Write
+    read: Read
+    dump: Dump | None = None
+
+
+_FORMATS: dict[str, Format] = {}
+
+
+def register_format(
+    name: str, extensions: Sequence[str], *, write: Write, read: Read, dump: Dump | None = None
+) -> None:
+    """Make a format known by name and by its file extensions (none for one that has to be named)."""
+    _FORMATS[name] = Format(name, tuple(extensions), write, read, dump)
+
+
+def format_names() -> tuple[str, ...]:
+    """The names of all formats, sorted."""
+    _import_siblings()
+    return tuple(sorted(_FORMATS))
+
+
+def get_format(name: str) -> Format:
+    """The format called `name`. Raises InputError, which lists the known ones."""
+    _import_siblings()
+    if name not in _FORMATS:
+        raise InputError(f"unknown format {name!r}: known are {', '.join(format_names())}")
+    return _FORMATS[name]
+
+
+def format_for_path(path: PathLike) -> Format:
+    """The format that a path's extension stands for. Raises InputError, which lists the known ones."""
+    _import_siblings()
+    suffix = Path(path).suffix.lower()
+    for fmt in _FORMATS.values():
+        if suffix in fmt.extensions:
+            return fmt
+    known = ", ".join(f"{ext} ({fmt.name})" for fmt in _FORMATS.values() for ext in fmt.extensions)
+    raise InputError(f"no format goes with the name {Path(path).name!r}: known are {known}; or name the format")
+
+
+@functools.cache
+def _import_siblings() -> None:
+    package = import_module("facealign_cli.formats")
+    for module in pkgutil.iter_modules(package.__path__):
+        if module.name != "base":
+            import_module(f"{package.__name__}.{module.name}")
+
+
+def write_file(path: PathLike, results: Iterable[FrameResult], dump: Dump, overwrite: bool = False) -> None:
+    """Write a one-file format atomically. Raises OutputError."""
+    with atomic_write(path, overwrite) as stream:
+        dump(results, stream)
+
+
+def read_bytes(path: PathLike, max_bytes: int | None = None) -> bytes:
+    """The content of a file of records. Raises InputError if it cannot be read, FormatError if it is too long."""
+    try:
+        with open(path, "rb") as stream:
+            data = stream.read() if max_bytes is None else stream.read(max_bytes + 1)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path}: is a folder, not a file") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if max_bytes is not None and len(data) > max_bytes:
+        raise FormatError(f"{path}: longer than {max_bytes} bytes")
+    return data
+
+
+def to_dict(result: FrameResult) -> dict[str, Any]:
+    """A record as plain JSON values: pixels with 3 decimals, scores with 4, times with 6; every key is always there.
+
+    The keys are those of `facealign-1.schema.json`, one of its `results`.
+    """
+    record: dict[str, Any] = {key: getattr(result, key) for key in _RESULT_KEYS}
+    record |= {
+        "width": int(result.width),
+        "height": int(result.height),
+        "frame": _integer(result.frame),
+        "timestamp_s": _rounded(result.timestamp_s, 6),
+        "faces": [_face_to_dict(face) for face in result.faces],
+    }
+    return record
+
+
+def from_dict(record: Any) -> FrameResult:
+    """The record of such values. Raises FormatError, which says where they break the rules."""
+    values = _checked(record, _RESULT_KEYS, "a result")
+    if not isinstance(values["faces"], list):
+        raise FormatError(f"faces: expected a list, got {values['faces']!r:.40}")
+    values["faces"] = tuple(_face_from_dict(face, i) for i, face in enumerate(values["faces"]))
+    try:
+        return FrameResult(**values)
+    except (ValueError, TypeError) as error:
+        raise FormatError(str(error)) from error
+
+
+_RESULT_KEYS: dict[str, tuple[type, ...]] = {
+    "source": (str,),
+    "status": (str,),
+    "error": (str, NoneType),
+    "width": (int,),
+    "height": (int,),
+    "frame": (int, NoneType),
+    "timestamp_s": (int, float, NoneType),
+    "scheme": (str,),
+    "model": (str, NoneType),
+    "provider": (str, NoneType),
+    "detector": (str, NoneType),
+    "faces": (list,),
+}
+_FACE_KEYS: dict[str, tuple[type, ...]] = {
+    "face_id": (int,),
+    "track_id": (int, NoneType),
+    "bbox": (list,),
+    "detector_score": (int, float, NoneType),
+    "confidence": (int, float),
+    "landmarks": (list,),
+}
+
+
+def _face_to_dict(face: Face) -> dict[str, Any]:
+    return {
+        "face_id": int(face.face_id),
+        "track_id": _integer(face.track_id),
+        "bbox": [_rounded(value, 3) for value in face.bbox.xyxy],
+        "detector_score": _rounded(face.detector_score, 4),
+        "confidence": _rounded(face.confidence, 4),
+        "landmarks": (np.round(face.landmarks, 3) + 0.0).tolist(),
+    }
+
+
+def _face_from_dict(record: Any, index: int) -> Face:
+    try:
+        values = _checked(record, _FACE_KEYS, "a face")
+        values["bbox"] = BBox(*_numbers(values["bbox"], (4,), "bbox").tolist())
+        values["landmarks"] = _numbers(values["landmarks"], (N_LANDMARKS, 2), "landmarks")
+        return Face(**values)
+    except (ValueError, TypeError, FormatError) as error:
+        raise FormatError(f"faces[{index}]: {error}") from error
+
+
+def _numbers(values: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
+    try:
+        array = np.array(values)
+    except (ValueError, OverflowError) as error:  # lists of unequal length
+        raise FormatError(f"{name}: expected numbers of shape {shape}") from error
+    if array.shape != shape or array.dtype.kind not in "iuf":
+        raise FormatError(f"{name}: expected numbers of shape {shape}, got {array.dtype} of shape {array.shape}")
+    return array.astype(np.float64)
+
+
+def _checked(record: Any, keys: dict[str, tuple[type, ...]], name: str) -> dict[str, Any]:
+    """A copy of the record, if it has exactly these keys with values of these types."""
+    if not isinstance(record, dict):
+        raise FormatError(f"expected {name}, got {record!r:.40}")
+    if record.keys() != keys.keys():
+        wrong = sorted(record.keys() ^ keys.keys())
+        raise FormatError(f"{name} has missing or unknown keys: {', '.join(map(str, wrong))}")
+    for key, types in keys.items():
+        value = record[key]
+        if not isinstance(value, types) or isinstance(value, bool):
+            raise FormatError(f"{key}: expected {' or '.join(t.__name__ for t in types)}, got {value!r:.40}")
+    return dict(record)
+
+
+def _integer(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+def _rounded(value: float | None, decimals: int) -> float | None:
+    return None if value is None else round(float(value), decimals) + 0.0  # + 0.0 turns -0.0 into 0.0

@@ -1,0 +1,81 @@
+"""JSON: one document for any number of pictures or frames, described by `facealign-1.schema.json`.
+
+    {"schema": "facealign/1", "version": "0.1.0", "results": [
+    {"source": "a.jpg", "status": "ok", …, "faces": [{"face_id": 0, "bbox": [x1, y1, x2, y2], …,
+     "landmarks": [[x, y], …]}]},
+    …
+    ]}
+
+One result a line (broken here). `schema` changes when the layout does, `version` is the program's. Every result carries
+its own model, detector and provider, so documents can be merged. No NaN; pixels have 3 decimals, scores 4.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from importlib.resources import files
+from typing import Any, BinaryIO
+
+from facealign_cli import __version__
+from facealign_cli.errors import FormatError
+from facealign_cli.formats.base import PathLike, from_dict, read_bytes, register_format, to_dict, write_file
+from facealign_cli.records import FrameResult
+
+SCHEMA = "facealign/1"
+"""The layout's name and number."""
+
+
+def dump(results: Iterable[FrameResult], stream: BinaryIO) -> None:
+    """Write the document into a binary stream, result by result, as UTF-8."""
+    stream.write(f'{{"schema": {json.dumps(SCHEMA)}, "version": {json.dumps(__version__)}, "results": ['.encode())
+    for i, result in enumerate(results):
+        stream.write(b",\n" if i else b"\n")
+        stream.write(_line(to_dict(result)))
+    stream.write(b"\n]}\n")
+
+
+def _line(record: dict[str, Any]) -> bytes:
+    try:
+        return json.dumps(record, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:  # a path whose bytes are no UTF-8: Python keeps them as lone surrogates
+        return json.dumps(record, allow_nan=False).encode()
+
+
+def write(path: PathLike, results: Iterable[FrameResult], overwrite: bool = False) -> None:
+    """Write the document to a file, atomically. Raises OutputError."""
+    write_file(path, results, dump, overwrite)
+
+
+def read(path: PathLike) -> list[FrameResult]:
+    """The results of a document. Raises InputError if it cannot be read, FormatError if it breaks the schema."""
+    try:
+        document = json.loads(read_bytes(path).decode("utf-8-sig"), parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path}: not JSON: {error}") from error
+    if not isinstance(document, dict) or not isinstance(document.get("schema"), str):
+        raise FormatError(f"{path}: not a facealign document: it has no schema")
+    if document["schema"] != SCHEMA:
+        raise FormatError(f"{path}: schema {document['schema']!r:.40}, this version reads {SCHEMA}")
+    if document.keys() != {"schema", "version", "results"} or not isinstance(document["results"], list):
+        raise FormatError(f"{path}: expected schema, version and a list of results, got {sorted(document)}")
+    return [_result(path, i, record) for i, record in enumerate(document["results"])]
+
+
+def _result(path: PathLike, index: int, record: object) -> FrameResult:
+    try:
+        return from_dict(record)
+    except FormatError as error:
+        raise FormatError(f"{path}: results[{index}]: {error}") from error
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON value")
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of the document."""
+    return json.loads(files("facealign_cli.formats").joinpath("facealign-1.schema.json").read_text("utf-8"))
+
+
+register_format("json", [".json"], write=write, read=read, dump=dump)

@@ -1,0 +1,110 @@
+"""The table that OpenFace 2 writes for sequences, so that what reads its files reads ours: header and cells parted by
+a comma and a space, columns frame, face_id, timestamp, confidence, success, x_0 … x_67, y_0 … y_67.
+
+As OpenFace has it: `frame` counts from 1, `face_id` from 0, times are seconds with three decimals, landmarks are pixels
+counted from 0. Pictures have no frame number: the n-th one of a run is frame n, at time 0; which file it was, the
+format cannot say. A frame without a face, or that failed, has one row with `success` 0 and zeros. Where a video was
+tracked, `face_id` is the track's number. Confidence has four decimals and landmarks three; OpenFace's two and one.
+Source: `RecorderCSV.cpp` of OpenFace 2.2 and its wiki page "Output Format".
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from itertools import groupby
+from typing import BinaryIO
+
+import numpy as np
+
+from facealign_cli.errors import FormatError
+from facealign_cli.formats.base import PathLike, read_bytes, register_format, write_file
+from facealign_cli.geometry import bbox_of_shape
+from facealign_cli.landmarks import N_LANDMARKS
+from facealign_cli.records import BBox, Face, FrameResult
+
+_POINTS = tuple(f"{axis}_{i}" for axis in "xy" for i in range(N_LANDMARKS))
+COLUMNS: tuple[str, ...] = ("frame", "face_id", "timestamp", "confidence", "success", *_POINTS)
+"""The header line's names."""
+
+_NEEDED = frozenset(COLUMNS) - {"face_id"}  # OpenFace before 2.0 had none
+_NO_POINTS = ", ".join(["0.000"] * len(_POINTS))
+
+
+def dump(results: Iterable[FrameResult], stream: BinaryIO) -> None:
+    """Write the table into a binary stream, result by result."""
+    stream.write((", ".join(COLUMNS) + "\n").encode())
+    for number, result in enumerate(results, start=1):
+        frame = number if result.frame is None else int(result.frame) + 1
+        time = f"{result.timestamp_s or 0.0:.3f}"
+        if not result.faces:
+            stream.write(f"{frame}, 0, {time}, 0.0000, 0, {_NO_POINTS}\n".encode())
+        for face in result.faces:
+            face_id = face.face_id if face.track_id is None else face.track_id
+            points = ", ".join(f"{value:.3f}" for value in (np.round(face.landmarks, 3) + 0.0).T.ravel())
+            stream.write(f"{frame}, {face_id}, {time}, {face.confidence:.4f}, 1, {points}\n".encode())
+
+
+def write(path: PathLike, results: Iterable[FrameResult], overwrite: bool = False) -> None:
+    """Write the table to a file, atomically. Raises OutputError."""
+    write_file(path, results, dump, overwrite)
+
+
+def read(path: PathLike) -> list[FrameResult]:
+    """The frames of a table of ours or of OpenFace itself (other columns are passed over).
+
+    The source is the table's own path; the box is the tight one around the points.
+    Raises InputError if it cannot be read, FormatError if it breaks the rules.
+    """
+    rows = _read_rows(path)
+    return [_result(path, [row for _, row in group]) for _, group in groupby(rows, key=lambda row: row[0])]
+
+
+Row = tuple[int, dict[str, float]]
+
+
+def _read_rows(path: PathLike) -> list[Row]:
+    """(frame, values) of each line."""
+    try:
+        text = read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path}: not a text file") from error
+    reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        missing = sorted(_NEEDED.difference(header))
+        if missing:
+            raise FormatError(f"{path}: not an OpenFace table: no column {missing[0]}")
+        return [_row(path, reader.line_num, header, cells) for cells in reader if cells]
+    except csv.Error as error:
+        raise FormatError(f"{path}: line {reader.line_num}: {error}") from error
+
+
+def _row(path: PathLike, line: int, header: list[str], cells: list[str]) -> Row:
+    if len(cells) != len(header):
+        raise FormatError(f"{path}: line {line}: expected {len(header)} cells, got {len(cells)}")
+    try:
+        values = {name: float(cell) for name, cell in zip(header, cells, strict=True) if name in COLUMNS}
+    except ValueError as error:
+        raise FormatError(f"{path}: line {line}: {error}") from None
+    if not np.isfinite(list(values.values())).all() or values["frame"] < 0:
+        raise FormatError(f"{path}: line {line}: expected finite numbers and a frame that counts from 1")
+    return int(values["frame"]), values
+
+
+def _result(path: PathLike, rows: list[dict[str, float]]) -> FrameResult:
+    frame = max(int(rows[0]["frame"]) - 1, 0)
+    try:
+        faces = [_face(i, row) for i, row in enumerate(row for row in rows if row["success"] == 1)]
+    except ValueError as error:
+        raise FormatError(f"{path}: frame {frame + 1}: {error}") from error
+    return FrameResult.of_faces(str(path), faces, frame=frame, timestamp_s=rows[0]["timestamp"])
+
+
+def _face(index: int, row: dict[str, float]) -> Face:
+    landmarks = np.array([row[name] for name in _POINTS]).reshape(2, N_LANDMARKS).T
+    return Face(int(row.get("face_id", index)), BBox(*bbox_of_shape(landmarks).tolist()), landmarks, row["confidence"])
+
+
+register_format("openface", [], write=write, read=read, dump=dump)

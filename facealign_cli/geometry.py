@@ -1,0 +1,185 @@
+"""Similarity transforms, the init shape, and the crop that a network sees.
+
+Conventions: points are x, y in pixels with pixel centres at integers, so the middle of a square picture of side S lies
+at (S - 1) / 2. A transform maps source to destination: `dst = transform.apply(src)`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from facealign_cli.landmarks import MEAN_SHAPE
+
+
+@dataclass(frozen=True)
+class SimilarityTransform:
+    """Rotation, uniform scale and shift: x' = a·x - b·y + tx, y' = b·x + a·y + ty (no reflection)."""
+
+    a: float
+    b: float
+    tx: float
+    ty: float
+
+    @classmethod
+    def estimate(cls, src: np.ndarray, dst: np.ndarray) -> SimilarityTransform:
+        """Least-squares similarity that takes `src` to `dst`, in closed form.
+
+        src, dst: (K, 2) with K >= 2. Raises ValueError if the shapes differ or all source points coincide.
+        Source: Umeyama, PAMI 1991, for two dimensions without reflection.
+        """
+        src, dst = np.asarray(src, float), np.asarray(dst, float)
+        if src.ndim != 2 or src.shape[1] != 2 or src.shape != dst.shape:
+            raise ValueError(f"expected two (K, 2) arrays of one shape, got {src.shape} and {dst.shape}")
+        src_mean, dst_mean = src.mean(axis=0), dst.mean(axis=0)
+        s, d = src - src_mean, dst - dst_mean
+        norm = float((s**2).sum())
+        if not norm > 1e-12:
+            raise ValueError("the source points coincide: no similarity can be estimated")
+        a = float((s * d).sum()) / norm
+        b = float((s[:, 0] * d[:, 1] - s[:, 1] * d[:, 0]).sum()) / norm
+        tx = float(dst_mean[0] - a * src_mean[0] + b * src_mean[1])
+        ty = float(dst_mean[1] - b * src_mean[0] - a * src_mean[1])
+        return cls(a, b, tx, ty)
+
+    @classmethod
+    def from_parts(
+        cls, scale: float = 1.0, angle_deg: float = 0.0, shift: tuple[float, float] = (0.0, 0.0),
+        center: tuple[float, float] = (0.0, 0.0),
+    ) -> SimilarityTransform:
+        """Scale and turn about `center`, then move by `shift`. A positive angle turns x towards y (clockwise on screen)."""
+        radians = math.radians(angle_deg)
+        a, b = scale * math.cos(radians), scale * math.sin(radians)
+        cx, cy = center
+        return cls(a, b, cx - a * cx + b * cy + shift[0], cy - b * cx - a * cy + shift[1])
+
+    @property
+    def scale(self) -> float:
+        """Length of a destination unit vector over its source."""
+        return math.hypot(self.a, self.b)
+
+    @property
+    def angle_deg(self) -> float:
+        """Rotation in degrees, x towards y."""
+        return math.degrees(math.atan2(self.b, self.a))
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """(2, 3) affine matrix, as OpenCV's `warpAffine` takes it (source → destination)."""
+        return np.array([[self.a, -self.b, self.tx], [self.b, self.a, self.ty]])
+
+    def apply(self, points: np.ndarray) -> np.ndarray:
+        """Transform (…, 2) points."""
+        points = np.asarray(points, float)
+        x, y = points[..., 0], points[..., 1]
+        return np.stack([self.a * x - self.b * y + self.tx, self.b * x + self.a * y + self.ty], axis=-1)
+
+    def inverse(self) -> SimilarityTransform:
+        """The transform that undoes this one. Raises ValueError for a scale of zero."""
+        norm = self.a**2 + self.b**2
+        if not norm > 0:
+            raise ValueError("a similarity of scale 0 has no inverse")
+        a, b = self.a / norm, -self.b / norm
+        return SimilarityTransform(a, b, -(a * self.tx - b * self.ty), -(b * self.tx + a * self.ty))
+
+    def then(self, after: SimilarityTransform) -> SimilarityTransform:
+        """This transform followed by `after`."""
+        return SimilarityTransform(
+            after.a * self.a - after.b * self.b,
+            after.b * self.a + after.a * self.b,
+            after.a * self.tx - after.b * self.ty + after.tx,
+            after.b * self.tx + after.a * self.ty + after.ty,
+        )
+
+
+def bbox_of_shape(shape: np.ndarray) -> np.ndarray:
+    """(4,) x1, y1, x2, y2 of the tight box around (K, 2) points."""
+    shape = np.asarray(shape, float)
+    return np.concatenate([shape.min(axis=0), shape.max(axis=0)])
+
+
+def init_shape_from_bbox(bbox: np.ndarray, mean_shape: np.ndarray = MEAN_SHAPE) -> np.ndarray:
+    """The mean shape laid into a box: scaled by the mean of the width and height ratios, extent centre on box centre.
+
+    bbox: (4,) x1, y1, x2, y2 of the box that the landmarks fill. Returns (68, 2).
+    Raises ValueError for an empty or non-finite box. Source: DAN's reference code (`bestFitRect`).
+    """
+    bbox = np.asarray(bbox, float)
+    if bbox.shape != (4,) or not np.isfinite(bbox).all():
+        raise ValueError(f"expected a finite box x1, y1, x2, y2, got {bbox}")
+    size = bbox[2:] - bbox[:2]
+    if (size <= 0).any():
+        raise ValueError(f"the box {bbox.tolist()} is empty")
+    mean_box = bbox_of_shape(mean_shape)
+    scale = float((size / (mean_box[2:] - mean_box[:2])).mean())
+    return (mean_shape - (mean_box[:2] + mean_box[2:]) / 2) * scale + (bbox[:2] + bbox[2:]) / 2
+
+
+@dataclass(frozen=True)
+class CropFrame:
+    """A square of `size` pixels in whose middle the mean shape stands, its larger extent `share` of the side.
+
+    mean_shape: (68, 2) in any unit and place; `shape` gives it in the frame's pixels.
+    """
+
+    size: int
+    share: float = 0.5
+    mean_shape: np.ndarray = field(default_factory=lambda: MEAN_SHAPE, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.size < 8 or not 0 < self.share <= 1:
+            raise ValueError(f"a crop frame needs size >= 8 and 0 < share <= 1, got {self.size} and {self.share}")
+
+    @property
+    def shape(self) -> np.ndarray:
+        """(68, 2) the mean shape in the frame's pixels."""
+        box = bbox_of_shape(self.mean_shape)
+        scale = self.share * self.size / float((box[2:] - box[:2]).max())
+        return (self.mean_shape - (box[:2] + box[2:]) / 2) * scale + (self.size - 1) / 2
+
+    def transform_from(self, shape: np.ndarray) -> SimilarityTransform:
+        """The similarity that takes a (68, 2) shape in picture pixels onto the frame's mean shape."""
+        return SimilarityTransform.estimate(shape, self.shape)
+
+    def crop(self, image: np.ndarray, init_shape: np.ndarray) -> tuple[np.ndarray, SimilarityTransform]:
+        """Cut the frame around `init_shape` out of a picture.
+
+        image: (H, W) or (H, W, C) uint8. Returns the (size, size[, C]) crop and the transform picture → crop.
+        """
+        transform = self.transform_from(init_shape)
+        return warp(image, transform, self.size), transform
+
+
+def warp(image: np.ndarray, transform: SimilarityTransform, size: int) -> np.ndarray:
+    """Resample a picture into a (size, size) square, bilinear, zeros outside.
+
+    Where the picture is more than twice as fine as the square, the part that is needed is first averaged down by a
+    whole factor, so that a face of 2000 pixels gives as smooth a crop as one of 200.
+    """
+    import cv2
+
+    reduce = int(1 / transform.scale + 1e-6) if transform.scale > 0 else 1
+    if reduce >= 2:
+        image, transform = _reduced_region(image, transform, size, reduce)
+    return cv2.warpAffine(image, transform.matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+
+
+def _reduced_region(
+    image: np.ndarray, transform: SimilarityTransform, size: int, reduce: int
+) -> tuple[np.ndarray, SimilarityTransform]:
+    import cv2
+
+    corners = transform.inverse().apply(np.array([[-1, -1], [size, -1], [-1, size], [size, size]], float))
+    height, width = image.shape[:2]
+    x1, y1 = np.clip(np.floor(corners.min(axis=0)).astype(int) - reduce, 0, [width, height])
+    x2, y2 = np.clip(np.ceil(corners.max(axis=0)).astype(int) + reduce + 1, 0, [width, height])
+    columns, rows = (x2 - x1) // reduce, (y2 - y1) // reduce
+    if columns < 1 or rows < 1:  # nothing of the picture lies in the square
+        return image, transform
+    region = image[y1 : y1 + rows * reduce, x1 : x1 + columns * reduce]
+    small = cv2.resize(region, (int(columns), int(rows)), interpolation=cv2.INTER_AREA)
+    # a reduced pixel i covers reduce·i … reduce·i + reduce - 1; its centre is reduce·i + (reduce - 1) / 2
+    back = SimilarityTransform(reduce, 0.0, x1 + (reduce - 1) / 2, y1 + (reduce - 1) / 2)
+    return small, back.then(transform)

@@ -1,0 +1,83 @@
+"""The ibug-68 landmark scheme: groups, mirror order, eye indices, drawing order, mean shape.
+
+Source: Sagonas et al., "300 Faces in-the-Wild Challenge", ICCVW 2013 (the scheme); Kowalski et al., "Deep Alignment
+Network", CVPRW 2017, and its published code (the mean shape). Indices here count from 0; the scheme's own figures from 1.
+"Left" and "right" are the picture's, not the person's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+SCHEME = "ibug-68"
+N_LANDMARKS = 68
+
+GROUPS: dict[str, tuple[int, ...]] = {
+    "jaw": tuple(range(0, 17)),
+    "left_brow": tuple(range(17, 22)),
+    "right_brow": tuple(range(22, 27)),
+    "nose": tuple(range(27, 36)),
+    "left_eye": tuple(range(36, 42)),
+    "right_eye": tuple(range(42, 48)),
+    "mouth": tuple(range(48, 68)),
+}
+"""Name of the facial part → landmark indices; together they hold every index once."""
+
+INNER_51: tuple[int, ...] = tuple(range(17, 68))
+"""The 51 points without the jaw line."""
+
+OUTER_EYE_CORNERS = (36, 45)
+"""The inter-ocular normaliser of the 300-W challenge."""
+
+CONTOURS: tuple[tuple[tuple[int, ...], bool], ...] = (
+    (GROUPS["jaw"], False),
+    (GROUPS["left_brow"], False),
+    (GROUPS["right_brow"], False),
+    (tuple(range(27, 31)), False),
+    (tuple(range(31, 36)), False),
+    (GROUPS["left_eye"], True),
+    (GROUPS["right_eye"], True),
+    (tuple(range(48, 60)), True),
+    (tuple(range(60, 68)), True),
+)
+"""Drawing order: (indices, closed?) of each line of the face."""
+
+
+def _mirror_order() -> tuple[int, ...]:
+    order = list(range(N_LANDMARKS))
+    pairs = [(i, 16 - i) for i in range(8)]
+    pairs += [(17 + i, 26 - i) for i in range(5)]
+    pairs += [(31, 35), (32, 34)]
+    pairs += [(36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46)]
+    pairs += [(48, 54), (49, 53), (50, 52), (55, 59), (56, 58), (60, 64), (61, 63), (65, 67)]
+    for i, j in pairs:
+        order[i], order[j] = j, i
+    return tuple(order)
+
+
+MIRROR_ORDER: tuple[int, ...] = _mirror_order()
+"""`landmarks[MIRROR_ORDER]` restores the scheme after a picture was flipped left to right."""
+
+MEAN_SHAPE: np.ndarray = np.array(
+    [
+        [-75.01031, -38.77372], [-74.51541, -19.03814], [-72.31544, 0.61210], [-68.19791, 19.93861],
+        [-60.55254, 37.90959], [-48.72184, 53.48898], [-34.16308, 66.49033], [-18.14435, 77.01352],
+        [0.00000, 80.11187], [18.14435, 77.01352], [34.16308, 66.49033], [48.72184, 53.48898],
+        [60.55254, 37.90959], [68.19791, 19.93861], [72.31544, 0.61210], [74.51541, -19.03814],
+        [75.01031, -38.77372], [-61.06620, -53.42306], [-51.67704, -61.91648], [-38.42085, -64.40847],
+        [-24.75272, -62.41455], [-11.95911, -57.05871], [11.95911, -57.05871], [24.75272, -62.41455],
+        [38.42085, -64.40847], [51.67704, -61.91648], [61.06620, -53.42306], [0.00000, -41.51933],
+        [0.00000, -28.66576], [0.00000, -15.90791], [0.00000, -2.75447], [-15.09163, 5.92055],
+        [-7.82601, 8.55546], [0.00000, 10.89250], [7.82601, 8.55546], [15.09163, 5.92055],
+        [-45.80059, -40.00913], [-37.73760, -44.75869], [-27.96734, -44.60812], [-19.46356, -38.01851],
+        [-28.64323, -36.30198], [-38.35716, -36.45007], [19.46356, -38.01851], [27.96734, -44.60812],
+        [37.73760, -44.75869], [45.80059, -40.00913], [38.35716, -36.45007], [28.64323, -36.30198],
+        [-29.08867, 29.74191], [-18.37480, 25.52836], [-7.54271, 23.18298], [0.00000, 25.12913],
+        [7.54271, 23.18298], [18.37480, 25.52836], [29.08867, 29.74191], [18.70557, 40.03696],
+        [8.21134, 44.53596], [0.00000, 45.40351], [-8.21134, 44.53596], [-18.70557, 40.03696],
+        [-24.57973, 30.33367], [-7.65622, 29.61514], [0.00000, 30.44897], [7.65622, 29.61514],
+        [24.57973, 30.33367], [7.79869, 34.82792], [0.00000, 35.75665], [-7.79869, 34.82792],
+    ]
+)
+"""(68, 2) the mean face of the DAN authors, x right, y down, in units of its own; never changed in place."""
+MEAN_SHAPE.setflags(write=False)

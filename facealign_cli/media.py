@@ -1,0 +1,220 @@
+"""Reading and writing pictures: whatever OpenCV knows comes back upright, 8-bit, blue-green-red; errors say why.
+
+- Orientation (EXIF) is applied: landmarks refer to the picture as a viewer shows it. (AVIF's own turn is applied too.)
+- Grey becomes three equal channels. Transparency (PNG, WebP, AVIF, colour TIFF) is blended onto white, unless every
+  pixel is transparent, which is a broken writer's mistake; the other formats as OpenCV composes them.
+- 16 bits are scaled to 8 by their full range. Floats are taken as 0 to 1; a TIFF or PFM that goes beyond is scaled by
+  its maximum, an HDR is clipped. NaN is black. Of several pages or frames the first one counts.
+- A file that is cut short is an error, as is one with more pixels than the limit: neither is decoded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from facealign_cli.errors import InputError, OutputError
+from facealign_cli.image_header import ImageHeader, is_known, plain_png, read_header
+from facealign_cli.output import check_output, write_bytes
+
+MAX_PIXELS = 200_000_000
+"""The default limit of a picture's size: 200 megapixels."""
+
+STDIN = "-"
+"""The path that stands for standard input."""
+
+_WRITE_OPTIONS: dict[str, tuple[str, int] | None] = {
+    ".png": None,
+    ".jpg": ("IMWRITE_JPEG_QUALITY", 95),
+    ".jpeg": ("IMWRITE_JPEG_QUALITY", 95),
+    ".webp": ("IMWRITE_WEBP_QUALITY", 95),
+    ".bmp": None,
+    ".tif": None,
+    ".tiff": None,
+}
+
+
+def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Read a picture file, or standard input for "-". Returns (H, W, 3) uint8 BGR, upright.
+
+    Raises InputError, which names the file: missing, a folder, no permission, empty, no picture, cut short, damaged,
+    more than `max_pixels` pixels.
+    """
+    if os.fspath(path) == STDIN:
+        return read_image_stream(sys.stdin.buffer, max_pixels=max_pixels)
+    if os.path.isdir(path):
+        raise InputError(f"{path}: is a folder, not a picture; for folders there is: facealign batch folder")
+    try:
+        with open(path, "rb") as stream:
+            return read_image_stream(stream, os.fspath(path), max_pixels=max_pixels)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except PermissionError as error:
+        raise InputError(f"{path}: no permission to read it") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def read_image_stream(stream: BinaryIO, name: str = STDIN, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Read a picture from a binary stream up to its end; `name` stands in the errors. Otherwise as `read_image`."""
+    start = stream.read(4096)
+    if start and not is_known(start):  # an endless or huge stream is not read any further
+        raise InputError(f"{_shown(name)}: not a picture of a known format")
+    limit = 8 * max_pixels + (64 << 20)  # 16-bit RGBA without compression, and room for what goes with it
+    data = start + stream.read(limit - len(start) + 1) if start else b""
+    if len(data) > limit:
+        raise InputError(f"{_shown(name)}: more than {limit >> 20} MiB, too large for a picture within the limit")
+    return decode_image(data, name, max_pixels=max_pixels)
+
+
+def decode_image(data: bytes, name: str = "picture", *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Decode the bytes of a picture file; `name` stands in the errors. Otherwise as `read_image`."""
+    name = _shown(name)
+    if not data:
+        raise InputError(f"{name}: the file is empty")
+    try:
+        header = read_header(data)
+    except ValueError as error:
+        raise InputError(f"{name}: {error}") from error
+    if header.width * header.height > max_pixels:
+        raise InputError(
+            f"{name}: {header.width} x {header.height} pixels are more than the limit of {max_pixels / 1e6:g} million"
+        )
+    image = _decode(plain_png(data) if header.format == "PNG" else data, header)
+    if image is None or image.size == 0:
+        raise InputError(f"{name}: damaged or of a kind that OpenCV cannot read ({header.format})")
+    return np.ascontiguousarray(image)
+
+
+def write_image(path: str | os.PathLike[str], image: np.ndarray, overwrite: bool = False) -> None:
+    """Write an (H, W, 3) BGR or (H, W) grey uint8 picture in the format of the path's suffix.
+
+    Raises InputError for an unknown suffix, OutputError if it cannot be written, ValueError for another kind of array.
+    """
+    import cv2
+
+    if (
+        image.dtype != np.uint8
+        or image.ndim not in (2, 3)
+        or (image.ndim == 3 and image.shape[2] != 3)
+        or not image.size
+    ):
+        raise ValueError(f"image: expected (H, W, 3) or (H, W) uint8, got {image.shape} {image.dtype}")
+    suffix = image_suffix(path)
+    check_output(path, overwrite)
+    option = _WRITE_OPTIONS[suffix]
+    try:
+        with _quiet_opencv():
+            done, data = cv2.imencode(suffix, image, [getattr(cv2, option[0]), option[1]] if option else [])
+    except cv2.error:
+        done = False
+    if not done:
+        raise OutputError(f"cannot write {path}: {image.shape[1]} x {image.shape[0]} pixels do not go into {suffix}")
+    write_bytes(path, data.tobytes(), overwrite)
+
+
+def image_suffix(path: str | os.PathLike[str]) -> str:
+    """The path's suffix, in small letters. Raises InputError, which lists the known ones, if none is meant."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in _WRITE_OPTIONS:
+        raise InputError(f"{path}: pictures are written as {', '.join(_WRITE_OPTIONS)}, not as {suffix or 'no suffix'}")
+    return suffix
+
+
+def _decode(data: bytes, header: ImageHeader) -> np.ndarray | None:
+    """(H, W, 3) uint8, or None if OpenCV refuses."""
+    import cv2
+
+    if header.alpha:
+        image = _imdecode(data, cv2.IMREAD_UNCHANGED)
+        if image is not None and image.ndim == 3 and image.shape[2] == 4:
+            premultiplied = header.format == "TIFF" and image.dtype == np.uint8  # libtiff's way
+            return _upright(_on_white(_to_8_bit(image, header), premultiplied), header.orientation)
+    image = _imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if image is None:
+        return None
+    image = _to_8_bit(image, header)
+    image = image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+    return _upright(image, header.orientation if header.format == "AVIF" else 1)  # OpenCV turned the others
+
+
+def _imdecode(data: bytes, flags: int) -> np.ndarray | None:
+    import cv2
+
+    try:
+        with _quiet_opencv():
+            return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except (cv2.error, MemoryError):
+        return None
+
+
+def _to_8_bit(image: np.ndarray, header: ImageHeader) -> np.ndarray:
+    import cv2
+
+    if image.dtype == np.uint8:
+        return image
+    if image.dtype.kind == "f":
+        image = np.nan_to_num(image.astype(np.float32), nan=0.0, posinf=1.0, neginf=0.0)
+        top = 1.0 if header.format == "HDR" else max(1.0, float(image.max()))
+        return np.rint(np.clip(image / top, 0, 1) * 255).astype(np.uint8)
+    if image.dtype == np.uint16:
+        return cv2.convertScaleAbs(image, alpha=255 / 65535)
+    return np.rint(np.clip(image / np.iinfo(image.dtype).max, 0, 1) * 255).astype(np.uint8)
+
+
+def _on_white(bgra: np.ndarray, premultiplied: bool) -> np.ndarray:
+    """Blend (H, W, 4) uint8 onto white; where all of it is transparent, the alpha is taken for a mistake."""
+    bgr, alpha = bgra[..., :3], bgra[..., 3:]
+    if alpha.min() == 255 or alpha.max() == 0:
+        return bgr
+    blended = np.empty_like(bgr)
+    for row in range(0, len(bgr), 256):  # in strips: a large picture would need six times its size in 16 bits
+        part = slice(row, row + 256)
+        opacity = alpha[part].astype(np.uint16)
+        color = bgr[part] if premultiplied else (bgr[part] * opacity + 127) // 255
+        blended[part] = np.minimum(color + (255 - opacity), 255)
+    return blended
+
+
+def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Apply EXIF's orientation 1–8."""
+    if orientation >= 5:
+        image = image.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    return image
+
+
+_quiet_lock = threading.Lock()
+_quiet_state = {"users": 0, "level": 0}
+
+
+@contextlib.contextmanager
+def _quiet_opencv() -> Iterator[None]:
+    """OpenCV logs to stderr what our errors already say; the level is the process's, so the last thread restores it."""
+    import cv2
+
+    with _quiet_lock:
+        if _quiet_state["users"] == 0:
+            _quiet_state["level"] = cv2.utils.logging.setLogLevel(0)
+        _quiet_state["users"] += 1
+    try:
+        yield
+    finally:
+        with _quiet_lock:
+            _quiet_state["users"] -= 1
+            if _quiet_state["users"] == 0:
+                cv2.utils.logging.setLogLevel(_quiet_state["level"])
+
+
+def _shown(name: str) -> str:
+    return "standard input" if name == STDIN else name

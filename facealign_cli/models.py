@@ -1,0 +1,108 @@
+"""The model registry: name → file, sha256, licence, scheme, figures. The files travel with the package.
+
+`models.json` lies beside the weights: {"default": name, "models": {name: {file, sha256, licence, summary, figures}}}.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from facealign_cli.errors import InputError, ModelError
+from facealign_cli.landmarks import SCHEME
+
+if TYPE_CHECKING:
+    from facealign_cli.dan import DanModel
+
+INDEX = "models.json"
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A shipped model. figures: name → value, as the card states them; multiply_adds: of one face."""
+
+    name: str
+    path: Path
+    sha256: str
+    licence: str
+    summary: str
+    scheme: str = SCHEME
+    multiply_adds: int = 0
+    figures: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def card(self) -> Path:
+        """The model card, Markdown."""
+        return self.path.with_suffix(".md")
+
+    def verify(self) -> None:
+        """Raise ModelError if the file is missing or its content is not the one that was shipped."""
+        try:
+            content = self.path.read_bytes()
+        except OSError as error:
+            raise ModelError(f"model {self.name}: {self.path}: {error.strerror}") from error
+        found = hashlib.sha256(content).hexdigest()
+        if found != self.sha256:
+            raise ModelError(
+                f"model {self.name}: {self.path} is damaged: its sha256 is {found[:12]}…, expected {self.sha256[:12]}…"
+            )
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The shipped models by name, and the default's name."""
+
+    default: str
+    models: dict[str, ModelEntry]
+
+    def get(self, name: str) -> ModelEntry:
+        """Raises InputError, which lists the known names."""
+        if name not in self.models:
+            raise InputError(f"unknown model {name!r}; known: {', '.join(self.models)}; or give an .onnx file")
+        return self.models[name]
+
+
+def models_folder() -> Path:
+    """Where the weights lie: inside the installed package, or in the top-level `models/` of a checkout."""
+    package = Path(__file__).resolve().parent
+    for folder in (package / "weights", package.parent / "models"):
+        if (folder / INDEX).is_file():
+            return folder
+    raise ModelError(f"no {INDEX} beside {package}: the installation is incomplete; install facealign again")
+
+
+def read_registry(folder: Path | None = None) -> Registry:
+    """The registry of a folder; by default, of the package's own models. Raises ModelError if it is broken."""
+    folder = folder or models_folder()
+    try:
+        content = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        models = {
+            name: ModelEntry(name=name, path=folder / values.pop("file"), **values)
+            for name, values in content["models"].items()
+        }
+        registry = Registry(content["default"], models)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ModelError(f"{folder / INDEX}: cannot be used: {error!r}") from error
+    if registry.default not in models:
+        raise ModelError(f"{folder / INDEX}: its default {registry.default!r} is not among its models")
+    return registry
+
+
+def load_model(
+    name: str | Path | None = None, *, device: str = "auto", threads: int = 1, batch_size: int = 16
+) -> DanModel:
+    """Load a shipped model by name (None: the default), its hash checked, or any facealign graph by its file.
+
+    Raises InputError for an unknown name, ModelError for a file that is not such a graph, DeviceError.
+    """
+    from facealign_cli.dan import DanModel
+
+    if name is not None and (isinstance(name, Path) or str(name).lower().endswith(".onnx")):
+        return DanModel(name, device=device, threads=threads, batch_size=batch_size)
+    registry = read_registry()
+    entry = registry.get(str(name) if name is not None else registry.default)
+    entry.verify()
+    return DanModel(entry.path, device=device, threads=threads, batch_size=batch_size)

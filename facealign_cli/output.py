@@ -1,0 +1,203 @@
+"""The one place where files are written: beside their place, flushed to the disk, then renamed.
+
+A reader sees the old file or the whole new one, never a part; nothing is replaced unless `overwrite` says so. A device
+or a pipe (`/dev/stdout`, `/dev/null`, a FIFO) cannot be renamed over: it is written directly. A link is followed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from facealign_cli.errors import OutputError
+
+_DISK_ERRORS = {errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_NO_LINK_ERRORS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EXDEV, errno.EACCES}
+
+
+def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
+    """Raise OutputError if a file could not be written to `path`: to be asked before long work, not after it."""
+    path = Path(path)
+    if _is_special(path):
+        return
+    try:
+        if path.is_dir():
+            raise OutputError(f"cannot write {path}: it is a folder")
+        if os.path.lexists(path) and not overwrite:
+            raise OutputError(f"{path} exists already: it is replaced only with overwrite")
+        folder = _real(path).parent
+        if not folder.is_dir():
+            what = "is not a folder" if folder.exists() else "does not exist"
+            raise OutputError(f"cannot write {path}: the folder {folder} {what}")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise OutputError(f"cannot write {path}: no permission to write in the folder {folder}")
+    except (OSError, ValueError) as error:
+        raise OutputError(f"cannot write {path}: {_reason(error)}") from error
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
+    """For writers that open a path themselves: yields a temporary path beside `path`, with its suffix.
+
+    When the body ends well, what stands there is flushed to the disk and renamed to `path`; when it does not, it is
+    removed. Raises OutputError: `path` exists, is a folder, its folder is missing or closed to writing, disk full.
+    """
+    path = Path(path)
+    check_output(path, overwrite)
+    if _is_special(path):
+        with _disk_errors(path):
+            yield path
+        return
+    target = _real(path)
+    temporary = target.with_name(f".facealign-{secrets.token_hex(6)}{target.suffix[-20:]}")
+    try:
+        with _disk_errors(path):
+            yield temporary
+        with _all_errors(path):
+            _flush(temporary)
+            _rename(temporary, target, path, overwrite)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[BinaryIO]:
+    """For writers that fill a stream: yields a binary file that becomes `path` when the body ends well.
+
+    Raises OutputError as `atomic_path` does.
+    """
+    with atomic_path(path, overwrite) as temporary:
+        with _all_errors(Path(path)):
+            stream = open(temporary, "wb")  # noqa: SIM115 - closed below, so that closing's own errors are told apart
+        try:
+            yield stream
+        finally:
+            with _all_errors(Path(path)):
+                stream.close()
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes, overwrite: bool = False) -> None:
+    """Write a whole file. Raises OutputError as `atomic_path` does."""
+    with atomic_write(path, overwrite) as stream:
+        stream.write(data)
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """The folder `path`, made if it is missing (with its parents). Raises OutputError if it cannot be."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise OutputError(f"cannot write into {path}: it is not a folder") from error
+    except (OSError, ValueError) as error:
+        raise OutputError(f"cannot make the folder {path}: {_reason(error)}") from error
+    return path
+
+
+def safe_stem(source: str) -> str:
+    """A file name from a source: its last part without the suffix, without anything that could leave a folder."""
+    last = "stdin" if source == "-" else re.split(r"[/\\]", source)[-1]
+    stem = re.sub(r'[\x00-\x1f\x7f:*?"<>|]', "_", os.path.splitext(last)[0])
+    stem = os.fsdecode(os.fsencode(stem)[:200]) if len(os.fsencode(stem)) > 200 else stem
+    return stem if stem.strip(". ") else "picture"
+
+
+class UniqueNames:
+    """Gives out file names that are unlike one another, also where case is ignored: NAME, NAME-2, NAME-3 …"""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def claim(self, stem: str, suffixes: Sequence[str] = ("",)) -> list[str]:
+        """A name for each suffix, all with the same free stem."""
+        names, count = [f"{stem}{suffix}" for suffix in suffixes], 1
+        while not self._taken.isdisjoint(name.casefold() for name in names):
+            count += 1
+            names = [f"{stem}-{count}{suffix}" for suffix in suffixes]
+        self._taken.update(name.casefold() for name in names)
+        return names
+
+
+def _real(path: Path) -> Path:
+    """Where a link leads, so that writing through it keeps the link."""
+    return Path(os.path.realpath(path))
+
+
+def _is_special(path: Path) -> bool:
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _flush(temporary: Path) -> None:
+    with open(temporary, "r+b") as stream:
+        os.fsync(stream.fileno())
+
+
+def _rename(temporary: Path, target: Path, path: Path, overwrite: bool) -> None:
+    if overwrite:
+        with contextlib.suppress(OSError):
+            temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+        temporary.replace(target)
+    else:
+        _rename_if_free(temporary, target, path)
+    _flush_folder(target.parent)
+
+
+def _rename_if_free(temporary: Path, target: Path, path: Path) -> None:
+    """`rename` replaces silently and a check before it can be overtaken; a hard link fails if the name is taken."""
+    try:
+        os.link(temporary, target)
+        return
+    except FileExistsError as error:
+        raise OutputError(f"{path} exists already: it is replaced only with overwrite") from error
+    except OSError as error:
+        if error.errno not in _NO_LINK_ERRORS:
+            raise
+    check_output(path)  # a file system without hard links
+    temporary.replace(target)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Makes the new name itself last through a power cut, where the system lets a folder be opened."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """In the caller's body only a full or failing disk is ours to explain; its other errors are its own."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        raise OutputError(f"cannot write {path}: {_reason(error)}") from error
+
+
+@contextlib.contextmanager
+def _all_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "the disk is full"
+    return (getattr(error, "strerror", None) or str(error)).lower()

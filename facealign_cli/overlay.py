@@ -1,0 +1,206 @@
+"""Drawing faces onto a picture, so that a face of 60 pixels and one of 2000 both look right.
+
+Widths, radii and letters follow the face's size. Each face is drawn on a transparent layer of its own, finer than the
+picture where the face is small, so that lines thinner than a pixel stay crisp and points keep their sub-pixel place.
+Light lines lie on dark, wider ones: they can be read on any ground.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from facealign_cli.geometry import bbox_of_shape
+from facealign_cli.landmarks import CONTOURS
+from facealign_cli.records import Face
+
+COLORS: tuple[tuple[int, int, int], ...] = (
+    (255, 225, 90),
+    (95, 205, 255),
+    (190, 235, 120),
+    (220, 170, 255),
+    (120, 170, 255),
+    (140, 250, 245),
+)
+"""BGR, light and unlike one another also to colour-blind eyes; taken in turn by track or face id."""
+
+_WHITE = (255, 255, 255)
+_BLACK = (0, 0, 0)
+_SHIFT = 5  # OpenCV takes coordinates in 1/32 pixel
+_SHADE, _SOLID = 130, 255  # opacity of the dark line below, and of what lies on it
+
+
+def draw_overlay(
+    image_bgr: np.ndarray,
+    faces: Iterable[Face],
+    *,
+    points: bool = True,
+    contours: bool = True,
+    box: bool = True,
+    labels: bool = True,
+) -> np.ndarray:
+    """Draw points, contours, the detector's box and a label (id, confidence) of every face onto a copy of a picture.
+
+    image_bgr: (H, W, 3) uint8. Returns the same. What lies outside the picture is cut off, but labels are moved inside.
+    Raises ValueError for another kind of array.
+    """
+    if image_bgr.ndim != 3 or image_bgr.shape[2] != 3 or image_bgr.dtype != np.uint8:
+        raise ValueError(f"image_bgr: expected (H, W, 3) uint8, got {image_bgr.shape} {image_bgr.dtype}")
+    image = image_bgr.copy()
+    faces = sorted(faces, key=lambda face: face.bbox.size, reverse=True)  # small faces on top of large ones
+    for face in faces:
+        style = _Style.of(face)
+        layer = _Layer.around(face, style, image.shape[:2])
+        if layer is None:
+            continue
+        if box:
+            layer.lines([_corners(face.bbox.xyxy)], [True], style.line, style.color)
+        if contours:
+            paths = [face.landmarks[list(indices)] for indices, _ in CONTOURS]
+            layer.lines(paths, [closed for _, closed in CONTOURS], style.line, style.color)
+        if points:
+            layer.dots(face.landmarks, style.radius)
+        layer.blend_onto(image)
+    if labels:
+        for face in faces:
+            _draw_label(image, face, _Style.of(face))
+    return image
+
+
+@dataclass(frozen=True)
+class _Style:
+    """Sizes in picture pixels. scale: how many layer pixels a picture pixel has along each side."""
+
+    line: float
+    radius: float
+    letter: float
+    scale: int
+    color: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, face: Face) -> _Style:
+        box = bbox_of_shape(face.landmarks)
+        size = max(float((box[2:] - box[:2]).mean()), face.bbox.size / 2, 1.0)
+        number = face.face_id if face.track_id is None else face.track_id
+        return cls(
+            line=max(0.6, size * 0.006),
+            radius=max(0.72, size * 0.0085),
+            letter=max(9.0, size * 0.075),
+            scale=4 if size < 250 else 2 if size < 600 else 1,
+            color=COLORS[number % len(COLORS)],
+        )
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A transparent picture over a part of the real one.
+
+    left, top, width, height: the part, in picture pixels. color: premultiplied BGR, opacity: 0–255, finer by `scale`.
+    """
+
+    left: int
+    top: int
+    width: int
+    height: int
+    scale: int
+    color: np.ndarray
+    opacity: np.ndarray
+
+    @classmethod
+    def over(cls, xyxy: Iterable[float], scale: int, size: tuple[int, int]) -> _Layer | None:
+        """The layer over a box, cut off at a picture of (height, width); None if nothing of it is left."""
+        x1, y1, x2, y2 = xyxy
+        left, top = max(0, int(np.floor(x1))), max(0, int(np.floor(y1)))
+        right, bottom = min(size[1], int(np.ceil(x2)) + 1), min(size[0], int(np.ceil(y2)) + 1)
+        if right <= left or bottom <= top:
+            return None
+        height, width = (bottom - top) * scale, (right - left) * scale
+        color, opacity = np.zeros((height, width, 3), np.uint8), np.zeros((height, width), np.uint8)
+        return cls(left, top, right - left, bottom - top, scale, color, opacity)
+
+    @classmethod
+    def around(cls, face: Face, style: _Style, size: tuple[int, int]) -> _Layer | None:
+        """The layer that holds a face's box and points."""
+        box = bbox_of_shape(np.concatenate([face.landmarks, _corners(face.bbox.xyxy)]))
+        margin = 3 * style.line + 2 * style.radius + 1
+        return cls.over((box + np.array([-margin, -margin, margin, margin])).tolist(), style.scale, size)
+
+    def lines(self, paths: list[np.ndarray], closed: list[bool], width: float, color: tuple[int, int, int]) -> None:
+        """Light lines of `width` on dark ones, wider by 1.2 widths, through (K, 2) points."""
+        for thickness, bgr, opacity in ((width * 2.2, _BLACK, _SHADE), (width, color, _SOLID)):
+            for path, is_closed in zip(paths, closed, strict=True):
+                self._line(self._fixed(path), is_closed, max(1, round(thickness * self.scale)), bgr, opacity)
+
+    def _line(self, path: np.ndarray, closed: bool, thickness: int, bgr: tuple[int, int, int], opacity: int) -> None:
+        import cv2
+
+        cv2.polylines(self.color, [path], closed, bgr, thickness, cv2.LINE_AA, _SHIFT)
+        cv2.polylines(self.opacity, [path], closed, (opacity,), thickness, cv2.LINE_AA, _SHIFT)
+
+    def dots(self, points: np.ndarray, radius: float) -> None:
+        """White dots with a dark rim at (K, 2) points."""
+        import cv2
+
+        for size, bgr, opacity in ((radius * 1.45, _BLACK, 200), (radius, _WHITE, _SOLID)):
+            fixed_radius = round(size * self.scale * 2**_SHIFT)
+            for center in self._fixed(points).tolist():
+                cv2.circle(self.color, center, fixed_radius, bgr, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+                cv2.circle(self.opacity, center, fixed_radius, (opacity,), cv2.FILLED, cv2.LINE_AA, _SHIFT)
+
+    def text(self, text: str, font_scale: float, thickness: int, color: tuple[int, int, int]) -> None:
+        """Fill the layer with a dark plate and write on it."""
+        import cv2
+
+        (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, font_scale, thickness)
+        origin = (self.color.shape[1] - width) // 2, (self.color.shape[0] + height) // 2
+        self.opacity[:] = 190
+        for canvas, value in ((self.color, color), (self.opacity, (_SOLID,))):
+            cv2.putText(canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, font_scale, value, thickness, cv2.LINE_AA)
+
+    def _fixed(self, points: np.ndarray) -> np.ndarray:
+        """Picture coordinates as OpenCV's fixed-point ones of the layer; pixel centres lie at integers in both."""
+        inside = (np.asarray(points, float) - [self.left, self.top] + 0.5) * self.scale - 0.5
+        return np.rint(np.clip(inside, -1e6, 1e6) * 2**_SHIFT).astype(np.int32)
+
+    def blend_onto(self, image: np.ndarray) -> None:
+        """Lay the layer over its part of the picture, in place."""
+        import cv2
+
+        for row in range(0, self.height, 256):  # in strips, for the memory's sake
+            rows = min(256, self.height - row)
+            fine, size = slice(row * self.scale, (row + rows) * self.scale), (self.width, rows)
+            color, opacity = self.color[fine], self.opacity[fine]
+            if self.scale > 1:
+                color, opacity = (cv2.resize(part, size, interpolation=cv2.INTER_AREA) for part in (color, opacity))
+            part = image[self.top + row : self.top + row + rows, self.left : self.left + self.width]
+            through = (part * (255 - opacity[..., None].astype(np.uint16)) + 127) // 255
+            part[:] = np.minimum(through + color, 255)
+
+
+def _corners(xyxy: tuple[float, float, float, float]) -> np.ndarray:
+    x1, y1, x2, y2 = xyxy
+    return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
+
+
+def _draw_label(image: np.ndarray, face: Face, style: _Style) -> None:
+    """Above the box, or inside its top where there is no room above; always within the picture."""
+    import cv2
+
+    number = face.face_id if face.track_id is None else face.track_id
+    text = f"#{number}  {face.confidence:.2f}"
+    height, width = image.shape[:2]
+    unit = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 1.0, 2)[0]
+    letter = min(style.letter, 0.5 * height, (width - 2) / (unit[0] / unit[1] + 1.2))
+    if letter < 4:  # a picture of a few pixels has no room for text
+        return
+    plate_width, plate_height = letter * (unit[0] / unit[1] + 1.2), letter * 1.9
+    x1, y1 = face.bbox.x1 - style.line, face.bbox.y1 - style.line * 1.5 - plate_height
+    y1 = y1 if y1 >= 0 else max(face.bbox.y1 + style.line, 0.0)
+    x1, y1 = max(0.0, min(x1, width - 1 - plate_width)), max(0.0, min(y1, height - 1 - plate_height))
+    layer = _Layer.over((x1, y1, x1 + plate_width - 1, y1 + plate_height - 1), style.scale, (height, width))
+    if layer is not None:
+        font_scale = letter * style.scale / unit[1]
+        layer.text(text, font_scale, max(1, round(letter * style.scale * 0.11)), style.color)
+        layer.blend_onto(image)

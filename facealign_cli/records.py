@@ -1,0 +1,171 @@
+"""The records that flow from detectors to writers: frozen, self-checking, without results that depend on flags.
+
+Coordinates are pixels of the upright picture (EXIF rotation applied), x then y, 0-based, pixel centres at integers.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from facealign_cli.landmarks import N_LANDMARKS, SCHEME
+
+Status = Literal["ok", "no_face", "error"]
+
+
+@dataclass(frozen=True)
+class BBox:
+    """An axis-aligned box x1, y1, x2, y2 in pixels. Raises ValueError if empty or not finite."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+
+    def __post_init__(self) -> None:
+        for name in ("x1", "y1", "x2", "y2"):
+            object.__setattr__(self, name, float(getattr(self, name)))
+        if not all(math.isfinite(v) for v in self.xyxy):
+            raise ValueError(f"bbox: expected four finite numbers, got {self.xyxy}")
+        if self.x2 <= self.x1 or self.y2 <= self.y1:
+            raise ValueError(f"bbox: expected x1 < x2 and y1 < y2, got {self.xyxy}")
+
+    @classmethod
+    def from_xywh(cls, x: float, y: float, width: float, height: float) -> BBox:
+        """From a corner and a size."""
+        return cls(x, y, x + width, y + height)
+
+    @property
+    def xyxy(self) -> tuple[float, float, float, float]:
+        """x1, y1, x2, y2."""
+        return self.x1, self.y1, self.x2, self.y2
+
+    @property
+    def width(self) -> float:
+        """x2 - x1."""
+        return self.x2 - self.x1
+
+    @property
+    def height(self) -> float:
+        """y2 - y1."""
+        return self.y2 - self.y1
+
+    @property
+    def size(self) -> float:
+        """Mean of width and height."""
+        return (self.width + self.height) / 2
+
+    def iou(self, other: BBox) -> float:
+        """Intersection over union, 0 to 1."""
+        width = min(self.x2, other.x2) - max(self.x1, other.x1)
+        height = min(self.y2, other.y2) - max(self.y1, other.y1)
+        if width <= 0 or height <= 0:
+            return 0.0
+        overlap = width * height
+        return overlap / (self.width * self.height + other.width * other.height - overlap)
+
+
+@dataclass(frozen=True)
+class BoxCalibration:
+    """How a detector's box leads to the tight box of the 68 points: each edge moved by a share of the box's own size.
+
+    left, right: shares of the width, top, bottom: of the height; positive is right or down.
+    """
+
+    left: float = 0.0
+    top: float = 0.0
+    right: float = 0.0
+    bottom: float = 0.0
+
+    def landmarks_bbox(self, bbox: BBox) -> BBox:
+        """The box that the landmarks are expected to fill."""
+        w, h = bbox.width, bbox.height
+        return BBox(
+            bbox.x1 + self.left * w, bbox.y1 + self.top * h, bbox.x2 + self.right * w, bbox.y2 + self.bottom * h
+        )
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One box of a detector, with its score (in the detector's own scale; None where it gives none)."""
+
+    bbox: BBox
+    score: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """A face with its landmarks.
+
+    face_id: counts from 0 within a picture. bbox: the detector's box. detector_score: in the detector's own scale.
+    landmarks: (68, 2) float64, read-only. confidence: 0 to 1, how likely the landmarks are right. track_id: in video.
+    """
+
+    face_id: int
+    bbox: BBox
+    landmarks: np.ndarray
+    confidence: float
+    detector_score: float | None = None
+    track_id: int | None = None
+
+    def __post_init__(self) -> None:
+        landmarks = np.array(self.landmarks, dtype=np.float64)
+        if landmarks.shape != (N_LANDMARKS, 2):
+            raise ValueError(f"landmarks: expected shape ({N_LANDMARKS}, 2), got {landmarks.shape}")
+        if not np.isfinite(landmarks).all():
+            raise ValueError("landmarks: expected finite numbers, got NaN or infinity")
+        if not 0 <= self.confidence <= 1:
+            raise ValueError(f"confidence: expected 0 to 1, got {self.confidence}")
+        if self.detector_score is not None and not math.isfinite(self.detector_score):
+            raise ValueError(f"detector_score: expected a finite number or None, got {self.detector_score}")
+        landmarks.setflags(write=False)
+        object.__setattr__(self, "landmarks", landmarks)
+        object.__setattr__(self, "confidence", float(self.confidence))
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """What came of one picture or one video frame, also when it failed.
+
+    source: path or "-". width, height: of the upright picture; 0 where it could not be read. status "no_face" has no
+    faces and no error; "error" has a message. frame, timestamp_s: in video only.
+    """
+
+    source: str
+    status: Status
+    width: int = 0
+    height: int = 0
+    faces: tuple[Face, ...] = ()
+    error: str | None = None
+    detector: str | None = None
+    model: str | None = None
+    provider: str | None = None
+    scheme: str = SCHEME
+    frame: int | None = None
+    timestamp_s: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "faces", tuple(self.faces))
+        if self.status not in ("ok", "no_face", "error"):
+            raise ValueError(f"status: expected ok, no_face or error, got {self.status!r}")
+        if (self.status == "ok") != bool(self.faces):
+            raise ValueError(f"status {self.status!r} does not go with {len(self.faces)} faces")
+        if (self.status == "error") != bool(self.error):
+            raise ValueError(f"status {self.status!r} does not go with error {self.error!r}")
+        if self.width < 0 or self.height < 0 or (self.frame or 0) < 0:
+            raise ValueError(f"expected no negative size or frame, got {self.width}, {self.height}, {self.frame}")
+        if self.timestamp_s is not None and not math.isfinite(self.timestamp_s):
+            raise ValueError(f"timestamp_s: expected a finite number or None, got {self.timestamp_s}")
+
+    @classmethod
+    def of_faces(cls, source: str, faces: list[Face] | tuple[Face, ...], **fields: object) -> FrameResult:
+        """A result whose status follows from whether there are faces."""
+        return replace(cls(source, "no_face"), status="ok" if faces else "no_face", faces=tuple(faces), **fields)  # type: ignore[arg-type]
+
+    @classmethod
+    def of_error(cls, source: str, error: str, **fields: object) -> FrameResult:
+        """A result that records a failure."""
+        return replace(cls(source, "no_face"), status="error", error=error, **fields)  # type: ignore[arg-type]

@@ -1,0 +1,90 @@
+"""ONNX Runtime sessions on the device that was asked for: by name it is that one or an error, never another in silence.
+
+Device names: "auto" (a GPU if it works, else the CPU), "cpu", "cuda", "cuda:N".
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facealign_cli.errors import DeviceError, InputError, ModelError
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
+
+def check_device(device: str) -> str:
+    """Return `device` if it is a known name, else raise InputError."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise InputError(f"unknown device {device!r}; known: auto, cpu, cuda, cuda:N")
+    return device
+
+
+def create_session(model: Path | bytes, device: str = "auto", threads: int = 1) -> onnxruntime.InferenceSession:
+    """Load a graph.
+
+    model: a file or its content. threads: ONNX Runtime's threads within an operator.
+    Raises ModelError for a file that is missing or no ONNX graph, DeviceError where `device` cannot be had.
+    """
+    import onnxruntime
+
+    content = _content(model)
+    providers = _providers(check_device(device), onnxruntime.get_available_providers())
+    try:
+        session = onnxruntime.InferenceSession(content, _options(onnxruntime, threads), providers=providers)
+    except Exception as error:  # noqa: BLE001  ONNX Runtime's own exceptions share no base class of use
+        raise _load_error(model, device, error) from error
+    if device.startswith("cuda") and session.get_providers()[0] != CUDA:
+        raise DeviceError(
+            f"device {device}: ONNX Runtime has CUDA support but could not start it (no GPU, no driver, or CUDA and "
+            "cuDNN of another version); see https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html"
+        )
+    return session
+
+
+def provider_of(session: onnxruntime.InferenceSession) -> str:
+    """The name of the execution provider in use: "CPUExecutionProvider" or "CUDAExecutionProvider"."""
+    return str(session.get_providers()[0])
+
+
+def _content(model: Path | bytes) -> bytes:
+    if isinstance(model, bytes):
+        return model
+    try:
+        return Path(model).read_bytes()
+    except OSError as error:
+        raise ModelError(f"{model}: {error.strerror}") from error
+
+
+def _options(onnxruntime: Any, threads: int) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    # threads that spin while they wait slow down whatever else runs on the machine
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0" if threads > 1 else "1")
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    return options
+
+
+def _providers(device: str, available: list[str]) -> list[Any]:
+    if device == "cpu" or (device == "auto" and CUDA not in available):
+        return [CPU]
+    if CUDA not in available:
+        raise DeviceError(
+            f"device {device}: the installed ONNX Runtime has no CUDA support; "
+            "pip uninstall onnxruntime && pip install onnxruntime-gpu"
+        )
+    number = int(device.partition(":")[2] or 0)
+    return [(CUDA, {"device_id": number}), CPU]
+
+
+def _load_error(model: Path | bytes, device: str, error: Exception) -> Exception:
+    name = "the model" if isinstance(model, bytes) else str(model)
+    if device.startswith("cuda") and "CUDA" in str(error):
+        return DeviceError(f"device {device}: {str(error).splitlines()[0]}")
+    return ModelError(f"{name}: not an ONNX model that can be loaded: {str(error).splitlines()[0]}")

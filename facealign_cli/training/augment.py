@@ -1,0 +1,207 @@
+"""Training crops made on the fly: a perturbed init shape, a mirror, light, blur, noise, covering patches; no-face crops.
+
+Everything follows from the generator that is passed in, so a batch is a function of (seed, step) alone and a resumed run
+sees what the uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from facealign_cli.geometry import CropFrame, SimilarityTransform, bbox_of_shape, init_shape_from_bbox
+from facealign_cli.landmarks import MIRROR_ORDER
+from facealign_cli.training.pack import Pack
+
+_MIRROR = np.array(MIRROR_ORDER)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Strengths. shift_sigma, scale_sigma: of the init shape's size; angle_sigma in degrees; the rest: probabilities.
+
+    displaced: share of crops whose init is so far off that only the confidence learns from them; faceless: share of
+    crops without a face.
+    """
+
+    shift_sigma: float = 0.08
+    angle_sigma: float = 15.0
+    scale_sigma: float = 0.12
+    light: float = 0.8
+    blur: float = 0.15
+    low_resolution: float = 0.15
+    noise: float = 0.2
+    jpeg: float = 0.1
+    cover: float = 0.3
+    displaced: float = 0.05
+    faceless: float = 0.07
+
+
+PAPER = Augmentation(0.2, 20.0, 0.25, 0, 0, 0, 0, 0, 0, 0, 0)
+"""The paper's perturbations: geometry and mirror alone."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """crops (N, 1, S, S) uint8; landmarks (N, 68, 2) float32 in crop pixels, the truth.
+
+    has_face: (N,) whether a face is there; aligned: (N,) whether its landmarks are to be learnt from.
+    """
+
+    crops: np.ndarray
+    landmarks: np.ndarray
+    has_face: np.ndarray
+    aligned: np.ndarray
+
+
+def make_batch(
+    pack: Pack, rows: np.ndarray, frame: CropFrame, augmentation: Augmentation, rng: np.random.Generator
+) -> Batch:
+    """Crops of the given faces of a pack, augmented."""
+    crops = np.empty((len(rows), 1, frame.size, frame.size), np.uint8)
+    landmarks = np.empty((len(rows), 68, 2), np.float32)
+    has_face = np.ones(len(rows), bool)
+    aligned = np.ones(len(rows), bool)
+    kinds = rng.random(len(rows))
+    for i, row in enumerate(rows):
+        image, truth = pack.images[row], pack.landmarks[row].astype(float)
+        if rng.random() < 0.5:
+            image, truth = mirrored(image, truth)
+        displaced = kinds[i] < augmentation.displaced
+        faceless = not displaced and kinds[i] < augmentation.displaced + augmentation.faceless
+        init = _displaced_init(truth, rng) if displaced else _perturbed_init(truth, augmentation, rng)
+        crop, landmarks[i] = _crop(image, truth, init, frame)
+        if faceless:
+            crop = _faceless(image, truth, crop, frame, rng)
+        crops[i, 0] = _photometric(crop, augmentation, rng)
+        has_face[i], aligned[i] = not faceless, not (faceless or displaced)
+    return Batch(crops, landmarks, has_face, aligned)
+
+
+def mirrored(image: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Flip an (H, W) picture left to right and its (68, 2) landmarks with it, in the scheme's order."""
+    flipped = landmarks[_MIRROR].copy()
+    flipped[:, 0] = image.shape[1] - 1 - flipped[:, 0]
+    return image[:, ::-1], flipped
+
+
+def _perturbed_init(truth: np.ndarray, augmentation: Augmentation, rng: np.random.Generator) -> np.ndarray:
+    box = bbox_of_shape(truth)
+    size = float((box[2:] - box[:2]).mean())
+    shift = rng.normal(0, augmentation.shift_sigma, 2) * size
+    scale = float(np.clip(np.exp(rng.normal(0, augmentation.scale_sigma)), 0.55, 1.8))
+    angle = float(rng.normal(0, augmentation.angle_sigma))
+    return _moved(init_shape_from_bbox(box), shift, scale, angle)
+
+
+def _displaced_init(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    box = bbox_of_shape(truth)
+    size = float((box[2:] - box[:2]).mean())
+    direction = rng.uniform(0, 2 * np.pi)
+    shift = rng.uniform(0.35, 1.0) * size * np.array([np.cos(direction), np.sin(direction)])
+    return _moved(init_shape_from_bbox(box), shift, float(np.exp(rng.uniform(-1.0, 0.8))), float(rng.normal(0, 40)))
+
+
+def _moved(shape: np.ndarray, shift: np.ndarray, scale: float, angle: float) -> np.ndarray:
+    box = bbox_of_shape(shape)
+    center = (box[:2] + box[2:]) / 2
+    transform = SimilarityTransform.from_parts(scale, angle, (shift[0], shift[1]), (center[0], center[1]))
+    return transform.apply(shape)
+
+
+def _crop(image: np.ndarray, truth: np.ndarray, init: np.ndarray, frame: CropFrame) -> tuple[np.ndarray, np.ndarray]:
+    transform = frame.transform_from(init)
+    crop = cv2.warpAffine(image, transform.matrix, (frame.size, frame.size), flags=cv2.INTER_LINEAR)
+    return crop, transform.apply(truth)
+
+
+def _faceless(
+    image: np.ndarray, truth: np.ndarray, crop: np.ndarray, frame: CropFrame, rng: np.random.Generator
+) -> np.ndarray:
+    """Background beside the face, a face cut into shuffled tiles, or a plain texture."""
+    kind = rng.random()
+    if kind < 0.6:
+        return _background(image, truth, frame, rng)
+    if kind < 0.85:
+        return _shuffled(crop, rng)
+    texture = rng.integers(0, 256, (rng.integers(2, 40), rng.integers(2, 40)), np.uint8)
+    return cv2.resize(texture, (frame.size, frame.size), interpolation=cv2.INTER_CUBIC)
+
+
+def _background(image: np.ndarray, truth: np.ndarray, frame: CropFrame, rng: np.random.Generator) -> np.ndarray:
+    side = image.shape[0]
+    box = bbox_of_shape(truth)
+    extent = rng.uniform(0.2, 0.6) * float((box[2:] - box[:2]).max())
+    reach = extent / frame.share / 2  # half of what the crop shows
+    for _ in range(20):
+        x, y = rng.uniform(reach * 0.6, side - reach * 0.6, 2)
+        if x + reach < box[0] or x - reach > box[2] or y + reach < box[1] or y - reach > box[3]:
+            break
+    else:
+        x, y = reach, reach
+    init = init_shape_from_bbox(np.array([x - extent / 2, y - extent / 2, x + extent / 2, y + extent / 2]))
+    return _crop(image, truth, _moved(init, np.zeros(2), 1.0, float(rng.uniform(-45, 45))), frame)[0]
+
+
+def _shuffled(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    n = int(rng.integers(3, 7))
+    side = crop.shape[0] // n
+    out = crop.copy()
+    for target, source in enumerate(rng.permutation(n * n)):
+        (ty, tx), (sy, sx) = divmod(target, n), divmod(int(source), n)
+        out[ty * side : (ty + 1) * side, tx * side : (tx + 1) * side] = crop[
+            sy * side : (sy + 1) * side, sx * side : (sx + 1) * side
+        ]
+    return out
+
+
+def _photometric(crop: np.ndarray, augmentation: Augmentation, rng: np.random.Generator) -> np.ndarray:
+    chance = rng.random(6)
+    if chance[0] < augmentation.cover:
+        crop = _covered(crop, rng)
+    if chance[1] < augmentation.low_resolution:
+        crop = _low_resolution(crop, rng)
+    if chance[2] < augmentation.blur:
+        crop = cv2.GaussianBlur(crop, (0, 0), float(rng.uniform(0.5, 2.0)))
+    if chance[3] < augmentation.light:
+        crop = _relit(crop, rng)
+    if chance[4] < augmentation.noise:
+        noise = rng.standard_normal(crop.shape, np.float32) * float(rng.uniform(2, 14))
+        crop = np.clip(crop + noise, 0, 255).astype(np.uint8)
+    if chance[5] < augmentation.jpeg:
+        data = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(12, 50))])[1]
+        crop = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+    return crop
+
+
+def _covered(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    size = crop.shape[0]
+    width, height = (rng.uniform(0.08, 0.32, 2) * size).astype(int)
+    x, y = (rng.uniform(0.15, 0.85, 2) * size - np.array([width, height]) / 2).astype(int).clip(0)
+    out = crop.copy()
+    patch = out[y : y + height, x : x + width]
+    if rng.random() < 0.5:
+        patch[:] = rng.integers(0, 256)
+    else:  # another piece of the same crop
+        sy, sx = rng.integers(0, size - patch.shape[0] + 1), rng.integers(0, size - patch.shape[1] + 1)
+        patch[:] = crop[sy : sy + patch.shape[0], sx : sx + patch.shape[1]]
+    return out
+
+
+def _low_resolution(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    size = crop.shape[0]
+    small = max(8, int(size * rng.uniform(0.25, 0.7)))
+    reduced = cv2.resize(crop, (small, small), interpolation=cv2.INTER_AREA)
+    return cv2.resize(reduced, (size, size), interpolation=cv2.INTER_LINEAR)
+
+
+def _relit(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    ramp = np.linspace(0, 1, 256)
+    gamma = np.exp(rng.normal(0, 0.3))
+    gain, bias = np.exp(rng.normal(0, 0.25)), rng.normal(0, 25)
+    values = (ramp**gamma * 255 - 128) * gain + 128 + bias
+    if rng.random() < 0.02:
+        values = 255 - values
+    return cv2.LUT(crop, np.clip(values, 0, 255).astype(np.uint8))

@@ -1,0 +1,51 @@
+"""Checkpoints: everything a run needs to go on exactly, and the reading of them without unpickling objects."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from facealign_cli.errors import FormatError, InputError
+from facealign_cli.output import atomic_path
+from facealign_cli.training.network import Dan, NetworkConfig
+
+FORMAT = "facealign-checkpoint/1"
+
+
+def save_checkpoint(path: Path, values: dict[str, Any]) -> None:
+    """Write tensors and plain values; the file is whole or the old one stays. Raises OutputError."""
+    with atomic_path(path, overwrite=True) as temporary:
+        torch.save({"format": FORMAT, **values}, temporary)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint: tensors and plain values only, no pickled objects. Raises InputError, FormatError."""
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such checkpoint")
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+        raise FormatError(f"{path}: not a checkpoint, or a damaged one") from error
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise FormatError(f"{path}: not a {FORMAT} file")
+    return values
+
+
+def model_of(checkpoint: dict[str, Any], averaged: bool = True, *, trained_only: bool = False) -> Dan:
+    """The network of a checkpoint in evaluation mode, with the averaged weights or the last ones.
+
+    trained_only: without the stages that come after the one that the run trained.
+    """
+    network, weights = NetworkConfig.from_dict(checkpoint["network"]), checkpoint["average" if averaged else "model"]
+    count = checkpoint["config"]["stage"] or len(network.stages)
+    if trained_only and count < len(network.stages):
+        network = replace(network, stages=network.stages[:count])
+        wanted = Dan(network).state_dict()
+        weights = {key: value for key, value in weights.items() if key in wanted}
+    model = Dan(network)
+    model.load_state_dict(weights)
+    return model.eval()

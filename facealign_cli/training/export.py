@@ -1,0 +1,139 @@
+"""From a checkpoint to the single ONNX graph: batch norm folded, metadata written, compared with torch, then shipped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from facealign_cli.dan import METADATA_KEY, OUTPUTS, DanModel, GraphMetadata
+from facealign_cli.errors import MissingDependency, ModelError
+from facealign_cli.landmarks import MEAN_SHAPE, SCHEME
+from facealign_cli.output import atomic_path, write_bytes
+from facealign_cli.training.network import Dan, multiply_adds
+
+OPSET = 18
+TOLERANCE_PX = 0.01
+"""The most that a landmark may differ between torch and ONNX Runtime, in crop pixels."""
+CONFIDENCE_TOLERANCE = 1e-4
+_DENORMAL = 1e-30
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """path, and the largest differences found between torch and ONNX Runtime over the batch sizes compared."""
+
+    path: Path
+    landmarks_px: float
+    stage1_landmarks_px: float
+    confidence: float
+
+
+class _Graph(nn.Module):
+    """The contract's inputs and outputs around a Dan."""
+
+    def __init__(self, model: Dan) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, crop: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(N, 1, S, S) uint8 → landmarks, stage1_landmarks, confidence."""
+        output = self.model(crop.float())
+        return output.landmarks[-1], output.landmarks[0], torch.sigmoid(output.logit)
+
+
+def export_model(
+    model: Dan, path: Path, *, name: str, version: str, training_data: str = "", licence: str = "",
+    figures: dict[str, float] | None = None, crops: np.ndarray | None = None, overwrite: bool = False,
+) -> ExportReport:
+    """Write the graph, and only if ONNX Runtime agrees with torch through `DanModel`.
+
+    crops: (M, 1, S, S) uint8 to compare on; noise where none are given. Raises ModelError above the tolerance.
+    """
+    metadata = GraphMetadata(
+        name, version, SCHEME, len(model.stages), model.config.crop_size, model.config.crop_share,
+        MEAN_SHAPE.tolist(), training_data, licence, figures or {},
+    )
+    with atomic_path(path, overwrite) as temporary:
+        write_graph(model, temporary, metadata)
+        differences = compare(model, DanModel(temporary, device="cpu"), crops)
+        if max(differences[:2]) > TOLERANCE_PX or differences[2] > CONFIDENCE_TOLERANCE:
+            raise ModelError(
+                f"the exported graph differs from torch by {differences[0]:.4f} px (stage 1: {differences[1]:.4f} px, "
+                f"confidence: {differences[2]:.1e}); allowed are {TOLERANCE_PX} px and {CONFIDENCE_TOLERANCE}"
+            )
+    return ExportReport(Path(path), *differences)
+
+
+def write_graph(model: Dan, path: Path, metadata: GraphMetadata) -> None:
+    """Trace and write, without comparing. Weights too small for normal float32 become zero: they slow CPUs down."""
+    onnx = _onnx()
+    model = model.eval().cpu().float()
+    flush_denormals(model)
+    size = model.config.crop_size
+    dummy = torch.randint(0, 256, (2, 1, size, size), dtype=torch.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the TorchScript exporter announces its successor; DESIGN.md says why it is used
+        torch.onnx.export(
+            _Graph(model), (dummy,), str(path), input_names=["crop"], output_names=list(OUTPUTS), opset_version=OPSET,
+            dynamic_axes={name: {0: "N"} for name in ("crop", *OUTPUTS)}, dynamo=False,
+        )
+    graph = onnx.load(str(path))
+    entry = graph.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, metadata.to_json()
+    graph.doc_string = f"facealign {metadata.name} {metadata.version}"
+    onnx.checker.check_model(graph)
+    onnx.save(graph, str(path))
+
+
+def flush_denormals(model: nn.Module) -> None:
+    """Set weights below 1e-30 to zero, in place."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter[parameter.abs() < _DENORMAL] = 0
+
+
+@torch.no_grad()
+def compare(model: Dan, exported: DanModel, crops: np.ndarray | None = None) -> tuple[float, float, float]:
+    """Largest absolute difference of landmarks (px), stage 1 landmarks (px) and confidence, for batches of 1, 5 and all."""
+    size = model.config.crop_size
+    if crops is None:
+        crops = np.random.default_rng(0).integers(0, 256, (8, 1, size, size), np.uint8)
+    graph, worst = _Graph(model.eval()), np.zeros(3)
+    for count in (1, 5, len(crops)):
+        part = crops[:count]
+        expected = [value.numpy() for value in graph(torch.from_numpy(part))]
+        got = exported.predict(part)
+        pairs = zip(expected, (got.landmarks, got.stage1_landmarks, got.confidence), strict=True)
+        worst = np.maximum(worst, [float(np.abs(a - b).max()) for a, b in pairs])
+    return float(worst[0]), float(worst[1]), float(worst[2])
+
+
+def enter_into_index(index: Path, path: Path, model: Dan, *, name: str, licence: str, summary: str,
+                     figures: dict[str, float]) -> None:
+    """Enter an exported graph into a `models.json` beside it; an earlier entry of that name is replaced."""
+    content = json.loads(index.read_text(encoding="utf-8")) if index.exists() else {"default": name, "models": {}}
+    content["models"][name] = {
+        "file": os.path.relpath(path, index.parent),
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "licence": licence,
+        "summary": summary,
+        "multiply_adds": multiply_adds(model),
+        "figures": figures,
+    }
+    write_bytes(index, (json.dumps(content, indent=1) + "\n").encode(), overwrite=True)
+
+
+def _onnx():  # type: ignore[no-untyped-def]
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingDependency("exporting", "onnx", "train") from error
+    return onnx

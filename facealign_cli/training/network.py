@@ -1,0 +1,376 @@
+"""The networks, whole: configuration, backbones, one stage, the DAN that joins the stages.
+
+`dan` is the paper's network (Kowalski et al., CVPRW 2017); `dan-light` keeps its stages and connection layers and changes
+what is between: residual nets behind a stride-2 stem, frames of their own for each stage, and a local head that looks
+once more at each landmark. DESIGN.md gives the reasons and the measurements.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from facealign_cli.errors import InputError
+from facealign_cli.geometry import CropFrame
+from facealign_cli.landmarks import N_LANDMARKS
+from facealign_cli.training.layers import (
+    FeatureImage,
+    estimate_similarity,
+    invert_similarity,
+    landmark_heatmap,
+    sample_at,
+    transform_landmarks,
+    upsample,
+    warp_image,
+)
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One stage: the frame it sees (side in pixels, the face's share of it) and the net that looks.
+
+    channels: per resolution; blocks: convolutions (vgg) or residual blocks (residual) per resolution.
+    feature_side: side of the feature image made from the stage before; 0 for the first stage. local: channels of the
+    local head's map, 0 for none; local_reach: for each of its steps how far it looks, in cells. squeeze: channels that a 1×1 convolution leaves before fc 256; 0 for all.
+    """
+
+    backbone: str
+    frame_size: int
+    frame_share: float
+    stem: int
+    channels: tuple[int, ...]
+    blocks: tuple[int, ...]
+    dropout: float = 0.0
+    n_features: int = 256
+    feature_side: int = 0
+    local: int = 0
+    local_reach: tuple[float, ...] = ()
+    squeeze: int = 0
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """A DAN: the crop it takes and its stages.
+
+    detach_landmarks: whether a later stage's gradients stop at the landmarks it got. mean_image: whether crops are
+    normalised by the training set's mean and deviation of each pixel, as in the paper, or by two fixed numbers.
+    """
+
+    name: str
+    crop_size: int
+    crop_share: float
+    stages: tuple[StageConfig, ...]
+    detach_landmarks: bool = True
+    mean_image: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for checkpoints and metadata."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> NetworkConfig:
+        """From `to_dict`'s values."""
+        stages = tuple(
+            StageConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in stage.items()})
+            for stage in values["stages"]
+        )
+        return cls(**{**values, "stages": stages})
+
+    @property
+    def crop_frame(self) -> CropFrame:
+        """The frame that the crops are cut to."""
+        return CropFrame(self.crop_size, self.crop_share)
+
+
+_VGG_STAGE = StageConfig("vgg", 112, 0.5, 0, (64, 128, 256, 512), (2, 2, 2, 2), dropout=0.5)
+_LIGHT_1 = StageConfig("residual", 80, 0.5, 16, (32, 64, 128), (1, 1, 1), squeeze=48)
+_LIGHT_2 = StageConfig(
+    "residual", 112, 0.7, 32, (32, 64, 96), (1, 2, 2), feature_side=14, local=32, local_reach=(1.25, 0.75), squeeze=32
+)
+
+NETWORKS: dict[str, NetworkConfig] = {
+    "dan": NetworkConfig(
+        "dan", 112, 0.5, (_VGG_STAGE, replace(_VGG_STAGE, feature_side=56)), detach_landmarks=False, mean_image=True
+    ),
+    "dan-light": NetworkConfig("dan-light", 160, 0.5, (_LIGHT_1, _LIGHT_2)),
+}
+
+
+def network_config(name: str) -> NetworkConfig:
+    """A known network by name. Raises InputError that lists the known ones."""
+    if name not in NETWORKS:
+        raise InputError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}")
+    return NETWORKS[name]
+
+
+def _conv_bn(n_in: int, n_out: int, size: int = 3, stride: int = 1) -> nn.Sequential:
+    conv = nn.Conv2d(n_in, n_out, size, stride, size // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(n_out))
+
+
+def _conv_bn_relu(n_in: int, n_out: int, size: int = 3) -> nn.Sequential:
+    return nn.Sequential(*_conv_bn(n_in, n_out, size), nn.ReLU())
+
+
+class VggBackbone(nn.Module):
+    """The paper's net: 3×3 convolutions with batch norm and ReLU, 2×2 max pooling after each resolution."""
+
+    def __init__(self, config: StageConfig, n_inputs: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        n_in = n_inputs
+        for n_out, count in zip(config.channels, config.blocks, strict=True):
+            for _ in range(count):
+                layers.append(_conv_bn_relu(n_in, n_out))
+                n_in = n_out
+            layers.append(nn.MaxPool2d(2))
+        self.layers = nn.Sequential(*layers)
+        self.out_side = config.frame_size >> len(config.channels)
+
+    def forward(self, image: Tensor, extra: Tensor | None) -> list[Tensor]:
+        """(N, 1, F, F) and the connection layers' (N, 2, F, F) → [(N, C, F/16, F/16)]."""
+        return [self.layers(image if extra is None else torch.cat([image, extra], dim=1))]
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions around a shortcut (He et al., CVPR 2016, basic block)."""
+
+    def __init__(self, n_in: int, n_out: int, stride: int) -> None:
+        super().__init__()
+        self.first = _conv_bn(n_in, n_out, stride=stride)
+        self.second = _conv_bn(n_out, n_out)
+        self.shortcut = _conv_bn(n_in, n_out, 1, stride) if stride > 1 or n_in != n_out else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, n_in, H, W) → (N, n_out, H / stride, W / stride)."""
+        return F.relu(self.second(F.relu(self.first(x))) + self.shortcut(x))
+
+
+class ResidualBackbone(nn.Module):
+    """A stride-2 stem, then residual blocks that halve the side at each resolution.
+
+    The heatmap and feature image join after the first level, at a quarter of the frame, by a convolution whose output
+    is added.
+    """
+
+    def __init__(self, config: StageConfig, n_inputs: int) -> None:
+        super().__init__()
+        self.stem = _conv_bn(1, config.stem, stride=2)
+        self.join = nn.Conv2d(n_inputs - 1, config.channels[0], 3, padding=1) if n_inputs > 1 else None
+        levels: list[nn.Module] = []
+        n_in = config.stem
+        for n_out, count in zip(config.channels, config.blocks, strict=True):
+            blocks = [ResidualBlock(n_in if i == 0 else n_out, n_out, 2 if i == 0 else 1) for i in range(count)]
+            levels.append(nn.Sequential(*blocks))
+            n_in = n_out
+        self.levels = nn.ModuleList(levels)
+        self.out_side = -(-config.frame_size // 2 ** (1 + len(config.channels)))
+
+    def forward(self, image: Tensor, extra: Tensor | None) -> list[Tensor]:
+        """(N, 1, F, F) and (N, 2, F/4, F/4) → maps (N, C, side, side), finest first."""
+        x = self.levels[0](F.relu(self.stem(image)))
+        if self.join is not None:
+            x = F.relu(x + self.join(extra))
+        maps = [x]
+        for level in self.levels[1:]:
+            maps.append(level(maps[-1]))
+        return maps
+
+
+class LocalHead(nn.Module):
+    """Looks again around each landmark: samples a fine map at 3×3 places there and regresses a correction, step by step.
+
+    The map adds up the backbone's resolutions (Lin et al., "Feature pyramid networks", CVPR 2017); the samples are
+    shape-indexed features (Cao et al., "Explicit shape regression", CVPR 2012).
+    """
+
+    STRIDE = 4
+    """Frame pixels a cell: stride-2 convolutions with padding 1 keep pixel 0 on cell 0, so cell i is at pixel 4·i."""
+
+    def __init__(self, config: StageConfig) -> None:
+        super().__init__()
+        self.lateral = nn.ModuleList(nn.Conv2d(c, config.local, 1) for c in config.channels)
+        self.steps = nn.ModuleList(LocalStep(config, reach) for reach in config.local_reach)
+
+    def forward(self, maps: list[Tensor], features: Tensor, landmarks: Tensor) -> list[Tensor]:
+        """Maps finest first, (N, n_features), (N, 68, 2) in frame pixels → the landmarks after each step."""
+        fused = self.lateral[-1](maps[-1])
+        for lateral, finer in zip(list(self.lateral)[-2::-1], maps[-2::-1], strict=True):
+            fused = upsample(fused, 2) + lateral(finer)
+        refined = []
+        for step in self.steps:
+            landmarks = landmarks + step(fused, features, landmarks.detach() / self.STRIDE)
+            refined.append(landmarks)
+        return refined
+
+
+class LocalStep(nn.Module):
+    """One correction. Its last layer starts at zero, so it begins as none.
+
+    reach: distance of the outer of the 3×3 places from the landmark, in cells of the map.
+    """
+
+    HIDDEN = 16
+
+    def __init__(self, config: StageConfig, reach: float) -> None:
+        super().__init__()
+        offsets = torch.tensor([[x, y] for y in (-1.0, 0.0, 1.0) for x in (-1.0, 0.0, 1.0)]) * reach
+        self.register_buffer("offsets", offsets, persistent=False)
+        n_samples = len(offsets) * config.local
+        self.weight = nn.Parameter(torch.randn(N_LANDMARKS, n_samples, self.HIDDEN) * (2 / n_samples) ** 0.5)
+        self.bias = nn.Parameter(torch.zeros(N_LANDMARKS, 1, self.HIDDEN))
+        self.out = nn.Linear(N_LANDMARKS * self.HIDDEN + config.n_features, 2 * N_LANDMARKS)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, fused: Tensor, features: Tensor, cells: Tensor) -> Tensor:
+        """(N, C, H, W), (N, n_features), (N, 68, 2) in cells → the correction (N, 68, 2) in frame pixels."""
+        places = cells.unsqueeze(2) + self.offsets  # (N, 68, 9, 2)
+        samples = sample_at(fused, places.flatten(1, 2))  # (N, 68·9, C)
+        samples = samples.reshape(-1, N_LANDMARKS, self.weight.shape[1]).transpose(0, 1)  # (68, N, 9·C)
+        hidden = F.relu(samples @ self.weight + self.bias).transpose(0, 1).flatten(1)  # (N, 68·HIDDEN)
+        return self.out(torch.cat([hidden, features], dim=1)).reshape(-1, N_LANDMARKS, 2)
+
+
+_BACKBONES = {"vgg": VggBackbone, "residual": ResidualBackbone}
+
+
+@dataclass
+class StageOutput:
+    """steps: (N, 68, 2) frame pixels each, of fc 136 and after each step of the local head; the last is the stage's result.
+
+    features: (N, n_features). logit: (N,) confidence before the sigmoid.
+    """
+
+    steps: list[Tensor]
+    features: Tensor
+    logit: Tensor
+
+
+class Stage(nn.Module):
+    """A backbone, fc 256 with batch norm and ReLU, fc 136: an offset added to the landmarks that came in."""
+
+    def __init__(self, config: StageConfig, n_inputs: int) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = _BACKBONES[config.backbone](config, n_inputs)
+        self.squeeze = _conv_bn_relu(config.channels[-1], config.squeeze, 1) if config.squeeze else nn.Identity()
+        n_flat = (config.squeeze or config.channels[-1]) * self.backbone.out_side**2
+        self.dropout = nn.Dropout(config.dropout)
+        self.dense = nn.Linear(n_flat, config.n_features, bias=False)
+        self.norm = nn.BatchNorm1d(config.n_features)
+        self.out = nn.Linear(config.n_features, 2 * N_LANDMARKS)
+        self.confidence = nn.Linear(config.n_features, 1)
+        self.local = LocalHead(config) if config.local else None
+        nn.init.zeros_(self.out.bias)
+        nn.init.normal_(self.out.weight, std=0.01)
+
+    def forward(self, image: Tensor, extra: Tensor | None, landmarks: Tensor) -> StageOutput:
+        """image (N, 1, F, F), extra (N, 2, …) or None, landmarks (N, 68, 2) or (1, 68, 2) in the frame's pixels."""
+        maps = [m.to(image.dtype) for m in self.backbone(image, extra)]  # training may run convolutions in bfloat16
+        features = F.relu(self.norm(self.dense(self.dropout(self.squeeze(maps[-1]).flatten(1)))))
+        offset = self.out(features).reshape(-1, N_LANDMARKS, 2)
+        steps = [landmarks + offset]
+        if self.local is not None:
+            steps += self.local(maps, features, steps[0])
+        return StageOutput(steps, features, self.confidence(features).squeeze(1))
+
+
+@dataclass
+class DanOutput:
+    """steps: per stage, per step within it, (N, 68, 2) in crop pixels. logit: (N,) confidence before the sigmoid."""
+
+    steps: list[list[Tensor]]
+    logit: Tensor
+
+    @property
+    def landmarks(self) -> list[Tensor]:
+        """Each stage's result."""
+        return [steps[-1] for steps in self.steps]
+
+
+class Dan(nn.Module):
+    """Stages joined by the connection layers; takes raw crops (0–255), gives landmarks in crop pixels per stage.
+
+    mean_image, std_image: normalisation, (S, S) or scalars, of crops as they come in.
+    """
+
+    def __init__(self, config: NetworkConfig, mean_image: np.ndarray | float = 128.0, std_image: np.ndarray | float = 64.0):
+        super().__init__()
+        self.config = config
+        self.stages = nn.ModuleList(Stage(stage, 1 if i == 0 else 3) for i, stage in enumerate(config.stages))
+        frames = [CropFrame(stage.frame_size, stage.frame_share).shape for stage in config.stages]
+        self.feature_images = nn.ModuleList(
+            FeatureImage(config.stages[i].n_features, stage.feature_side, self._extra_size(stage))
+            for i, stage in enumerate(config.stages[1:])
+        )
+        for i, shape in enumerate(frames):
+            self.register_buffer(f"mean_shape{i}", torch.tensor(shape, dtype=torch.float32), persistent=False)
+        for name, value in (("mean_image", mean_image), ("std_image", std_image)):
+            image = np.broadcast_to(np.asarray(value, np.float32), (config.crop_size, config.crop_size))
+            self.register_buffer(name, torch.tensor(image.copy())[None, None])
+        self.reduce = config.crop_size // config.stages[0].frame_size
+        first = config.stages[0]
+        if first.frame_size * self.reduce != config.crop_size or first.frame_share != config.crop_share:
+            raise ValueError("stage 1 must see the whole crop, reduced by a whole factor")
+
+    @staticmethod
+    def _extra_size(stage: StageConfig) -> int:
+        return stage.frame_size if stage.backbone == "vgg" else stage.frame_size // 4
+
+    def forward(self, crop: Tensor, n_stages: int | None = None) -> DanOutput:
+        """crop: (N, 1, S, S) float, 0–255. n_stages: how many stages to run; all of them by default."""
+        image = (crop - self.mean_image) / self.std_image
+        output = self._first_stage(image)
+        result = DanOutput([[self._to_crop(step) for step in output.steps]], output.logit)
+        for i in range(1, len(self.stages) if n_stages is None else n_stages):
+            previous = result.landmarks[-1].detach() if self.config.detach_landmarks else result.landmarks[-1]
+            output, back = self._later_stage(i, image, previous, output.features)
+            result.steps.append([transform_landmarks(step, back) for step in output.steps])
+            result.logit = output.logit
+        return result
+
+    def _first_stage(self, image: Tensor) -> StageOutput:
+        small = F.avg_pool2d(image, self.reduce) if self.reduce > 1 else image
+        return self.stages[0](small, None, self.mean_shape0)
+
+    def _to_crop(self, landmarks: Tensor) -> Tensor:
+        # pixel i of the reduced frame covers crop pixels reduce·i … reduce·i + reduce - 1
+        return landmarks * self.reduce + (self.reduce - 1) / 2
+
+    def _later_stage(self, i: int, image: Tensor, previous: Tensor, features: Tensor) -> tuple[StageOutput, Tensor]:
+        stage = self.config.stages[i]
+        transform = estimate_similarity(previous, getattr(self, f"mean_shape{i}"))  # crop → frame
+        warped = warp_image(image, transform, stage.frame_size)
+        landmarks = transform_landmarks(previous, transform)
+        size = self._extra_size(stage)
+        heatmap = landmark_heatmap(landmarks * (size / stage.frame_size), size)
+        extra = torch.cat([heatmap, self.feature_images[i - 1](features)], dim=1)
+        return self.stages[i](warped, extra, landmarks), invert_similarity(transform)
+
+
+def multiply_adds(model: Dan) -> int:
+    """Multiply-adds of the convolutions and dense layers for one face, counted by running one."""
+    total = 0
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        if isinstance(module, nn.Conv2d):
+            total += output.shape[2] * output.shape[3] * module.weight.numel()
+        elif isinstance(module, nn.Linear):
+            total += module.weight.numel()
+        elif isinstance(module, LocalStep):
+            total += module.weight.numel()
+
+    hooks = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear | LocalStep)]
+    size = model.config.crop_size
+    with torch.no_grad():
+        model.eval()(torch.zeros(1, 1, size, size))
+    for hook in hooks:
+        hook.remove()
+    return total

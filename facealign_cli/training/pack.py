@@ -1,0 +1,188 @@
+"""The packed data set: grey JPEG bytes, landmarks, boxes, names and the split in one HDF5 file.
+
+Each face lies upright in the middle of a square of `size` pixels that spans `context` times the larger extent of its
+landmarks. Landmarks and boxes are in that square's pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from facealign_cli.datasets import LeftOut, Sample, read_samples
+from facealign_cli.datasets.splits import is_held_out
+from facealign_cli.errors import FormatError, InputError, MissingDependency
+from facealign_cli.geometry import SimilarityTransform, bbox_of_shape, warp
+from facealign_cli.media import read_image
+from facealign_cli.output import atomic_path
+
+FORMAT = "facealign-pack/1"
+_SMALLEST_FACE = 16.0
+_SAME_FACE = 0.02
+
+
+@dataclass(frozen=True)
+class PackReport:
+    """What went into a pack: counts per data set and split, and every face left out with its reason."""
+
+    counts: dict[str, dict[str, int]]
+    left_out: list[LeftOut]
+
+
+@dataclass(frozen=True, eq=False)
+class Pack:
+    """A pack in memory.
+
+    images: (N, P, P) uint8 grey. landmarks: (N, 68, 2) float32. bbox: (N, 4) float32, NaN where the data set gave none.
+    rough, held_out: (N,) bool. names: N strings, unique.
+    """
+
+    images: np.ndarray
+    landmarks: np.ndarray
+    bbox: np.ndarray
+    rough: np.ndarray
+    held_out: np.ndarray
+    names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def select(self, mask: np.ndarray) -> Pack:
+        """The faces where the (N,) mask is true."""
+        rows = np.flatnonzero(mask)
+        return Pack(
+            self.images[rows], self.landmarks[rows], self.bbox[rows], self.rough[rows], self.held_out[rows],
+            [self.names[i] for i in rows],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    sample: Sample
+    name: str
+    jpeg: np.ndarray
+    landmarks: np.ndarray
+    bbox: np.ndarray
+
+
+def write_pack(
+    roots: Sequence[Path], path: Path, *, size: int = 256, context: float = 3.0, quality: int = 90,
+    overwrite: bool = False,
+) -> PackReport:
+    """Read, validate and pack every annotated face below `roots`.
+
+    Raises InputError if nothing is left to pack, OutputError if `path` cannot be written.
+    """
+    rows: list[_Row] = []
+    left_out: list[LeftOut] = []
+    seen: dict[str, list[np.ndarray]] = {}
+    for item in _samples(roots):
+        result = item if isinstance(item, LeftOut) else _row(item, size, context, quality, seen)
+        (left_out if isinstance(result, LeftOut) else rows).append(result)  # type: ignore[arg-type]
+    if not rows:
+        reasons = "; ".join(f"{item.name}: {item.reason}" for item in left_out[:3])
+        raise InputError(f"no usable face in {', '.join(map(str, roots))} ({reasons})")
+    _write(path, rows, size, context, overwrite)
+    return PackReport(_counts(rows), left_out)
+
+
+def _samples(roots: Sequence[Path]) -> Iterable[Sample | LeftOut]:
+    for root in roots:
+        yield from read_samples(Path(root))
+
+
+def _row(sample: Sample, size: int, context: float, quality: int, seen: dict[str, list[np.ndarray]]) -> _Row | LeftOut:
+    import cv2
+
+    name = f"{sample.photo.split('/')[0]}:{sample.name}"
+    held_out = is_held_out(sample.photo)
+    if sample.rough and held_out:
+        return LeftOut(name, "roughly labelled, and its photo is held out")
+    try:
+        image = read_image(sample.image_path)
+    except InputError as error:
+        return LeftOut(name, str(error))
+    problem = _problem(sample, image.shape[:2], seen.setdefault(sample.photo, []))
+    if problem:
+        return LeftOut(name, problem)
+    box = bbox_of_shape(sample.landmarks)
+    scale = size / (context * float((box[2:] - box[:2]).max()))
+    center = (box[:2] + box[2:]) / 2
+    shift = (size - 1) / 2 - scale * center
+    transform = SimilarityTransform(scale, 0.0, float(shift[0]), float(shift[1]))
+    grey = warp(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), transform, size)
+    jpeg = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    bbox = np.full(4, np.nan)
+    if sample.bbox is not None:
+        bbox = transform.apply(np.array(sample.bbox.xyxy).reshape(2, 2)).reshape(4)
+    return _Row(sample, name, jpeg.ravel(), transform.apply(sample.landmarks), bbox)
+
+
+def _problem(sample: Sample, size: tuple[int, int], same_photo: list[np.ndarray]) -> str | None:
+    """Why a face cannot be trained on, or None; `same_photo` gathers the photo's faces to find one given twice."""
+    box = bbox_of_shape(sample.landmarks)
+    extent = float((box[2:] - box[:2]).max())
+    if extent < _SMALLEST_FACE:
+        return f"the face is {extent:.1f} pixels large; at least {_SMALLEST_FACE:.0f} are needed"
+    height, width = size
+    outside = (sample.landmarks < -0.5).any(axis=1) | (sample.landmarks > [width - 0.5, height - 0.5]).any(axis=1)
+    if outside.mean() > 0.5:
+        return "more than half of its points lie outside the picture"
+    normalised = (sample.landmarks - box[:2]) / extent
+    key = np.concatenate([normalised.ravel(), [extent]])
+    if any(np.abs(key[:-1] - other[:-1]).max() < _SAME_FACE / 10 for other in same_photo):
+        return "the same face as another of this photo"
+    same_photo.append(key)
+    return None
+
+
+def _counts(rows: list[_Row]) -> dict[str, dict[str, int]]:
+    counts: dict[str, dict[str, int]] = {}
+    for row in rows:
+        entry = counts.setdefault(row.sample.dataset, {"train": 0, "train (rough)": 0, "held out": 0})
+        entry["held out" if is_held_out(row.sample.photo) else "train (rough)" if row.sample.rough else "train"] += 1
+    return counts
+
+
+def _write(path: Path, rows: list[_Row], size: int, context: float, overwrite: bool) -> None:
+    h5py = _h5py()
+    with atomic_path(path, overwrite) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update({"format": FORMAT, "size": size, "context": context})
+        jpeg = file.create_dataset("jpeg", (len(rows),), dtype=h5py.vlen_dtype(np.uint8))
+        for i, row in enumerate(rows):
+            jpeg[i] = row.jpeg
+        file["landmarks"] = np.stack([row.landmarks for row in rows]).astype(np.float32)
+        file["bbox"] = np.stack([row.bbox for row in rows]).astype(np.float32)
+        file["rough"] = np.array([row.sample.rough for row in rows])
+        file["held_out"] = np.array([is_held_out(row.sample.photo) for row in rows])
+        file.create_dataset("name", data=[row.name for row in rows], dtype=h5py.string_dtype())
+
+
+def read_pack(path: Path) -> Pack:
+    """Load a pack into memory, pictures decoded. Raises InputError or FormatError."""
+    import cv2
+
+    h5py = _h5py()
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs.get("format") != FORMAT:
+                raise FormatError(f"{path}: not a {FORMAT} file")
+            images = np.stack([cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) for data in file["jpeg"][:]])
+            columns = {key: file[key][:] for key in ("landmarks", "bbox", "rough", "held_out")}
+            names = [name.decode() for name in file["name"][:]]
+    except (OSError, KeyError, ValueError) as error:
+        raise FormatError(f"{path}: {error}") from error
+    return Pack(images=images, names=names, **columns)
+
+
+def _h5py():  # type: ignore[no-untyped-def]
+    try:
+        import h5py
+    except ImportError as error:
+        raise MissingDependency("the packed data set", "h5py", "train") from error
+    return h5py

@@ -1,0 +1,76 @@
+"""Records that every format has to carry, and the round trip that every format has to pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facealign_cli.formats.base import get_format
+from facealign_cli.geometry import init_shape_from_bbox
+from facealign_cli.records import BBox, Face, FrameResult
+
+WriteRead = Callable[..., list[FrameResult]]
+
+
+def make_face(face_id: int = 0, **fields: object) -> Face:
+    """A face whose numbers have no more decimals than the formats keep."""
+    box = np.array([10.5, 20.25, 110.5, 140.75]) + 100 * face_id
+    landmarks = np.round(init_shape_from_bbox(box), 3)
+    return replace(Face(face_id, BBox(*box.tolist()), landmarks, 0.9875, 12.3456), **fields)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def results() -> list[FrameResult]:
+    """Every kind of result, with awkward texts."""
+    run = {"width": 640, "height": 480, "detector": "mtcnn", "model": "dan-light", "provider": "CPUExecutionProvider"}
+    return [
+        FrameResult.of_faces("a.jpg", [make_face(0), make_face(1, detector_score=None)], **run),
+        FrameResult.of_faces("a.jpg", [make_face(0)], **run),
+        FrameResult.of_faces('Bjørn, "Ö" \n日本.jpg', [], **run),
+        FrameResult.of_error("-", "standard input: the file is empty"),
+        FrameResult.of_error("=cmd|' /C calc'!A0", "@sum(1)\r\n+1\t'"),
+        FrameResult.of_faces("'quoted.png", [], width=3, height=2),
+        FrameResult.of_faces("v.mp4", [make_face(0, track_id=7)], frame=0, timestamp_s=0.0, **run),
+        FrameResult.of_faces("v.mp4", [make_face(0, track_id=7)], frame=1, timestamp_s=0.033367, **run),
+    ]
+
+
+@pytest.fixture
+def write_read(tmp_path: Path) -> WriteRead:
+    """Writes results in a format, reads them again."""
+
+    def through(name: str, results: list[FrameResult], file: str = "out") -> list[FrameResult]:
+        fmt = get_format(name)
+        fmt.write(tmp_path / file, results)
+        return fmt.read(tmp_path / file)
+
+    return through
+
+
+def assert_same(got: list[FrameResult], expected: list[FrameResult]) -> None:
+    """Equal in every field, the landmarks bit by bit."""
+    assert [replace(r, faces=(), status="error", error="x") for r in got] == [
+        replace(r, faces=(), status="error", error="x") for r in expected
+    ]
+    for a, b in zip(got, expected, strict=True):
+        assert (a.status, a.error, len(a.faces)) == (b.status, b.error, len(b.faces))
+        for face, other in zip(a.faces, b.faces, strict=True):
+            np.testing.assert_array_equal(face.landmarks, other.landmarks)
+            for name in ("face_id", "track_id", "bbox", "detector_score", "confidence"):
+                assert getattr(face, name) == getattr(other, name), name
+
+
+@pytest.fixture
+def same() -> Callable[[list[FrameResult], list[FrameResult]], None]:
+    """The comparison of two lists of results."""
+    return assert_same
+
+
+@pytest.fixture
+def face() -> Callable[..., Face]:
+    """Makes faces."""
+    return make_face

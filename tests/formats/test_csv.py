@@ -1,0 +1,80 @@
+"""CSV: round trip, spreadsheet safety, refusals."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from facealign_cli.errors import FormatError
+from facealign_cli.formats.csv import COLUMNS, read, write
+from facealign_cli.records import FrameResult
+
+
+def test_round_trip(results, write_read, same) -> None:
+    same(write_read("csv", results), results)
+
+
+def test_a_path_that_is_no_unicode(results, write_read, same) -> None:
+    odd = [replace(results[0], source="caf\udce9.jpg")]
+    same(write_read("csv", odd), odd)
+
+
+def test_another_reader_finds_the_columns(results, tmp_path: Path) -> None:
+    write(tmp_path / "a.csv", results)
+    with open(tmp_path / "a.csv", newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert tuple(rows[0]) == COLUMNS
+    assert len(rows) == 9
+    point = results[0].faces[1].landmarks[67]
+    assert (float(rows[1]["x_67"]), float(rows[1]["y_67"])) == tuple(point)
+    assert rows[3]["status"] == "no_face"
+    assert rows[3]["x_0"] == ""
+    for row in rows:
+        assert not any(row[name].startswith(("=", "+", "-", "@", "\t", "\r")) for name in ("source", "error", "model"))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(source=st.text(st.characters(exclude_categories=["Cs"])), error=st.text("='\t\r\n+-@a\",", min_size=1))
+def test_any_text_comes_back(tmp_path: Path, source: str, error: str) -> None:
+    sent = FrameResult.of_error(source, error)
+    write(tmp_path / "a.csv", [sent], overwrite=True)
+    assert read(tmp_path / "a.csv") == [sent]
+
+
+def test_header_only(tmp_path: Path) -> None:
+    write(tmp_path / "a.csv", [])
+    assert read(tmp_path / "a.csv") == []
+    data = (tmp_path / "a.csv").read_bytes()
+    (tmp_path / "b.csv").write_bytes(b"\xef\xbb\xbf" + data.replace(b"\n", b"\r\n"))  # as Excel saves it
+    assert read(tmp_path / "b.csv") == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        ("x_67", "x_68", "another header"),
+        ("640", "wide", r"line 2: width: expected a number, got 'wide'"),
+        ("0.9875", "7", "confidence"),
+        ("0.9875", "nan", "confidence"),
+        (",ibug-68,", ",", r"line 2"),
+        ("a.jpg,ok", '"a.jpg,ok', "line"),
+    ],
+)
+def test_refuses(results, tmp_path: Path, old: str, new: str, match: str) -> None:
+    write(tmp_path / "a.csv", results[:1])
+    text = (tmp_path / "a.csv").read_text()
+    assert old in text
+    (tmp_path / "a.csv").write_text(text.replace(old, new, 1))
+    with pytest.raises(FormatError, match=match):
+        read(tmp_path / "a.csv")
+
+
+def test_empty_file(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").touch()
+    with pytest.raises(FormatError, match="header"):
+        read(tmp_path / "a.csv")

@@ -1,0 +1,117 @@
+"""Records check themselves."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facealign_cli.landmarks import MEAN_SHAPE, SCHEME
+from facealign_cli.records import BBox, BoxCalibration, Detection, Face, FrameResult
+
+coordinate = st.integers(-50, 50)
+boxes = st.builds(BBox.from_xywh, coordinate, coordinate, st.integers(1, 40), st.integers(1, 40))
+
+
+def face(**fields: object) -> Face:
+    return replace(Face(0, BBox(0, 0, 1, 1), MEAN_SHAPE, 0.5), **fields)  # type: ignore[arg-type]
+
+
+def test_bbox() -> None:
+    box = BBox.from_xywh(1, 2, 30, 50)
+    assert box == BBox(1, 2, 31, 52)
+    assert (box.width, box.height, box.size) == (30, 50, 40)
+    assert box.xyxy == (1, 2, 31, 52)
+    assert all(type(value) is float for value in BBox(*np.array([1, 2, 3, 4])).xyxy)
+
+
+@pytest.mark.parametrize(
+    "values", [(0, 0, 0, 1), (0, 0, 1, 0), (2, 0, 1, 1), (0, 0, float("nan"), 1), (0, 0, float("inf"), 1)]
+)
+def test_bbox_refuses(values: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="bbox: expected"):
+        BBox(*values)
+
+
+@given(boxes, boxes)
+def test_iou_counts_cells(a: BBox, b: BBox) -> None:
+    """Against the definition, on whole pixels."""
+
+    def cells(box: BBox) -> set[tuple[int, int]]:
+        x1, y1, x2, y2 = map(int, box.xyxy)
+        return {(x, y) for x in range(x1, x2) for y in range(y1, y2)}
+
+    expected = len(cells(a) & cells(b)) / len(cells(a) | cells(b))
+    assert a.iou(b) == pytest.approx(expected)
+    assert a.iou(b) == b.iou(a)
+    assert a.iou(a) == 1
+
+
+def test_calibration_moves_each_edge_by_its_share() -> None:
+    box = BBox(100, 200, 200, 400)
+    assert BoxCalibration().landmarks_bbox(box) == box
+    assert BoxCalibration(0.1, -0.2, 0.3, 0.05).landmarks_bbox(box) == BBox(110, 160, 230, 410)
+    with pytest.raises(ValueError, match="bbox"):
+        BoxCalibration(left=1).landmarks_bbox(box)
+
+
+def test_face_keeps_its_own_read_only_copy() -> None:
+    source = MEAN_SHAPE.astype(np.float32)
+    made = face(landmarks=source)
+    source[0] = 7
+    assert made.landmarks.dtype == np.float64
+    assert made.landmarks[0, 0] != 7
+    with pytest.raises(ValueError, match="read-only"):
+        made.landmarks[0, 0] = 1
+    with pytest.raises(FrozenInstanceError):
+        made.confidence = 1.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("fields", "match"),
+    [
+        ({"landmarks": MEAN_SHAPE[:67]}, r"expected shape \(68, 2\), got \(67, 2\)"),
+        ({"landmarks": MEAN_SHAPE * np.nan}, "finite"),
+        ({"confidence": 1.01}, "confidence"),
+        ({"confidence": float("nan")}, "confidence"),
+        ({"detector_score": float("nan")}, "detector_score"),
+        ({"detector_score": float("inf")}, "detector_score"),
+    ],
+)
+def test_face_refuses(fields: dict[str, object], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        face(**fields)
+
+
+def test_results_know_their_status() -> None:
+    assert FrameResult.of_faces("a", []).status == "no_face"
+    found = FrameResult.of_faces("a", [face()], width=5, height=6, model="m")
+    assert (found.status, found.faces[0].confidence, found.width, found.scheme) == ("ok", 0.5, 5, SCHEME)
+    failed = FrameResult.of_error("a", "why", frame=3)
+    assert (failed.status, failed.error, failed.frame, failed.faces) == ("error", "why", 3, ())
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"status": "ok"},
+        {"status": "fine"},
+        {"status": "no_face", "faces": (face(),)},
+        {"status": "error"},
+        {"status": "error", "error": ""},
+        {"status": "no_face", "error": "why"},
+        {"status": "no_face", "width": -1},
+        {"status": "no_face", "frame": -1},
+        {"status": "no_face", "timestamp_s": float("nan")},
+    ],
+)
+def test_results_refuse_contradictions(fields: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"status|expected"):
+        FrameResult("a", **fields)  # type: ignore[arg-type]
+
+
+def test_detection_has_a_score_or_none() -> None:
+    assert Detection(BBox(0, 0, 1, 1)).score is None
