@@ -163,7 +163,9 @@ def is_marked_face(bbox: BBox, face: list[float]) -> bool:
     return bool(off <= 0.5 * size and 0.5 <= bbox.size / size <= 2)
 
 
-def tally_photos(tally: Tally, detector: Detector, folder: Path, marked: dict[str, dict[str, list[list[float]]]]) -> None:
+def tally_photos(
+    tally: Tally, detector: Detector, folder: Path, marked: dict[str, dict[str, list[list[float]]]]
+) -> None:
     """(clear faces found, hard faces found, false boxes) of each photo."""
     for name, faces in marked.items():
         image = cv2.imread(str(folder / name))
@@ -214,7 +216,15 @@ def write_sheets(folder: Path, tally: Tally, detector: Detector, photos: Path, n
 def table(tallies: list[Tally], marked: dict[str, dict[str, list[list[float]]]]) -> str:
     """The comparison in Markdown."""
     heads = [f"{Path(n).stem} ({len(f['clear'])} + {len(f['hard'])})" for n, f in marked.items()]
-    head = ["detector", f"held-out faces found (IoU ≥ {FOUND_IOU})", "mean IoU", "other boxes", *heads, "ms", "ms/photo"]
+    head = [
+        "detector",
+        f"held-out faces found (IoU ≥ {FOUND_IOU})",
+        "mean IoU",
+        "other boxes",
+        *heads,
+        "ms",
+        "ms/photo",
+    ]
     lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
     lines += [tally.row(list(marked)) for tally in tallies]
     note = """

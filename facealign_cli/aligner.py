@@ -62,7 +62,13 @@ class Aligner:
         shapes = [init_shape_from_bbox(calibration.landmarks_bbox(d.bbox).xyxy) for d in detections]
         prediction, transforms = self._predict(image_bgr, shapes)
         return [
-            Face(i, d.bbox, transforms[i].inverse().apply(prediction.landmarks[i]), _unit(prediction.confidence[i]), d.score)
+            Face(
+                i,
+                d.bbox,
+                transforms[i].inverse().apply(prediction.landmarks[i]),
+                _unit(prediction.confidence[i]),
+                d.score,
+            )
             for i, d in enumerate(detections)
         ]
 

@@ -28,8 +28,8 @@ OUTPUTS = ("landmarks", "stage1_landmarks", "confidence")
 class GraphMetadata:
     """What a graph says of itself.
 
-    crop_size: S. crop_share: the face's share of the crop's side. mean_shape: 68 pairs, any unit. figures: name → value,
-    each named with its set, init and normaliser.
+    crop_size: S. crop_share: the face's share of the crop's side. mean_shape: 68 pairs, any unit.
+    figures: name → value, each named with its set, init and normaliser.
     """
 
     name: str
@@ -125,12 +125,16 @@ class DanModel:
         return list(self._session.run(list(OUTPUTS), {"crop": crops}))
 
     def _cast(self, crops: np.ndarray) -> np.ndarray:
-        return np.clip(np.rint(crops), 0, 255).astype(np.uint8) if self._dtype == np.uint8 else crops.astype(self._dtype)
+        return (
+            np.clip(np.rint(crops), 0, 255).astype(np.uint8) if self._dtype == np.uint8 else crops.astype(self._dtype)
+        )
 
     def _read_metadata(self) -> GraphMetadata:
         text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         if text is None:
-            raise ModelError(f"{self.path}: an ONNX model, but not one of facealign's: it has no {METADATA_KEY!r} metadata")
+            raise ModelError(
+                f"{self.path}: an ONNX model, but not one of facealign's: it has no {METADATA_KEY!r} metadata"
+            )
         try:
             return GraphMetadata.from_json(text)
         except (ValueError, TypeError) as error:

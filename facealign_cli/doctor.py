@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
+import importlib.util
 import platform
 import sys
 from collections.abc import Callable, Iterator
@@ -15,10 +15,23 @@ from facealign_cli.errors import FacealignError
 
 State = Literal["ok", "missing", "broken"]
 
-_CORE = {"numpy": "numpy", "onnxruntime": "onnxruntime", "cv2": "opencv-python-headless", "dlib": "dlib-bin",
-         "click": "click", "rich": "rich"}
-_EXTRAS = {"torch": "train", "h5py": "train", "onnx": "train", "matplotlib": "report", "av": "video",
-           "pyarrow": "parquet", "ray": "ray"}
+_CORE = {
+    "numpy": "numpy",
+    "onnxruntime": "onnxruntime",
+    "cv2": "opencv-python-headless",
+    "dlib": "dlib-bin",
+    "click": "click",
+    "rich": "rich",
+}
+_EXTRAS = {
+    "torch": "train",
+    "h5py": "train",
+    "onnx": "train",
+    "matplotlib": "report",
+    "av": "video",
+    "pyarrow": "parquet",
+    "ray": "ray",
+}
 
 
 @dataclass(frozen=True)
@@ -63,9 +76,9 @@ def _version(module: str, package: str) -> str:
 
 
 def _providers() -> Iterator[Check]:
-    from facealign_cli.runtime import CPU, CUDA, create_session, provider_of
-
     import onnxruntime
+
+    from facealign_cli.runtime import CPU, CUDA, create_session, provider_of
 
     available = onnxruntime.get_available_providers()
     yield Check("provider", CPU, "ok" if CPU in available else "broken", "the CPU")
@@ -123,7 +136,9 @@ def _codecs() -> Iterator[Check]:
             works = done and cv2.imdecode(data, cv2.IMREAD_COLOR) is not None
         except cv2.error:
             works = False
-        yield Check("codec", suffix[1:], "ok" if works else "missing", "reads and writes" if works else "not in this OpenCV")
+        yield Check(
+            "codec", suffix[1:], "ok" if works else "missing", "reads and writes" if works else "not in this OpenCV"
+        )
 
 
 def is_healthy(checks: list[Check]) -> bool:

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from facealign_cli.landmarks import MEAN_SHAPE
 
@@ -46,10 +47,13 @@ class SimilarityTransform:
 
     @classmethod
     def from_parts(
-        cls, scale: float = 1.0, angle_deg: float = 0.0, shift: tuple[float, float] = (0.0, 0.0),
+        cls,
+        scale: float = 1.0,
+        angle_deg: float = 0.0,
+        shift: tuple[float, float] = (0.0, 0.0),
         center: tuple[float, float] = (0.0, 0.0),
     ) -> SimilarityTransform:
-        """Scale and turn about `center`, then move by `shift`. A positive angle turns x towards y (clockwise on screen)."""
+        """Scale and turn about `center`, then move by `shift`. A positive angle turns x towards y."""
         radians = math.radians(angle_deg)
         a, b = scale * math.cos(radians), scale * math.sin(radians)
         cx, cy = center
@@ -100,21 +104,21 @@ def bbox_of_shape(shape: np.ndarray) -> np.ndarray:
     return np.concatenate([shape.min(axis=0), shape.max(axis=0)])
 
 
-def init_shape_from_bbox(bbox: np.ndarray, mean_shape: np.ndarray = MEAN_SHAPE) -> np.ndarray:
+def init_shape_from_bbox(bbox: ArrayLike, mean_shape: np.ndarray = MEAN_SHAPE) -> np.ndarray:
     """The mean shape laid into a box: scaled by the mean of the width and height ratios, extent centre on box centre.
 
     bbox: (4,) x1, y1, x2, y2 of the box that the landmarks fill. Returns (68, 2).
     Raises ValueError for an empty or non-finite box. Source: DAN's reference code (`bestFitRect`).
     """
-    bbox = np.asarray(bbox, float)
-    if bbox.shape != (4,) or not np.isfinite(bbox).all():
-        raise ValueError(f"expected a finite box x1, y1, x2, y2, got {bbox}")
-    size = bbox[2:] - bbox[:2]
+    box = np.asarray(bbox, float)
+    if box.shape != (4,) or not np.isfinite(box).all():
+        raise ValueError(f"expected a finite box x1, y1, x2, y2, got {box}")
+    size = box[2:] - box[:2]
     if (size <= 0).any():
-        raise ValueError(f"the box {bbox.tolist()} is empty")
+        raise ValueError(f"the box {box.tolist()} is empty")
     mean_box = bbox_of_shape(mean_shape)
     scale = float((size / (mean_box[2:] - mean_box[:2])).mean())
-    return (mean_shape - (mean_box[:2] + mean_box[2:]) / 2) * scale + (bbox[:2] + bbox[2:]) / 2
+    return (mean_shape - (mean_box[:2] + mean_box[2:]) / 2) * scale + (box[:2] + box[2:]) / 2
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,8 @@ NORMALISERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def nme(landmarks: np.ndarray, truth: np.ndarray, normaliser: str) -> np.ndarray:
     """(N,) normalised mean error of each face, a fraction of the normaliser.
 
-    landmarks, truth: (N, 68, 2) pixels. Raises ValueError for other shapes, NaN, an unknown normaliser or one that is 0.
+    landmarks, truth: (N, 68, 2) pixels. Raises ValueError for other shapes, NaN, an unknown normaliser or one that
+    is 0.
     """
     landmarks, truth = np.asarray(landmarks, float), np.asarray(truth, float)
     if landmarks.shape != truth.shape or truth.ndim != 3 or truth.shape[2] != 2:

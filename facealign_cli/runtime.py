@@ -36,7 +36,7 @@ def create_session(model: Path | bytes, device: str = "auto", threads: int = 1) 
     providers = _providers(check_device(device), onnxruntime.get_available_providers())
     try:
         session = onnxruntime.InferenceSession(content, _options(onnxruntime, threads), providers=providers)
-    except Exception as error:  # noqa: BLE001  ONNX Runtime's own exceptions share no base class of use
+    except Exception as error:
         raise _load_error(model, device, error) from error
     if device.startswith("cuda") and session.get_providers()[0] != CUDA:
         raise DeviceError(

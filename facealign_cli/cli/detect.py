@@ -27,8 +27,18 @@ def detect() -> None:
 @detect.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("-o", "--output", metavar="OUT", type=options.FILE, help="Write here instead of to standard output.")
-@click.option("--format", "format_name", type=click.Choice(["json", "csv", "openface", "pts"]), help="[default: by OUT's name, or json].")
-@click.option("--overlay", metavar="PATH", type=options.FILE, help="Draw the faces: into a picture, or for several PATHs into a folder.")
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["json", "csv", "openface", "pts"]),
+    help="[default: by OUT's name, or json].",
+)
+@click.option(
+    "--overlay",
+    metavar="PATH",
+    type=options.FILE,
+    help="Draw the faces: into a picture, or for several PATHs into a folder.",
+)
 @options.detection
 @options.model
 @options.device
@@ -36,8 +46,14 @@ def detect() -> None:
 @options.max_pixels
 @options.overwrite
 def image(
-    paths: tuple[str, ...], output: Path | None, format_name: str | None, overlay: Path | None, max_pixels: float,
-    overwrite: bool, **aligner_options: Any,
+    *,
+    paths: tuple[str, ...],
+    output: Path | None,
+    format_name: str | None,
+    overlay: Path | None,
+    max_pixels: float,
+    overwrite: bool,
+    **aligner_options: Any,
 ) -> None:
     """Place 68 landmarks on every face of the pictures PATH... ("-" reads one from standard input).
 
@@ -69,7 +85,9 @@ def _format(output: Path | None, name: str | None) -> Format | None:
     if output is None and name is None:
         return None if sys.stdout.isatty() else base.get_format("json")
     try:
-        return base.get_format(name) if name is not None or output is None else base.format_for_path(output)
+        if name is not None:
+            return base.get_format(name)
+        return base.format_for_path(output) if output is not None else None
     except InputError as error:
         raise click.UsageError(str(error)) from error
 
@@ -77,7 +95,9 @@ def _format(output: Path | None, name: str | None) -> Format | None:
 class _Writer:
     """Gathers the records, draws the overlays as they come, and writes or prints the records at the end."""
 
-    def __init__(self, output: Path | None, fmt: Format | None, overlay: Path | None, count: int, overwrite: bool) -> None:
+    def __init__(
+        self, output: Path | None, fmt: Format | None, overlay: Path | None, count: int, overwrite: bool
+    ) -> None:
         from facealign_cli.media import image_suffix
         from facealign_cli.output import UniqueNames, check_output, make_folder
 

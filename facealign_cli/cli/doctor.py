@@ -14,7 +14,7 @@ from facealign_cli.cli import console
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(as_json: bool) -> None:
-    """Print versions, devices, models (hashes verified), detectors and codecs, and what to install for what is missing."""
+    """Tell what is installed and works, and what to install for what is missing."""
     from facealign_cli.doctor import is_healthy, run_checks
 
     checks = list(run_checks())

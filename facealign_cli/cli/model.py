@@ -41,10 +41,15 @@ def info(name: str, as_json: bool) -> None:
     loaded = load_model(name, device="cpu")
     metadata = loaded.metadata
     values: dict[str, object] = {
-        "name": metadata.name, "version": metadata.version, "file": str(loaded.path),
-        "scheme": metadata.scheme, "stages": metadata.stages,
+        "name": metadata.name,
+        "version": metadata.version,
+        "file": str(loaded.path),
+        "scheme": metadata.scheme,
+        "stages": metadata.stages,
         "crop": f"{metadata.crop_size} px, face over {metadata.crop_share:g} of the side",
-        "licence": metadata.licence, "training data": metadata.training_data, **metadata.figures,
+        "licence": metadata.licence,
+        "training data": metadata.training_data,
+        **metadata.figures,
     }
     entries = read_registry().models
     if name in entries:

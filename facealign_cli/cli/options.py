@@ -57,20 +57,34 @@ threads = click.option(
 )
 overwrite = click.option("--overwrite", is_flag=True, help="Replace files that exist already.")
 max_pixels = click.option(
-    "--max-pixels", default=200.0, show_default=True, type=click.FloatRange(0.01), help="Refuse pictures of more megapixels."
+    "--max-pixels",
+    default=200.0,
+    show_default=True,
+    type=click.FloatRange(0.01),
+    help="Refuse pictures of more megapixels.",
 )
 
 _DETECTION = (
     click.option(
-        "--detector", metavar="NAME", callback=_known_detector,
+        "--detector",
+        metavar="NAME",
+        callback=_known_detector,
         help="mtcnn, dlib-hog, yunet, haar or boxes  [default: mtcnn].",
     ),
     click.option("--detector-model", type=EXISTING_FILE, help="Model file of yunet (.onnx) or haar (.xml)."),
     click.option("--boxes", type=EXISTING_FILE, help="Take the boxes from a JSON or CSV file; detect nothing."),
-    click.option("--min-face", default=40.0, show_default=True, type=click.FloatRange(12), help="Smallest face, pixels."),
+    click.option(
+        "--min-face", default=40.0, show_default=True, type=click.FloatRange(12), help="Smallest face, pixels."
+    ),
     click.option("--max-faces", type=click.IntRange(1), help="Keep only the largest N faces."),
     click.option("--score", type=float, help="Lowest detector score, in the detector's own scale."),
-    click.option("--upsample", default=0, show_default=True, type=click.IntRange(0, 4), help="dlib-hog: double the picture so often."),
+    click.option(
+        "--upsample",
+        default=0,
+        show_default=True,
+        type=click.IntRange(0, 4),
+        help="dlib-hog: double the picture so often.",
+    ),
 )
 
 
@@ -80,8 +94,17 @@ def detection(command: Command) -> Command:
 
 
 def make_aligner(
-    *, model: str | None, device: str, threads: int, detector: str | None, detector_model: Path | None,
-    boxes: Path | None, min_face: float, max_faces: int | None, score: float | None, upsample: int,
+    *,
+    model: str | None,
+    device: str,
+    threads: int,
+    detector: str | None,
+    detector_model: Path | None,
+    boxes: Path | None,
+    min_face: float,
+    max_faces: int | None,
+    score: float | None,
+    upsample: int,
 ) -> Aligner:
     """The Aligner that the shared options describe. Raises click.UsageError where they contradict each other."""
     from facealign_cli.aligner import Aligner
@@ -92,8 +115,13 @@ def make_aligner(
     if boxes is None and detector == "boxes":
         raise click.UsageError("--detector boxes needs --boxes FILE")
     options = DetectorOptions(
-        model_file=detector_model, boxes_file=boxes, min_face=min_face, score=score, upsample=upsample,
-        max_faces=max_faces, threads=threads,
+        model_file=detector_model,
+        boxes_file=boxes,
+        min_face=min_face,
+        score=score,
+        upsample=upsample,
+        max_faces=max_faces,
+        threads=threads,
     )
     name = "boxes" if boxes is not None else detector or "mtcnn"
     return Aligner(model, name, options=options, device=device, threads=threads)

@@ -27,11 +27,19 @@ def train() -> None:
 @train.command()
 @click.argument("roots", metavar="ROOT...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("-o", "--output", required=True, type=options.FILE, help="The HDF5 file to write.")
-@click.option("--size", default=256, show_default=True, type=click.IntRange(64, 1024), help="Side of a packed picture, pixels.")
-@click.option("--context", default=3.0, show_default=True, type=click.FloatRange(1.5, 6), help="Face sizes that a packed picture spans.")
+@click.option(
+    "--size", default=256, show_default=True, type=click.IntRange(64, 1024), help="Side of a packed picture, pixels."
+)
+@click.option(
+    "--context",
+    default=3.0,
+    show_default=True,
+    type=click.FloatRange(1.5, 6),
+    help="Face sizes that a packed picture spans.",
+)
 @click.option("--quality", default=90, show_default=True, type=click.IntRange(30, 100), help="JPEG quality.")
 @options.overwrite
-def pack(roots: tuple[Path, ...], output: Path, size: int, context: float, quality: int, overwrite: bool) -> None:
+def pack(*, roots: tuple[Path, ...], output: Path, size: int, context: float, quality: int, overwrite: bool) -> None:
     """Pack annotated faces below each ROOT (300-W folders, or a dlib XML file) into one HDF5 file.
 
     Every face is validated; what is left out, and why, goes to standard error.
@@ -43,26 +51,55 @@ def pack(roots: tuple[Path, ...], output: Path, size: int, context: float, quali
     for item in report.left_out:
         console.message(f"left out: {item.name}: {item.reason}")
     splits = ("train", "train (rough)", "held out")
-    rows = [(name, *(counts[split] for split in splits)) for name, counts in sorted(report.counts.items())]
-    rows.append(("all", *(sum(int(row[i]) for row in rows) for i in (1, 2, 3))))
+    totals = {split: sum(counts[split] for counts in report.counts.values()) for split in splits}
+    table = {**dict(sorted(report.counts.items())), "all": totals}
+    rows = [(name, *(counts[split] for split in splits)) for name, counts in table.items()]
     console.print_table(("data set", *splits), rows, numbers=splits)
 
 
 _TRAINING = (
     click.option("--data", required=True, type=PACK, help="A pack that `train pack` wrote."),
-    click.option("--run", "folder", required=True, type=options.FILE, help="Folder for checkpoints, log.csv and curves.png."),
+    click.option(
+        "--run", "folder", required=True, type=options.FILE, help="Folder for checkpoints, log.csv and curves.png."
+    ),
     click.option("--network", default="dan-light", show_default=True, help="dan (the paper's) or dan-light."),
     click.option("--steps", default=16000, show_default=True, type=click.IntRange(1), help="Batches in all."),
     click.option("--batch", default=64, show_default=True, type=click.IntRange(2), help="Faces a batch."),
-    click.option("--lr", default=2e-3, show_default=True, type=click.FloatRange(0, min_open=True), help="Learning rate."),
-    click.option("--warmup-steps", default=200, show_default=True, type=click.IntRange(0), help="Batches in which it rises."),
-    click.option("--decay-steps", default=5000, show_default=True, type=click.IntRange(0), help="Last batches, in which it falls."),
+    click.option(
+        "--lr", default=2e-3, show_default=True, type=click.FloatRange(0, min_open=True), help="Learning rate."
+    ),
+    click.option(
+        "--warmup-steps", default=200, show_default=True, type=click.IntRange(0), help="Batches in which it rises."
+    ),
+    click.option(
+        "--decay-steps",
+        default=5000,
+        show_default=True,
+        type=click.IntRange(0),
+        help="Last batches, in which it falls.",
+    ),
     click.option("--weight-decay", default=0.02, show_default=True, type=click.FloatRange(0), help="AdamW's."),
-    click.option("--average", default=0.9995, show_default=True, type=click.FloatRange(0, 1), help="Of the averaged weights."),
+    click.option(
+        "--average", default=0.9995, show_default=True, type=click.FloatRange(0, 1), help="Of the averaged weights."
+    ),
     click.option("--augmentation", default="strong", show_default=True, type=click.Choice(["strong", "paper"])),
-    click.option("--eval-every", default=500, show_default=True, type=click.IntRange(1), help="Batches between evaluations."),
-    click.option("--checkpoint-every", default=250, show_default=True, type=click.IntRange(1), help="Batches between checkpoints."),
-    click.option("--patience", default=0, show_default=True, type=click.IntRange(0), help="Stop after N evaluations without gain; 0: never."),
+    click.option(
+        "--eval-every", default=500, show_default=True, type=click.IntRange(1), help="Batches between evaluations."
+    ),
+    click.option(
+        "--checkpoint-every",
+        default=250,
+        show_default=True,
+        type=click.IntRange(1),
+        help="Batches between checkpoints.",
+    ),
+    click.option(
+        "--patience",
+        default=0,
+        show_default=True,
+        type=click.IntRange(0),
+        help="Stop after N evaluations without gain; 0: never.",
+    ),
     click.option("--seed", default=0, show_default=True, type=click.IntRange(0)),
     click.option("--bf16", is_flag=True, help="Convolutions in bfloat16."),
     click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N."),
@@ -77,7 +114,9 @@ def _training(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @train.command()
 @_training
-@click.option("--stage", "stage", required=True, type=click.IntRange(1, 9), help="Which stage; the ones before stay as they are.")
+@click.option(
+    "--stage", "stage", required=True, type=click.IntRange(1, 9), help="Which stage; the ones before stay as they are."
+)
 @click.option("--from", "previous", type=PACK, help="Checkpoint with the stages before, for stage 2 and later.")
 def stage(stage: int, previous: Path | None, **values: Any) -> None:
     """Train one stage, as the paper does: stage 1 first, then stage 2 on top of it."""
@@ -93,7 +132,9 @@ def run(**values: Any) -> None:
     _train(0, None, **values)
 
 
-def _train(stage: int, previous: Path | None, *, data: Path, folder: Path, threads: int, resume: bool, **values: Any) -> None:
+def _train(
+    stage: int, previous: Path | None, *, data: Path, folder: Path, threads: int, resume: bool, **values: Any
+) -> None:
     torch = _need_torch()
     from facealign_cli.training.curves import draw_curves
     from facealign_cli.training.loop import Run
@@ -147,15 +188,26 @@ def _report(row: dict[str, Any]) -> None:
 @click.option("-o", "--output", required=True, type=options.FILE, help="The .onnx file to write.")
 @click.option("--name", required=True, help="The model's name.")
 @click.option("--model-version", required=True, help="The model's version, such as 1.")
-@click.option("--data", type=PACK, help="A pack: compare on its held-out faces, and state their errors in the metadata.")
+@click.option(
+    "--data", type=PACK, help="A pack: compare on its held-out faces, and state their errors in the metadata."
+)
 @click.option("--training-data", default="", help="What it was trained on, for the metadata.")
 @click.option("--licence", default="", help="Licence of the weights, for the metadata.")
 @click.option("--summary", default="", help="What it is, for `model list`.")
 @click.option("--index", type=options.FILE, help="Enter it also in this models.json.")
 @options.overwrite
 def export(
-    checkpoint: Path, output: Path, name: str, model_version: str, data: Path | None, training_data: str, licence: str,
-    summary: str, index: Path | None, overwrite: bool,
+    *,
+    checkpoint: Path,
+    output: Path,
+    name: str,
+    model_version: str,
+    data: Path | None,
+    training_data: str,
+    licence: str,
+    summary: str,
+    index: Path | None,
+    overwrite: bool,
 ) -> None:
     """Write a checkpoint as one ONNX graph, if ONNX Runtime gives the same landmarks as torch."""
     _need_torch()
@@ -174,15 +226,27 @@ def export(
         errors = held_out_errors(model, held_out)
         figures = {f"held-out inter-pupil NME %, stage {i + 1}": round(100 * e, 2) for i, e in enumerate(errors)}
     report = export_model(
-        model, output, name=name, version=model_version, training_data=training_data, licence=licence, figures=figures,
-        crops=crops, overwrite=overwrite,
+        model,
+        output,
+        name=name,
+        version=model_version,
+        training_data=training_data,
+        licence=licence,
+        figures=figures,
+        crops=crops,
+        overwrite=overwrite,
     )
     if index is not None:
         enter_into_index(index, output, model, name=name, licence=licence, summary=summary, figures=figures)
     differences = (report.landmarks_px, report.stage1_landmarks_px, report.confidence)
-    console.print_table(("", "torch and ONNX Runtime differ at most by"), [
-        ("landmarks", f"{differences[0]:.1e} px"), ("stage 1", f"{differences[1]:.1e} px"), ("confidence", f"{differences[2]:.1e}"),
-    ])
+    console.print_table(
+        ("", "torch and ONNX Runtime differ at most by"),
+        [
+            ("landmarks", f"{differences[0]:.1e} px"),
+            ("stage 1", f"{differences[1]:.1e} px"),
+            ("confidence", f"{differences[2]:.1e}"),
+        ],
+    )
 
 
 def _need_torch() -> Any:

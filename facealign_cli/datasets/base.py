@@ -15,8 +15,8 @@ class Sample:
     """One annotated face.
 
     name: path relative to the root, with "/". dataset: first folder of the name ("afw", "helen", …).
-    photo: key of the photo the face comes from. landmarks: (68, 2) 0-based pixels. bbox: the data set's own face box, if
-    it gives one. rough: labels that were estimated, not made by hand; for training only.
+    photo: key of the photo the face comes from. landmarks: (68, 2) 0-based pixels. bbox: the data set's own face box,
+    if it gives one. rough: labels that were estimated, not made by hand; for training only.
     """
 
     name: str

@@ -42,8 +42,10 @@ def _face(folder: Path, file: str, number: int, box: ET.Element) -> Sample | Lef
     try:
         left, top, width, height = (float(box.get(key, "nan")) for key in ("left", "top", "width", "height"))
         bbox = BBox.from_xywh(left, top, width, height)
-        parts = {int(part.get("name", "")): (float(part.get("x", "")), float(part.get("y", "")))
-                 for part in box.findall("part")}
+        parts = {
+            int(part.get("name", "")): (float(part.get("x", "")), float(part.get("y", "")))
+            for part in box.findall("part")
+        }
     except ValueError as error:
         return LeftOut(name, f"broken numbers: {error}")
     if sorted(parts) != list(range(N_LANDMARKS)):

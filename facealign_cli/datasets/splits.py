@@ -1,7 +1,7 @@
 """The held-out split of the training faces: fixed, by photo, and derived from names alone.
 
-A tenth of the photos is held out: those whose SHA-1 of "dataset/photo" is divisible by ten. All faces of a photo fall on
-the same side; so do rough labels of the same photo in another folder.
+A tenth of the photos is held out: those whose SHA-1 of "dataset/photo" is divisible by ten. All faces of a photo
+fall on the same side; so do rough labels of the same photo in another folder.
 """
 
 from __future__ import annotations

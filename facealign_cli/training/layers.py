@@ -1,8 +1,8 @@
 """The connection layers of a Deep Alignment Network, each on its own, and the loss.
 
 Source: Kowalski, Naruniec, Trzcinski, "Deep Alignment Network", CVPRW 2017, section 3. Points are (N, 68, 2), x then y,
-pixels of their frame, pixel centres at integers. A transform is an (N, 2, 3) similarity that takes source to destination
-points. The same arithmetic runs in training and in the exported graph: standard operators only.
+pixels of their frame, pixel centres at integers. A transform is an (N, 2, 3) similarity that takes source to
+destination points. The same arithmetic runs in training and in the exported graph: standard operators only.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def landmark_heatmap(landmarks: Tensor, size: int) -> Tensor:
 
 
 class FeatureImage(nn.Module):
-    """Feature image: a dense layer with ReLU on the previous stage's features, as a picture, pixels repeated to `size`."""
+    """Feature image: a dense layer with ReLU on the previous stage's features, its pixels repeated to `size`."""
 
     def __init__(self, n_features: int, side: int, size: int) -> None:
         super().__init__()

@@ -26,7 +26,7 @@ from facealign_cli.metrics import nme
 from facealign_cli.training.augment import Augmentation, Batch, make_batch
 from facealign_cli.training.checkpoint import load_checkpoint, save_checkpoint
 from facealign_cli.training.layers import landmark_loss
-from facealign_cli.training.network import Dan, DanOutput, NetworkConfig
+from facealign_cli.training.network import Dan, DanOutput, NetworkConfig, ResidualBackbone, VggBackbone
 from facealign_cli.training.pack import Pack
 
 RIGHT_WITHIN = 0.10
@@ -76,7 +76,7 @@ class TrainConfig:
 
 
 def rows_of_step(n: int, batch: int, step: int, seed: int) -> np.ndarray:
-    """(batch,) rows of a step: every pass is a fresh permutation of all rows, passes follow one another without a gap."""
+    """(batch,) rows of a step: every pass is a fresh permutation, passes follow one another without a gap."""
     first = step * batch
     rows: list[np.ndarray] = []
     while sum(map(len, rows)) < batch:
@@ -103,7 +103,7 @@ class Run:
     def __init__(self, folder: Path, model: Dan, config: TrainConfig, pack: Pack) -> None:
         self.folder, self.config = Path(folder), config
         self.device = torch.device(config.device)
-        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {key: value.detach().clone() for key, value in self.model.state_dict().items()}
         self.step, self.best, self.since_best = 0, math.inf, 0
         self.train_pack, self.held_out = pack.select(~pack.held_out), pack.select(pack.held_out)
@@ -192,11 +192,14 @@ class Run:
         loss = self._weighted(steps, aligned)
         right = (errors[-1].detach() < RIGHT_WITHIN) & torch.from_numpy(batch.has_face).to(self.device)
         loss = loss + self.config.confidence_weight * F.binary_cross_entropy_with_logits(output.logit, right.float())
-        means = [float((error.detach() * aligned).sum() / aligned.sum().clamp(min=1)) for error in (errors[0], errors[-1])]
+        means = [
+            float((error.detach() * aligned).sum() / aligned.sum().clamp(min=1)) for error in (errors[0], errors[-1])
+        ]
         return loss, [float(loss.detach()), *means]
 
     def _weighted(self, steps: list[list[Tensor]], aligned: Tensor) -> Tensor:
-        """Mean over the aligned faces. Steps within a stage before its result share half a weight; an earlier stage counts
+        """Mean over the aligned faces. Steps within a stage before its result share half a weight; an earlier stage
+        counts
         half, or nothing when it is frozen."""
         count = aligned.sum().clamp(min=1)
         losses = []
@@ -300,8 +303,9 @@ def _groups(parameters: list[torch.nn.Parameter], weight_decay: float) -> list[d
 
 def _run_backbones_in_bf16(model: Dan, device: str) -> None:
     """Convolutions in bfloat16; coordinates, heads and connection layers stay in float32, where pixels need it."""
-    for stage in model.stages:
-        stage.backbone.forward = torch.autocast(device, torch.bfloat16)(stage.backbone.forward)
+    for module in model.modules():
+        if isinstance(module, VggBackbone | ResidualBackbone):
+            module.forward = torch.autocast(device, torch.bfloat16)(module.forward)  # type: ignore[method-assign]
 
 
 def _drop_rows_after(path: Path, step: int) -> None:

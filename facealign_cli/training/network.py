@@ -1,6 +1,7 @@
 """The networks, whole: configuration, backbones, one stage, the DAN that joins the stages.
 
-`dan` is the paper's network (Kowalski et al., CVPRW 2017); `dan-light` keeps its stages and connection layers and changes
+`dan` is the paper's network (Kowalski et al., CVPRW 2017); `dan-light` keeps its stages and connection layers and
+changes
 what is between: residual nets behind a stride-2 stem, frames of their own for each stage, and a local head that looks
 once more at each landmark. DESIGN.md gives the reasons and the measurements.
 """
@@ -36,7 +37,8 @@ class StageConfig:
 
     channels: per resolution; blocks: convolutions (vgg) or residual blocks (residual) per resolution.
     feature_side: side of the feature image made from the stage before; 0 for the first stage. local: channels of the
-    local head's map, 0 for none; local_reach: for each of its steps how far it looks, in cells. squeeze: channels that a 1×1 convolution leaves before fc 256; 0 for all.
+    local head's map, 0 for none; local_reach: for each of its steps how far it looks, in cells. squeeze: channels
+    that a 1×1 convolution leaves before fc 256; 0 for all.
     """
 
     backbone: str
@@ -75,16 +77,17 @@ class NetworkConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> NetworkConfig:
         """From `to_dict`'s values."""
-        stages = tuple(
-            StageConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in stage.items()})
-            for stage in values["stages"]
-        )
-        return cls(**{**values, "stages": stages})
+        return cls(**{**values, "stages": tuple(_stage_config(stage) for stage in values["stages"])})
 
     @property
     def crop_frame(self) -> CropFrame:
         """The frame that the crops are cut to."""
         return CropFrame(self.crop_size, self.crop_share)
+
+
+def _stage_config(values: dict[str, Any]) -> StageConfig:
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}  # JSON has no tuples
+    return StageConfig(**plain)
 
 
 _VGG_STAGE = StageConfig("vgg", 112, 0.5, 0, (64, 128, 256, 512), (2, 2, 2, 2), dropout=0.5)
@@ -183,7 +186,8 @@ class ResidualBackbone(nn.Module):
 
 
 class LocalHead(nn.Module):
-    """Looks again around each landmark: samples a fine map at 3×3 places there and regresses a correction, step by step.
+    """Looks again around each landmark: samples a fine map at 3×3 places there and regresses a correction, step by
+    step.
 
     The map adds up the backbone's resolutions (Lin et al., "Feature pyramid networks", CVPR 2017); the samples are
     shape-indexed features (Cao et al., "Explicit shape regression", CVPR 2012).
@@ -216,6 +220,7 @@ class LocalStep(nn.Module):
     """
 
     HIDDEN = 16
+    offsets: Tensor
 
     def __init__(self, config: StageConfig, reach: float) -> None:
         super().__init__()
@@ -237,12 +242,13 @@ class LocalStep(nn.Module):
         return self.out(torch.cat([hidden, features], dim=1)).reshape(-1, N_LANDMARKS, 2)
 
 
-_BACKBONES = {"vgg": VggBackbone, "residual": ResidualBackbone}
+_BACKBONES: dict[str, type[VggBackbone] | type[ResidualBackbone]] = {"vgg": VggBackbone, "residual": ResidualBackbone}
 
 
 @dataclass
 class StageOutput:
-    """steps: (N, 68, 2) frame pixels each, of fc 136 and after each step of the local head; the last is the stage's result.
+    """steps: (N, 68, 2) frame pixels each, of fc 136 and after each step of the local head; the last is the stage's
+    result.
 
     features: (N, n_features). logit: (N,) confidence before the sigmoid.
     """
@@ -300,7 +306,13 @@ class Dan(nn.Module):
     mean_image, std_image: normalisation, (S, S) or scalars, of crops as they come in.
     """
 
-    def __init__(self, config: NetworkConfig, mean_image: np.ndarray | float = 128.0, std_image: np.ndarray | float = 64.0):
+    mean_image: Tensor
+    std_image: Tensor
+    mean_shape0: Tensor
+
+    def __init__(
+        self, config: NetworkConfig, mean_image: np.ndarray | float = 128.0, std_image: np.ndarray | float = 64.0
+    ) -> None:
         super().__init__()
         self.config = config
         self.stages = nn.ModuleList(Stage(stage, 1 if i == 0 else 3) for i, stage in enumerate(config.stages))
@@ -362,12 +374,11 @@ def multiply_adds(model: Dan) -> int:
         nonlocal total
         if isinstance(module, nn.Conv2d):
             total += output.shape[2] * output.shape[3] * module.weight.numel()
-        elif isinstance(module, nn.Linear):
-            total += module.weight.numel()
-        elif isinstance(module, LocalStep):
+        elif isinstance(module, nn.Linear | LocalStep):
             total += module.weight.numel()
 
-    hooks = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear | LocalStep)]
+    counted = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear | LocalStep)]
+    hooks = [m.register_forward_hook(count) for m in counted]
     size = model.config.crop_size
     with torch.no_grad():
         model.eval()(torch.zeros(1, 1, size, size))

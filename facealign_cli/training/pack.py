@@ -54,7 +54,11 @@ class Pack:
         """The faces where the (N,) mask is true."""
         rows = np.flatnonzero(mask)
         return Pack(
-            self.images[rows], self.landmarks[rows], self.bbox[rows], self.rough[rows], self.held_out[rows],
+            self.images[rows],
+            self.landmarks[rows],
+            self.bbox[rows],
+            self.rough[rows],
+            self.held_out[rows],
             [self.names[i] for i in rows],
         )
 
@@ -69,7 +73,12 @@ class _Row:
 
 
 def write_pack(
-    roots: Sequence[Path], path: Path, *, size: int = 256, context: float = 3.0, quality: int = 90,
+    roots: Sequence[Path],
+    path: Path,
+    *,
+    size: int = 256,
+    context: float = 3.0,
+    quality: int = 90,
     overwrite: bool = False,
 ) -> PackReport:
     """Read, validate and pack every annotated face below `roots`.
@@ -163,8 +172,6 @@ def _write(path: Path, rows: list[_Row], size: int, context: float, overwrite: b
 
 def read_pack(path: Path) -> Pack:
     """Load a pack into memory, pictures decoded. Raises InputError or FormatError."""
-    import cv2
-
     h5py = _h5py()
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file")
@@ -172,12 +179,22 @@ def read_pack(path: Path) -> Pack:
         with h5py.File(path, "r") as file:
             if file.attrs.get("format") != FORMAT:
                 raise FormatError(f"{path}: not a {FORMAT} file")
-            images = np.stack([cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) for data in file["jpeg"][:]])
+            images = np.stack([decode_grey(data) for data in file["jpeg"][:]])
             columns = {key: file[key][:] for key in ("landmarks", "bbox", "rough", "held_out")}
             names = [name.decode() for name in file["name"][:]]
     except (OSError, KeyError, ValueError) as error:
         raise FormatError(f"{path}: {error}") from error
     return Pack(images=images, names=names, **columns)
+
+
+def decode_grey(data: np.ndarray) -> np.ndarray:
+    """(H, W) uint8 grey of a JPEG's bytes. Raises ValueError for what is none."""
+    import cv2
+
+    image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+    if image is None:
+        raise ValueError("a packed picture is damaged")
+    return image
 
 
 def _h5py():  # type: ignore[no-untyped-def]

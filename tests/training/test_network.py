@@ -1,0 +1,279 @@
+"""The networks' structure against the paper's, and the way of coordinates through the stages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from facealign_cli.errors import InputError
+from facealign_cli.geometry import CropFrame, SimilarityTransform
+from facealign_cli.training.network import NETWORKS, Dan, NetworkConfig, StageConfig, multiply_adds, network_config
+
+Build = Callable[[NetworkConfig], Dan]
+
+
+@pytest.fixture(scope="module")
+def paper() -> Dan:
+    torch.manual_seed(0)
+    return Dan(network_config("dan")).eval()
+
+
+@pytest.fixture(scope="module")
+def light() -> Dan:
+    torch.manual_seed(0)
+    return Dan(network_config("dan-light")).eval()
+
+
+def noise(count: int, size: int) -> Tensor:
+    return torch.randint(0, 256, (count, 1, size, size), generator=torch.Generator().manual_seed(0)).float()
+
+
+def without_offsets(model: Dan) -> Dan:
+    """All output layers zero: each stage returns the landmarks it was given."""
+    for stage in model.stages:
+        nn.init.zeros_(stage.out.weight)
+        nn.init.zeros_(stage.out.bias)
+        for step in stage.local.steps if stage.local else ():
+            nn.init.zeros_(step.out.weight)
+            nn.init.zeros_(step.out.bias)
+    return model
+
+
+def layers(module: nn.Module, kind: type[nn.Module]) -> list[nn.Module]:
+    return [layer for layer in module.modules() if isinstance(layer, kind)]
+
+
+class TestPaper:
+    def test_layers_of_a_stage(self, paper: Dan) -> None:
+        assert len(paper.stages) == 2
+        for number, stage in enumerate(paper.stages):
+            convolutions = [c for c in stage.modules() if isinstance(c, nn.Conv2d)]
+            widths = [c.out_channels for c in convolutions]
+            assert widths == [64, 64, 128, 128, 256, 256, 512, 512]
+            assert [c.in_channels for c in convolutions] == [3 if number else 1, *widths[:-1]]
+            assert all(c.kernel_size == (3, 3) and c.stride == (1, 1) and c.padding == (1, 1) for c in convolutions)
+            assert all(c.bias is None for c in convolutions)
+            assert [b.num_features for b in layers(stage, nn.BatchNorm2d)] == widths
+            assert len(layers(stage, nn.MaxPool2d)) == 4
+            assert stage.dropout.p == 0.5
+            assert (stage.dense.in_features, stage.dense.out_features) == (7 * 7 * 512, 256)
+            assert stage.dense.bias is None, "batch norm follows"
+            assert stage.norm.num_features == 256
+            assert (stage.out.in_features, stage.out.out_features) == (256, 136)
+            assert stage.out.bias is not None
+            assert stage.local is None
+
+    def test_every_convolution_has_its_batch_norm_and_relu_and_two_make_a_level(self, paper: Dan) -> None:
+        kinds = [type(layer).__name__ for layer in paper.stages[0].backbone.modules() if not list(layer.children())]
+        assert kinds == (["Conv2d", "BatchNorm2d", "ReLU"] * 2 + ["MaxPool2d"]) * 4
+
+    def test_feature_image(self, paper: Dan) -> None:
+        (feature_image,) = paper.feature_images
+        assert (feature_image.dense.in_features, feature_image.dense.out_features) == (256, 3136)
+        assert (feature_image.side, feature_image.size) == (56, 112)
+
+    def test_frames(self, paper: Dan) -> None:
+        assert (paper.config.crop_size, paper.config.crop_share) == (112, 0.5)
+        assert [(s.frame_size, s.frame_share) for s in paper.config.stages] == [(112, 0.5)] * 2
+        assert paper.reduce == 1
+
+
+@pytest.mark.parametrize("name", list(NETWORKS))
+class TestKnownNetworks:
+    def model(self, name: str, request: pytest.FixtureRequest) -> Dan:
+        model: Dan = request.getfixturevalue({"dan": "paper", "dan-light": "light"}[name])
+        return model
+
+    @torch.no_grad()
+    def test_shapes(self, name: str, request: pytest.FixtureRequest) -> None:
+        model = self.model(name, request)
+        output = model(noise(2, model.config.crop_size))
+        assert [tuple(landmarks.shape) for landmarks in output.landmarks] == [(2, 68, 2)] * 2
+        assert tuple(output.logit.shape) == (2,)
+        steps = [1 + len(stage.local_reach) for stage in model.config.stages]
+        assert [len(stage) for stage in output.steps] == steps
+        assert len(model(noise(1, model.config.crop_size), 1).steps) == 1
+
+    @torch.no_grad()
+    def test_zeroed_outputs_give_the_mean_shape(self, name: str) -> None:
+        torch.manual_seed(1)
+        model = without_offsets(Dan(network_config(name)).eval())
+        config = model.config
+        stage1, stage2 = model(noise(2, config.crop_size)).landmarks
+        expected = np.broadcast_to(CropFrame(config.crop_size, config.crop_share).shape, (2, 68, 2))
+        np.testing.assert_allclose(stage1.numpy().repeat(2, 0)[:2], expected, atol=1e-4)
+        np.testing.assert_allclose(stage2.numpy(), stage1.numpy().repeat(2, 0)[:2], atol=1e-3)
+
+    @torch.no_grad()
+    def test_stage_2_undoes_its_own_transform(self, name: str) -> None:
+        """Stage 1 turned, small and aside; stage 2 moves by (1, 2) of its frame: in the crop that is turned, scaled."""
+        torch.manual_seed(2)
+        model = without_offsets(Dan(network_config(name)).eval())
+        config, frame = model.config, model.config.stages[0]
+        start = CropFrame(frame.frame_size, frame.frame_share).shape
+        aside = SimilarityTransform.from_parts(0.8, 30.0, (3.0, -4.0), (40.0, 40.0))
+        model.stages[0].out.bias.copy_(torch.tensor((aside.apply(start) - start).ravel()))
+        crops = noise(1, config.crop_size)
+        stage1, stage2 = model(crops).landmarks
+        np.testing.assert_allclose(stage2.numpy(), stage1.numpy(), atol=1e-3)
+
+        model.stages[1].out.bias.copy_(torch.tensor([1.0, 2.0]).repeat(68))
+        stage1, stage2 = model(crops).landmarks
+        later = config.stages[1]
+        mean_shape = CropFrame(later.frame_size, later.frame_share).shape
+        back = SimilarityTransform.estimate(stage1[0].numpy(), mean_shape).inverse()
+        expected = (stage1[0].numpy() + back.apply(np.array([1.0, 2.0])) - back.apply(np.zeros(2)))[None]
+        np.testing.assert_allclose(stage2.numpy(), expected, atol=1e-3)
+
+    def test_config_goes_through_json(self, name: str) -> None:
+        config = network_config(name)
+        assert NetworkConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_later_stage_sees_the_canonical_face(tiny_light: NetworkConfig) -> None:
+    """What reaches stage 2's net: the crop with a dot at a stage-1 landmark shows the dot at the same frame landmark."""
+    model = without_offsets(Dan(replace(tiny_light, crop_size=64), 0.0, 1.0)).eval()
+    place = model.config.crop_frame.shape[30]
+    y, x = np.mgrid[:64, :64]
+    blob = np.exp(-((x - place[0]) ** 2 + (y - place[1]) ** 2) / (2 * 2.0**2)).astype(np.float32)
+    seen: list[Tensor] = []
+    model.stages[1].register_forward_hook(lambda module, inputs, output: seen.extend(inputs[:3]))
+    with torch.no_grad():
+        model(torch.tensor(blob)[None, None])
+    image, extra, landmarks = seen
+    y, x = np.mgrid[:48, :48]
+    weight = image[0, 0].numpy()
+    centroid = np.array([(weight * x).sum(), (weight * y).sum()]) / weight.sum()
+    np.testing.assert_allclose(centroid, CropFrame(48, 0.7).shape[30], atol=0.05)
+    np.testing.assert_allclose(landmarks[0].numpy(), CropFrame(48, 0.7).shape, atol=1e-3)
+    assert tuple(extra.shape) == (1, 2, 12, 12)
+    nearest = np.linalg.norm(np.stack(np.mgrid[:12, :12][::-1], -1)[:, :, None] - CropFrame(48, 0.7).shape / 4, axis=3)
+    np.testing.assert_allclose(extra[0, 0].numpy(), 1 / (1 + nearest.min(axis=2)), atol=1e-4)
+
+
+def test_reduced_crop_averages_whole_blocks(tiny_light: NetworkConfig) -> None:
+    model = Dan(tiny_light, 0.0, 1.0).eval()
+    seen: list[Tensor] = []
+    model.stages[0].register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    crop = noise(1, 64)
+    with torch.no_grad():
+        model(crop, 1)
+    expected = crop.numpy().reshape(32, 2, 32, 2).mean(axis=(1, 3))
+    np.testing.assert_allclose(seen[0][0, 0].numpy(), expected, rtol=1e-6)
+
+
+def test_crop_is_normalised_by_mean_and_deviation(tiny_vgg: NetworkConfig) -> None:
+    mean, deviation = np.random.default_rng(0).uniform(50, 90, (2, 32, 32))
+    model = Dan(tiny_vgg, mean, deviation).eval()
+    seen: list[Tensor] = []
+    model.stages[0].register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    crop = noise(1, 32)
+    with torch.no_grad():
+        model(crop, 1)
+    np.testing.assert_allclose(seen[0][0, 0].numpy(), (crop[0, 0].numpy() - mean) / deviation, rtol=1e-4, atol=1e-5)
+
+
+class TestGradientsBetweenStages:
+    def stage1_gradient(self, model: Dan) -> Tensor:
+        model(noise(2, model.config.crop_size)).landmarks[1].square().mean().backward()
+        gradient = model.stages[0].out.weight.grad
+        return torch.zeros(1) if gradient is None else gradient
+
+    def test_flow_through_landmarks(self, tiny_vgg: NetworkConfig, random_dan: Build) -> None:
+        assert float(self.stage1_gradient(random_dan(tiny_vgg)).abs().max()) > 0
+
+    def test_stop_at_detached_landmarks(self, tiny_vgg: NetworkConfig, random_dan: Build) -> None:
+        model = random_dan(replace(tiny_vgg, detach_landmarks=True))
+        assert float(self.stage1_gradient(model).abs().max()) == 0
+        gradient = model.stages[0].dense.weight.grad
+        assert gradient is not None, "the feature image still teaches stage 1"
+        assert float(gradient.abs().max()) > 0
+
+    def test_whole_network_in_float64(self, tiny_vgg: NetworkConfig, random_dan: Build) -> None:
+        """The derivative along one direction of the weights of stage 1, through every connection layer."""
+        model = random_dan(tiny_vgg).double()
+        crops, weight = noise(1, 32).double(), model.stages[0].out.weight
+        direction = torch.randn(weight.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+
+        def result() -> Tensor:
+            landmarks: Tensor = model(crops).landmarks[1]
+            return landmarks.square().mean()
+
+        result().backward()
+        assert weight.grad is not None
+        analytic, step = float((weight.grad * direction).sum()), 1e-7
+        with torch.no_grad():
+            weight += step * direction
+            above = float(result())
+            weight -= 2 * step * direction
+            below = float(result())
+        assert (above - below) / (2 * step) == pytest.approx(analytic, rel=1e-4)
+
+
+class TestLocalHead:
+    def test_begins_as_no_correction(self, tiny_light: NetworkConfig) -> None:
+        with torch.no_grad():
+            output = Dan(tiny_light).eval()(noise(2, 64))
+        first, *later = output.steps[1]
+        for step in later:
+            torch.testing.assert_close(step, first)
+
+    def test_moves_each_landmark_by_what_lies_there(self, tiny_light: NetworkConfig, random_dan: Build) -> None:
+        output = random_dan(tiny_light)(noise(2, 64))
+        moved = (output.steps[1][2] - output.steps[1][1])[0]
+        assert float(moved.detach().norm(dim=1).min()) > 0
+
+    def test_samples_around_the_landmark(self, tiny_light: NetworkConfig) -> None:
+        """A step's samples on a map whose values are their own x and y are the places it looks at."""
+        step = Dan(tiny_light).stages[1].local.steps[0]
+        y, x = np.mgrid[:12, :12].astype(np.float32)
+        fused = torch.tensor(np.stack([x, y, x * 0, x * 0]))[None]
+        with torch.no_grad():  # hidden unit 0 sums the x, unit 1 the y of the nine samples
+            step.weight.zero_()
+            step.weight[:, 0::4, 0] = 1
+            step.weight[:, 1::4, 1] = 1
+            step.out.weight.zero_()
+            for i in range(68):
+                step.out.weight[2 * i, 16 * i] = step.out.weight[2 * i + 1, 16 * i + 1] = 1 / 9
+        cells = torch.rand(1, 68, 2) * 6 + 2.5
+        places = step(fused, torch.zeros(1, 16), cells)
+        torch.testing.assert_close(places.detach(), cells, atol=1e-4, rtol=0)
+        assert float(step.offsets.abs().max()) == 1.25
+
+
+def test_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(InputError, match="'resnet'; known: dan, dan-light"):
+        network_config("resnet")
+
+
+def test_first_stage_must_see_the_whole_crop(tiny_vgg: NetworkConfig) -> None:
+    with pytest.raises(ValueError, match="whole"):
+        Dan(replace(tiny_vgg, crop_size=48))
+    with pytest.raises(ValueError, match="whole"):
+        Dan(replace(tiny_vgg, crop_share=0.6))
+
+
+def test_multiply_adds_by_hand() -> None:
+    stage = StageConfig("vgg", 8, 0.5, 0, (2, 4), (1, 1), n_features=5)
+    later = replace(stage, feature_side=4)
+    model = Dan(NetworkConfig("hand", 8, 0.5, (stage, later)))
+    dense = 4 * 2 * 2 * 5 + 5 * 136 + 5 * 1  # fc on 2×2 cells, landmarks, confidence
+    first = 64 * 9 * 1 * 2 + 16 * 9 * 2 * 4 + dense
+    second = 64 * 9 * 3 * 2 + 16 * 9 * 2 * 4 + dense + 5 * 16  # feature image
+    assert multiply_adds(model) == first + second
+    local = replace(
+        StageConfig("residual", 16, 0.5, 2, (2, 4), (1, 1), n_features=5), local=3, local_reach=(1.0,), squeeze=1
+    )
+    stem = 64 * 9 * 1 * 2
+    level1 = 16 * (9 * 2 * 2 * 2 + 2 * 2)
+    level2 = 4 * (9 * 2 * 4 + 9 * 4 * 4 + 2 * 4)
+    heads = 4 * 4 * 1 + 4 * 5 + 5 * 136 + 5
+    head = 16 * 2 * 3 + 4 * 4 * 3 + 68 * 27 * 16 + (68 * 16 + 5) * 136
+    expected = stem + level1 + level2 + heads + head
+    assert multiply_adds(Dan(NetworkConfig("hand", 16, 0.5, (local,)))) == expected
