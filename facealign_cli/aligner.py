@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from facealign_cli.detectors import Detector, DetectorOptions, create_detector
-from facealign_cli.geometry import SimilarityTransform, init_shape_from_bbox
+from facealign_cli.detectors.base import to_grey
+from facealign_cli.geometry import init_shape_from_bbox
 from facealign_cli.models import load_model
 from facealign_cli.records import BoxCalibration, Detection, Face
 
 if TYPE_CHECKING:
-    from facealign_cli.dan import DanModel, DanPrediction
+    from facealign_cli.dan import DanModel
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedShapes:
+    """landmarks, stage1_landmarks: (N, 68, 2) picture pixels. confidence: (N,), 0 to 1."""
+
+    landmarks: np.ndarray
+    stage1_landmarks: np.ndarray
+    confidence: np.ndarray
 
 
 class Aligner:
@@ -60,36 +71,24 @@ class Aligner:
         """
         calibration = calibration or BoxCalibration()
         shapes = [init_shape_from_bbox(calibration.landmarks_bbox(d.bbox).xyxy) for d in detections]
-        prediction, transforms = self._predict(image_bgr, shapes)
+        aligned = self.align_shapes(image_bgr, shapes)
         return [
-            Face(
-                i,
-                d.bbox,
-                transforms[i].inverse().apply(prediction.landmarks[i]),
-                _unit(prediction.confidence[i]),
-                d.score,
-            )
+            Face(i, d.bbox, aligned.landmarks[i], float(aligned.confidence[i]), d.score)
             for i, d in enumerate(detections)
         ]
 
-    def _predict(
-        self, image: np.ndarray, init_shapes: Sequence[np.ndarray]
-    ) -> tuple[DanPrediction, list[SimilarityTransform]]:
+    def align_shapes(self, image_bgr: np.ndarray, init_shapes: Sequence[np.ndarray]) -> AlignedShapes:
+        """Place landmarks around init shapes, (68, 2) picture pixels each, such as the last frame's landmarks."""
         frame = self.model.frame
         crops = np.zeros((len(init_shapes), 1, frame.size, frame.size), np.uint8)
-        transforms = []
+        to_picture = []
         for i, shape in enumerate(init_shapes):
-            crop, transform = frame.crop(image, shape)
-            crops[i, 0] = _grey(crop)
-            transforms.append(transform)
-        return self.model.predict(crops), transforms
-
-
-def _grey(crop: np.ndarray) -> np.ndarray:
-    import cv2
-
-    return cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY) if crop.ndim == 3 else crop
-
-
-def _unit(value: float) -> float:
-    return float(np.clip(value, 0, 1))
+            crop, transform = frame.crop(image_bgr, shape)
+            crops[i, 0] = to_grey(crop)
+            to_picture.append(transform.inverse())
+        prediction = self.model.predict(crops)
+        landmarks, stage1 = (
+            np.array([back.apply(shape) for back, shape in zip(to_picture, shapes, strict=True)]).reshape(-1, 68, 2)
+            for shapes in (prediction.landmarks, prediction.stage1_landmarks)
+        )
+        return AlignedShapes(landmarks, stage1, np.clip(prediction.confidence, 0, 1))

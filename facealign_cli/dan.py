@@ -52,6 +52,8 @@ class GraphMetadata:
         shape = np.asarray(self.mean_shape, float)
         if shape.shape != (N_LANDMARKS, 2) or not np.isfinite(shape).all():
             raise ValueError(f"mean_shape: expected {N_LANDMARKS} finite pairs, got shape {shape.shape}")
+        if not np.ptp(shape, axis=0).min() > 0:
+            raise ValueError("mean_shape: its points have no extent")
         if self.stages < 1:
             raise ValueError(f"stages: expected 1 or more, got {self.stages}")
         _ = self.frame  # checks the size and the share
@@ -146,12 +148,12 @@ class DanModel:
         inputs, outputs = self._session.get_inputs(), {o.name: o.shape for o in self._session.get_outputs()}
         if [i.name for i in inputs] != ["crop"] or inputs[0].type not in dtypes:
             raise ModelError(f"{self.path}: expected one input, crop, uint8 or float32")
-        if list(inputs[0].shape[1:]) != [1, size, size]:
+        if list(inputs[0].shape[1:]) != [1, size, size] or isinstance(inputs[0].shape[0], int):
             raise ModelError(f"{self.path}: crop is {inputs[0].shape}, but the metadata says (N, 1, {size}, {size})")
         missing = [name for name in OUTPUTS if name not in outputs]
         if missing:
             raise ModelError(f"{self.path}: no output {', '.join(missing)}")
-        for name in OUTPUTS[:2]:
-            if list(outputs[name][1:]) != [N_LANDMARKS, 2]:
-                raise ModelError(f"{self.path}: {name} is {outputs[name]}, expected (N, {N_LANDMARKS}, 2)")
+        for name, expected in zip(OUTPUTS, ([N_LANDMARKS, 2], [N_LANDMARKS, 2], []), strict=True):
+            if list(outputs[name][1:]) != expected:
+                raise ModelError(f"{self.path}: {name} is {outputs[name]}, expected {['N', *expected]}")
         return dtypes[inputs[0].type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import platform
@@ -16,13 +17,15 @@ from facealign_cli.errors import FacealignError
 State = Literal["ok", "missing", "broken"]
 
 _CORE = {
-    "numpy": "numpy",
-    "onnxruntime": "onnxruntime",
-    "cv2": "opencv-python-headless",
-    "dlib": "dlib-bin",
-    "click": "click",
-    "rich": "rich",
+    "numpy": ("numpy",),
+    "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
+    "cv2": ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python"),
+    "dlib": ("dlib-bin", "dlib"),
+    "click": ("click",),
+    "rich": ("rich",),
 }
+"""Module → the distributions that may bring it, the one to install first."""
+
 _EXTRAS = {
     "torch": "train",
     "h5py": "train",
@@ -48,10 +51,10 @@ def run_checks() -> Iterator[Check]:
     """Look at the program, its packages, providers, models, detectors and codecs in turn."""
     yield Check("program", "facealign", "ok", __version__)
     yield Check("program", "Python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
-    for module, package in _CORE.items():
-        yield _package("package", module, package, "broken", f"pip install {package}")
+    for module, packages in _CORE.items():
+        yield _package("package", module, packages, "broken", f"pip install {packages[0]}")
     for module, extra in _EXTRAS.items():
-        yield _package("extra", module, module, "missing", f"pip install 'facealign[{extra}]'")
+        yield _package("extra", module, (module,), "missing", f"pip install 'facealign[{extra}]'")
     for area, check in (("provider", _providers), ("model", _models), ("detector", _detectors), ("codec", _codecs)):
         yield from _guarded(area, check)
 
@@ -64,15 +67,16 @@ def _guarded(area: str, check: Callable[[], Iterator[Check]]) -> Iterator[Check]
         yield Check(area, "-", "broken", str(error))
 
 
-def _package(area: str, module: str, package: str, otherwise: State, advice: str) -> Check:
+def _package(area: str, module: str, packages: tuple[str, ...], otherwise: State, advice: str) -> Check:
     if importlib.util.find_spec(module) is None:
         return Check(area, module, otherwise, advice)
-    return Check(area, module, "ok", _version(module, package))
+    return Check(area, module, "ok", ", ".join(_versions(packages)) or "installed, version unknown")
 
 
-def _version(module: str, package: str) -> str:
-    distributions = importlib.metadata.packages_distributions().get(module, [package])
-    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in sorted(set(distributions)))
+def _versions(packages: tuple[str, ...]) -> Iterator[str]:
+    for package in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            yield f"{package} {importlib.metadata.version(package)}"
 
 
 def _providers() -> Iterator[Check]:

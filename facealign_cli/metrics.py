@@ -1,17 +1,32 @@
 """Errors of landmarks, by the 300-W protocol: pure numpy.
 
 An image's error is the mean over its points of the distance to the truth, over a normaliser; a set's error is the mean
-over images. Values are fractions; percent appears in printed text only. Source: Sagonas et al., "300 Faces in-the-Wild
-Challenge" (2013, 2016); the names of DAN's code in parentheses below.
+over images. Values are fractions; percent appears in printed text only. A face that was missed has an infinite error.
+Source: Sagonas et al., "300 Faces in-the-Wild Challenge" (2013, 2016); the names of DAN's code in parentheses below.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from facealign_cli.landmarks import OUTER_EYE_CORNERS
+from facealign_cli.landmarks import GROUPS, INNER_51, N_LANDMARKS, OUTER_EYE_CORNERS
+
+POINT_SETS: dict[str, tuple[int, ...]] = {
+    "68": tuple(range(N_LANDMARKS)),
+    "51": INNER_51,
+    "jaw": GROUPS["jaw"],
+    "brows": GROUPS["left_brow"] + GROUPS["right_brow"],
+    "nose": GROUPS["nose"],
+    "eyes": GROUPS["left_eye"] + GROUPS["right_eye"],
+    "mouth": GROUPS["mouth"],
+}
+"""Name of a set of points that errors are averaged over → its indices: all, all but the jaw line, and the regions."""
+
+REGIONS = ("jaw", "brows", "nose", "eyes", "mouth")
+"""The names of the facial parts among `POINT_SETS`; together they hold every point once."""
 
 
 def inter_pupil(truth: np.ndarray) -> np.ndarray:
@@ -37,20 +52,137 @@ NORMALISERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def nme(landmarks: np.ndarray, truth: np.ndarray, normaliser: str) -> np.ndarray:
-    """(N,) normalised mean error of each face, a fraction of the normaliser.
+def point_errors(landmarks: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """(N, K) distance of each point to the truth, pixels.
 
-    landmarks, truth: (N, 68, 2) pixels. Raises ValueError for other shapes, NaN, an unknown normaliser or one that
-    is 0.
+    landmarks, truth: (N, K, 2) pixels. Raises ValueError for other shapes or values that are not finite.
     """
     landmarks, truth = np.asarray(landmarks, float), np.asarray(truth, float)
     if landmarks.shape != truth.shape or truth.ndim != 3 or truth.shape[2] != 2:
         raise ValueError(f"expected two (N, K, 2) arrays of one shape, got {landmarks.shape} and {truth.shape}")
     if not (np.isfinite(landmarks).all() and np.isfinite(truth).all()):
         raise ValueError("landmarks hold NaN or infinity")
+    return np.linalg.norm(landmarks - truth, axis=2)
+
+
+def scale_of(truth: np.ndarray, normaliser: str) -> np.ndarray:
+    """(N,) the normaliser's length for each face, pixels.
+
+    truth: (N, 68, 2) pixels. Raises ValueError for an unknown normaliser or a length of 0.
+    """
     if normaliser not in NORMALISERS:
         raise ValueError(f"unknown normaliser {normaliser!r}; known: {', '.join(NORMALISERS)}")
-    scale = NORMALISERS[normaliser](truth)
+    scale = NORMALISERS[normaliser](np.asarray(truth, float))
     if (scale <= 0).any():
         raise ValueError(f"the {normaliser} distance of face {int(np.argmin(scale))} is 0")
-    return np.linalg.norm(landmarks - truth, axis=2).mean(axis=1) / scale
+    return scale
+
+
+def nme(landmarks: np.ndarray, truth: np.ndarray, normaliser: str, points: str = "68") -> np.ndarray:
+    """(N,) normalised mean error of each face, a fraction of the normaliser.
+
+    landmarks, truth: (N, 68, 2) pixels. points: the set of points to average over, a key of `POINT_SETS`; the
+    normaliser is always the whole face's. Raises ValueError for other shapes, NaN, an unknown normaliser or set of
+    points, or a normaliser that is 0.
+    """
+    distances = point_errors(landmarks, truth)
+    if points not in POINT_SETS:
+        raise ValueError(f"unknown set of points {points!r}; known: {', '.join(POINT_SETS)}")
+    return distances[:, list(POINT_SETS[points])].mean(axis=1) / scale_of(truth, normaliser)
+
+
+def auc(nme: np.ndarray, threshold: float) -> float:
+    """Area under the CED up to `threshold`, scaled to 0 … 1.
+
+    nme: (N,) fractions of the normaliser; a missed face counts as inf. threshold: a fraction of it, above 0.
+    Exact form of the sampled integral in the 300-W protocol: 1 - mean(min(e, t)) / t.
+    Raises ValueError if `nme` is empty, holds NaN or a negative number, or the threshold is not above 0.
+    """
+    errors = _checked_errors(nme)
+    return float(1 - np.minimum(errors, _checked_threshold(threshold)).mean() / threshold)
+
+
+def failure_rate(nme: np.ndarray, threshold: float) -> float:
+    """Share of faces, 0 to 1, whose error is larger than `threshold`; one that equals it is no failure.
+
+    nme, threshold, errors: as in `auc`. Source: DAN's code, 1 - CED(threshold).
+    """
+    return float((_checked_errors(nme) > _checked_threshold(threshold)).mean())
+
+
+def ced(nme: np.ndarray, threshold: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The cumulative error distribution as an exact step curve.
+
+    nme: as in `auc`. threshold: leave out the steps beyond it; None: all that are finite.
+    Returns (levels, shares), both (K,), K >= 0: at levels[i], rising, the share of all faces with an error up to it
+    steps up to shares[i] and keeps it up to the next level; below levels[0] it is 0. Raises ValueError as `auc` does.
+    """
+    errors = _checked_errors(nme)
+    levels, counts = np.unique(errors[np.isfinite(errors)], return_counts=True)
+    shares = np.cumsum(counts) / len(errors)
+    kept = levels <= (np.inf if threshold is None else _checked_threshold(threshold))
+    return levels[kept], shares[kept]
+
+
+def percentile(nme: np.ndarray, percent: float) -> float:
+    """The error that `percent` of the faces do not exceed, linear between neighbours as NumPy's default; maybe inf.
+
+    nme: as in `auc`; missed faces are the worst ones. percent: 0 to 100. Raises ValueError as `auc` does, or for
+    another percent.
+    """
+    errors = np.sort(_checked_errors(nme))
+    if not 0 <= percent <= 100:
+        raise ValueError(f"expected 0 to 100 percent, got {percent}")
+    place = percent / 100 * (len(errors) - 1)
+    lower, share = int(place), place - int(place)
+    if share == 0 or errors[lower] == np.inf:
+        return float(errors[lower])
+    return float(errors[lower] + share * (errors[lower + 1] - errors[lower]))
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and the bounds of its confidence interval at `level` (0.95: 95 %)."""
+
+    mean: float
+    low: float
+    high: float
+    level: float
+
+
+def paired_bootstrap(
+    difference: np.ndarray | Sequence[float], *, level: float = 0.95, resamples: int = 10000, seed: int = 0
+) -> Interval:
+    """Mean of paired differences with its percentile bootstrap confidence interval.
+
+    difference: (N,) one value a face, such as the NME of one model less that of another; finite. Faces are drawn with
+    replacement, by a generator seeded with `seed`: the same input gives the same interval. With one face, or all
+    alike, the interval has no width. Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), ch. 13.
+    Raises ValueError if it is empty or not finite, or level, resamples out of range.
+    """
+    values = np.asarray(difference, float)
+    if values.ndim != 1 or not values.size or not np.isfinite(values).all():
+        raise ValueError(f"expected a row of one or more finite differences, got shape {values.shape}")
+    if not 0 < level < 1 or resamples < 1:
+        raise ValueError(f"expected 0 < level < 1 and resamples >= 1, got {level} and {resamples}")
+    generator, means = np.random.default_rng(seed), []
+    for start in range(0, resamples, 200):  # in parts: all drawings at once would take much memory
+        drawn = generator.integers(0, len(values), (min(200, resamples - start), len(values)))
+        means.append(values[drawn].mean(axis=1))
+    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(values.mean()), float(low), float(high), level)
+
+
+def _checked_errors(nme: np.ndarray) -> np.ndarray:
+    errors = np.asarray(nme, float)
+    if errors.ndim != 1 or not errors.size:
+        raise ValueError(f"expected a row of one or more errors, got shape {errors.shape}")
+    if np.isnan(errors).any() or (errors < 0).any():
+        raise ValueError("errors are NaN or negative; a missed face counts as inf")
+    return errors
+
+
+def _checked_threshold(threshold: float) -> float:
+    if not 0 < threshold < np.inf:
+        raise ValueError(f"expected a threshold above 0, got {threshold}")
+    return threshold

@@ -83,7 +83,7 @@ def read_registry(folder: Path | None = None) -> Registry:
             name: ModelEntry(name=name, path=folder / values.pop("file"), **values)
             for name, values in content["models"].items()
         }
-        registry = Registry(content["default"], models)
+        registry = Registry(str(content["default"]), models)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelError(f"{folder / INDEX}: cannot be used: {error!r}") from error
     if registry.default not in models:

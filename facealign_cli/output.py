@@ -31,7 +31,7 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
         if path.is_dir():
             raise OutputError(f"cannot write {path}: it is a folder")
         if os.path.lexists(path) and not overwrite:
-            raise OutputError(f"{path} exists already: it is replaced only with overwrite")
+            raise OutputError(f"{path} exists already; --overwrite (in Python: overwrite=True) replaces it")
         folder = _real(path).parent
         if not folder.is_dir():
             what = "is not a folder" if folder.exists() else "does not exist"
@@ -160,7 +160,7 @@ def _rename_if_free(temporary: Path, target: Path, path: Path) -> None:
         os.link(temporary, target)
         return
     except FileExistsError as error:
-        raise OutputError(f"{path} exists already: it is replaced only with overwrite") from error
+        raise OutputError(f"{path} exists already; --overwrite (in Python: overwrite=True) replaces it") from error
     except OSError as error:
         if error.errno not in _NO_LINK_ERRORS:
             raise

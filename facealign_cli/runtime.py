@@ -35,8 +35,12 @@ def create_session(model: Path | bytes, device: str = "auto", threads: int = 1) 
     content = _content(model)
     providers = _providers(check_device(device), onnxruntime.get_available_providers())
     try:
-        session = onnxruntime.InferenceSession(content, _options(onnxruntime, threads), providers=providers)
+        # ONNX Runtime's own fallback would print to stdout, where the results go
+        options = _options(onnxruntime, threads)
+        session = onnxruntime.InferenceSession(content, options, providers=providers, enable_fallback=0)
     except Exception as error:
+        if device == "auto" and providers != [CPU]:
+            return create_session(model, "cpu", threads)
         raise _load_error(model, device, error) from error
     if device.startswith("cuda") and session.get_providers()[0] != CUDA:
         raise DeviceError(

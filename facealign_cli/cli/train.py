@@ -82,7 +82,13 @@ _TRAINING = (
     click.option(
         "--average", default=0.9995, show_default=True, type=click.FloatRange(0, 1), help="Of the averaged weights."
     ),
-    click.option("--augmentation", default="strong", show_default=True, type=click.Choice(["strong", "paper"])),
+    click.option(
+        "--augmentation",
+        default="strong",
+        show_default=True,
+        type=click.Choice(["strong", "paper"]),
+        help="strong: geometry, light, blur, noise, covering; paper: geometry alone.",
+    ),
     click.option(
         "--eval-every", default=500, show_default=True, type=click.IntRange(1), help="Batches between evaluations."
     ),
@@ -100,7 +106,9 @@ _TRAINING = (
         type=click.IntRange(0),
         help="Stop after N evaluations without gain; 0: never.",
     ),
-    click.option("--seed", default=0, show_default=True, type=click.IntRange(0)),
+    click.option(
+        "--seed", default=0, show_default=True, type=click.IntRange(0), help="Of weights, order, augmentation."
+    ),
     click.option("--bf16", is_flag=True, help="Convolutions in bfloat16."),
     click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N."),
     click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="torch's threads."),

@@ -27,11 +27,14 @@ def read(path: Path) -> Iterator[Sample | LeftOut]:
 
 
 def _images(path: Path) -> list[ET.Element]:
-    if b"<!ENTITY" in path.read_bytes()[:65536]:
-        raise FormatError(f"{path}: entity definitions are not read")
     try:
-        return ET.parse(path).getroot().findall("./images/image")
-    except ET.ParseError as error:
+        content = path.read_bytes()
+        if b"<!ENTITY" in content[:65536]:
+            raise FormatError(f"{path}: entity definitions are not read")
+        return ET.fromstring(content).findall("./images/image")
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    except (ET.ParseError, LookupError, ValueError) as error:  # the latter two: an encoding that is not known or not so
         raise FormatError(f"{path}: {error}") from error
 
 
@@ -52,4 +55,6 @@ def _face(folder: Path, file: str, number: int, box: ET.Element) -> Sample | Lef
         return LeftOut(name, f"{len(parts)} parts; expected 00 … {N_LANDMARKS - 1}")
     dataset = Path(file).parts[0] if len(Path(file).parts) > 1 else folder.name
     landmarks = np.array([parts[i] for i in range(N_LANDMARKS)])
+    if not np.isfinite(landmarks).all():
+        return LeftOut(name, "broken numbers: parts that are not finite")
     return Sample(name, dataset, photo_key(dataset, Path(file).stem), folder / file, landmarks, bbox)

@@ -16,7 +16,11 @@ _SEVERAL_FACES_A_PHOTO = ("afw", "helen")
 
 
 def photo_key(dataset: str, stem: str) -> str:
-    """The photo that a face comes from: "afw/1051618982" for `1051618982_1` in AFW and HELEN, else the whole stem."""
+    """The photo that a face comes from: "afw/1051618982" for `1051618982_1` in AFW and HELEN, else the whole stem.
+
+    A mirrored copy, `NAME_mirror` in the organisers' files, comes from the photo of NAME.
+    """
+    stem = stem.removesuffix("_mirror")
     photo = re.sub(r"_\d+$", "", stem) if dataset in _SEVERAL_FACES_A_PHOTO else stem
     return f"{dataset}/{photo}"
 

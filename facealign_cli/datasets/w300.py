@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,12 +14,14 @@ from facealign_cli.formats.pts import read_pts
 from facealign_cli.records import BBox
 
 _SUFFIXES = (".jpg", ".png", ".jpeg", ".JPG", ".PNG", ".bmp")
+_KNOWN_SETS = ("afw", "helen", "lfpw", "ibug", "300W", "ytf")
 _ROUGH_FOLDERS = ("trainset_lowres", "ytf")
 """Folders whose labels are estimates (../shared/data/README.md)."""
 
 
 def read(root: Path) -> Iterator[Sample | LeftOut]:
     """Yield the faces below `root`; see `read_samples`."""
+    root = Path(os.path.abspath(root))  # so that "." inside a data set's folder gives the same split as the whole set
     files = sorted(root.rglob("*.pts"))
     if not files:
         raise InputError(f"{root}: no .pts file in it or below it")
@@ -37,10 +40,10 @@ def _face(root: Path, pts: Path, boxes: dict[str, BBox]) -> Sample | LeftOut:
         return LeftOut(name, "no picture beside it")
     try:
         landmarks = read_pts(pts)
-    except FormatError as error:
+    except InputError as error:
         return LeftOut(name, str(error))
-    parts = pts.relative_to(root.parent).parts
-    dataset = next((p for p in parts if p in ("afw", "helen", "lfpw", "ibug", "300W", "ytf")), root.name)
+    folders = pts.parent.parts
+    dataset = next((p for p in reversed(folders) if p in _KNOWN_SETS), root.name)
     return Sample(
         name=image.relative_to(root).as_posix(),
         dataset=dataset,
@@ -48,7 +51,7 @@ def _face(root: Path, pts: Path, boxes: dict[str, BBox]) -> Sample | LeftOut:
         image_path=image,
         landmarks=landmarks,
         bbox=boxes.get(image.name),
-        rough=any(p in _ROUGH_FOLDERS for p in parts),
+        rough=any(p in _ROUGH_FOLDERS for p in folders),
     )
 
 
@@ -59,5 +62,5 @@ def read_boxes(path: Path) -> dict[str, BBox]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return {name: BBox(*box) for name, box in content.items()}
-    except (ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise FormatError(f"{path}: expected {{name: [x1, y1, x2, y2]}}: {error}") from error

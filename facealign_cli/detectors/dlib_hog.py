@@ -32,7 +32,7 @@ class DlibHogDetector:
     """
 
     name = "dlib-hog"
-    calibration = BoxCalibration()
+    calibration = BoxCalibration(left=0.018, top=0.111, right=-0.012, bottom=0.051)
 
     def __init__(self, options: DetectorOptions) -> None:
         try:

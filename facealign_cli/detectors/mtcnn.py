@@ -46,7 +46,7 @@ class MtcnnDetector:
     """
 
     name = "mtcnn"
-    calibration = BoxCalibration()
+    calibration = BoxCalibration(left=0.010, top=0.257, right=0.029, bottom=0.022)
 
     def __init__(self, options: DetectorOptions) -> None:
         self._options = options

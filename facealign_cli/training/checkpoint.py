@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not Path(path).is_file():
         raise InputError(f"{path}: no such checkpoint")
     try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip():  # torch itself does not look at the checksums
+                raise ValueError("a checksum does not match")
         values = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise FormatError(f"{path}: not a checkpoint, or a damaged one") from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise FormatError(f"{path}: not a {FORMAT} file")

@@ -69,9 +69,10 @@ def sample_at(image: Tensor, points: Tensor) -> Tensor:
     rows = image.permute(0, 2, 3, 1).reshape(-1, n_channels)  # (N·H·W, C)
     first = torch.arange(image.shape[0], device=image.device).reshape(-1, 1) * (height * width)
     corner = first + (y1 * width + x1).long()  # (N, P)
-    top = torch.lerp(rows[corner], rows[corner + 1], fx)
-    bottom = torch.lerp(rows[corner + width], rows[corner + width + 1], fx)
-    return torch.lerp(top, bottom, fy)
+    top, bottom = rows[corner], rows[corner + width]  # (N, P, C)
+    top = top + fx * (rows[corner + 1] - top)  # torch.lerp would export as several slow operators
+    bottom = bottom + fx * (rows[corner + width + 1] - bottom)
+    return top + fy * (bottom - top)
 
 
 def landmark_heatmap(landmarks: Tensor, size: int) -> Tensor:

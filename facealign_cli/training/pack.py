@@ -17,7 +17,7 @@ from facealign_cli.datasets.splits import is_held_out
 from facealign_cli.errors import FormatError, InputError, MissingDependency
 from facealign_cli.geometry import SimilarityTransform, bbox_of_shape, warp
 from facealign_cli.media import read_image
-from facealign_cli.output import atomic_path
+from facealign_cli.output import atomic_path, check_output
 
 FORMAT = "facealign-pack/1"
 _SMALLEST_FACE = 16.0
@@ -85,6 +85,7 @@ def write_pack(
 
     Raises InputError if nothing is left to pack, OutputError if `path` cannot be written.
     """
+    check_output(path, overwrite)
     rows: list[_Row] = []
     left_out: list[LeftOut] = []
     seen: dict[str, list[np.ndarray]] = {}
@@ -182,8 +183,10 @@ def read_pack(path: Path) -> Pack:
             images = np.stack([decode_grey(data) for data in file["jpeg"][:]])
             columns = {key: file[key][:] for key in ("landmarks", "bbox", "rough", "held_out")}
             names = [name.decode() for name in file["name"][:]]
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise FormatError(f"{path}: {error}") from error
+    if any(len(column) != len(names) for column in (images, *columns.values())):
+        raise FormatError(f"{path}: its columns are not of one length")
     return Pack(images=images, names=names, **columns)
 
 
@@ -191,7 +194,7 @@ def decode_grey(data: np.ndarray) -> np.ndarray:
     """(H, W) uint8 grey of a JPEG's bytes. Raises ValueError for what is none."""
     import cv2
 
-    image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+    image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if len(data) else None
     if image is None:
         raise ValueError("a packed picture is damaged")
     return image

@@ -1,0 +1,99 @@
+"""`model`, `doctor`, the group itself; `train` from a pack to a model that `detect image` takes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from facealign_cli import __version__
+from facealign_cli.cli.main import main
+
+
+def run(*args: object) -> Result:
+    return CliRunner().invoke(main, [str(arg) for arg in args])
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
+    found: list[tuple[tuple[str, ...], click.Command]] = []
+    for name, command in group.commands.items():
+        found.append(((*path, name), command))
+        if isinstance(command, click.Group):
+            found += commands(command, (*path, name))
+    return found
+
+
+def test_version() -> None:
+    assert run("--version").stdout.split()[-1] == __version__
+
+
+@pytest.mark.parametrize(
+    ("path", "command"), commands(main), ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
+)
+def test_every_command_and_option_has_help(path: tuple[str, ...], command: click.Command) -> None:
+    assert command.help, path
+    undocumented = [p.name for p in command.params if isinstance(p, click.Option) and not p.help]
+    assert not undocumented
+    result = run(*path, "--help")
+    assert result.exit_code == 0
+    assert max(map(len, result.stdout.splitlines())) <= 100
+
+
+def test_model_list_and_info() -> None:
+    assert "dan-light*" in run("model", "list").stdout
+    (entry,) = [entry for entry in json.loads(run("model", "list", "--json").stdout) if entry["default"]]
+    info = json.loads(run("model", "info", entry["name"], "--json").stdout)
+    assert (info["sha256"], info["scheme"]) == (entry["sha256"], "ibug-68")
+    assert run("model", "info", "nothing").exit_code == 1
+
+
+def test_doctor_is_content_here() -> None:
+    result = run("doctor", "--json")
+    assert result.exit_code == 0
+    checks = json.loads(result.stdout)
+    states = {check["state"] for check in checks}
+    assert states <= {"ok", "missing"}
+    assert any(c["area"] == "model" and "verified" in c["detail"] for c in checks)
+    assert "verified" in run("doctor").stdout
+
+
+def test_doctor_tells_of_a_damaged_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from facealign_cli import models
+
+    entry = models.ModelEntry("broken", tmp_path / "m.onnx", "0" * 64, "none", "nothing")
+    entry.path.write_bytes(b"x")
+    monkeypatch.setattr(models, "read_registry", lambda: models.Registry("broken", {"broken": entry}))
+    result = run("doctor")
+    assert result.exit_code == 1
+    assert "damaged" in " ".join(result.stdout.split())
+
+
+def test_from_a_pack_to_a_model(shared_data: Path, tmp_path: Path) -> None:
+    data, folder = tmp_path / "faces.h5", tmp_path / "run"
+    result = run("train", "pack", shared_data / "300w" / "afw", "-o", data, "--size", 96)
+    assert result.exit_code == 0
+    assert "held out" in result.stdout
+    common = ("--data", data, "--run", folder, "--batch", 4, "--eval-every", 2, "--checkpoint-every", 2)
+    assert run("train", "run", *common, "--steps", 2).exit_code == 0
+    assert run("train", "run", *common, "--steps", 4).exit_code == 1  # a run is there already
+    assert run("train", "run", *common, "--steps", 4, "--resume").exit_code == 0
+    assert {path.name for path in folder.iterdir()} == {"last.ckpt", "best.ckpt", "log.csv", "curves.png"}
+    model = tmp_path / "mine.onnx"
+    exported = run(
+        "train", "export", folder / "last.ckpt", "-o", model, "--name", "mine", "--model-version", 1, "--data", data
+    )
+    assert exported.exit_code == 0
+    info = json.loads(run("model", "info", model, "--json").stdout)
+    assert info["held-out inter-pupil NME %, stage 2"] > 0
+
+
+def test_stages_build_on_one_another(tmp_path: Path) -> None:
+    data = tmp_path / "faces.h5"
+    data.write_bytes(b"nothing")
+    common = ("--data", data, "--run", tmp_path / "run")
+    assert run("train", "stage", *common, "--stage", 2).exit_code == 2
+    assert run("train", "stage", *common, "--stage", 1, "--from", data).exit_code == 2
+    assert run("train", "stage", *common, "--stage", 1).exit_code == 1  # no pack

@@ -1,0 +1,166 @@
+"""Augmented crops: from the seed alone, with the landmarks where the picture shows them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from facealign_cli.geometry import CropFrame, SimilarityTransform, bbox_of_shape
+from facealign_cli.landmarks import MIRROR_ORDER
+from facealign_cli.metrics import nme
+from facealign_cli.training.augment import PAPER, Augmentation, Batch, make_batch, mirrored
+from facealign_cli.training.pack import Pack
+
+FRAME = CropFrame(64, 0.5)
+NONE = Augmentation(*[0.0] * 11)
+NOSE, EYE = 30, 36
+
+
+def batch_of(pack: Pack, augmentation: Augmentation, count: int = 24, seed: int = 0) -> Batch:
+    rows = np.arange(count) % len(pack)
+    return make_batch(pack, rows, FRAME, augmentation, np.random.default_rng(seed))
+
+
+def one_blob(index: int) -> Pack:
+    """One dark picture of 192 pixels with a blob on one landmark only."""
+    shape = SimilarityTransform.from_parts(1, 6, center=(95.5, 95.5)).apply(CropFrame(192, 1 / 3).shape)
+    y, x = np.mgrid[:192, :192]
+    image = 250 * np.exp(-((x - shape[index, 0]) ** 2 + (y - shape[index, 1]) ** 2) / (2 * 2.5**2))
+    return Pack(
+        image[None].astype(np.uint8), shape[None].astype(np.float32), np.full((1, 4), np.nan, np.float32),
+        np.zeros(1, bool), np.zeros(1, bool), ["blob"],
+    )
+
+
+class TestDeterminism:
+    def test_same_seed_same_batch(self, tiny_pack: Pack) -> None:
+        first, second = (batch_of(tiny_pack, Augmentation()) for _ in range(2))
+        np.testing.assert_array_equal(first.crops, second.crops)
+        np.testing.assert_array_equal(first.landmarks, second.landmarks)
+        np.testing.assert_array_equal(first.has_face, second.has_face)
+        np.testing.assert_array_equal(first.aligned, second.aligned)
+
+    def test_another_seed_another_batch(self, tiny_pack: Pack) -> None:
+        first, second = (batch_of(tiny_pack, Augmentation(), seed=seed) for seed in (0, 1))
+        assert (first.landmarks != second.landmarks).any(axis=(1, 2)).all()
+
+    def test_the_pack_stays_as_it_was(self, tiny_pack: Pack) -> None:
+        images, landmarks = tiny_pack.images.copy(), tiny_pack.landmarks.copy()
+        batch_of(tiny_pack, replace(Augmentation(), cover=1, noise=1, faceless=0.5))
+        np.testing.assert_array_equal(tiny_pack.images, images)
+        np.testing.assert_array_equal(tiny_pack.landmarks, landmarks)
+
+
+class TestMirrored:
+    def test_twice_is_nothing(self, tiny_pack: Pack) -> None:
+        image, landmarks = mirrored(*mirrored(tiny_pack.images[0], tiny_pack.landmarks[0]))
+        np.testing.assert_array_equal(image, tiny_pack.images[0])
+        np.testing.assert_allclose(landmarks, tiny_pack.landmarks[0], atol=1e-4)
+
+    def test_each_landmark_takes_its_twins_number(self) -> None:
+        image = np.arange(12, dtype=np.uint8).reshape(2, 6)
+        landmarks = np.stack([np.arange(68.0), np.arange(68.0) * 2], axis=1)
+        flipped_image, flipped = mirrored(image, landmarks)
+        assert flipped_image[0].tolist() == [5, 4, 3, 2, 1, 0]
+        for i in range(68):
+            twin = landmarks[MIRROR_ORDER[i]]
+            assert flipped[i].tolist() == [5 - twin[0], twin[1]]
+
+    def test_a_face_keeps_its_left_on_the_left(self) -> None:
+        _, flipped = mirrored(np.zeros((192, 192), np.uint8), one_blob(NOSE).landmarks[0])
+        assert flipped[36:42, 0].mean() < flipped[42:48, 0].mean()
+        assert flipped[0, 0] < flipped[16, 0]
+
+
+@pytest.mark.parametrize("index", [NOSE, EYE])
+@pytest.mark.parametrize("augmentation", [PAPER, replace(PAPER, displaced=1.0)], ids=["perturbed", "displaced"])
+def test_landmarks_follow_the_picture(index: int, augmentation: Augmentation) -> None:
+    """The blob lies on the returned landmark, or after a mirror on its twin, wherever it is well inside the crop."""
+    pack, seen = one_blob(index), {index: 0, MIRROR_ORDER[index]: 0}
+    batch = make_batch(pack, np.zeros(150, int), FRAME, augmentation, np.random.default_rng(2))
+    y, x = np.mgrid[:64, :64]
+    for crop, landmarks in zip(batch.crops[:, 0].astype(float), batch.landmarks, strict=True):
+        if crop.sum() < 500:
+            continue
+        centroid = np.array([(crop * x).sum(), (crop * y).sum()]) / crop.sum()
+        twin = min(seen, key=lambda i: float(np.linalg.norm(landmarks[i] - centroid)))
+        if ((landmarks[twin] > 10) & (landmarks[twin] < 53)).all():
+            np.testing.assert_allclose(centroid, landmarks[twin], atol=0.1)
+            seen[twin] += 1
+    assert min(seen.values()) > 15, "both sides should have come up often"
+
+
+def test_without_perturbation_the_face_fills_the_frame() -> None:
+    batch = batch_of(one_blob(NOSE), NONE, count=6)
+    frame_box = bbox_of_shape(FRAME.shape)
+    for landmarks in batch.landmarks:
+        box = bbox_of_shape(landmarks)
+        np.testing.assert_allclose((box[:2] + box[2:]) / 2, 31.5, atol=1e-3)
+        np.testing.assert_allclose((box[2:] - box[:2]).sum(), (frame_box[2:] - frame_box[:2]).sum(), rtol=0.02)
+
+
+def test_perturbation_is_as_strong_as_said() -> None:
+    pack = one_blob(NOSE)
+    batch = make_batch(pack, np.zeros(400, int), FRAME, PAPER, np.random.default_rng(3))
+    back = [SimilarityTransform.estimate(FRAME.shape, landmarks) for landmarks in batch.landmarks]
+    # the drawn face itself is turned by 6 degrees one way or, mirrored, the other
+    assert np.std([t.angle_deg for t in back]) == pytest.approx(np.hypot(20, 6), rel=0.15)
+    assert np.std([np.log(t.scale) for t in back]) == pytest.approx(0.25, rel=0.15)
+    size = float((bbox_of_shape(FRAME.shape)[2:] - bbox_of_shape(FRAME.shape)[:2]).mean())
+    centers = np.array([(bbox_of_shape(lm)[:2] + bbox_of_shape(lm)[2:]) / 2 for lm in batch.landmarks])
+    shifts = (centers - 31.5) / size / np.array([[t.scale] for t in back])
+    assert np.median(np.abs(shifts)) == pytest.approx(0.2 * 0.6745, rel=0.2)
+
+
+class TestKinds:
+    def test_shares(self, tiny_pack: Pack) -> None:
+        augmentation = replace(PAPER, displaced=0.2, faceless=0.3)
+        batch = make_batch(tiny_pack, np.arange(1000) % 24, FRAME, augmentation, np.random.default_rng(4))
+        assert (~batch.has_face).mean() == pytest.approx(0.3, abs=0.05)
+        assert (batch.has_face & ~batch.aligned).mean() == pytest.approx(0.2, abs=0.05)
+        assert not (batch.aligned & ~batch.has_face).any()
+
+    def test_none_of_them(self, tiny_pack: Pack) -> None:
+        batch = batch_of(tiny_pack, PAPER)
+        assert batch.has_face.all()
+        assert batch.aligned.all()
+
+    def test_displaced_is_far_off(self) -> None:
+        """The mean shape of the frame, where the network starts, is nowhere near the face."""
+        pack = one_blob(NOSE)
+        batch = make_batch(pack, np.zeros(100, int), FRAME, replace(PAPER, displaced=1.0), np.random.default_rng(5))
+        start = np.broadcast_to(FRAME.shape, batch.landmarks.shape)
+        assert nme(start, batch.landmarks, "inter-pupil").min() > 0.3
+        assert batch.has_face.all()
+        assert not batch.aligned.any()
+
+    def test_faceless_shows_no_face(self) -> None:
+        """With the face drawn as one blob: background and texture have none, tiles have it elsewhere."""
+        pack = one_blob(NOSE)
+        batch = make_batch(pack, np.zeros(60, int), FRAME, replace(PAPER, faceless=1.0), np.random.default_rng(6))
+        assert not batch.has_face.any()
+        assert not batch.aligned.any()
+        assert (batch.crops.max(axis=(1, 2, 3)) == 0).mean() > 0.4, "most are background, here black"
+
+
+@pytest.mark.parametrize("kind", ["light", "blur", "low_resolution", "noise", "jpeg", "cover"])
+def test_each_photometric_change_alone(kind: str, tiny_pack: Pack) -> None:
+    """It changes the pixels and leaves the geometry; the crop stays a crop."""
+    changed = batch_of(tiny_pack, replace(NONE, **{kind: 1.0}), count=1)
+    batch = batch_of(tiny_pack, NONE, count=1)
+    np.testing.assert_array_equal(changed.landmarks, batch.landmarks)
+    assert changed.crops.shape == batch.crops.shape
+    assert (changed.crops != batch.crops).any()
+
+
+def test_types_and_ranges(tiny_pack: Pack) -> None:
+    batch = make_batch(tiny_pack, np.arange(240) % 24, FRAME, Augmentation(), np.random.default_rng(7))
+    assert batch.crops.shape == (240, 1, 64, 64)
+    assert batch.crops.dtype == np.uint8
+    assert batch.landmarks.shape == (240, 68, 2)
+    assert batch.landmarks.dtype == np.float32
+    assert np.isfinite(batch.landmarks).all()
+    assert batch.has_face.dtype == batch.aligned.dtype == bool
+    assert batch.crops.std() > 10

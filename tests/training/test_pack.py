@@ -1,0 +1,265 @@
+"""A folder of faces, sound and broken, goes into a pack and comes back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+
+from facealign_cli.datasets.splits import is_held_out
+from facealign_cli.errors import FormatError, InputError, OutputError
+from facealign_cli.formats.pts import write_pts
+from facealign_cli.geometry import bbox_of_shape, init_shape_from_bbox
+from facealign_cli.training.pack import Pack, PackReport, read_pack, write_pack
+
+NOSE = 30
+TRAIN, ALSO_TRAIN, HELD_OUT = (
+    next(str(i) for i in range(start, start + 1000) if is_held_out(f"helen/{i}") == held_out)
+    for start, held_out in ((100, False), (2000, False), (4000, True))
+)
+
+
+def draw(path: Path, landmarks: np.ndarray, size: tuple[int, int] = (240, 200)) -> None:
+    """A grey picture with a bright blob on the tip of the nose."""
+    width, height = size
+    y, x = np.mgrid[:height, :width]
+    blob = np.exp(-((x - landmarks[NOSE, 0]) ** 2 + (y - landmarks[NOSE, 1]) ** 2) / (2 * 2.0**2))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), (40 + 200 * blob).astype(np.uint8))
+
+
+def add_face(folder: Path, stem: str, landmarks: np.ndarray, suffix: str = ".png") -> Path:
+    draw(folder / f"{stem}{suffix}", landmarks)
+    write_pts(folder / f"{stem}.pts", landmarks)
+    return folder / f"{stem}{suffix}"
+
+
+def face(seed: int, extent: float = 70.0) -> np.ndarray:
+    """Landmarks like no other seed's."""
+    rng = np.random.default_rng(seed)
+    x, y = rng.uniform(90, 120, 2)
+    box = np.array([x - extent / 2, y - extent / 2, x + extent / 2, y + extent / 2])
+    return np.round(init_shape_from_bbox(box) + rng.normal(0, extent / 60, (68, 2)), 3)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    helen, rough = root / "helen" / "trainset", root / "helen" / "trainset_lowres"
+    add_face(helen, f"{TRAIN}_1", face(1))
+    add_face(helen, f"{TRAIN}_2", face(2), ".jpg")
+    add_face(helen, f"{HELD_OUT}_1", face(3))
+    add_face(helen, f"{TRAIN}_3", face(1))  # the first one again
+    add_face(helen, "broken_pts", face(4))
+    (helen / "broken_pts.pts").write_text("version: 1\nn_points: 68\n{\n1 2\n}\n")
+    add_face(helen, "no_picture", face(5)).unlink()
+    truncated = add_face(helen, "truncated", face(6))
+    truncated.write_bytes(truncated.read_bytes()[:60])
+    add_face(helen, "tiny", face(7, extent=12))
+    add_face(helen, "outside", face(8) + [400, 0])
+    (helen / "boxes.json").write_text(json.dumps({f"{TRAIN}_1.png": bbox_of_shape(face(1)).tolist()}))
+    add_face(rough, f"{HELD_OUT}_2", face(9))
+    add_face(rough, f"{ALSO_TRAIN}_1", face(10))
+    return root
+
+
+@pytest.fixture(scope="module")
+def packed(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[PackReport, Pack]:
+    path = tmp_path_factory.mktemp("packed") / "faces.h5"
+    report = write_pack([root], path, size=128, context=3.0)
+    return report, read_pack(path)
+
+
+def truth_of(name: str) -> np.ndarray:
+    return {f"{TRAIN}_1": face(1), f"{TRAIN}_2": face(2), f"{HELD_OUT}_1": face(3), f"{ALSO_TRAIN}_1": face(10)}[
+        Path(name).stem
+    ]
+
+
+def test_counts(packed: tuple[PackReport, Pack]) -> None:
+    report, pack = packed
+    assert report.counts == {"helen": {"train": 2, "train (rough)": 1, "held out": 1}}
+    assert len(pack) == 4
+    assert len(set(pack.names)) == 4
+
+
+def test_every_face_left_out_has_its_reason(packed: tuple[PackReport, Pack]) -> None:
+    reasons = {Path(item.name.removeprefix("helen:")).stem: item.reason for item in packed[0].left_out}
+    expected = {
+        f"{TRAIN}_3": "the same face as another of this photo",
+        "broken_pts": "expected 68 points, got 1",
+        "no_picture": "no picture beside it",
+        "truncated": "truncated.png",
+        "tiny": "pixels large; at least 16",
+        "outside": "outside the picture",
+        f"{HELD_OUT}_2": "roughly labelled, and its photo is held out",
+    }
+    assert set(reasons) == set(expected)
+    for stem, part in expected.items():
+        assert part in reasons[stem]
+
+
+def test_split_and_labels(packed: tuple[PackReport, Pack]) -> None:
+    pack = packed[1]
+    stems = [Path(name.partition(":")[2]).stem for name in pack.names]
+    assert dict(zip(stems, pack.held_out.tolist(), strict=True)) == {
+        f"{TRAIN}_1": False,
+        f"{TRAIN}_2": False,
+        f"{HELD_OUT}_1": True,
+        f"{ALSO_TRAIN}_1": False,
+    }
+    assert pack.held_out.tolist() == [is_held_out(f"helen/{stem[:-2]}") for stem in stems]
+    assert [stem for stem, rough in zip(stems, pack.rough, strict=True) if rough] == [f"{ALSO_TRAIN}_1"]
+
+
+def test_picture_and_landmarks_belong_together(packed: tuple[PackReport, Pack]) -> None:
+    pack = packed[1]
+    assert pack.images.shape == (4, 128, 128)
+    assert pack.images.dtype == np.uint8
+    assert pack.landmarks.dtype == np.float32
+    y, x = np.mgrid[:128, :128]
+    for image, landmarks in zip(pack.images, pack.landmarks, strict=True):
+        weight = np.clip(image.astype(float) - 80, 0, None)
+        centroid = np.array([(weight * x).sum(), (weight * y).sum()]) / weight.sum()
+        np.testing.assert_allclose(centroid, landmarks[NOSE], atol=0.15)
+
+
+def test_face_stands_upright_in_the_middle(packed: tuple[PackReport, Pack]) -> None:
+    """size / context is the larger extent; scale and shift alone lead back to the labels."""
+    pack = packed[1]
+    for name, landmarks in zip(pack.names, pack.landmarks, strict=True):
+        truth, box = truth_of(name), bbox_of_shape(landmarks)
+        assert (box[2:] - box[:2]).max() == pytest.approx(128 / 3, rel=1e-5)
+        np.testing.assert_allclose((box[:2] + box[2:]) / 2, 63.5, atol=1e-3)
+        scale = np.ptp(landmarks, axis=0) / np.ptp(truth, axis=0)
+        back = (landmarks - landmarks.mean(axis=0)) / scale + truth.mean(axis=0)
+        np.testing.assert_allclose(back, truth, atol=1e-3)
+
+
+def test_boxes_lie_in_the_square(packed: tuple[PackReport, Pack]) -> None:
+    pack = packed[1]
+    for name, landmarks, bbox in zip(pack.names, pack.landmarks, pack.bbox, strict=True):
+        if f"{TRAIN}_1.png" in name:
+            np.testing.assert_allclose(bbox, bbox_of_shape(landmarks), atol=1e-3)
+        else:
+            assert np.isnan(bbox).all()
+
+
+def test_select(packed: tuple[PackReport, Pack]) -> None:
+    pack = packed[1]
+    part = pack.select(pack.held_out)
+    assert len(part) == 1
+    assert f"{HELD_OUT}_1" in part.names[0]
+    np.testing.assert_array_equal(part.landmarks[0], pack.landmarks[pack.held_out][0])
+
+
+def test_a_part_of_the_data_set_gives_the_same_split(root: Path, tmp_path: Path) -> None:
+    """The photo is known by its data set, however deep in it the packing begins."""
+    write_pack([root / "helen" / "trainset"], tmp_path / "part.h5", size=64)
+    part = read_pack(tmp_path / "part.h5")
+    assert [name for name, held_out in zip(part.names, part.held_out, strict=True) if held_out] == [
+        f"helen:{HELD_OUT}_1.png"
+    ]
+
+
+def test_dlib_xml(tmp_path: Path) -> None:
+    draw(tmp_path / "helen" / "a.png", face(1))
+    parts = "".join(f"<part name='{i:02d}' x='{x}' y='{y}'/>" for i, (x, y) in enumerate(face(1)))
+    (tmp_path / "faces.xml").write_text(
+        f"<dataset><images><image file='helen/a.png'><box top='70' left='60' width='80' height='75'>{parts}</box>"
+        "</image><image file='helen/b.png'><box/></image></images></dataset>"
+    )
+    report = write_pack([tmp_path / "faces.xml"], tmp_path / "faces.h5", size=240)
+    pack = read_pack(tmp_path / "faces.h5")
+    assert report.counts["helen"]["train"] + report.counts["helen"]["held out"] == 1
+    assert [(item.name, item.reason) for item in report.left_out] == [("helen/b.png#0", "its picture is missing")]
+    scale = 80 / float(np.ptp(face(1), axis=0).max())  # 240 / context 3 over the extent
+    np.testing.assert_allclose(pack.bbox[0, 2:] - pack.bbox[0, :2], np.array([80, 75]) * scale, rtol=1e-5)
+
+
+class TestRefusals:
+    def test_no_usable_face(self, tmp_path: Path) -> None:
+        add_face(tmp_path / "some", "tiny", face(7, extent=12))
+        with pytest.raises(InputError, match="no usable face in .*tiny.png: the face is"):
+            write_pack([tmp_path / "some"], tmp_path / "faces.h5")
+        assert not (tmp_path / "faces.h5").exists()
+
+    def test_nothing_annotated(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=r"no \.pts file"):
+            write_pack([tmp_path], tmp_path / "faces.h5")
+
+    def test_a_file_that_exists(self, tmp_path: Path) -> None:
+        """Before the faces are read: here there are none."""
+        (tmp_path / "faces.h5").write_text("mine")
+        with pytest.raises(OutputError, match="exists already"):
+            write_pack([tmp_path / "nothing"], tmp_path / "faces.h5")
+        assert (tmp_path / "faces.h5").read_text() == "mine"
+
+    def test_overwrite(self, tmp_path: Path) -> None:
+        add_face(tmp_path / "some", "a", face(1))
+        (tmp_path / "faces.h5").write_text("mine")
+        write_pack([tmp_path / "some"], tmp_path / "faces.h5", size=64, overwrite=True)
+        assert len(read_pack(tmp_path / "faces.h5")) == 1
+
+
+class TestDamagedPacks:
+    @pytest.fixture
+    def pack_path(self, tmp_path: Path) -> Path:
+        add_face(tmp_path / "some", "a_1", face(1))
+        add_face(tmp_path / "some", "b_1", face(2))
+        write_pack([tmp_path / "some"], tmp_path / "faces.h5", size=64)
+        return tmp_path / "faces.h5"
+
+    def test_missing(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="no such file"):
+            read_pack(tmp_path / "none.h5")
+
+    def test_no_hdf5(self, tmp_path: Path) -> None:
+        (tmp_path / "text.h5").write_text("not at all")
+        with pytest.raises(FormatError, match=r"text\.h5"):
+            read_pack(tmp_path / "text.h5")
+
+    def test_cut_short(self, pack_path: Path) -> None:
+        pack_path.write_bytes(pack_path.read_bytes()[:-500])
+        with pytest.raises(FormatError, match=r"faces\.h5"):
+            read_pack(pack_path)
+
+    def test_another_hdf5(self, tmp_path: Path) -> None:
+        with h5py.File(tmp_path / "other.h5", "w") as file:
+            file["landmarks"] = np.zeros((2, 68, 2))
+        with pytest.raises(FormatError, match="not a facealign-pack/1 file"):
+            read_pack(tmp_path / "other.h5")
+
+    @pytest.mark.parametrize("key", ["jpeg", "landmarks", "bbox", "rough", "held_out", "name"])
+    def test_column_missing(self, pack_path: Path, key: str) -> None:
+        with h5py.File(pack_path, "r+") as file:
+            del file[key]
+        with pytest.raises(FormatError, match=r"faces\.h5"):
+            read_pack(pack_path)
+
+    @pytest.mark.parametrize("content", [b"", b"no picture"])
+    @pytest.mark.parametrize("rows", [(0,), (0, 1)])
+    def test_picture_damaged(self, pack_path: Path, content: bytes, rows: tuple[int, ...]) -> None:
+        with h5py.File(pack_path, "r+") as file:
+            for row in rows:
+                file["jpeg"][row] = np.frombuffer(content, np.uint8)
+        with pytest.raises(FormatError, match=r"faces\.h5"):
+            read_pack(pack_path)
+
+    def test_columns_of_unlike_length(self, pack_path: Path) -> None:
+        with h5py.File(pack_path, "r+") as file:
+            del file["rough"]
+            file["rough"] = np.zeros(5, bool)
+        with pytest.raises(FormatError, match="one length"):
+            read_pack(pack_path)
+
+    def test_column_of_another_kind(self, pack_path: Path) -> None:
+        with h5py.File(pack_path, "r+") as file:
+            del file["name"]
+            file["name"] = np.zeros(2)
+        with pytest.raises(FormatError, match=r"faces\.h5"):
+            read_pack(pack_path)
