@@ -138,7 +138,6 @@ def make_dlib(threads: int, model: str | None) -> Peer:
 def make_mediapipe(threads: int, model: str | None) -> Peer:
     """MediaPipe's face mesh as its users call it, on a square crop: its own detector runs inside that."""
     path = data_file("mediapipe", "modules", "face_landmark", "face_landmark.tflite")
-    os.environ["GLOG_minloglevel"] = "3"
     import mediapipe
 
     mesh = mediapipe.solutions.face_mesh.FaceMesh(static_image_mode=True, max_num_faces=1, refine_landmarks=False)

@@ -6,7 +6,8 @@ FacealignError
 ├── ModelError          a model file that is corrupt, foreign, or whose hash or metadata does not match
 ├── DeviceError         the device that was asked for by name is not to be had
 ├── OutputError         a result cannot be written (it exists already, the disk is full, …)
-└── MissingDependency   an optional package is needed; the message names the extra that brings it
+└── MissingDependency   a package is needed; the message names the extra that brings it
+    └── MissingPackage  a package that no extra brings; the message names it
 """
 
 
@@ -44,3 +45,12 @@ class MissingDependency(FacealignError):
         super().__init__(f"{feature} needs the package {package}: pip install 'facealign[{extra}]'")
         self.package = package
         self.extra = extra
+
+
+class MissingPackage(MissingDependency):
+    """A package that no extra of facealign brings; the message says what to install."""
+
+    def __init__(self, feature: str, requirement: str, why: str) -> None:
+        FacealignError.__init__(self, f"{feature}: {why}: pip install '{requirement}'")
+        self.package = requirement
+        self.extra = ""

@@ -12,15 +12,21 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+
+from facealign_cli.datasets.base import Sample
+from facealign_cli.datasets.protocol import TRAINING_FOLDERS, expected_size, folder_of, sets_of, title_of
+from facealign_cli.errors import FormatError
+from facealign_cli.landmarks import N_LANDMARKS
+from facealign_cli.metrics import NORMALISERS, POINT_SETS, auc, failure_rate, percentile, point_errors, scale_of
+from facealign_cli.predictions import Irregularity, Prediction, Status
 
 SCHEMA = "facealign-evaluation/1"
 DEFAULT_NORMALISER = "inter-ocular"
 DEFAULT_THRESHOLD = 0.08
 
-Status = Literal["ok", "missed", "no_prediction", "wrong_points", "nan", "no_box", "error"]
 STATUSES: dict[str, str] = {
     "ok": "evaluated",
     "missed": "no face found",
@@ -31,6 +37,8 @@ STATUSES: dict[str, str] = {
     "error": "picture failed",
 }
 """Status of a face → what it means. All but "ok" count as failures."""
+FAILURES = {"left out", "extra prediction", "ambiguous prediction"}
+"""Kinds of irregularity that mean that an input could not be used."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +62,14 @@ class FaceRow:
     confidence: float | None = None
     image_path: str | None = None
     detail: str = ""
+
+    def __post_init__(self) -> None:
+        if self.status not in STATUSES:
+            raise ValueError(f"{self.name}: expected status {', '.join(STATUSES)}, got {self.status!r}")
+        if (self.status == "ok") != (self.landmarks is not None) or (self.status == "ok") != bool(self.errors_px):
+            raise ValueError(f"{self.name}: status {self.status!r} does not go with its landmarks or errors")
+        if not all(0 < self.scales_px[name] < math.inf for name in NORMALISERS):
+            raise ValueError(f"{self.name}: expected scales_px above 0, got {self.scales_px}")
 
     def nme(self, normaliser: str = DEFAULT_NORMALISER, points: str = "68") -> float:
         """The face's error as a fraction of the normaliser; infinite where there is no prediction.
@@ -86,7 +102,7 @@ class SubsetSummary:
 
     name: "full", "common", "challenging", "private", a folder, or "all". title: the name, or where it is not the whole
     set of the protocol, the name with what there is of it: the only text to print. folders: what it is made of.
-    expected: faces by the protocol, None if it names no number. complete: all of them are there, and no more.
+    expected: faces by the protocol, None if it names no number. complete: it names none, or n is just that number.
     statuses: status → faces. distributions: normaliser → figures. nme: point set or stage → normaliser → mean NME over
     the faces with a prediction. auc, failure_rate: of 68 points at the evaluation's threshold and normaliser.
     """
@@ -104,6 +120,16 @@ class SubsetSummary:
     failure_rate: float
 
     @property
+    def short_title(self) -> str:
+        """The title where `count` stands beside it."""
+        return self.title if self.complete else self.title.partition(":")[0].rstrip(")") + ")"
+
+    @property
+    def count(self) -> str:
+        """How many faces, and where it is not that, of how many by the protocol."""
+        return str(self.n) if self.complete else f"{self.n} of {self.expected}"
+
+    @property
     def found(self) -> int:
         """Faces with a prediction."""
         return self.statuses.get("ok", 0)
@@ -114,24 +140,13 @@ class SubsetSummary:
         return self.n - self.found
 
 
-@dataclass(frozen=True)
-class Irregularity:
-    """Something that did not go as it should, beside the rows' own status.
-
-    kind: "left out", "extra prediction", "several faces", "ambiguous prediction", … name: the file's or face's.
-    """
-
-    kind: str
-    name: str
-    detail: str = ""
-
-
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """All of one evaluation.
 
     about: what was evaluated on what, for people ("title", "root", "init", "detector", "model", "provider", "split").
     normaliser, threshold: of every AUC and failure rate. summaries: in the order in which they are shown; never empty.
+    split: "all", or "held-out" where of the training folders only the held-out faces are here.
     """
 
     about: Mapping[str, str]
@@ -140,12 +155,194 @@ class Evaluation:
     rows: tuple[FaceRow, ...]
     summaries: tuple[SubsetSummary, ...]
     irregularities: tuple[Irregularity, ...] = ()
+    split: str = "all"
 
     def rows_of(self, summary: SubsetSummary) -> list[FaceRow]:
         """The faces behind a summary."""
         return [row for row in self.rows if row.folder in summary.folders]
 
     @property
+    def failed(self) -> bool:
+        """Whether an input was unusable: any status but "ok" and "missed", or an irregularity that hides a face."""
+        statuses = {row.status for row in self.rows}
+        return bool(statuses - {"ok", "missed"} or {item.kind for item in self.irregularities} & FAILURES)
+
+    @property
     def points(self) -> tuple[str, ...]:
         """The point sets and stages that the rows have errors of."""
         return tuple(self.summaries[0].nme)
+
+
+def evaluate(
+    samples: Sequence[Sample],
+    predictions: Mapping[str, Prediction],
+    *,
+    about: Mapping[str, str],
+    normaliser: str = DEFAULT_NORMALISER,
+    threshold: float = DEFAULT_THRESHOLD,
+    irregularities: Iterable[Irregularity] = (),
+    split: str = "all",
+) -> Evaluation:
+    """Measure predictions against annotated faces.
+
+    predictions: name of the sample → its prediction; a sample without one has status "no_prediction".
+    Raises ValueError if there are no samples, for an unknown normaliser or a threshold that is not above 0, or where
+    the points of an annotation have no extent.
+    """
+    rows = _rows(samples, predictions)
+    summaries = summarise(rows, normaliser, threshold, split)
+    return Evaluation(dict(about), normaliser, threshold, rows, summaries, tuple(irregularities), split)
+
+
+def _rows(samples: Sequence[Sample], predictions: Mapping[str, Prediction]) -> tuple[FaceRow, ...]:
+    if not samples:
+        raise ValueError("there are no faces to evaluate")
+    truths = np.array([sample.landmarks for sample in samples])
+    scales = {name: scale_of(truths, name) for name in NORMALISERS}
+    missing = Prediction("no_prediction", detail="no prediction of that name")
+    return tuple(
+        _row(sample, predictions.get(sample.name, missing), {name: float(scale[i]) for name, scale in scales.items()})
+        for i, sample in enumerate(samples)
+    )
+
+
+def _row(sample: Sample, prediction: Prediction, scales: dict[str, float]) -> FaceRow:
+    return FaceRow(
+        name=sample.name,
+        folder=folder_of(sample.name, sample.image_path),
+        status=prediction.status,
+        truth=sample.landmarks,
+        scales_px=scales,
+        errors_px=_errors(prediction.stages, sample.landmarks),
+        landmarks=prediction.stages[-1] if prediction.stages else None,
+        confidence=prediction.confidence,
+        image_path=str(sample.image_path),
+        detail=prediction.detail,
+    )
+
+
+def _errors(stages: tuple[np.ndarray, ...], truth: np.ndarray) -> dict[str, float]:
+    """Mean pixel error of each point set after the last stage, and of all points after each, if there are several."""
+    if not stages:
+        return {}
+    distances = point_errors(np.array(stages), np.array([truth] * len(stages)))
+    errors = {name: float(distances[-1, list(indices)].mean()) for name, indices in POINT_SETS.items()}
+    if len(stages) > 1:
+        errors |= {f"stage{i}": float(stage.mean()) for i, stage in enumerate(distances, start=1)}
+    return errors
+
+
+def summarise(
+    rows: Sequence[FaceRow], normaliser: str, threshold: float, split: str = "all"
+) -> tuple[SubsetSummary, ...]:
+    """The figures of each set that there are faces of; arguments and errors as `evaluate`."""
+    if normaliser not in NORMALISERS:
+        raise ValueError(f"unknown normaliser {normaliser!r}; known: {', '.join(NORMALISERS)}")
+    present = {row.folder for row in rows}
+    sets = sets_of(present)
+    return tuple(
+        _summary(
+            name,
+            folders,
+            [row for row in rows if row.folder in folders],
+            normaliser=normaliser,
+            threshold=threshold,
+            held_out=split == "held-out",
+        )
+        for name, folders in sets.items()
+    )
+
+
+def _summary(
+    name: str, folders: tuple[str, ...], rows: list[FaceRow], *, normaliser: str, threshold: float, held_out: bool
+) -> SubsetSummary:
+    in_part = held_out and not set(folders).isdisjoint(TRAINING_FOLDERS)
+    expected = None if in_part or name == "all" else expected_size(folders)
+    errors = np.array([row.nme(normaliser) for row in rows])
+    return SubsetSummary(
+        name=name,
+        title=title_of(name, folders, len(rows), held_out=held_out),
+        folders=folders,
+        n=len(rows),
+        expected=expected,
+        complete=expected in (None, len(rows)),
+        statuses=dict(Counter(row.status for row in rows)),
+        distributions={key: _distribution(rows, key) for key in NORMALISERS},
+        nme=_means(rows),
+        auc=auc(errors, threshold),
+        failure_rate=failure_rate(errors, threshold),
+    )
+
+
+def _distribution(rows: list[FaceRow], normaliser: str) -> Distribution:
+    errors = np.array([row.nme(normaliser) for row in rows])
+    median, *high = (percentile(errors, percent) for percent in (50, 90, 95, 99))
+    return Distribution(_mean(errors), median, *high)
+
+
+def _means(rows: list[FaceRow]) -> dict[str, dict[str, float]]:
+    """Point set or stage → normaliser → mean over the faces with a prediction."""
+    stages = sorted({key for row in rows for key in row.errors_px} - set(POINT_SETS))
+    return {
+        points: {key: _mean(np.array([row.nme(key, points) for row in rows])) for key in NORMALISERS}
+        for points in (*POINT_SETS, *stages)
+    }
+
+
+def _mean(errors: np.ndarray) -> float:
+    found = errors[np.isfinite(errors)]
+    return float(found.mean()) if len(found) else math.nan
+
+
+def to_dict(evaluation: Evaluation) -> dict[str, Any]:
+    """The evaluation as plain JSON values; what is infinite or has no value is null; landmarks have 3 decimals.
+
+    `sets` and each face's `nme` follow from the other values: they are there to be read, and `from_dict` derives them.
+    """
+    return {
+        "schema": SCHEMA,
+        "about": dict(evaluation.about),
+        "split": evaluation.split,
+        "normaliser": evaluation.normaliser,
+        "threshold": evaluation.threshold,
+        "sets": [_plain(vars(summary)) for summary in evaluation.summaries],
+        "irregularities": [vars(item) for item in evaluation.irregularities],
+        "faces": [_row_to_dict(row) for row in evaluation.rows],
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, Distribution):
+        return _plain(vars(value))
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _row_to_dict(row: FaceRow) -> dict[str, Any]:
+    landmarks = None if row.landmarks is None else np.round(row.landmarks, 3).tolist()
+    nme = {key: _plain(row.nme(key)) for key in row.scales_px}
+    return {**vars(row), "nme": nme, "truth": np.round(row.truth, 3).tolist(), "landmarks": landmarks}
+
+
+def from_dict(document: Any) -> Evaluation:
+    """The evaluation of such values; its summaries are computed anew. Raises FormatError, which says what is wrong."""
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        raise FormatError(f"not an evaluation by facealign: expected schema {SCHEMA}")
+    try:
+        rows = tuple(_row_from_dict(values) for values in document["faces"])
+        irregularities = tuple(Irregularity(**values) for values in document["irregularities"])
+        about, split = dict(document["about"]), str(document["split"])
+        normaliser, threshold = document["normaliser"], float(document["threshold"])
+        summaries = summarise(rows, normaliser, threshold, split)
+    except (KeyError, ValueError, TypeError, AttributeError, ZeroDivisionError) as error:
+        raise FormatError(f"not a valid evaluation: {error!r}") from error
+    return Evaluation(about, normaliser, threshold, rows, summaries, irregularities, split)
+
+
+def _row_from_dict(values: dict[str, Any]) -> FaceRow:
+    fields = {key: value for key, value in values.items() if key != "nme"}
+    shapes = {key: np.array(fields[key], float) for key in ("truth", "landmarks") if fields[key] is not None}
+    if any(shape.shape != (N_LANDMARKS, 2) for shape in shapes.values()):
+        raise ValueError(f"{fields['name']}: landmarks of another shape")
+    return FaceRow(**{**fields, **shapes})

@@ -23,11 +23,25 @@ from typing import Any, Literal
 
 import numpy as np
 
-from facealign_cli.errors import FormatError, InputError
+from facealign_cli.errors import FormatError, InputError, OutputError
 from facealign_cli.formats.base import read_bytes
+from facealign_cli.formats.pts import write_pts
 from facealign_cli.landmarks import N_LANDMARKS
+from facealign_cli.output import make_folder
 
 Status = Literal["ok", "missed", "no_prediction", "wrong_points", "nan", "no_box", "error"]
+
+
+@dataclass(frozen=True)
+class Irregularity:
+    """Something that did not go as it should, beside a face's own status.
+
+    kind: "left out", "extra prediction", "several faces", "ambiguous prediction", … name: the file's or the face's.
+    """
+
+    kind: str
+    name: str
+    detail: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,10 +91,10 @@ class PredictedPicture:
 
 @dataclass(frozen=True)
 class Matched:
-    """Annotated face → its prediction (every one has an entry), and what was odd, as (kind, name, detail)."""
+    """Annotated face → its prediction (every one has an entry), and what was odd."""
 
     predictions: Mapping[str, Prediction]
-    odd: tuple[tuple[str, str, str], ...]
+    irregularities: tuple[Irregularity, ...]
 
 
 def read_predictions(path: Path) -> list[PredictedPicture]:
@@ -128,7 +142,7 @@ def _read_json(path: Path) -> list[PredictedPicture]:
 
 def _picture_from_json(record: dict[str, Any]) -> PredictedPicture:
     faces = [PredictedFace(_points(face["landmarks"]), _number(face.get("confidence"))) for face in record["faces"]]
-    return PredictedPicture(str(record["source"]), tuple(faces), record.get("error"))
+    return PredictedPicture(str(record["source"]), tuple(faces), record.get("error") and str(record["error"]))
 
 
 def _points(values: Any) -> np.ndarray:
@@ -179,7 +193,7 @@ def match_predictions(truths: Mapping[str, np.ndarray], pictures: Iterable[Predi
     """
     names = _Names(truths)
     found: dict[str, list[PredictedPicture]] = defaultdict(list)
-    odd: list[tuple[str, str, str]] = []
+    odd: list[Irregularity] = []
     for predicted in pictures:
         keys = names.find(predicted.source)
         if len(keys) == 1:
@@ -187,7 +201,7 @@ def match_predictions(truths: Mapping[str, np.ndarray], pictures: Iterable[Predi
         else:
             kind = "ambiguous prediction" if keys else "extra prediction"
             detail = f"could be {' or '.join(keys[:3])}" if keys else "no annotated face of that name"
-            odd.append((kind, predicted.source, detail))
+            odd.append(Irregularity(kind, predicted.source, detail))
     predictions: dict[str, Prediction] = {}
     for key, faces in names.faces.items():
         predictions |= _match_picture(key, {name: truths[name] for name in faces}, found.get(key), odd)
@@ -220,6 +234,39 @@ class _Names:
         ]
 
 
+def _end_alike(one: list[str], other: list[str]) -> bool:
+    """Whether the shorter path is the end of the longer one."""
+    count = min(len(one), len(other))
+    return one[-count:] == other[-count:]
+
+
+def prediction_file(name: str) -> str:
+    """The relative path of an annotated face's .pts file, from which `match_predictions` finds the face again."""
+    picture, _, number = name.partition("#")
+    return f"{_key(picture)}{number and '_'}{number}.pts"
+
+
+def check_predictions(folder: Path, names: Iterable[str], overwrite: bool = False) -> None:
+    """Raise OutputError if `write_predictions` would replace a file: to be asked before long work, not after it."""
+    taken = next((file for name in names if (file := folder / prediction_file(name)).exists()), None)
+    if taken is not None and not overwrite:
+        raise OutputError(f"{taken} exists already: it is replaced only with overwrite")
+
+
+def write_predictions(folder: Path, landmarks: Mapping[str, np.ndarray], overwrite: bool = False) -> None:
+    """Write a .pts file for each face, in the layout of the data set.
+
+    landmarks: name of the annotated face → (68, 2) pixels. Raises OutputError, before anything is written if a file
+    exists already.
+    """
+    make_folder(folder)
+    check_predictions(folder, landmarks, overwrite)
+    for name, points in landmarks.items():
+        file = folder / prediction_file(name)
+        make_folder(file.parent)
+        write_pts(file, points, overwrite)
+
+
 def _key(path: str) -> str:
     """The path with "/" and without a suffix of the kinds that pictures and points have, "." and ".."."""
     stem, suffix = os.path.splitext(path.replace("\\", "/"))
@@ -231,7 +278,7 @@ def _match_picture(
     key: str,
     truths: dict[str, np.ndarray],
     pictures: list[PredictedPicture] | None,
-    odd: list[tuple[str, str, str]],
+    odd: list[Irregularity],
 ) -> dict[str, Prediction]:
     if pictures is None:
         return {name: Prediction("no_prediction", detail="no prediction of that name") for name in truths}
@@ -239,7 +286,9 @@ def _match_picture(
     usable = [face for face in faces if face.status == "ok"]
     chosen = dict(_nearest_pairs(truths, usable))
     if len(faces) > len(truths):
-        odd.append(("several faces", key, f"{len(faces)} predictions for {len(truths)}; the nearest counts"))
+        odd.append(
+            Irregularity("several faces", key, f"{len(faces)} for {len(truths)}; the nearest to the truth counts")
+        )
     rest = _unusable(pictures, faces, usable)
     return {
         name: Prediction("ok", (usable[chosen[name]].landmarks,), usable[chosen[name]].confidence)
@@ -270,8 +319,8 @@ def _unusable(pictures: list[PredictedPicture], faces: list[PredictedFace], usab
     if broken is not None and broken.status == "nan":
         return Prediction("nan", detail="points that are not finite")
     if broken is not None:
-        shape = broken.landmarks.shape
-        return Prediction("wrong_points", detail=f"{shape[0] if len(shape) > 1 else 0} points, expected {N_LANDMARKS}")
+        shape = " x ".join(map(str, broken.landmarks.shape))
+        return Prediction("wrong_points", detail=f"{shape} numbers; expected {N_LANDMARKS} x 2")
     if errors:
         return Prediction("error", detail=errors[0])
     return Prediction("missed", detail="fewer predictions than faces" if usable else "no face found")

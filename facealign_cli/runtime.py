@@ -24,23 +24,26 @@ def check_device(device: str) -> str:
     return device
 
 
-def create_session(model: Path | bytes, device: str = "auto", threads: int = 1) -> onnxruntime.InferenceSession:
+def create_session(
+    model: Path | bytes, device: str = "auto", threads: int = 1, *, varying_sizes: bool = False
+) -> onnxruntime.InferenceSession:
     """Load a graph.
 
-    model: a file or its content. threads: ONNX Runtime's threads within an operator.
+    model: a file or its content. threads: ONNX Runtime's threads within an operator. varying_sizes: every input may
+    have a size of its own, so that no memory plans pile up.
     Raises ModelError for a file that is missing or no ONNX graph, DeviceError where `device` cannot be had.
     """
     import onnxruntime
 
-    content = _content(model)
+    content, options = _content(model), _options(onnxruntime, threads)
+    options.enable_mem_pattern = not varying_sizes
     providers = _providers(check_device(device), onnxruntime.get_available_providers())
     try:
         # ONNX Runtime's own fallback would print to stdout, where the results go
-        options = _options(onnxruntime, threads)
         session = onnxruntime.InferenceSession(content, options, providers=providers, enable_fallback=0)
     except Exception as error:
         if device == "auto" and providers != [CPU]:
-            return create_session(model, "cpu", threads)
+            return create_session(model, "cpu", threads, varying_sizes=varying_sizes)
         raise _load_error(model, device, error) from error
     if device.startswith("cuda") and session.get_providers()[0] != CUDA:
         raise DeviceError(
@@ -71,7 +74,6 @@ def _options(onnxruntime: Any, threads: int) -> onnxruntime.SessionOptions:
     options.log_severity_level = 4
     # threads that spin while they wait slow down whatever else runs on the machine
     options.add_session_config_entry("session.intra_op.allow_spinning", "0" if threads > 1 else "1")
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")
     return options
 
 

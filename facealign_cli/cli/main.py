@@ -14,6 +14,7 @@ import click
 from facealign_cli import __version__
 from facealign_cli.cli.detect import detect
 from facealign_cli.cli.doctor import doctor
+from facealign_cli.cli.evaluate import evaluate
 from facealign_cli.cli.model import model
 from facealign_cli.cli.train import train
 from facealign_cli.errors import FacealignError
@@ -48,5 +49,5 @@ def main() -> None:
     """
 
 
-for command in (detect, model, train, doctor):
+for command in (detect, evaluate, model, train, doctor):
     main.add_command(command)

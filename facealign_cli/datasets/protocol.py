@@ -51,3 +51,30 @@ def expected_size(folders: tuple[str, ...]) -> int | None:
     """How many faces the protocol has in these folders; None where it does not know one of them."""
     sizes = [FOLDER_SIZES.get(folder) for folder in folders]
     return None if None in sizes else sum(size or 0 for size in sizes)
+
+
+def sets_of(present: set[str]) -> dict[str, tuple[str, ...]]:
+    """The sets to show for these folders, name → folders.
+
+    First the test sets that have a folder here, or where there is none, "all"; then every folder that is no set itself.
+    """
+    sets = {name: folders for name, folders in TEST_SETS.items() if present & set(folders)}
+    ordered = [folder for folder in FOLDER_SIZES if folder in present] + sorted(present - set(FOLDER_SIZES))
+    if not sets and (len(present) > 1 or present == {""}):
+        sets["all"] = tuple(ordered)
+    single = {folders[0] for folders in sets.values() if len(folders) == 1}
+    return sets | {folder or "(root)": (folder,) for folder in ordered if folder not in single}
+
+
+def title_of(name: str, folders: tuple[str, ...], n: int, *, held_out: bool = False, count: bool = True) -> str:
+    """What a set of `n` faces may be called: by its name alone only if it is the whole set.
+
+    held_out: of training folders only held-out faces are wanted. count: with the numbers of faces.
+    """
+    expected = expected_size(folders)
+    if held_out and not set(folders).isdisjoint(TRAINING_FOLDERS):
+        return f"{name} (held-out)"
+    if name == "all" or expected in (None, n):
+        return name
+    numbers = f": {n} of {expected}" if count else ""
+    return f"{name} ({'incomplete' if n < (expected or 0) else 'too many'}{numbers})"

@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from facealign_cli.errors import FacealignError, InputError, MissingDependency, ModelError
+from facealign_cli.errors import InputError, ModelError
 from facealign_cli.records import BBox, BoxCalibration, Detection
 
 DEFAULT_DETECTOR = "mtcnn"
@@ -74,15 +74,6 @@ class DetectorOptions:
     def _check(name: str, value: object, good: bool, expected: str) -> None:
         if not good:
             raise InputError(f"detector option {name}: expected {expected}, got {value}")
-
-
-class MissingRequirement(MissingDependency):
-    """A package that no extra of facealign brings; the message says what to install instead."""
-
-    def __init__(self, feature: str, requirement: str, why: str) -> None:
-        FacealignError.__init__(self, f"{feature}: {why}: pip install '{requirement}'")
-        self.package = requirement
-        self.extra = ""
 
 
 DetectorFactory = Callable[[DetectorOptions], Detector]

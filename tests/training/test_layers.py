@@ -1,4 +1,4 @@
-"""Every connection layer against a reference that shares no code with it, and its gradient against finite differences."""
+"""Every connection layer against a reference that shares no code with it; its gradient against finite differences."""
 
 from __future__ import annotations
 
@@ -272,7 +272,7 @@ class TestLandmarkLoss:
 
     def test_by_hand(self) -> None:
         truth = self.truth()
-        loss = landmark_loss(torch.tensor(truth + [3, 4]), torch.tensor(truth))
+        loss = landmark_loss(torch.tensor(truth + np.array([3, 4])), torch.tensor(truth))
         np.testing.assert_allclose(loss.numpy(), [5 / 40, 5 / 40], rtol=1e-9)
 
     def test_is_the_metric(self) -> None:

@@ -8,6 +8,7 @@ import os
 import pickle
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ class TestLearningRate:
         np.testing.assert_allclose(rates[:10], np.arange(1, 11) / 10)
         np.testing.assert_allclose(rates[10:61], 1)
         assert rates[80] == pytest.approx(0.5)
-        assert all(a > b for a, b in zip(rates[61:], rates[62:], strict=False))
+        assert all(a > b for a, b in pairwise(rates[61:]))
         assert rates[99] == pytest.approx(0.5 * (1 - math.cos(math.pi / 40)))
 
     def test_without_warmup_and_decay(self) -> None:
@@ -205,7 +206,8 @@ class TestStageByStage:
         self.stage2(tmp_path / "whole", stage1, tiny_pack).train()
         kill_at(self.stage2(tmp_path / "killed", stage1, tiny_pack), 9)
         Run.resume(tmp_path / "killed", tiny_pack).train()
-        assert_same(*(load_checkpoint(tmp_path / name / "last.ckpt") for name in ("whole", "killed")))
+        whole, again = (load_checkpoint(tmp_path / name / "last.ckpt") for name in ("whole", "killed"))
+        assert_same(whole, again)
 
 
 class TestTraining:
@@ -306,7 +308,9 @@ class TestEvaluation:
         np.testing.assert_allclose(centers[::2], 15.5, atol=1e-3)
         assert np.abs(centers[1::2] - 15.5).max() > 0.05
 
-    def test_error_is_the_metric(self, tiny_light: NetworkConfig, tiny_pack: Pack, random_dan: Callable[..., Dan]) -> None:
+    def test_error_is_the_metric(
+        self, tiny_light: NetworkConfig, tiny_pack: Pack, random_dan: Callable[..., Dan]
+    ) -> None:
         model = random_dan(tiny_light)
         crops, truth = crops_of_pack(tiny_pack, tiny_light)
         with torch.no_grad():
@@ -326,7 +330,8 @@ class TestCheckpoint:
     def test_averaged_or_last_weights(self, saved: Path) -> None:
         values = load_checkpoint(saved)
         values["average"]["stages.0.out.bias"] += 1
-        averaged, last = model_of(values), model_of(values, averaged=False)
+        averaged: Any = model_of(values)
+        last: Any = model_of(values, averaged=False)
         assert not averaged.training
         torch.testing.assert_close(averaged.stages[0].out.bias, last.stages[0].out.bias + 1)
 

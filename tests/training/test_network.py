@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,17 +16,18 @@ from facealign_cli.errors import InputError
 from facealign_cli.geometry import CropFrame, SimilarityTransform
 from facealign_cli.training.network import NETWORKS, Dan, NetworkConfig, StageConfig, multiply_adds, network_config
 
-Build = Callable[[NetworkConfig], Dan]
+Build = Callable[[NetworkConfig], Any]
+"""Any: torch.nn.Module types the attributes of what it holds as `Tensor | Module`."""
 
 
 @pytest.fixture(scope="module")
-def paper() -> Dan:
+def paper() -> Any:
     torch.manual_seed(0)
     return Dan(network_config("dan")).eval()
 
 
 @pytest.fixture(scope="module")
-def light() -> Dan:
+def light() -> Any:
     torch.manual_seed(0)
     return Dan(network_config("dan-light")).eval()
 
@@ -34,7 +36,7 @@ def noise(count: int, size: int) -> Tensor:
     return torch.randint(0, 256, (count, 1, size, size), generator=torch.Generator().manual_seed(0)).float()
 
 
-def without_offsets(model: Dan) -> Dan:
+def without_offsets(model: Any) -> Any:
     """All output layers zero: each stage returns the landmarks it was given."""
     for stage in model.stages:
         nn.init.zeros_(stage.out.weight)
@@ -50,7 +52,7 @@ def layers(module: nn.Module, kind: type[nn.Module]) -> list[nn.Module]:
 
 
 class TestPaper:
-    def test_layers_of_a_stage(self, paper: Dan) -> None:
+    def test_layers_of_a_stage(self, paper: Any) -> None:
         assert len(paper.stages) == 2
         for number, stage in enumerate(paper.stages):
             convolutions = [c for c in stage.modules() if isinstance(c, nn.Conv2d)]
@@ -69,16 +71,16 @@ class TestPaper:
             assert stage.out.bias is not None
             assert stage.local is None
 
-    def test_every_convolution_has_its_batch_norm_and_relu_and_two_make_a_level(self, paper: Dan) -> None:
+    def test_every_convolution_has_its_batch_norm_and_relu_and_two_make_a_level(self, paper: Any) -> None:
         kinds = [type(layer).__name__ for layer in paper.stages[0].backbone.modules() if not list(layer.children())]
         assert kinds == (["Conv2d", "BatchNorm2d", "ReLU"] * 2 + ["MaxPool2d"]) * 4
 
-    def test_feature_image(self, paper: Dan) -> None:
+    def test_feature_image(self, paper: Any) -> None:
         (feature_image,) = paper.feature_images
         assert (feature_image.dense.in_features, feature_image.dense.out_features) == (256, 3136)
         assert (feature_image.side, feature_image.size) == (56, 112)
 
-    def test_frames(self, paper: Dan) -> None:
+    def test_frames(self, paper: Any) -> None:
         assert (paper.config.crop_size, paper.config.crop_share) == (112, 0.5)
         assert [(s.frame_size, s.frame_share) for s in paper.config.stages] == [(112, 0.5)] * 2
         assert paper.reduce == 1
@@ -86,9 +88,8 @@ class TestPaper:
 
 @pytest.mark.parametrize("name", list(NETWORKS))
 class TestKnownNetworks:
-    def model(self, name: str, request: pytest.FixtureRequest) -> Dan:
-        model: Dan = request.getfixturevalue({"dan": "paper", "dan-light": "light"}[name])
-        return model
+    def model(self, name: str, request: pytest.FixtureRequest) -> Any:
+        return request.getfixturevalue({"dan": "paper", "dan-light": "light"}[name])
 
     @torch.no_grad()
     def test_shapes(self, name: str, request: pytest.FixtureRequest) -> None:
@@ -137,7 +138,7 @@ class TestKnownNetworks:
 
 
 def test_later_stage_sees_the_canonical_face(tiny_light: NetworkConfig) -> None:
-    """What reaches stage 2's net: the crop with a dot at a stage-1 landmark shows the dot at the same frame landmark."""
+    """What reaches stage 2's net: a dot on a landmark of stage 1 stands on the same landmark of the frame."""
     model = without_offsets(Dan(tiny_light, 0.0, 1.0)).eval()
     place = model.config.crop_frame.shape[30]
     y, x = np.mgrid[:64, :64]
@@ -153,7 +154,8 @@ def test_later_stage_sees_the_canonical_face(tiny_light: NetworkConfig) -> None:
     np.testing.assert_allclose(centroid, CropFrame(48, 0.7).shape[30], atol=0.05)
     np.testing.assert_allclose(landmarks[0].numpy(), CropFrame(48, 0.7).shape, atol=1e-3)
     assert tuple(extra.shape) == (1, 2, 12, 12)
-    nearest = np.linalg.norm(np.stack(np.mgrid[:12, :12][::-1], -1)[:, :, None] - CropFrame(48, 0.7).shape / 4, axis=3)
+    pixels = np.moveaxis(np.mgrid[:12, :12][::-1], 0, -1)
+    nearest = np.linalg.norm(pixels[:, :, None] - CropFrame(48, 0.7).shape / 4, axis=3)
     np.testing.assert_allclose(extra[0, 0].numpy(), 1 / (1 + nearest.min(axis=2)), atol=1e-4)
 
 
@@ -180,7 +182,7 @@ def test_crop_is_normalised_by_mean_and_deviation(tiny_vgg: NetworkConfig) -> No
 
 
 class TestGradientsBetweenStages:
-    def stage1_gradient(self, model: Dan) -> Tensor:
+    def stage1_gradient(self, model: Any) -> Tensor:
         model(noise(2, model.config.crop_size)).landmarks[1].square().mean().backward()
         gradient = model.stages[0].out.weight.grad
         return torch.zeros(1) if gradient is None else gradient
@@ -231,7 +233,8 @@ class TestLocalHead:
 
     def test_samples_around_the_landmark(self, tiny_light: NetworkConfig) -> None:
         """A step's samples on a map whose values are their own x and y are the places it looks at."""
-        step = Dan(tiny_light).stages[1].local.steps[0]
+        model: Any = Dan(tiny_light)
+        step = model.stages[1].local.steps[0]
         y, x = np.mgrid[:12, :12].astype(np.float32)
         fused = torch.tensor(np.stack([x, y, x * 0, x * 0]))[None]
         with torch.no_grad():  # hidden unit 0 sums the x, unit 1 the y of the nine samples

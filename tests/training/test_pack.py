@@ -60,7 +60,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     truncated = add_face(helen, "truncated", face(6))
     truncated.write_bytes(truncated.read_bytes()[:60])
     add_face(helen, "tiny", face(7, extent=12))
-    add_face(helen, "outside", face(8) + [400, 0])
+    add_face(helen, "outside", face(8) + np.array([400, 0]))
     (helen / "boxes.json").write_text(json.dumps({f"{TRAIN}_1.png": bbox_of_shape(face(1)).tolist()}))
     add_face(rough, f"{HELD_OUT}_2", face(9))
     add_face(rough, f"{ALSO_TRAIN}_1", face(10))
@@ -184,7 +184,7 @@ def test_dlib_xml(tmp_path: Path) -> None:
 class TestRefusals:
     def test_no_usable_face(self, tmp_path: Path) -> None:
         add_face(tmp_path / "some", "tiny", face(7, extent=12))
-        with pytest.raises(InputError, match="no usable face in .*tiny.png: the face is"):
+        with pytest.raises(InputError, match=r"no usable face in .*tiny\.png: the face is"):
             write_pack([tmp_path / "some"], tmp_path / "faces.h5")
         assert not (tmp_path / "faces.h5").exists()
 

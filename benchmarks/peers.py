@@ -1,0 +1,345 @@
+"""Our default model beside what users would pick instead: same faces, same boxes, one run.
+
+    python benchmarks/peers.py ROOT [--python PEERS_PYTHON] [--node FOLDER] [--model NAME|FILE] [-o FILE.md]
+
+ROOT: the 300-W training folders; measured on the held-out split of `held_out.py`, from the organisers' boxes. The peers
+are no dependencies of ours and some clash with them: put them into an environment of their own and name its Python.
+
+    python -m venv peers && peers/bin/pip install setuptools face_recognition_models dlib-bin mediapipe==0.10.21 \\
+        ai-edge-litert
+    npm install --prefix peers_node @vladmandic/face-api @tensorflow/tfjs @tensorflow/tfjs-backend-wasm
+
+A peer that is not there is shown as such. Each predictor runs in a process of its own (`peer_worker.py`,
+`peer_faceapi.mjs`), which gets decoded pixels. What box a peer likes best, and its mean offset from the 300-W points,
+are found on training faces, never on the held-out ones. Times: rounds interleaved over all predictors, median over the
+rounds. Memory: growth of its resident size from before the
+predictor's packages are imported until it has done its work, with one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from held_out import held_out_samples
+
+from facealign_cli.datasets import Sample, read_samples
+from facealign_cli.datasets.splits import is_held_out
+from facealign_cli.geometry import SimilarityTransform
+from facealign_cli.landmarks import MEAN_SHAPE
+from facealign_cli.media import read_image
+from facealign_cli.metrics import nme
+
+FITTING_FACES = 160
+"""Training faces on which a peer's box and its mean offset are found."""
+ROUNDS, ROUND_FACES = 9, 16
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A predictor to measure. terms: licence and training data. install: the line that brings it."""
+
+    name: str
+    title: str
+    points: str
+    terms: str
+    install: str
+    node: bool = False
+
+
+CANDIDATES: tuple[Candidate, ...] = (
+    Candidate("facealign", "**facealign**", "68", "research only; the rest of these training faces", "pip install ."),
+    Candidate(
+        "dlib",
+        "dlib, 68-point trees",
+        "68",
+        "research only; iBUG 300-W, **these very faces among them**",
+        "pip install setuptools face_recognition_models dlib-bin",
+    ),
+    Candidate(
+        "mediapipe",
+        "MediaPipe face mesh",
+        "468 → 68",
+        "Apache 2.0; Google's own faces",
+        "pip install mediapipe==0.10.21",
+    ),
+    Candidate(
+        "mediapipe-net",
+        "its mesh network alone, by LiteRT",
+        "468 → 68",
+        "Apache 2.0; Google's own faces",
+        "pip install mediapipe==0.10.21 ai-edge-litert",
+    ),
+    *(
+        Candidate(
+            name,
+            title,
+            "68",
+            "MIT; 35,000 faces that its authors do not name",
+            "npm install @vladmandic/face-api @tensorflow/tfjs @tensorflow/tfjs-backend-wasm",
+            node=True,
+        )
+        for name, title in (("face-api", "face-api.js, 68 points"), ("face-api-tiny", "face-api.js, 68 points, tiny"))
+    ),
+)
+
+
+class Worker:
+    """A predictor's process. `hello` is its first reply; `missing` says why there is none."""
+
+    def __init__(self, command: list[str], threads: int) -> None:
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(HERE.parent)}
+        self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as the process
+        try:
+            self._process: subprocess.Popen[str] | None = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                text=True,
+                env=environment,
+            )
+            self.hello = self._read()
+        except (OSError, RuntimeError) as error:
+            self.hello = {"missing": str(error)}
+
+    @property
+    def missing(self) -> str | None:
+        """Why the predictor cannot be had, or None."""
+        return self.hello.get("missing")
+
+    def ask(self, faces: list[dict[str, Any]], option: str) -> dict[str, Any]:
+        """Predict some faces. Raises RuntimeError if the process dies."""
+        assert self._process and self._process.stdin
+        self._process.stdin.write(json.dumps({"faces": faces, "option": option}) + "\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process and self._process.stdout
+        line = self._process.stdout.readline()
+        if line:
+            return dict(json.loads(line))
+        self._stderr.seek(0)
+        last = self._stderr.read().strip().splitlines()[-1:]
+        raise RuntimeError(f"its process ended: {' '.join(last)}")
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process and self._process.stdin:
+            self._process.stdin.close()
+            self._process.wait(20)
+        self._stderr.close()
+
+
+@dataclass(frozen=True)
+class FaceSet:
+    """Faces as workers take them, and their truth (N, 68, 2)."""
+
+    faces: list[dict[str, Any]]
+    truth: np.ndarray
+
+    @classmethod
+    def write(cls, samples: list[Sample], folder: Path, prefix: str) -> FaceSet:
+        """Decode the pictures of samples that have a box into raw files."""
+        faces = []
+        for i, sample in enumerate(samples):
+            image = read_image(sample.image_path)
+            file = folder / f"{prefix}{i}.bgr"
+            image.tofile(file)
+            faces.append({"file": str(file), "shape": image.shape, "box": sample.bbox.xyxy if sample.bbox else ()})
+        return cls(faces, np.array([s.landmarks for s in samples]))
+
+
+@dataclass
+class Result:
+    """What was measured of one predictor. errors: column → percent. ms: threads → ms a face."""
+
+    candidate: Candidate
+    missing: str | None = None
+    version: str = ""
+    option: str = ""
+    found: int = 0
+    faces: int = 0
+    errors: dict[str, float] = field(default_factory=dict)
+    ms: dict[int, float] = field(default_factory=dict)
+    rss_mib: float = 0.0
+    file_mib: float = 0.0
+
+
+def as_arrays(landmarks: list[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """(K, 68, 2) the predictions there are, and the (K,) indices of their faces."""
+    found = np.array([i for i, points in enumerate(landmarks) if points is not None], int)
+    return np.array([landmarks[i] for i in found], float).reshape(-1, 68, 2), found
+
+
+def mean_offset(landmarks: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """(68, 2) how far the truth lies from the predictions on average, in the mean shape's frame; both (N, 68, 2)."""
+    frames = [SimilarityTransform.estimate(shape, MEAN_SHAPE) for shape in landmarks]
+    pairs = zip(frames, landmarks, truth, strict=True)
+    return np.mean([frame.apply(true) - frame.apply(shape) for frame, shape, true in pairs], axis=0)
+
+
+def with_offset(landmarks: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """(N, 68, 2) predictions moved by an offset in the mean shape's frame."""
+    frames = [SimilarityTransform.estimate(shape, MEAN_SHAPE) for shape in landmarks]
+    return np.array([f.inverse().apply(f.apply(s) + offset) for f, s in zip(frames, landmarks, strict=True)])
+
+
+def best_option(worker: Worker, fitting: FaceSet) -> tuple[str, np.ndarray]:
+    """The box option of the lowest error on the training faces, where it finds most, and the mean offset there."""
+    ranked = []
+    for option in worker.hello["options"]:
+        landmarks, found = as_arrays(worker.ask(fitting.faces, option)["landmarks"])
+        if len(found):
+            truth = fitting.truth[found]
+            ranked.append((-len(found), nme(landmarks, truth, "inter-pupil").mean(), option, landmarks, truth))
+    if not ranked:
+        raise RuntimeError("it found none of the training faces")
+    most = min(ranked)[0]
+    near = [entry for entry in ranked if entry[0] <= 0.98 * most]
+    _count, _error, option, landmarks, truth = min(near, key=lambda entry: entry[1])
+    return option, mean_offset(landmarks, truth)
+
+
+def measure_accuracy(worker: Worker, result: Result, fitting: FaceSet, held_out: FaceSet) -> None:
+    """Fill in the result's errors, from the best box option."""
+    result.option, offset = best_option(worker, fitting)
+    landmarks, found = as_arrays(worker.ask(held_out.faces, result.option)["landmarks"])
+    truth = held_out.truth[found]
+    result.found, result.faces = len(found), len(held_out.faces)
+    for column, shapes, normaliser in (
+        ("inter-pupil", landmarks, "inter-pupil"),
+        ("inter-ocular", landmarks, "inter-ocular"),
+        ("inter-pupil, offset removed", with_offset(landmarks, offset), "inter-pupil"),
+    ):
+        result.errors[column] = 100 * float(nme(shapes, truth, normaliser).mean())
+
+
+def measure_speed(workers: dict[tuple[str, int], Worker], results: dict[str, Result], faces: list[Any]) -> None:
+    """Fill in times and memory: every round asks each worker for the same few faces; the first round is not counted."""
+    times: dict[tuple[str, int], list[float]] = {key: [] for key in workers}
+    for turn in range(ROUNDS + 1):
+        some = [faces[(turn * ROUND_FACES + i) % len(faces)] for i in range(ROUND_FACES)]
+        for (name, threads), worker in workers.items():
+            reply = worker.ask(some, results[name].option)
+            if turn:
+                times[name, threads].append(statistics.median(reply["ms"]))
+            if threads == 1:
+                results[name].rss_mib = reply["rss"] - worker.hello["rss_before"]
+    for (name, threads), rounds in times.items():
+        results[name].ms[threads] = statistics.median(rounds)
+
+
+def table(results: list[Result], rounds: int = ROUNDS) -> str:
+    """Markdown: one row a predictor, then what to know about the numbers."""
+    errors = ("inter-pupil", "inter-ocular", "inter-pupil, offset removed")
+    head = ["predictor", "points", "faces", *(f"NME % {name}" for name in errors)]
+    head += ["ms a face, 1 thread", "2 threads", "memory MiB", "file MiB", "licence; trained on"]
+    lines = [f"| {' | '.join(head)} |", "| --- | --- |" + " ---: |" * (len(head) - 3) + " --- |"]
+    lines += [row(result, errors) for result in results]
+    return "\n".join([*lines, "", *notes(results, rounds)]) + "\n"
+
+
+def row(result: Result, errors: tuple[str, ...]) -> str:
+    """A predictor's line of the table; one that is missing says how to get it."""
+    candidate = result.candidate
+    if result.missing:
+        cells = [f"not measured: `{candidate.install}`", *["–"] * (len(errors) + 4)]
+    else:
+        cells = [f"{result.found}/{result.faces}", *(f"{result.errors[name]:.2f}" for name in errors)]
+        cells += [f"{result.ms[threads]:.1f}" for threads in (1, 2)]
+        cells += [f"{result.rss_mib:.0f}", f"{result.file_mib:.1f}"]
+    return f"| {' | '.join([candidate.title, candidate.points, *cells, candidate.terms])} |"
+
+
+def notes(results: list[Result], rounds: int) -> list[str]:
+    """The lines under the table."""
+    measured = [r for r in results if not r.missing]
+    lines = [
+        "Held-out 300-W faces, organisers' boxes; means over the faces found. What each peer does with the box was",
+        f"chosen on {FITTING_FACES} training faces, as was the mean offset of each point that the last error column",
+        "takes away (schemes differ: MediaPipe's mesh has no ibug points, and its jaw line runs elsewhere).",
+        f"Times: from decoded pixels and box to points, medians of {rounds} interleaved rounds. dlib's predictor has",
+        "one thread only. MediaPipe finds the face inside the crop again with its own detector, in these times too,",
+        "and its networks run on one thread whatever is asked for.",
+        "",
+    ]
+    lines += [f"- {r.candidate.title} {r.version}: box: {r.option}" for r in measured]
+    lines += [f"- {r.candidate.title}: {r.missing}" for r in results if r.missing]
+    ours = next((r for r in measured if r.candidate.name == "facealign"), None)
+    if ours:
+        ratios = [
+            f"{r.candidate.title} {r.ms[1] / ours.ms[1]:.2f}, {r.ms[2] / ours.ms[2]:.2f}"
+            for r in measured
+            if r is not ours
+        ]
+        lines.append(f"- time over facealign's, 1 thread, 2 threads: {'; '.join(ratios) or 'no peer measured'}")
+    return lines
+
+
+def command_of(candidate: Candidate, threads: int, args: argparse.Namespace) -> list[str]:
+    """The command line of a candidate's process."""
+    if candidate.node:
+        return ["node", str(HERE / "peer_faceapi.mjs"), candidate.name, str(threads), str(args.node or HERE)]
+    ours = candidate.name == "facealign"
+    command = [sys.executable if ours else args.python, str(HERE / "peer_worker.py"), candidate.name, str(threads)]
+    return command + ([args.model] if ours and args.model else [])
+
+
+def fitting_samples(root: Path) -> list[Sample]:
+    """Some hand-labelled training faces that have a box."""
+    samples = [s for s in read_samples(root) if isinstance(s, Sample) and not s.rough and s.bbox]
+    training = [s for s in samples if not is_held_out(s.photo)]
+    return training[:: max(1, len(training) // FITTING_FACES)][:FITTING_FACES]
+
+
+def run(args: argparse.Namespace, fitting: FaceSet, held_out: FaceSet) -> list[Result]:
+    """Measure every candidate that can be had."""
+    results: dict[str, Result] = {}
+    workers: dict[tuple[str, int], Worker] = {}
+    for candidate in CANDIDATES:
+        print(f"{candidate.name} …", file=sys.stderr)
+        result = results[candidate.name] = Result(candidate)
+        pair = {threads: Worker(command_of(candidate, threads, args), threads) for threads in (1, 2)}
+        result.missing = pair[1].missing or pair[2].missing
+        if not result.missing:
+            result.version, result.file_mib = pair[1].hello["version"], pair[1].hello["file_bytes"] / 2**20
+            measure_accuracy(pair[1], result, fitting, held_out)
+            workers |= {(candidate.name, threads): worker for threads, worker in pair.items()}
+    measure_speed(workers, results, held_out.faces)
+    for worker in workers.values():
+        worker.close()
+    return list(results.values())
+
+
+def main() -> None:
+    """See the module's docstring."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("root", type=Path)
+    parser.add_argument("--python", default=sys.executable, help="Python that has the peers")
+    parser.add_argument("--node", type=Path, help="folder in which npm install was run")
+    parser.add_argument("--model", help="ours: a model's name or file; else the default")
+    parser.add_argument("-o", "--output", type=Path)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="facealign-peers-") as folder:
+        fitting = FaceSet.write(fitting_samples(args.root), Path(folder), "fit")
+        held_out = FaceSet.write([s for s in held_out_samples(args.root) if s.bbox], Path(folder), "test")
+        text = table(run(args, fitting, held_out))
+    print(text, end="")
+    if args.output:
+        args.output.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

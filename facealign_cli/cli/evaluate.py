@@ -1,0 +1,229 @@
+"""`facealign evaluate`: figures by the 300-W protocol, for facealign's models and for anybody's predictions."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from functools import partial, reduce, update_wrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from facealign_cli.cli import console, options
+
+if TYPE_CHECKING:
+    from facealign_cli.evaluation import Evaluation
+    from facealign_cli.report.text import TextTable
+
+SOME_FAILED = 3
+EXISTING_PATH = click.Path(exists=True, path_type=Path)
+
+_NORMALISER = click.option(
+    "--normaliser",
+    default="inter-ocular",
+    show_default=True,
+    type=click.Choice(["inter-pupil", "inter-ocular", "bbox-diagonal"]),
+    help="Of AUC, failures, percentiles and regions.",
+)
+_THRESHOLD = click.option(
+    "--threshold",
+    default=0.08,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Of AUC and failures, a fraction of the normaliser.",
+)
+_OUTPUTS = (
+    click.option(
+        "--split",
+        default="all",
+        show_default=True,
+        type=click.Choice(["all", "held-out"]),
+        help="held-out: of training folders, only the faces that are not trained on.",
+    ),
+    _NORMALISER,
+    _THRESHOLD,
+    click.option("--json", "json_file", metavar="F", type=options.FILE, help="Write everything; `compare` reads it."),
+    click.option("--csv", "csv_file", metavar="F", type=options.FILE, help="Write the figures of each face."),
+    click.option(
+        "--report", "report_file", metavar="F.html", type=options.FILE, help="Write a report as one HTML file."
+    ),
+    options.overwrite,
+)
+
+
+@dataclass(frozen=True)
+class _Outputs:
+    """What an evaluation is to give, and what it covers: the values of the options in `_OUTPUTS`."""
+
+    split: str
+    normaliser: str
+    threshold: float
+    json_file: Path | None
+    csv_file: Path | None
+    report_file: Path | None
+    overwrite: bool
+
+    def check(self) -> None:
+        """Raise OutputError for a file that could not be written."""
+        from facealign_cli.output import check_output
+
+        for path in (self.json_file, self.csv_file, self.report_file):
+            if path is not None:
+                check_output(path, self.overwrite)
+
+    def finish(self, evaluation: Evaluation) -> None:
+        """Write the files, print the tables, and end with the exit code."""
+        from facealign_cli.evaluation_files import write_csv, write_json
+        from facealign_cli.report.text import describe, evaluation_notes, evaluation_tables
+
+        if self.json_file is not None:
+            write_json(self.json_file, evaluation, self.overwrite)
+        if self.csv_file is not None:
+            write_csv(self.csv_file, evaluation, self.overwrite)
+        if self.report_file is not None:
+            from facealign_cli.report import write_report
+
+            write_report(self.report_file, evaluation, overwrite=self.overwrite)
+        _show([describe(evaluation.about)], evaluation_tables(evaluation), evaluation_notes(evaluation))
+        if any(row.status != "ok" for row in evaluation.rows):
+            click.echo("\nmissed: faces without a prediction. They are failures, also in AUC and percentiles.")
+        sys.exit(SOME_FAILED if evaluation.failed else 0)
+
+
+def _takes_outputs(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options in `_OUTPUTS` and hands their values over as one `outputs`."""
+
+    def wrapper(**values: Any) -> Any:
+        outputs = _Outputs(**{field.name: values.pop(field.name) for field in fields(_Outputs)})
+        return command(outputs=outputs, **values)
+
+    decorators: Sequence[Callable[..., Any]] = _OUTPUTS
+    return reduce(lambda inner, option: option(inner), reversed(decorators), update_wrapper(wrapper, command))
+
+
+def _show(titles: Iterable[str], tables: Iterable[TextTable], notes: Iterable[str]) -> None:
+    """Titles and tables on stdout, notes on stderr."""
+    for note in notes:
+        console.message(note)
+    for title in titles:
+        click.echo(title)
+    for table in tables:
+        click.echo(f"\n{table.title}")
+        console.print_table(table.columns, table.rows, numbers=table.columns[1:])
+
+
+@click.group()
+def evaluate() -> None:
+    """Measure landmarks against annotated faces, by the 300-W protocol."""
+
+
+@evaluate.command()
+@click.argument("root", metavar="ROOT", type=EXISTING_PATH)
+@click.option(
+    "--init",
+    default="boxes",
+    show_default=True,
+    type=click.Choice(["boxes", "ground-truth", "detector"]),
+    help="Where the face is: the data set's boxes, the truth's tight box, or what the detector finds.",
+)
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 256), help="Processes.")
+@click.option("--predictions", "folder", metavar="DIR", type=options.FILE, help="Write the landmarks as .pts files.")
+@_takes_outputs
+@options.detection
+@options.model
+@options.device
+@options.threads
+def dataset(
+    *, root: Path, init: Any, jobs: int, folder: Path | None, outputs: _Outputs, **aligner_options: Any
+) -> None:
+    """Run a model on the annotated pictures in ROOT and measure it.
+
+    ROOT holds 300-W folders (lfpw/testset, helen/testset, ibug, 300W/01_Indoor, …), or pictures with .pts files, or is
+    a dlib .xml file. Faces that the detector misses count as failures. Exit code 3: some faces could not be evaluated.
+    """
+    from facealign_cli.evaluation import evaluate as evaluate_samples
+    from facealign_cli.pipelines.dataset import check_boxes, describe, predict_samples, select_samples
+    from facealign_cli.predictions import check_predictions, write_predictions
+
+    if init != "detector" and aligner_options["detector"] not in (None, "boxes"):
+        raise click.UsageError(f"--detector {aligner_options['detector']} goes with --init detector")
+    outputs.check()
+    selection = select_samples(root, outputs.split)
+    samples = selection.samples
+    if folder is not None:
+        check_predictions(folder, (sample.name for sample in samples), outputs.overwrite)
+    make_aligner = partial(options.make_aligner, **aligner_options)
+    aligner = make_aligner()
+    check_boxes(samples, aligner, init)
+    results = predict_samples(samples, make_aligner if jobs > 1 else lambda: aligner, init, jobs)
+    names = (sample.name for sample in samples)
+    predictions = dict(zip(names, console.progress(results, len(samples), "Evaluating"), strict=True))
+    evaluation = evaluate_samples(
+        samples,
+        predictions,
+        about=describe(root, aligner, init),
+        normaliser=outputs.normaliser,
+        threshold=outputs.threshold,
+        irregularities=selection.irregularities,
+        split=outputs.split,
+    )
+    if folder is not None:
+        found = {row.name: row.landmarks for row in evaluation.rows if row.landmarks is not None}
+        write_predictions(folder, found, outputs.overwrite)
+    outputs.finish(evaluation)
+
+
+@evaluate.command()
+@click.argument("predictions", metavar="PREDICTIONS", type=EXISTING_PATH)
+@click.argument("ground_truth", metavar="GROUND_TRUTH", type=EXISTING_PATH)
+@_takes_outputs
+def predictions(*, predictions: Path, ground_truth: Path, outputs: _Outputs) -> None:
+    """Measure landmarks that any tool has written.
+
+    PREDICTIONS: a folder of .pts files in the layout of GROUND_TRUTH, or JSON or CSV as `facealign detect` writes it.
+    GROUND_TRUTH: as ROOT of `evaluate dataset`. Faces without a usable prediction count as failures. Exit code 3: there
+    are predictions that are missing, broken or of no annotated face.
+    """
+    from facealign_cli.evaluation import evaluate as evaluate_samples
+    from facealign_cli.pipelines.dataset import select_samples
+    from facealign_cli.predictions import match_predictions, read_predictions
+
+    outputs.check()
+    selection = select_samples(ground_truth, outputs.split)
+    truths = {sample.name: sample.landmarks for sample in selection.known}
+    matched = match_predictions(truths, read_predictions(predictions))
+    evaluation = evaluate_samples(
+        selection.samples,
+        matched.predictions,
+        about={"title": predictions.name, "root": str(ground_truth), "predictions": str(predictions)},
+        normaliser=outputs.normaliser,
+        threshold=outputs.threshold,
+        irregularities=(*selection.irregularities, *matched.irregularities),
+        split=outputs.split,
+    )
+    outputs.finish(evaluation)
+
+
+@evaluate.command()
+@click.argument("before", metavar="A.json", type=options.EXISTING_FILE)
+@click.argument("after", metavar="B.json", type=options.EXISTING_FILE)
+@_NORMALISER
+@_THRESHOLD
+@click.option(
+    "--worst", default=10, show_default=True, type=click.IntRange(0), help="Show so many of the worst regressions."
+)
+def compare(*, before: Path, after: Path, normaliser: str, threshold: float, worst: int) -> None:
+    """Compare two evaluations of the same faces, face by face (A.json, B.json: written with --json).
+
+    Differences are B's error less A's: below 0, B is better. The interval is a paired bootstrap's over the faces, 95 %.
+    """
+    from facealign_cli.comparison import compare as compare_evaluations
+    from facealign_cli.evaluation_files import read_json
+    from facealign_cli.report.text import comparison_notes, comparison_tables, describe
+
+    first, second = read_json(before), read_json(after)
+    comparison = compare_evaluations(first, second, normaliser=normaliser, threshold=threshold)
+    titles = [f"A: {describe(first.about)}", f"B: {describe(second.about)}"]
+    _show(titles, comparison_tables(comparison, worst), comparison_notes(comparison))

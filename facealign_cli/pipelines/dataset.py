@@ -1,0 +1,168 @@
+"""Annotated faces, one after another or in several processes: each gets its landmarks, from an init that is named."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from facealign_cli.aligner import Aligner
+from facealign_cli.datasets import LeftOut, Sample, read_samples
+from facealign_cli.datasets.protocol import TRAINING_FOLDERS, folder_of
+from facealign_cli.datasets.splits import is_held_out
+from facealign_cli.errors import FacealignError, InputError
+from facealign_cli.geometry import bbox_of_shape, init_shape_from_bbox
+from facealign_cli.media import read_image
+from facealign_cli.metrics import NORMALISERS
+from facealign_cli.predictions import Irregularity, Prediction
+from facealign_cli.records import BBox
+
+Init = Literal["boxes", "ground-truth", "detector"]
+INITS: tuple[Init, ...] = ("boxes", "ground-truth", "detector")
+
+FOUND_AT = 0.4
+"""A detector has found a face if its box, calibrated to the landmarks' box, overlaps the truth's by so much IoU."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The annotated faces of a data set. samples: those to evaluate. known: all that can be read, in or out."""
+
+    samples: tuple[Sample, ...]
+    known: tuple[Sample, ...]
+    irregularities: tuple[Irregularity, ...]
+
+
+def select_samples(root: Path, split: str = "all") -> Selection:
+    """The faces of a data set that an evaluation may use; what is left out is named.
+
+    split: "all", or "held-out": of the training folders only the faces that `datasets.splits` holds out. Never used:
+    rough labels (they are no truth), mirrored copies (they stand in the organisers' folders but are not counted).
+    Raises InputError if nothing is left, FormatError as `read_samples` does.
+    """
+    samples, known, odd = [], [], []
+    for item in read_samples(root):
+        if isinstance(item, LeftOut):
+            odd.append(Irregularity("left out", item.name, item.reason))
+            continue
+        known.append(item)
+        reason = _reason_to_leave_out(item)
+        if reason is not None:
+            odd.append(reason)
+        elif split != "held-out" or _is_unseen(item):
+            samples.append(item)
+    if not samples:
+        why = f"; {odd[0].kind}: {odd[0].name}: {odd[0].detail}" if odd else ""
+        raise InputError(f"{root}: no annotated face that can be evaluated ({len(odd)} left out{why})")
+    return Selection(tuple(samples), tuple(known), tuple(odd))
+
+
+def _reason_to_leave_out(sample: Sample) -> Irregularity | None:
+    if sample.rough:
+        return Irregularity("rough labels", sample.name, "labels are estimates: never evaluated")
+    if sample.image_path.stem.endswith("_mirror"):
+        return Irregularity("mirrored copy", sample.name, "not counted by the protocol")
+    flat = [name for name, length in NORMALISERS.items() if not length(sample.landmarks[None])[0] > 0]
+    return Irregularity("left out", sample.name, f"its {flat[0]} distance is 0") if flat else None
+
+
+def _is_unseen(sample: Sample) -> bool:
+    return folder_of(sample.name, sample.image_path) not in TRAINING_FOLDERS or is_held_out(sample.photo)
+
+
+def predict_samples(
+    samples: Sequence[Sample], make_aligner: Callable[[], Aligner], init: Init, jobs: int = 1
+) -> Iterator[Prediction]:
+    """The prediction for each sample, in their order; one that fails says why, and the others go on.
+
+    make_aligner: called once in every process; with several it has to be picklable. init: "boxes": the data set's own,
+    or those of the aligner's detector if that is a file of boxes; "ground-truth": the tight box of the truth;
+    "detector": the box that overlaps the truth best, if by `FOUND_AT`.
+    Raises what `make_aligner` raises, FacealignError if a process dies.
+    """
+    if jobs == 1:
+        aligner = make_aligner()
+        yield from (predict_sample(sample, aligner, init) for sample in samples)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(jobs, len(samples)), spawn, _start_worker, (make_aligner, init))
+    try:
+        yield from pool.map(_predict_in_worker, samples, chunksize=8)
+    except BrokenProcessPool as error:
+        raise FacealignError("a worker process died, perhaps for want of memory: try fewer --jobs") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_worker: list[tuple[Aligner, Init]] = []
+
+
+def _start_worker(make_aligner: Callable[[], Aligner], init: Init) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    _worker.append((make_aligner(), init))
+
+
+def _predict_in_worker(sample: Sample) -> Prediction:
+    aligner, init = _worker[-1]
+    return predict_sample(sample, aligner, init)
+
+
+def predict_sample(sample: Sample, aligner: Aligner, init: Init) -> Prediction:
+    """The prediction for one sample; arguments as `predict_samples`."""
+    try:
+        image = read_image(sample.image_path)
+        box = _init_box(sample, image, aligner, init)
+        if isinstance(box, Prediction):
+            return box
+        aligned = aligner.align_shapes(image, [init_shape_from_bbox(box.xyxy)])
+    except (InputError, MemoryError) as error:
+        return Prediction("error", detail=str(error) or "out of memory")
+    stages = (aligned.stage1_landmarks[0], aligned.landmarks[0])[-aligner.model.metadata.stages :]
+    if not np.isfinite(stages).all():
+        return Prediction("nan", detail="the model gave points that are not finite")
+    return Prediction("ok", stages, float(aligned.confidence[0]))
+
+
+def _init_box(sample: Sample, image: np.ndarray, aligner: Aligner, init: Init) -> BBox | Prediction:
+    truth = BBox(*bbox_of_shape(sample.landmarks).tolist())
+    if init == "ground-truth":
+        return truth
+    if init == "boxes" and aligner.detector.name != "boxes":
+        return sample.bbox or Prediction("no_box", detail="the data set gives no box for it")
+    try:
+        detections = aligner.detector.detect(image, str(sample.image_path))
+    except InputError as error:
+        return Prediction("no_box", detail=str(error))
+    boxes = [aligner.detector.calibration.landmarks_bbox(detection.bbox) for detection in detections]
+    best = max(boxes, key=truth.iou, default=None)
+    if best is None or best.iou(truth) < (FOUND_AT if init == "detector" else 0):
+        return Prediction("missed", detail=f"{len(boxes)} boxes, none overlaps the face by IoU {FOUND_AT}")
+    return best
+
+
+def describe(root: Path, aligner: Aligner, init: Init) -> dict[str, str]:
+    """What `predict_samples` runs on what, for an evaluation's `about`."""
+    uses_detector = init == "detector" or (init == "boxes" and aligner.detector.name == "boxes")
+    return {
+        "title": aligner.model.name,
+        "root": str(root),
+        "init": init,
+        "detector": aligner.detector.name if uses_detector else "",
+        "model": aligner.model.name,
+        "provider": aligner.model.provider,
+    }
+
+
+def check_boxes(samples: Sequence[Sample], aligner: Aligner, init: Init) -> None:
+    """Raise InputError where the init is to come from boxes and the data set has none at all."""
+    if init == "boxes" and aligner.detector.name != "boxes" and all(sample.bbox is None for sample in samples):
+        raise InputError(
+            "no face boxes in the data set (boxes.json beside the pictures): init from a detector or the ground truth"
+        )

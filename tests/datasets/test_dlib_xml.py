@@ -1,0 +1,146 @@
+"""dlib's XML of pictures, boxes and parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facealign_cli.datasets import LeftOut, Sample, read_samples
+from facealign_cli.errors import FormatError, InputError
+from facealign_cli.landmarks import MEAN_SHAPE
+from facealign_cli.records import BBox
+
+LANDMARKS = np.round(MEAN_SHAPE + 100, 3)
+BOX = "top='20' left='10' width='100' height='110'"
+BOMB = """<?xml version="1.0"{encoding}?>
+<!DOCTYPE lolz [<!ENTITY a0 "lol">{entities}]>
+<dataset><images><image file="&a30;"/></images></dataset>"""
+
+
+def parts(landmarks: np.ndarray = LANDMARKS) -> str:
+    return "".join(f"<part name='{i:02d}' x='{x}' y='{y}'/>" for i, (x, y) in enumerate(landmarks.tolist()))
+
+
+def write(folder: Path, *boxes: str, file: str = "helen/trainset/1_1.jpg") -> Path:
+    (folder / "helen" / "trainset").mkdir(parents=True, exist_ok=True)
+    (folder / "helen" / "trainset" / "1_1.jpg").touch()
+    images = f"<images><image file='{file}'>{''.join(boxes)}</image></images>"
+    (folder / "faces.xml").write_text(f"<dataset><name>x</name>{images}</dataset>")
+    return folder / "faces.xml"
+
+
+def test_sample(tmp_path: Path) -> None:
+    (sample,) = read_samples(write(tmp_path, f"<box {BOX}>{parts()}</box>"))
+    assert isinstance(sample, Sample)
+    assert (sample.name, sample.dataset, sample.photo) == ("helen/trainset/1_1.jpg#0", "helen", "helen/1")
+    assert sample.image_path == tmp_path / "helen" / "trainset" / "1_1.jpg"
+    assert sample.bbox == BBox(10, 20, 110, 130)
+    assert not sample.rough
+    np.testing.assert_array_equal(sample.landmarks, LANDMARKS)  # counted from 0, unlike .pts
+
+
+def test_parts_in_any_order(tmp_path: Path) -> None:
+    turned = "".join(reversed(parts().replace("/>", "/>\n").splitlines()))
+    (sample,) = read_samples(write(tmp_path, f"<box {BOX}>{turned}</box>"))
+    assert isinstance(sample, Sample)
+    np.testing.assert_array_equal(sample.landmarks, LANDMARKS)
+
+
+def test_several_faces_in_a_picture(tmp_path: Path) -> None:
+    path = write(tmp_path, f"<box {BOX}>{parts()}</box>", f"<box {BOX}/>", f"<box {BOX}>{parts()}</box>")
+    assert [(type(item), item.name[-2:]) for item in read_samples(path)] == [
+        (Sample, "#0"),
+        (LeftOut, "#1"),
+        (Sample, "#2"),
+    ]
+
+
+def test_picture_without_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "a.png").touch()
+    (sample,) = read_samples(write(tmp_path / "set", f"<box {BOX}>{parts()}</box>", file="a.png"))
+    assert isinstance(sample, Sample)
+    assert sample.photo == "set/a"
+
+
+@pytest.mark.parametrize(
+    ("box", "reason"),
+    [
+        (f"<box {BOX}/>", "0 parts; expected 00 … 67"),
+        (f"<box {BOX}>{parts(LANDMARKS[:67])}</box>", "67 parts; expected 00 … 67"),
+        (f"<box {BOX}>{parts()}<part name='68' x='1' y='1'/></box>", "69 parts; expected"),
+        (f"<box {BOX}>{parts().replace('67', 'nose')}</box>", "broken numbers"),
+        (f"<box {BOX}><part x='1' y='1'/></box>", "broken numbers"),
+        (f"<box {BOX}>{parts()}<part name='3' x='1'/></box>", "broken numbers"),
+        (f"<box {BOX}>{parts()}<part name='3' x='nan' y='1'/></box>", "broken numbers"),
+        (f"<box {BOX}>{parts()}<part name='3' x='1' y='inf'/></box>", "broken numbers"),
+        (f"<box>{parts()}</box>", "broken numbers"),
+        (f"<box top='a' left='1' width='5' height='5'>{parts()}</box>", "broken numbers"),
+        (f"<box top='1' left='1' width='0' height='5'>{parts()}</box>", "broken numbers"),
+        (f"<box top='1' left='1' width='inf' height='5'>{parts()}</box>", "broken numbers"),
+    ],
+)
+def test_left_out(tmp_path: Path, box: str, reason: str) -> None:
+    (item,) = read_samples(write(tmp_path, box))
+    assert isinstance(item, LeftOut)
+    assert item.name == "helen/trainset/1_1.jpg#0"
+    assert reason in item.reason
+
+
+@pytest.mark.parametrize("file", ["none.jpg", "", "helen"])
+def test_picture_missing(tmp_path: Path, file: str) -> None:
+    (item,) = read_samples(write(tmp_path, f"<box {BOX}>{parts()}</box>", file=file))
+    assert item == LeftOut(f"{file}#0", "its picture is missing")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"<dataset>", b"no xml", b"\x00\xff", b"<?xml version='1.0' encoding='martian'?><a/>"]
+)
+def test_broken_xml(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bad.xml").write_bytes(content)
+    with pytest.raises(FormatError, match=r"bad\.xml"):
+        list(read_samples(tmp_path / "bad.xml"))
+
+
+@pytest.mark.parametrize("content", ["<dataset/>", "<dataset><images/></dataset>", "<html><image/></html>"])
+def test_no_pictures(tmp_path: Path, content: str) -> None:
+    (tmp_path / "other.xml").write_text(content)
+    with pytest.raises(InputError, match=r"other\.xml: no <image> in it"):
+        list(read_samples(tmp_path / "other.xml"))
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.xml: No such file"):
+        list(read_samples(tmp_path / "none.xml"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_entity_bomb(tmp_path: Path, encoding: str) -> None:
+    """A billion laughs: 2 to the power of 30, if anyone wrote them out."""
+    entities = "".join(f'<!ENTITY a{i} "&a{i - 1};&a{i - 1};">' for i in range(1, 31))
+    text = BOMB.format(encoding=f' encoding="{encoding}"', entities=entities)
+    (tmp_path / "bomb.xml").write_bytes(text.encode(encoding))
+    with pytest.raises(FormatError, match=r"bomb\.xml"):
+        list(read_samples(tmp_path / "bomb.xml"))
+
+
+def test_entity_behind_the_start_is_harmless(tmp_path: Path) -> None:
+    """Where the quick look does not reach, expat's own limit does."""
+    start = '<!ENTITY a0 "lol">'
+    entities = "".join(f'<!ENTITY a{i} "&a{i - 1};&a{i - 1};">' for i in range(1, 31))
+    text = BOMB.format(encoding="", entities=entities)
+    (tmp_path / "bomb.xml").write_text(text.replace(start, f"<!--{'x' * 70_000}-->{start}"))
+    with pytest.raises(FormatError, match="amplification"):
+        list(read_samples(tmp_path / "bomb.xml"))
+
+
+def test_external_entity_reads_no_file(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "faces.xml").write_text(
+        f'<!DOCTYPE d [<!ENTITY s SYSTEM "{(tmp_path / "secret").as_uri()}">]>'
+        "<dataset><images><image file='a'>&s;</image></images></dataset>"
+    )
+    with pytest.raises(FormatError, match="entity definitions are not read"):
+        list(read_samples(tmp_path / "faces.xml"))

@@ -1,0 +1,186 @@
+"""Folders of the 300-W kind."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facealign_cli.datasets import LeftOut, Sample, read_samples
+from facealign_cli.datasets.w300 import read_boxes
+from facealign_cli.errors import FormatError, InputError
+from facealign_cli.formats.pts import write_pts
+from facealign_cli.landmarks import MEAN_SHAPE
+from facealign_cli.records import BBox
+
+LANDMARKS = np.round(MEAN_SHAPE + 100, 3)
+
+
+def add(folder: Path, stem: str, suffix: str = ".jpg") -> Path:
+    """A face; the reader does not open the picture."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_pts(folder / f"{stem}.pts", LANDMARKS)
+    (folder / f"{stem}{suffix}").touch()
+    return folder / f"{stem}{suffix}"
+
+
+def read_only(root: Path) -> Sample:
+    (item,) = read_samples(root)
+    assert isinstance(item, Sample)
+    return item
+
+
+def left_out(root: Path) -> LeftOut:
+    (item,) = read_samples(root)
+    assert isinstance(item, LeftOut)
+    return item
+
+
+class TestSamples:
+    def test_fields(self, tmp_path: Path) -> None:
+        image = add(tmp_path / "helen" / "trainset", "12_1")
+        (image.parent / "boxes.json").write_text('{"12_1.jpg": [10, 20, 110.5, 130]}')
+        sample = read_only(tmp_path)
+        assert (sample.name, sample.dataset, sample.photo) == ("helen/trainset/12_1.jpg", "helen", "helen/12")
+        assert sample.image_path == image
+        assert sample.bbox == BBox(10, 20, 110.5, 130)
+        assert not sample.rough
+        np.testing.assert_allclose(sample.landmarks, LANDMARKS, atol=1e-9)
+
+    @pytest.mark.parametrize("suffix", [".jpg", ".png", ".jpeg", ".JPG", ".PNG", ".bmp"])
+    def test_picture_kinds(self, tmp_path: Path, suffix: str) -> None:
+        assert read_only(add(tmp_path / "lfpw", "image_0001", suffix).parent).image_path.suffix == suffix
+
+    def test_order_and_depth(self, tmp_path: Path) -> None:
+        for folder, stem in (("b", "2"), ("a/deep/down", "1"), ("b", "10"), (".", "z")):
+            add(tmp_path / folder, stem)
+        names = [item.name for item in read_samples(tmp_path)]
+        assert names == ["a/deep/down/1.jpg", "b/10.jpg", "b/2.jpg", "z.jpg"]
+
+    def test_name_with_dots_and_spaces(self, tmp_path: Path) -> None:
+        assert read_only(add(tmp_path / "sét", "a.b c").parent).name == "a.b c.jpg"
+
+    def test_no_box(self, tmp_path: Path) -> None:
+        image = add(tmp_path / "afw", "1_1")
+        (image.parent / "boxes.json").write_text('{"other.jpg": [1, 2, 3, 4]}')
+        assert read_only(tmp_path).bbox is None
+
+    @pytest.mark.parametrize(
+        ("folder", "rough"), [("helen/trainset_lowres", True), ("ytf", True), ("helen/trainset", False)]
+    )
+    def test_rough_labels(self, tmp_path: Path, folder: str, rough: bool) -> None:
+        add(tmp_path / folder, "1_1")
+        assert read_only(tmp_path).rough == rough
+        assert read_only(tmp_path / folder).rough == rough
+
+
+class TestDataset:
+    """The split hangs on it, so it must not depend on where reading begins."""
+
+    @pytest.mark.parametrize("root", ["", "helen", "helen/trainset"])
+    def test_from_any_folder(self, tmp_path: Path, root: str) -> None:
+        add(tmp_path / "helen" / "trainset", "7_1")
+        assert read_only(tmp_path / root).photo == "helen/7"
+
+    def test_from_within(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        add(tmp_path / "helen" / "trainset", "7_1")
+        monkeypatch.chdir(tmp_path / "helen" / "trainset")
+        assert read_only(Path()).photo == "helen/7"
+        assert read_only(Path("..")).photo == "helen/7"
+
+    def test_the_nearest_folder_counts(self, tmp_path: Path) -> None:
+        """The whole collection often lies in a folder that is called 300W, as its last part is."""
+        add(tmp_path / "300W" / "afw", "7_1")
+        assert read_only(tmp_path / "300W").photo == "afw/7"
+
+    def test_unknown(self, tmp_path: Path) -> None:
+        add(tmp_path / "mine" / "part", "7_1")
+        assert read_only(tmp_path / "mine").photo == "mine/7_1"
+
+
+class TestLeftOut:
+    def test_no_picture(self, tmp_path: Path) -> None:
+        add(tmp_path / "afw", "1_1").unlink()
+        assert left_out(tmp_path) == LeftOut("afw/1_1.pts", "no picture beside it")
+
+    @pytest.mark.parametrize("content", ["", "version: 1\nn_points: 68\n{\n1 1\n}\n", "\0\0", "version: 1"])
+    def test_broken_pts(self, tmp_path: Path, content: str) -> None:
+        add(tmp_path / "afw", "1_1").with_suffix(".pts").write_text(content)
+        assert "1_1.pts: " in left_out(tmp_path).reason
+
+    def test_pts_that_is_a_folder(self, tmp_path: Path) -> None:
+        image = add(tmp_path / "afw", "1_1")
+        image.with_suffix(".pts").unlink()
+        image.with_suffix(".pts").mkdir()
+        assert "1_1.pts" in left_out(tmp_path).reason
+
+    @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a file that may not be read")
+    def test_pts_that_may_not_be_read(self, tmp_path: Path) -> None:
+        add(tmp_path / "afw", "1_1").with_suffix(".pts").chmod(0)
+        assert "1_1.pts" in left_out(tmp_path).reason
+
+    def test_the_others_go_on(self, tmp_path: Path) -> None:
+        add(tmp_path / "afw", "1_1").unlink()
+        add(tmp_path / "afw", "2_1")
+        assert [type(item) for item in read_samples(tmp_path)] == [LeftOut, Sample]
+
+
+class TestBoxes:
+    def test_none(self, tmp_path: Path) -> None:
+        assert read_boxes(tmp_path / "boxes.json") == {}
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            "",
+            "{",
+            "[]",
+            "null",
+            '{"a.jpg": 5}',
+            '{"a.jpg": [1, 2, 3]}',
+            '{"a.jpg": [1, 2, 3, 4, 5]}',
+            '{"a.jpg": [1, 2, "x", 4]}',
+            '{"a.jpg": [1, 2, null, 4]}',
+            '{"a.jpg": [3, 2, 1, 4]}',
+            '{"a.jpg": [1, 2, NaN, 4]}',
+            '{"a.jpg": {"x1": 1}}',
+        ],
+    )
+    def test_malformed(self, tmp_path: Path, content: str) -> None:
+        image = add(tmp_path / "afw", "a")
+        (image.parent / "boxes.json").write_text(content)
+        with pytest.raises(FormatError, match=r"boxes\.json: expected \{name: \[x1, y1, x2, y2\]\}"):
+            list(read_samples(tmp_path))
+
+    def test_no_text(self, tmp_path: Path) -> None:
+        (tmp_path / "boxes.json").write_bytes(b"\xff\xfe\x00\x80")
+        with pytest.raises(FormatError, match=r"boxes\.json"):
+            read_boxes(tmp_path / "boxes.json")
+
+    def test_a_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "boxes.json").mkdir()
+        with pytest.raises(FormatError, match=r"boxes\.json"):
+            read_boxes(tmp_path / "boxes.json")
+
+    def test_of_its_own_folder(self, tmp_path: Path) -> None:
+        for number, folder in enumerate(("afw", "lfpw")):
+            image = add(tmp_path / folder, "same")
+            (image.parent / "boxes.json").write_text(json.dumps({"same.jpg": [number, 0, 10, 10]}))
+        boxes = [item.bbox for item in read_samples(tmp_path) if isinstance(item, Sample)]
+        assert boxes == [BBox(0, 0, 10, 10), BBox(1, 0, 10, 10)]
+
+
+class TestRoots:
+    def test_nothing_annotated(self, tmp_path: Path) -> None:
+        (tmp_path / "a.jpg").touch()
+        with pytest.raises(InputError, match=r"no \.pts file in it or below it"):
+            list(read_samples(tmp_path))
+
+    @pytest.mark.parametrize("name", ["missing", "picture.jpg"])
+    def test_neither_folder_nor_xml(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / "picture.jpg").touch()
+        with pytest.raises(InputError, match=r"expected a folder of pictures with \.pts files, or a dlib \.xml file"):
+            list(read_samples(tmp_path / name))

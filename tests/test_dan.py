@@ -1,0 +1,353 @@
+"""DanModel runs graphs that keep the contract and says of the others what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from facealign_cli import runtime
+from facealign_cli.dan import DanModel, GraphMetadata
+from facealign_cli.errors import DeviceError, InputError, ModelError
+from facealign_cli.landmarks import MEAN_SHAPE
+from facealign_cli.runtime import create_session, provider_of
+
+SIZE = 12
+METADATA: dict[str, Any] = {
+    "name": "linear",
+    "version": "7",
+    "scheme": "ibug-68",
+    "stages": 2,
+    "crop_size": SIZE,
+    "crop_share": 0.5,
+    "mean_shape": MEAN_SHAPE.tolist(),
+}
+WEIGHT = np.random.default_rng(0).normal(0, 0.01, (SIZE * SIZE, 136)).astype(np.float32)
+Build = Callable[..., Path]
+
+
+def graph(
+    side: int = SIZE,
+    dtype: int = TensorProto.UINT8,
+    crop: str = "crop",
+    outputs: dict[str, list[Any]] | None = None,
+    batch: Any = "N",
+) -> onnx.ModelProto:
+    """landmarks = the crop times a matrix, stage1_landmarks half of that, confidence a sigmoid of the crop's mean."""
+    weight = np.resize(WEIGHT, (side * side, 136))
+    nodes = [
+        helper.make_node("Cast", [crop], ["grey"], to=TensorProto.FLOAT),
+        helper.make_node("Flatten", ["grey"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weight"], ["product"]),
+        helper.make_node("Reshape", ["product", "shape"], ["landmarks"]),
+        helper.make_node("Mul", ["landmarks", "half"], ["stage1_landmarks"]),
+        helper.make_node("ReduceMean", ["flat"], ["mean"], axes=[1], keepdims=0),
+        helper.make_node("Mul", ["mean", "hundredth"], ["scaled"]),
+        helper.make_node("Sigmoid", ["scaled"], ["confidence"]),
+    ]
+    constants = {
+        "weight": weight,
+        "shape": np.array([-1, 68, 2]),
+        "half": np.float32(0.5),
+        "hundredth": np.float32(0.01),
+    }
+    outputs = outputs or {"landmarks": [batch, 68, 2], "stage1_landmarks": [batch, 68, 2], "confidence": [batch]}
+    return helper.make_model(
+        helper.make_graph(
+            nodes,
+            "linear",
+            [helper.make_tensor_value_info(crop, dtype, [batch, 1, side, side])],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
+            [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    """Writes a graph; `metadata`: its text, or changes to the sound one; `without`: keys left out."""
+
+    def write(metadata: str | dict[str, Any] | None = None, without: tuple[str, ...] = (), **options: Any) -> Path:
+        model = graph(**options)
+        if not isinstance(metadata, str):
+            values = {**METADATA, **(metadata or {})}
+            metadata = json.dumps({key: value for key, value in values.items() if key not in without})
+        helper.set_model_props(model, {"facealign": metadata})
+        onnx.save(model, str(tmp_path / "model.onnx"))
+        return tmp_path / "model.onnx"
+
+    return write
+
+
+def crops(count: int) -> np.ndarray:
+    return np.random.default_rng(count).integers(0, 256, (count, 1, SIZE, SIZE), np.uint8)
+
+
+class TestPredict:
+    @pytest.mark.parametrize("count", [1, 5, 16, 17, 40])
+    def test_equals_the_arithmetic(self, build: Build, count: int) -> None:
+        prediction = DanModel(build(), device="cpu").predict(crops(count))
+        flat = crops(count).reshape(count, -1).astype(np.float32)
+        np.testing.assert_allclose(prediction.landmarks, (flat @ WEIGHT).reshape(-1, 68, 2), rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(prediction.stage1_landmarks, prediction.landmarks / 2, rtol=1e-6)
+        np.testing.assert_allclose(prediction.confidence, 1 / (1 + np.exp(-flat.mean(axis=1) / 100)), rtol=1e-5)
+
+    def test_batch_size_does_not_matter(self, build: Build) -> None:
+        path = build()
+        whole, parts = (DanModel(path, batch_size=size).predict(crops(7)) for size in (7, 3))
+        np.testing.assert_allclose(whole.landmarks, parts.landmarks, rtol=1e-5, atol=1e-5)
+
+    def test_no_crops(self, build: Build) -> None:
+        prediction = DanModel(build()).predict(crops(0))
+        assert prediction.landmarks.shape == prediction.stage1_landmarks.shape == (0, 68, 2)
+        assert prediction.confidence.shape == (0,)
+        assert prediction.landmarks.dtype == prediction.confidence.dtype == np.float32
+
+    @pytest.mark.parametrize("dtype", [TensorProto.UINT8, TensorProto.FLOAT])
+    @pytest.mark.parametrize("given", [np.uint8, np.float32, np.float64, np.int64])
+    def test_any_number_type(self, build: Build, dtype: int, given: type) -> None:
+        model = DanModel(build(dtype=dtype))
+        expected = model.predict(crops(3)).landmarks
+        np.testing.assert_array_equal(model.predict(crops(3).astype(given)).landmarks, expected)
+
+    def test_floats_beyond_a_byte_are_clipped(self, build: Build) -> None:
+        model = DanModel(build())
+        wild = np.array([-9.0, 300.0, 99.6], np.float32).repeat(SIZE * SIZE).reshape(3, 1, SIZE, SIZE)
+        tame = np.array([0, 255, 100], np.uint8).repeat(SIZE * SIZE).reshape(3, 1, SIZE, SIZE)
+        np.testing.assert_array_equal(model.predict(wild).landmarks, model.predict(tame).landmarks)
+
+    def test_without_channel_axis_and_not_contiguous(self, build: Build) -> None:
+        model = DanModel(build())
+        np.testing.assert_array_equal(model.predict(crops(3)[:, 0]).landmarks, model.predict(crops(3)).landmarks)
+        turned = model.predict(crops(3)[..., ::-1]).landmarks
+        np.testing.assert_array_equal(turned, model.predict(crops(3)[..., ::-1].copy()).landmarks)
+
+    @pytest.mark.parametrize(
+        "shape", [(2, 3, SIZE, SIZE), (2, 1, SIZE, SIZE + 1), (SIZE, SIZE), (0, 1, 5, 5), (1, SIZE, 4)]
+    )
+    def test_wrong_shape(self, build: Build, shape: tuple[int, ...]) -> None:
+        with pytest.raises(ValueError, match=r"expected crops of shape \(N, 1, 12, 12\), got"):
+            DanModel(build()).predict(np.zeros(shape, np.uint8))
+
+    def test_what_it_says_of_itself(self, build: Build) -> None:
+        model = DanModel(build({"figures": {"nme": 0.05}}), device="cpu")
+        assert model.name == "linear 7"
+        assert model.provider == "CPUExecutionProvider"
+        assert (model.frame.size, model.frame.share) == (SIZE, 0.5)
+        assert model.metadata.figures == {"nme": 0.05}
+        np.testing.assert_array_equal(model.frame.mean_shape, MEAN_SHAPE)
+
+
+class TestForeignFiles:
+    @pytest.mark.parametrize("content", [b"", b"not a model", bytes(range(256)) * 20])
+    def test_no_onnx(self, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "bad.onnx").write_bytes(content)
+        with pytest.raises(ModelError, match=r"bad\.onnx: not an ONNX model that can be loaded"):
+            DanModel(tmp_path / "bad.onnx")
+
+    def test_cut_short(self, build: Build) -> None:
+        path = build()
+        path.write_bytes(path.read_bytes()[:-300])
+        with pytest.raises(ModelError, match=r"model\.onnx: not an ONNX model"):
+            DanModel(path)
+
+    def test_missing(self, tmp_path: Path) -> None:
+        with pytest.raises(ModelError, match=r"none\.onnx: No such file"):
+            DanModel(tmp_path / "none.onnx")
+
+    def test_a_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(ModelError, match="directory"):
+            DanModel(tmp_path)
+
+    def test_onnx_of_something_else(self, tmp_path: Path) -> None:
+        onnx.save(graph(), str(tmp_path / "other.onnx"))
+        with pytest.raises(ModelError, match=r"other\.onnx: an ONNX model, but not one of facealign's"):
+            DanModel(tmp_path / "other.onnx")
+
+
+class TestMetadata:
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("", "Expecting value"),
+            ("{", "metadata that facealign cannot use"),
+            ("[]", "expected an object, got list"),
+            ("null", "expected an object, got NoneType"),
+        ],
+    )
+    def test_no_json_object(self, build: Build, text: str, message: str) -> None:
+        with pytest.raises(ModelError, match=message):
+            DanModel(build(text))
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"scheme": "wflw-98"}, "scheme: expected ibug-68, got 'wflw-98'"),
+            ({"format": "facealign-graph/2"}, "format: expected facealign-graph/1, got 'facealign-graph/2'"),
+            ({"stages": 0}, "stages: expected 1 or more, got 0"),
+            ({"stages": "two"}, "cannot use"),
+            ({"crop_size": 4}, "crop frame needs"),
+            ({"crop_size": "12"}, "cannot use"),
+            ({"crop_share": 1.5}, "crop frame needs"),
+            ({"crop_share": float("nan")}, "crop frame needs"),
+            ({"mean_shape": MEAN_SHAPE[:67].tolist()}, r"mean_shape: expected 68 finite pairs, got shape \(67, 2\)"),
+            ({"mean_shape": [[float("nan"), 0]] * 68}, "mean_shape: expected 68 finite pairs"),
+            ({"mean_shape": [[1, 2]] * 67 + [[1]]}, "cannot use"),
+            ({"mean_shape": "round"}, "cannot use"),
+            ({"mean_shape": None}, "mean_shape"),
+            ({"mean_shape": [[1, 2]] * 68}, "mean_shape: its points have no extent"),
+            ({"surprise": 1}, "surprise"),
+        ],
+    )
+    def test_wrong_value(self, build: Build, change: dict[str, Any], message: str) -> None:
+        with pytest.raises(ModelError, match=message):
+            DanModel(build(change))
+
+    @pytest.mark.parametrize("key", ["name", "version", "scheme", "stages", "crop_size", "crop_share", "mean_shape"])
+    def test_missing_value(self, build: Build, key: str) -> None:
+        with pytest.raises(ModelError, match=f"cannot use: .*{key}"):
+            DanModel(build(without=(key,)))
+
+    def test_round_trip(self) -> None:
+        metadata = GraphMetadata(**METADATA, licence="MIT", figures={"nme": 0.1})
+        assert GraphMetadata.from_json(metadata.to_json()) == metadata
+
+
+class TestInterface:
+    def test_crop_size_unlike_the_metadata(self, build: Build) -> None:
+        with pytest.raises(ModelError, match=r"crop is \['N', 1, 16, 16\], but the metadata says \(N, 1, 12, 12\)"):
+            DanModel(build(side=16))
+
+    def test_fixed_batch(self, build: Build) -> None:
+        with pytest.raises(ModelError, match=r"crop is \[1, 1, 12, 12\], but the metadata says \(N, 1, 12, 12\)"):
+            DanModel(build(batch=1))
+
+    def test_input_of_another_name(self, build: Build) -> None:
+        with pytest.raises(ModelError, match="expected one input, crop, uint8 or float32"):
+            DanModel(build(crop="image"))
+
+    def test_input_of_another_type(self, build: Build) -> None:
+        with pytest.raises(ModelError, match="expected one input, crop, uint8 or float32"):
+            DanModel(build(dtype=TensorProto.INT64))
+
+    @pytest.mark.parametrize("missing", ["landmarks", "stage1_landmarks", "confidence"])
+    def test_missing_output(self, build: Build, missing: str) -> None:
+        outputs = {"landmarks": ["N", 68, 2], "stage1_landmarks": ["N", 68, 2], "confidence": ["N"]}
+        del outputs[missing]
+        with pytest.raises(ModelError, match=f"no output {missing}$"):
+            DanModel(build(outputs=outputs))
+
+    @pytest.mark.parametrize(
+        ("name", "shape"), [("landmarks", ["N", 136]), ("stage1_landmarks", ["N", 98, 2]), ("confidence", ["N", 2])]
+    )
+    def test_output_of_another_shape(self, build: Build, name: str, shape: list[Any]) -> None:
+        """Shapes that the graph only claims: they are compared before anything runs."""
+        path = build()
+        model = onnx.load(str(path))
+        (output,) = [o for o in model.graph.output if o.name == name]
+        output.CopyFrom(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        for node in model.graph.node:  # an operator whose result's shape nobody can infer
+            if name in node.output:
+                node.output[0] = "before"
+        model.graph.node.append(helper.make_node("Reshape", ["before", "claimed"], [name]))
+        side = [0 if d == "N" else d for d in shape]
+        model.graph.initializer.append(numpy_helper.from_array(np.array(side), "claimed"))
+        for node in model.graph.node:
+            for i, value in enumerate(node.input):
+                if value == name:
+                    node.input[i] = "before"
+        onnx.save(model, str(path))
+        with pytest.raises(ModelError, match=f"{name} is "):
+            DanModel(path)
+
+
+class TestDevices:
+    @pytest.mark.parametrize("device", ["gpu", "CUDA", "cuda:", "cuda:x", "cuda:-1", "", "cpu:0", "cuda:0 "])
+    def test_unknown_name(self, build: Build, device: str) -> None:
+        with pytest.raises(InputError, match=r"unknown device .*; known: auto, cpu, cuda, cuda:N"):
+            DanModel(build(), device=device)
+
+    @pytest.mark.parametrize("device", ["auto", "cpu"])
+    def test_cpu(self, build: Build, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [runtime.CPU])
+        assert DanModel(build(), device=device).provider == "CPUExecutionProvider"
+
+    @pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+    def test_cuda_without_support_says_what_to_install(
+        self, build: Build, device: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [runtime.CPU])
+        with pytest.raises(DeviceError, match=f"device {device}: .*pip install onnxruntime-gpu"):
+            DanModel(build(), device=device)
+
+    def test_threads(self, build: Build) -> None:
+        session = create_session(build(), "cpu", threads=2)
+        assert session.get_session_options().intra_op_num_threads == 2
+        assert create_session(build(), "cpu").get_session_options().intra_op_num_threads == 1
+
+    def test_from_bytes(self, build: Build) -> None:
+        assert provider_of(create_session(build().read_bytes())) in (runtime.CPU, runtime.CUDA)
+        with pytest.raises(ModelError, match="the model: not an ONNX model"):
+            create_session(b"nothing")
+
+
+class TestCudaThatFails:
+    """ONNX Runtime lists CUDA, but there is no GPU, no driver, or another version of it."""
+
+    @pytest.fixture
+    def asked(self, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+        """What providers sessions were asked for. A session that cannot have CUDA falls back to the CPU in silence."""
+        session, asked = onnxruntime.InferenceSession, []
+
+        def falling_back(content: bytes, options: Any, providers: list[Any], **rest: Any) -> Any:
+            asked.append(providers)
+            return session(content, options, providers=[runtime.CPU], **rest)
+
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [runtime.CUDA, runtime.CPU])
+        monkeypatch.setattr(onnxruntime, "InferenceSession", falling_back)
+        return asked
+
+    @pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+    def test_by_name_is_an_error(self, build: Build, asked: list[Any], device: str) -> None:
+        with pytest.raises(DeviceError, match=f"device {device}: .*could not start it"):
+            DanModel(build(), device=device)
+
+    def test_number(self, build: Build, asked: list[Any]) -> None:
+        with pytest.raises(DeviceError):
+            DanModel(build(), device="cuda:3")
+        assert asked == [[(runtime.CUDA, {"device_id": 3}), runtime.CPU]]
+
+    def test_auto_goes_on_and_says_so(self, build: Build, asked: list[Any]) -> None:
+        assert DanModel(build(), device="auto").provider == "CPUExecutionProvider"
+        assert asked == [[(runtime.CUDA, {"device_id": 0}), runtime.CPU]]
+
+    @pytest.fixture
+    def raising(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As for a device number that is too large: the provider raises from within the session's making."""
+        make = onnxruntime.InferenceSession._create_inference_session
+
+        def fail(self: Any, providers: Any, *rest: Any) -> None:
+            if providers != [runtime.CPU]:
+                raise RuntimeError("CUDA failure 101: invalid device ordinal\nand a long tail")
+            make(self, providers, *rest)
+
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [runtime.CUDA, runtime.CPU])
+        monkeypatch.setattr(onnxruntime.InferenceSession, "_create_inference_session", fail)
+
+    def test_error_by_name(self, build: Build, raising: None, capfd: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(DeviceError, match=r"device cuda:9: CUDA failure 101: invalid device ordinal$"):
+            DanModel(build(), device="cuda:9")
+        assert capfd.readouterr().out == "", "results go to stdout, nothing else"
+
+    def test_error_with_auto(self, build: Build, raising: None, capfd: pytest.CaptureFixture[str]) -> None:
+        assert DanModel(build(), device="auto").provider == "CPUExecutionProvider"
+        assert capfd.readouterr().out == ""

@@ -1,0 +1,175 @@
+"""The house rules of DESIGN.md: who may import whom, what stays unloaded, and that the library does not print."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import facealign_cli
+
+PACKAGE = "facealign_cli"
+ROOT = Path(facealign_cli.__file__).resolve().parent
+
+FLOORS: dict[str, float] = {
+    "errors": 0,
+    "landmarks": 0,
+    "geometry": 1,
+    "image_header": 1,
+    "output": 1,
+    "records": 1,
+    "runtime": 1,
+    "formats": 2,
+    "media": 2,
+    "metrics": 2,
+    "overlay": 2,
+    "smoothing": 2,
+    "dan": 3,
+    "datasets": 3,
+    "detectors": 3,
+    "predictions": 3,
+    "tracking": 3,
+    "models": 3.5,  # its names lead to loaded DanModels
+    "aligner": 4,
+    "evaluation": 4,
+    "comparison": 4.5,  # of evaluations
+    "evaluation_files": 4.5,
+    "doctor": 5,
+    "pipelines": 5,
+    "report": 5,
+    "training": 5,
+    "cli": 6,
+}
+"""Module or package → floor; imports go to lower floors only."""
+
+DOORS = {PACKAGE, f"{PACKAGE}.__main__"}
+"""They open onto the highest floors, late; that they load nothing early is tested below."""
+
+SHARED = {
+    "datasets": {"base", "splits"},
+    "cli": {"options", "console"},
+}
+"""What siblings in a package may import; elsewhere it is `base` alone."""
+
+FRONTS = {f"{PACKAGE}.datasets.read", f"{PACKAGE}.cli.main"}
+"""They choose among their siblings, as a package's __init__ may."""
+
+TRAINING_ONLY = {"torch", "h5py", "onnx"}
+ASKS_FOR_THE_EXTRA = f"{PACKAGE}.cli.train"
+"""It imports torch to say which extra is missing, before it imports what needs it."""
+
+HEAVY = {"torch", "onnxruntime", "cv2", "dlib", "matplotlib", "pyarrow", "ray", "h5py", "onnx", "scipy", "av"}
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+TREES = {name_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in sorted(ROOT.rglob("*.py"))}
+
+
+def imports_of(module: str) -> Iterator[str]:
+    """Full names of what a module imports, at its top or late; a name from a package is the module of that name."""
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: imports are written out in full"
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield whole if whole in TREES else str(node.module)
+
+
+def own_imports() -> Iterator[tuple[str, str]]:
+    """Pairs of our modules: importer, imported. The package itself gives only its version, to anyone."""
+    for module in TREES:
+        for imported in imports_of(module):
+            if imported.startswith(f"{PACKAGE}.") and module not in DOORS:
+                yield module, imported
+
+
+def part(module: str) -> str:
+    """The module or package right below the root."""
+    return module.split(".")[1]
+
+
+def test_every_module_has_its_floor() -> None:
+    assert {part(module) for module in TREES if module not in DOORS} <= set(FLOORS)
+
+
+def test_imports_go_downwards() -> None:
+    wrong = [
+        f"{module} imports {imported}"
+        for module, imported in own_imports()
+        if part(module) != part(imported) and FLOORS.get(part(imported), 0) >= FLOORS.get(part(module), 9)
+    ]
+    assert not wrong
+
+
+def test_siblings_import_only_their_base() -> None:
+    wrong = [
+        f"{module} imports {imported}"
+        for module, imported in own_imports()
+        if part(module) == part(imported) != "training"
+        and module.count(".") > 1  # a package's own __init__ may import all of it
+        and module not in FRONTS
+        and imported.split(".")[-1] not in SHARED.get(part(module), {"base"})
+    ]
+    assert not wrong
+
+
+def test_training_has_no_circle() -> None:
+    graph: dict[str, set[str]] = {}
+    for module, imported in own_imports():
+        if part(module) == part(imported) == "training":
+            graph.setdefault(module, set()).add(imported)
+    TopologicalSorter(graph).prepare()  # raises CycleError
+
+
+def test_only_training_imports_torch() -> None:
+    wrong = [
+        f"{module} imports {imported}"
+        for module in TREES
+        for imported in imports_of(module)
+        if imported.split(".")[0] in TRAINING_ONLY
+        and not module.startswith(f"{PACKAGE}.training")
+        and module != ASKS_FOR_THE_EXTRA
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        f"import {PACKAGE}",
+        f"import {PACKAGE}.cli.main",
+        f"import runpy, sys; sys.argv = ['{PACKAGE}', '--help']; runpy.run_module('{PACKAGE}', run_name='__main__')",
+    ],
+    ids=["import", "import the command", "--help"],
+)
+def test_nothing_heavy_is_loaded(code: str) -> None:
+    tail = f"print('LOADED', *sorted({HEAVY!r} & set(sys.modules)))"
+    script = f"import sys\ntry:\n    {code}\nexcept SystemExit as end:\n    assert not end.code\n{tail}"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT.parent, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "LOADED"
+    assert ("--help" not in code) or "Usage" in done.stdout
+
+
+def test_the_library_does_not_print() -> None:
+    wrong = [
+        f"{module}:{node.lineno}"
+        for module, tree in TREES.items()
+        if not module.startswith(f"{PACKAGE}.cli")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("print", "exit", "quit")
+    ]
+    assert not wrong
