@@ -18,7 +18,7 @@ import click
 import cv2
 import numpy as np
 
-from facealign_cli.datasets import Sample, read_samples
+from facealign_cli.datasets import Sample, held_out_samples, read_samples
 from facealign_cli.datasets.splits import is_held_out
 from facealign_cli.detectors import Detector, create_detector
 from facealign_cli.errors import FacealignError
@@ -49,10 +49,10 @@ FALSE_BY_EYE = {
 of a face in place of the whole (min_face 20); a burning poster, a goat (40, 60). Count anew when a detector changes."""
 
 
-def samples_of(root: Path, held_out: bool) -> list[Sample]:
-    """The hand-labelled faces on one side of the split."""
+def training_samples(root: Path) -> list[Sample]:
+    """The hand-labelled faces that are not held out."""
     samples = [s for s in read_samples(root) if isinstance(s, Sample) and not s.rough]
-    return [s for s in samples if is_held_out(s.photo) == held_out]
+    return [s for s in samples if not is_held_out(s.photo)]
 
 
 def landmarks_bbox(sample: Sample) -> BBox:
@@ -104,7 +104,7 @@ def main() -> None:
 @click.option("--step", default=1, help="Take every so many-th face only.")
 def calibrate(root: Path, yunet: Path | None, haar: Path | None, step: int) -> None:
     """Print each detector's edge offsets from its box to the landmarks' box: the medians are its constants."""
-    samples = samples_of(root, held_out=False)[::step]
+    samples = training_samples(root)[::step]
     click.echo("| detector | faces | matched | left | top | right | bottom | centre σ x, y | size σ w, h |")
     click.echo("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for name, model_file in (("mtcnn", None), ("dlib-hog", None), ("yunet", yunet), ("haar", haar)):
@@ -255,7 +255,7 @@ false boxes; in the head what was marked by eye. ms: mean per held-out picture (
 @click.option("--sheets", type=click.Path(path_type=Path), help="Folder for contact sheets and overlays (PNG).")
 def compare(root: Path, photos: Path, output: Path, sheets: Path | None) -> None:
     """Count found faces, other boxes and milliseconds of each detector and setting."""
-    samples = samples_of(root, held_out=True)
+    samples = held_out_samples(root)
     marked = {k: v for k, v in json.loads(PHOTO_FACES.read_text(encoding="utf-8")).items() if k != "note"}
     tallies = []
     for name, options in COMPARED:

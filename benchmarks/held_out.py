@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from facealign_cli.aligner import Aligner
-from facealign_cli.datasets import Sample, read_samples
-from facealign_cli.datasets.splits import is_held_out
+from facealign_cli.datasets import Sample, held_out_samples
 from facealign_cli.geometry import bbox_of_shape, init_shape_from_bbox
 from facealign_cli.media import read_image
 from facealign_cli.metrics import nme
@@ -34,12 +33,6 @@ class Errors:
     last: np.ndarray
     confidence: np.ndarray
     datasets: np.ndarray
-
-
-def held_out_samples(root: Path) -> list[Sample]:
-    """The hand-labelled held-out faces below a root."""
-    samples = [item for item in read_samples(root) if isinstance(item, Sample)]
-    return [sample for sample in samples if is_held_out(sample.photo) and not sample.rough]
 
 
 def box_by_detector(aligner: Aligner, image: np.ndarray, truth: BBox) -> BBox | None:

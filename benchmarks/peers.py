@@ -25,12 +25,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from held_out import held_out_samples
+from peer_table import CANDIDATES, COLUMNS, FITTING_FACES, ROUNDS, Candidate, Result, table
 
 from facealign_cli.datasets import Sample, read_samples
 from facealign_cli.datasets.splits import is_held_out
@@ -39,59 +40,9 @@ from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.media import read_image
 from facealign_cli.metrics import nme
 
-FITTING_FACES = 160
-"""Training faces on which a peer's box and its mean offset are found."""
-ROUNDS, ROUND_FACES = 9, 16
+ROUND_FACES = 16
+"""Faces that each predictor gets in a round."""
 HERE = Path(__file__).resolve().parent
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A predictor to measure. terms: licence and training data. install: the line that brings it."""
-
-    name: str
-    title: str
-    points: str
-    terms: str
-    install: str
-    node: bool = False
-
-
-CANDIDATES: tuple[Candidate, ...] = (
-    Candidate("facealign", "**facealign**", "68", "research only; the rest of these training faces", "pip install ."),
-    Candidate(
-        "dlib",
-        "dlib, 68-point trees",
-        "68",
-        "research only; iBUG 300-W, **these very faces among them**",
-        "pip install setuptools face_recognition_models dlib-bin",
-    ),
-    Candidate(
-        "mediapipe",
-        "MediaPipe face mesh",
-        "468 → 68",
-        "Apache 2.0; Google's own faces",
-        "pip install mediapipe==0.10.21",
-    ),
-    Candidate(
-        "mediapipe-net",
-        "its mesh network alone, by LiteRT",
-        "468 → 68",
-        "Apache 2.0; Google's own faces",
-        "pip install mediapipe==0.10.21 ai-edge-litert",
-    ),
-    *(
-        Candidate(
-            name,
-            title,
-            "68",
-            "MIT; 35,000 faces that its authors do not name",
-            "npm install @vladmandic/face-api @tensorflow/tfjs @tensorflow/tfjs-backend-wasm",
-            node=True,
-        )
-        for name, title in (("face-api", "face-api.js, 68 points"), ("face-api-tiny", "face-api.js, 68 points, tiny"))
-    ),
-)
 
 
 class Worker:
@@ -99,9 +50,10 @@ class Worker:
 
     def __init__(self, command: list[str], threads: int) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(HERE.parent)}
+        self._process: subprocess.Popen[str] | None = None
         self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as the process
         try:
-            self._process: subprocess.Popen[str] | None = subprocess.Popen(
+            self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -136,9 +88,8 @@ class Worker:
 
     def close(self) -> None:
         """End the process."""
-        if self._process and self._process.stdin:
-            self._process.stdin.close()
-            self._process.wait(20)
+        if self._process:
+            self._process.communicate(timeout=20)
         self._stderr.close()
 
 
@@ -159,22 +110,6 @@ class FaceSet:
             image.tofile(file)
             faces.append({"file": str(file), "shape": image.shape, "box": sample.bbox.xyxy if sample.bbox else ()})
         return cls(faces, np.array([s.landmarks for s in samples]))
-
-
-@dataclass
-class Result:
-    """What was measured of one predictor. errors: column → percent. ms: threads → ms a face."""
-
-    candidate: Candidate
-    missing: str | None = None
-    version: str = ""
-    option: str = ""
-    found: int = 0
-    faces: int = 0
-    errors: dict[str, float] = field(default_factory=dict)
-    ms: dict[int, float] = field(default_factory=dict)
-    rss_mib: float = 0.0
-    file_mib: float = 0.0
 
 
 def as_arrays(landmarks: list[Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -212,18 +147,21 @@ def best_option(worker: Worker, fitting: FaceSet) -> tuple[str, np.ndarray]:
     return option, mean_offset(landmarks, truth)
 
 
-def measure_accuracy(worker: Worker, result: Result, fitting: FaceSet, held_out: FaceSet) -> None:
-    """Fill in the result's errors, from the best box option."""
-    result.option, offset = best_option(worker, fitting)
-    landmarks, found = as_arrays(worker.ask(held_out.faces, result.option)["landmarks"])
+def measure_accuracy(worker: Worker, result: Result, fitting: FaceSet, held_out: FaceSet) -> str | None:
+    """Fill in the result's version, size and errors, from the best box option. Returns why it failed, if it did."""
+    result.version, result.file_mib = worker.hello["version"], worker.hello["file_bytes"] / 2**20
+    try:
+        result.option, offset = best_option(worker, fitting)
+        landmarks, found = as_arrays(worker.ask(held_out.faces, result.option)["landmarks"])
+    except (OSError, RuntimeError) as error:
+        return str(error)
     truth = held_out.truth[found]
     result.found, result.faces = len(found), len(held_out.faces)
-    for column, shapes, normaliser in (
-        ("inter-pupil", landmarks, "inter-pupil"),
-        ("inter-ocular", landmarks, "inter-ocular"),
-        ("inter-pupil, offset removed", with_offset(landmarks, offset), "inter-pupil"),
-    ):
-        result.errors[column] = 100 * float(nme(shapes, truth, normaliser).mean())
+    errors = nme(landmarks, truth, "inter-pupil")
+    straightened = nme(with_offset(landmarks, offset), truth, "inter-pupil")
+    figures = (errors.mean(), np.median(errors), nme(landmarks, truth, "inter-ocular").mean(), straightened.mean())
+    result.errors = {column: 100 * float(figure) for column, figure in zip(COLUMNS, figures, strict=True)}
+    return None
 
 
 def measure_speed(workers: dict[tuple[str, int], Worker], results: dict[str, Result], faces: list[Any]) -> None:
@@ -239,53 +177,6 @@ def measure_speed(workers: dict[tuple[str, int], Worker], results: dict[str, Res
                 results[name].rss_mib = reply["rss"] - worker.hello["rss_before"]
     for (name, threads), rounds in times.items():
         results[name].ms[threads] = statistics.median(rounds)
-
-
-def table(results: list[Result], rounds: int = ROUNDS) -> str:
-    """Markdown: one row a predictor, then what to know about the numbers."""
-    errors = ("inter-pupil", "inter-ocular", "inter-pupil, offset removed")
-    head = ["predictor", "points", "faces", *(f"NME % {name}" for name in errors)]
-    head += ["ms a face, 1 thread", "2 threads", "memory MiB", "file MiB", "licence; trained on"]
-    lines = [f"| {' | '.join(head)} |", "| --- | --- |" + " ---: |" * (len(head) - 3) + " --- |"]
-    lines += [row(result, errors) for result in results]
-    return "\n".join([*lines, "", *notes(results, rounds)]) + "\n"
-
-
-def row(result: Result, errors: tuple[str, ...]) -> str:
-    """A predictor's line of the table; one that is missing says how to get it."""
-    candidate = result.candidate
-    if result.missing:
-        cells = [f"not measured: `{candidate.install}`", *["–"] * (len(errors) + 4)]
-    else:
-        cells = [f"{result.found}/{result.faces}", *(f"{result.errors[name]:.2f}" for name in errors)]
-        cells += [f"{result.ms[threads]:.1f}" for threads in (1, 2)]
-        cells += [f"{result.rss_mib:.0f}", f"{result.file_mib:.1f}"]
-    return f"| {' | '.join([candidate.title, candidate.points, *cells, candidate.terms])} |"
-
-
-def notes(results: list[Result], rounds: int) -> list[str]:
-    """The lines under the table."""
-    measured = [r for r in results if not r.missing]
-    lines = [
-        "Held-out 300-W faces, organisers' boxes; means over the faces found. What each peer does with the box was",
-        f"chosen on {FITTING_FACES} training faces, as was the mean offset of each point that the last error column",
-        "takes away (schemes differ: MediaPipe's mesh has no ibug points, and its jaw line runs elsewhere).",
-        f"Times: from decoded pixels and box to points, medians of {rounds} interleaved rounds. dlib's predictor has",
-        "one thread only. MediaPipe finds the face inside the crop again with its own detector, in these times too,",
-        "and its networks run on one thread whatever is asked for.",
-        "",
-    ]
-    lines += [f"- {r.candidate.title} {r.version}: box: {r.option}" for r in measured]
-    lines += [f"- {r.candidate.title}: {r.missing}" for r in results if r.missing]
-    ours = next((r for r in measured if r.candidate.name == "facealign"), None)
-    if ours:
-        ratios = [
-            f"{r.candidate.title} {r.ms[1] / ours.ms[1]:.2f}, {r.ms[2] / ours.ms[2]:.2f}"
-            for r in measured
-            if r is not ours
-        ]
-        lines.append(f"- time over facealign's, 1 thread, 2 threads: {'; '.join(ratios) or 'no peer measured'}")
-    return lines
 
 
 def command_of(candidate: Candidate, threads: int, args: argparse.Namespace) -> list[str]:
@@ -312,11 +203,12 @@ def run(args: argparse.Namespace, fitting: FaceSet, held_out: FaceSet) -> list[R
         print(f"{candidate.name} …", file=sys.stderr)
         result = results[candidate.name] = Result(candidate)
         pair = {threads: Worker(command_of(candidate, threads, args), threads) for threads in (1, 2)}
-        result.missing = pair[1].missing or pair[2].missing
+        result.missing = pair[1].missing or pair[2].missing or measure_accuracy(pair[1], result, fitting, held_out)
         if not result.missing:
-            result.version, result.file_mib = pair[1].hello["version"], pair[1].hello["file_bytes"] / 2**20
-            measure_accuracy(pair[1], result, fitting, held_out)
             workers |= {(candidate.name, threads): worker for threads, worker in pair.items()}
+            continue
+        for worker in pair.values():
+            worker.close()
     measure_speed(workers, results, held_out.faces)
     for worker in workers.values():
         worker.close()

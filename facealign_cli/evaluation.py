@@ -195,9 +195,7 @@ def evaluate(
 
 
 def _rows(samples: Sequence[Sample], predictions: Mapping[str, Prediction]) -> tuple[FaceRow, ...]:
-    if not samples:
-        raise ValueError("there are no faces to evaluate")
-    truths = np.array([sample.landmarks for sample in samples])
+    truths = np.array([sample.landmarks for sample in samples]).reshape(-1, N_LANDMARKS, 2)
     scales = {name: scale_of(truths, name) for name in NORMALISERS}
     missing = Prediction("no_prediction", detail="no prediction of that name")
     return tuple(
@@ -236,6 +234,8 @@ def summarise(
     rows: Sequence[FaceRow], normaliser: str, threshold: float, split: str = "all"
 ) -> tuple[SubsetSummary, ...]:
     """The figures of each set that there are faces of; arguments and errors as `evaluate`."""
+    if not rows:
+        raise ValueError("there are no faces to evaluate")
     if normaliser not in NORMALISERS:
         raise ValueError(f"unknown normaliser {normaliser!r}; known: {', '.join(NORMALISERS)}")
     present = {row.folder for row in rows}

@@ -228,10 +228,7 @@ class _Names:
         if key in self.faces:
             return [key]
         parts = key.split("/")
-        keys = [(other, other.split("/")) for other in self._by_stem.get(parts[-1], ())]
-        return [
-            other for other, own in keys if all(a == b for a, b in zip(reversed(own), reversed(parts), strict=False))
-        ]
+        return [other for other in self._by_stem.get(parts[-1], ()) if _end_alike(other.split("/"), parts)]
 
 
 def _end_alike(one: list[str], other: list[str]) -> bool:

@@ -60,9 +60,6 @@ FRONTS = {f"{PACKAGE}.datasets.read", f"{PACKAGE}.cli.main"}
 """They choose among their siblings, as a package's __init__ may."""
 
 TRAINING_ONLY = {"torch", "h5py", "onnx"}
-ASKS_FOR_THE_EXTRA = f"{PACKAGE}.cli.train"
-"""It imports torch to say which extra is missing, before it imports what needs it."""
-
 HEAVY = {"torch", "onnxruntime", "cv2", "dlib", "matplotlib", "pyarrow", "ray", "h5py", "onnx", "scipy", "av"}
 
 
@@ -137,9 +134,7 @@ def test_only_training_imports_torch() -> None:
         f"{module} imports {imported}"
         for module in TREES
         for imported in imports_of(module)
-        if imported.split(".")[0] in TRAINING_ONLY
-        and not module.startswith(f"{PACKAGE}.training")
-        and module != ASKS_FOR_THE_EXTRA
+        if imported.split(".")[0] in TRAINING_ONLY and not module.startswith(f"{PACKAGE}.training")
     ]
     assert not wrong
 

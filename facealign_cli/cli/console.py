@@ -10,6 +10,9 @@ import click
 
 Item = TypeVar("Item")
 
+SOME_FAILED, INTERRUPTED = 3, 130
+"""Exit codes besides click's 0 (done), 1 (failed) and 2 (wrong usage)."""
+
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[str] = ()) -> None:
     """A small table on stdout; the columns named in `numbers` are aligned to the right."""

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from facealign_cli.pipelines.image import PictureResult
     from facealign_cli.records import FrameResult
 
-SOME_FAILED, INTERRUPTED = 3, 130
-
 
 @click.group()
 def detect() -> None:
@@ -71,8 +69,8 @@ def image(
     writer.finish()
     if interrupted:
         console.message(f"Interrupted after {len(writer.records)} of {len(paths)} pictures; these are written.")
-        sys.exit(INTERRUPTED)
-    sys.exit(SOME_FAILED if any(record.status == "error" for record in writer.records) else 0)
+        sys.exit(console.INTERRUPTED)
+    sys.exit(console.SOME_FAILED if any(record.status == "error" for record in writer.records) else 0)
 
 
 def _format(output: Path | None, name: str | None) -> Format | None:

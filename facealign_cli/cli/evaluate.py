@@ -215,7 +215,9 @@ def predictions(*, predictions: Path, ground_truth: Path, outputs: _Outputs) -> 
     "--worst", default=10, show_default=True, type=click.IntRange(0), help="Show so many of the worst regressions."
 )
 def compare(*, before: Path, after: Path, normaliser: str, threshold: float, worst: int) -> None:
-    """Compare two evaluations of the same faces, face by face (A.json, B.json: written with --json).
+    """Compare two evaluations, face by face.
+
+    A.json and B.json are what `evaluate dataset` and `evaluate predictions` write with --json.
 
     Differences are B's error less A's: below 0, B is better. The interval is a paired bootstrap's over the faces, 95 %.
     """

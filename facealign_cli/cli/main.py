@@ -12,14 +12,13 @@ from typing import Any
 import click
 
 from facealign_cli import __version__
+from facealign_cli.cli import console
 from facealign_cli.cli.detect import detect
 from facealign_cli.cli.doctor import doctor
 from facealign_cli.cli.evaluate import evaluate
 from facealign_cli.cli.model import model
 from facealign_cli.cli.train import train
 from facealign_cli.errors import FacealignError
-
-INTERRUPTED = 130
 
 
 class FacealignGroup(click.Group):
@@ -33,7 +32,7 @@ class FacealignGroup(click.Group):
             raise click.ClickException(str(error)) from error
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
-            ctx.exit(INTERRUPTED)
+            ctx.exit(console.INTERRUPTED)
         except BrokenPipeError:  # whoever read our output has gone: say nothing, not even at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(1)

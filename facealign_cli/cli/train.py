@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from facealign_cli.cli import console, options
-from facealign_cli.errors import InputError, MissingDependency
+from facealign_cli.errors import InputError
 
 if TYPE_CHECKING:
     from facealign_cli.training.loop import Run, TrainConfig
@@ -44,7 +46,9 @@ def pack(*, roots: tuple[Path, ...], output: Path, size: int, context: float, qu
 
     Every face is validated; what is left out, and why, goes to standard error.
     """
-    _need_torch()
+    from facealign_cli.training import require_packages
+
+    require_packages()
     from facealign_cli.training.pack import write_pack
 
     report = write_pack(roots, output, size=size, context=context, quality=quality, overwrite=overwrite)
@@ -143,25 +147,28 @@ def run(**values: Any) -> None:
 def _train(
     stage: int, previous: Path | None, *, data: Path, folder: Path, threads: int, resume: bool, **values: Any
 ) -> None:
-    torch = _need_torch()
+    from facealign_cli.training import require_packages, use_threads
+
+    require_packages()
     from facealign_cli.training.curves import draw_curves
     from facealign_cli.training.loop import Run
     from facealign_cli.training.pack import read_pack
 
-    torch.set_num_threads(threads)
+    use_threads(threads)
     if (folder / "last.ckpt").exists() and not resume:
         raise InputError(f"{folder} holds a run already: --resume goes on with it, or name another folder")
     pack = read_pack(data)
     run = Run.resume(folder, pack, steps=values["steps"]) if resume else _new_run(stage, previous, folder, pack, values)
+    before = signal.signal(signal.SIGINT, lambda *_: run.stop())
     try:
         run.train(_report)
-    except KeyboardInterrupt:
-        run.save()
-        console.message(f"Interrupted at step {run.step}: --resume goes on from here.")
-        raise
     finally:
+        signal.signal(signal.SIGINT, before)
         if (folder / "log.csv").exists():
             draw_curves(folder / "log.csv", folder / "curves.png")
+    if run.stopped:
+        console.message(f"Interrupted at step {run.step}: --resume goes on from here.")
+        sys.exit(console.INTERRUPTED)
 
 
 def _new_run(stage: int, previous: Path | None, folder: Path, pack: Pack, values: dict[str, Any]) -> Run:
@@ -218,7 +225,9 @@ def export(
     overwrite: bool,
 ) -> None:
     """Write a checkpoint as one ONNX graph, if ONNX Runtime gives the same landmarks as torch."""
-    _need_torch()
+    from facealign_cli.training import require_packages
+
+    require_packages()
     from facealign_cli.training.checkpoint import load_checkpoint, model_of
     from facealign_cli.training.export import enter_into_index, export_model
     from facealign_cli.training.loop import crops_of_pack, held_out_errors
@@ -255,12 +264,3 @@ def export(
             ("confidence", f"{differences[2]:.1e}"),
         ],
     )
-
-
-def _need_torch() -> Any:
-    try:
-        import h5py  # noqa: F401
-        import torch
-    except ImportError as error:
-        raise MissingDependency("training", error.name or "torch", "train") from error
-    return torch

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from facealign_cli.datasets.base import LeftOut, Sample
+from facealign_cli.datasets.splits import is_held_out
 from facealign_cli.errors import InputError
 
 
@@ -25,3 +26,9 @@ def read_samples(root: Path) -> Iterator[Sample | LeftOut]:
 
         return dlib_xml.read(root)
     raise InputError(f"{root}: expected a folder of pictures with .pts files, or a dlib .xml file")
+
+
+def held_out_samples(root: Path) -> list[Sample]:
+    """The hand-labelled faces below `root` that belong to the held-out split; errors as `read_samples`."""
+    samples = (item for item in read_samples(root) if isinstance(item, Sample))
+    return [sample for sample in samples if is_held_out(sample.photo) and not sample.rough]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -148,7 +149,7 @@ def _init_box(sample: Sample, image: np.ndarray, aligner: Aligner, init: Init) -
 
 
 def describe(root: Path, aligner: Aligner, init: Init) -> dict[str, str]:
-    """What `predict_samples` runs on what, for an evaluation's `about`."""
+    """What `predict_samples` runs on what, for an evaluation's `about`; a model's name alone may mean several files."""
     uses_detector = init == "detector" or (init == "boxes" and aligner.detector.name == "boxes")
     return {
         "title": aligner.model.name,
@@ -156,6 +157,7 @@ def describe(root: Path, aligner: Aligner, init: Init) -> dict[str, str]:
         "init": init,
         "detector": aligner.detector.name if uses_detector else "",
         "model": aligner.model.name,
+        "model_sha256": hashlib.sha256(aligner.model.path.read_bytes()).hexdigest(),
         "provider": aligner.model.provider,
     }
 

@@ -73,8 +73,8 @@ def _about(evaluation: Evaluation) -> str:
 def _figures_note(evaluation: Evaluation) -> str:
     return (
         "NME: mean distance of the points to the truth over the normaliser, in percent; means are over the faces that "
-        "have a prediction. Those without one count as failures, and as infinite errors (∞) in the median, the percentiles "
-        f"and the AUC. A failure is an error above {evaluation.threshold:g} {evaluation.normaliser}."
+        "have a prediction. Those without one count as failures, and as infinite errors (∞) in the median, the "
+        f"percentiles and the AUC. A failure is an error above {evaluation.threshold:g} {evaluation.normaliser}."
     )
 
 
@@ -87,7 +87,7 @@ def _charts(evaluation: Evaluation) -> str:
     face = charts.mean_face(evaluation)
     figures = [
         (charts.ced_chart(evaluation), "Share of faces up to an error. Dashed: the threshold of failure."),
-        (charts.histogram(evaluation), "Faces by error, all sets; in the darker bars, failures."),
+        (charts.histogram(evaluation), "Faces by error, all sets; failures in red."),
         (face, f"Mean error of each point, all sets: the discs' radius, at the face's scale. In % of {normaliser}."),
     ]
     shown = (f"<figure>{chart}<figcaption>{text}</figcaption></figure>" for chart, text in figures if chart)

@@ -19,11 +19,11 @@ dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr));
 dt { color: var(--soft); font-size: .8rem; }
 dd { margin: 0; overflow-wrap: anywhere; }
 table { border-collapse: collapse; width: 100%; font-size: .875rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 5px 8px; text-align: right; border-bottom: 1px solid var(--line); }
+th, td { padding: 5px 6px; text-align: right; border-bottom: 1px solid var(--line); }
 thead th { vertical-align: bottom; font-weight: 600; line-height: 1.25; }
 thead small { display: block; color: var(--soft); font-weight: 400; }
 tbody th, thead th:first-child, th.prose, .prose { text-align: left; }
-tbody th { font-weight: 600; overflow-wrap: anywhere; min-width: 10.5em; }
+tbody th { font-weight: 600; overflow-wrap: anywhere; min-width: 11.5em; }
 .prose { color: var(--soft); font-size: .8rem; line-height: 1.3; }
 .ours { background: var(--band); }
 figure { margin: 0; min-width: 0; }
@@ -48,7 +48,7 @@ svg text { font: 11px system-ui, sans-serif; fill: var(--ink); }
 .legend { display: flex; flex-wrap: wrap; gap: 2px 16px; }
 .legend li { display: flex; gap: 6px; }
 .key { flex: none; width: 24px; height: 8px; margin-top: .5em; }
-.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 16px 12px; }
+.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(134px, 1fr)); gap: 16px 12px; }
 .gallery svg { border-radius: 4px; overflow: hidden; }
 .gallery text { fill: #333; }
 .blank { fill: #b8bdc3; }
@@ -59,12 +59,12 @@ svg text { font: 11px system-ui, sans-serif; fill: var(--ink); }
 .keys span::before { content: ""; position: absolute; left: 0; top: .45em; width: 16px; height: .3em;
   background: #35e06f; }
 .keys .guess::before { background: #ff4fa3; }
-@media screen and (min-width: 1100px) { thead small { white-space: nowrap; } }
-@media screen and (max-width: 860px) {
+@media screen and (min-width: 1180px) { thead small { white-space: nowrap; } }
+@media screen and (max-width: 1070px) {
   thead { display: none; }
   table, tbody { display: block; }
-  tr { display: grid; grid-template-columns: 1fr 1fr; gap: 4px 16px; padding: 8px 12px; margin: 0 0 12px;
-    border: 1px solid var(--line); border-radius: 6px; }
+  tr { display: grid; grid-template-columns: repeat(auto-fill, minmax(120px, 1fr)); gap: 4px 16px;
+    padding: 8px 12px; margin: 0 0 12px; border: 1px solid var(--line); border-radius: 6px; }
   tbody th { grid-column: 1 / -1; min-width: 0; padding: 0; border: 0; font-size: 1rem; }
   td { padding: 0; border: 0; text-align: left; overflow-wrap: anywhere; align-self: end; }
   td.none { display: none; }
@@ -81,8 +81,8 @@ svg text { font: 11px system-ui, sans-serif; fill: var(--ink); }
   th, td { padding: 2px 3px; }
   tbody th { min-width: 7em; }
   .prose { font-size: 6.5pt; }
-  h2 { break-after: avoid; }
-  figure, tr { break-inside: avoid; }
+  h2, h2 + p, .keys { break-after: avoid; }
+  figure, tr, table { break-inside: avoid; }
   .charts { grid-template-columns: 1fr 1fr; }
   .gallery { grid-template-columns: repeat(4, 1fr); }
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,11 +101,15 @@ def _published(entry: Published) -> list[str]:
 
 
 def points_table(evaluation: Evaluation) -> str:
-    """One row a set: mean NME of each part of the face and after each stage."""
-    names = {"68": "68 points", "51": "51 points"}
-    columns = [Column("set"), *(Column(f"{names.get(p, p)} %", evaluation.normaliser) for p in evaluation.points)]
+    """One row a set: mean NME of each part of the face and after each stage; empty text without sets."""
+    shown = dict.fromkeys(points for summary in evaluation.summaries for points in summary.nme)
+    if not shown:
+        return ""
+    normaliser, names = evaluation.normaliser, {"68": "68 points", "51": "51 points"}
+    columns = [Column("set"), *(Column(f"{names.get(p, p)} %", normaliser) for p in shown)]
+    # a set of missed faces only has no stages
     rows = [
-        [s.title, *(percent(s.nme[points][evaluation.normaliser]) for points in evaluation.points)]
+        [s.title, *(percent(s.nme[points][normaliser] if points in s.nme else math.nan) for points in shown)]
         for s in evaluation.summaries
     ]
     return table(columns, rows)

@@ -94,13 +94,10 @@ def write_graph(model: Dan, path: Path, metadata: GraphMetadata) -> None:
     """Trace and write, without comparing. Weights too small for normal float32 become zero: they slow CPUs down."""
     onnx = _onnx()
     model = model.eval().cpu().float()
-    flush_denormals(model)
     size = model.config.crop_size
     dummy = torch.randint(0, 256, (2, 1, size, size), dtype=torch.uint8)
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # the TorchScript exporter announces its successor; DESIGN.md says why it is used
+        warnings.simplefilter("ignore")  # the TorchScript exporter announces its successor; see DESIGN.md
         torch.onnx.export(
             _Graph(model),
             (dummy,),
@@ -112,7 +109,7 @@ def write_graph(model: Dan, path: Path, metadata: GraphMetadata) -> None:
             dynamo=False,
         )
     graph = onnx.load(str(path))
-    _flush_folded(onnx, graph)
+    _flush_denormals(onnx, graph)
     entry = graph.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, metadata.to_json()
     graph.doc_string = f"facealign {metadata.name} {metadata.version}"
@@ -120,15 +117,8 @@ def write_graph(model: Dan, path: Path, metadata: GraphMetadata) -> None:
     onnx.save(graph, str(path))
 
 
-def flush_denormals(model: nn.Module) -> None:
-    """Set weights below 1e-30 to zero, in place."""
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.masked_fill_(parameter.abs() < _DENORMAL, 0.0)
-
-
-def _flush_folded(onnx: Any, graph: Any) -> None:
-    """The same for the graph's own weights: batch norm folded into a convolution makes new, smaller products."""
+def _flush_denormals(onnx: Any, graph: Any) -> None:
+    """Zero the weights too small for normal arithmetic, also those that folding batch norm has made."""
     for tensor in graph.graph.initializer:
         values = onnx.numpy_helper.to_array(tensor)
         if values.dtype == np.float32:
@@ -155,10 +145,14 @@ def compare(model: Dan, exported: DanModel, crops: np.ndarray | None = None) -> 
 def enter_into_index(
     index: Path, path: Path, model: Dan, *, name: str, licence: str, summary: str, figures: dict[str, float]
 ) -> None:
-    """Enter an exported graph into a `models.json` beside it; an earlier entry of that name is replaced."""
+    """Enter an exported graph into a `models.json`; an earlier entry of that name is replaced. Raises ModelError."""
     empty: dict[str, Any] = {"default": name, "models": {}}
-    content = json.loads(index.read_text(encoding="utf-8")) if index.exists() else empty
-    content["models"][name] = {
+    try:
+        content = json.loads(index.read_text(encoding="utf-8")) if index.exists() else empty
+        models = content["models"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{index}: not a models.json: {error!r}") from error
+    models[name] = {
         "file": os.path.relpath(path, index.parent),
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "licence": licence,

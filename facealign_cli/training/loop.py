@@ -105,7 +105,7 @@ class Run:
         self.device = torch.device(config.device)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {key: value.detach().clone() for key, value in self.model.state_dict().items()}
-        self.step, self.best, self.since_best = 0, math.inf, 0
+        self.step, self.best, self.since_best, self.stopped = 0, math.inf, 0, False
         self.train_pack, self.held_out = pack.select(~pack.held_out), pack.select(pack.held_out)
         if not len(self.train_pack) or not len(self.held_out):
             raise InputError("the pack needs faces of both splits, training and held out")
@@ -145,20 +145,30 @@ class Run:
         )
 
     def train(self, report: Callable[[dict[str, Any]], None] = lambda row: None) -> None:
-        """Run to `config.steps`, or until `patience` evaluations brought nothing. report: called with every log row."""
+        """Run to `config.steps`, until `patience` evaluations brought nothing, or until `stop`; then save.
+
+        report: called with every log row.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self.step == 0:
+            (self.folder / "log.csv").unlink(missing_ok=True)  # of a run that ended before its first checkpoint
         config, started, losses = self.config, time.monotonic(), []
         with ThreadPoolExecutor(1) as pool:
             batch = pool.submit(self._batch, self.step)
-            while self.step < config.steps and not self._stalled():
+            while self.step < config.steps and not self._stalled() and not self.stopped:
                 current, batch = batch.result(), pool.submit(self._batch, self.step + 1)
                 losses.append(self._train_step(current))
                 self.step += 1
                 if self.step % config.eval_every == 0 or self.step == config.steps:
                     report(self._evaluate(np.mean(losses, axis=0), (time.monotonic() - started)))
                     losses.clear()
-                if self.step % config.checkpoint_every == 0 or self.step == config.steps:
+                if self.step % config.checkpoint_every == 0:
                     self.save()
+        self.save()
+
+    def stop(self) -> None:
+        """Let `train` end after the step it is in, so that the checkpoint holds whole steps only."""
+        self.stopped = True
 
     def _stalled(self) -> bool:
         return bool(self.config.patience) and self.since_best >= self.config.patience
@@ -312,7 +322,7 @@ def _drop_rows_after(path: Path, step: int) -> None:
     """Forget log rows that a killed run wrote after its last checkpoint; they will be written again."""
     if path.exists():
         rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = rows[:1] + [row for row in rows[1:] if int(row.split(",")[0]) <= step]
+        kept = rows[:1] + [row for row in rows[1:] if row.endswith("\n") and int(row.split(",")[0] or 0) <= step]
         path.write_text("".join(kept), encoding="utf-8")
 
 

@@ -91,9 +91,19 @@ def _stage_config(values: dict[str, Any]) -> StageConfig:
 
 
 _VGG_STAGE = StageConfig("vgg", 112, 0.5, 0, (64, 128, 256, 512), (2, 2, 2, 2), dropout=0.5)
-_LIGHT_1 = StageConfig("residual", 80, 0.5, 16, (32, 64, 128), (1, 1, 1), squeeze=48)
+_LIGHT_1 = StageConfig("residual", 80, 0.5, 16, (32, 64, 128), (1, 1, 1), dropout=0.15, squeeze=48)
 _LIGHT_2 = StageConfig(
-    "residual", 112, 0.7, 32, (32, 64, 96), (1, 2, 2), feature_side=14, local=32, local_reach=(1.25, 0.75), squeeze=32
+    "residual",
+    112,
+    0.7,
+    32,
+    (32, 64, 96),
+    (1, 2, 2),
+    dropout=0.15,
+    feature_side=14,
+    local=32,
+    local_reach=(1.25, 0.75),
+    squeeze=32,
 )
 
 NETWORKS: dict[str, NetworkConfig] = {
@@ -229,6 +239,7 @@ class LocalStep(nn.Module):
         n_samples = len(offsets) * config.local
         self.weight = nn.Parameter(torch.randn(N_LANDMARKS, n_samples, self.HIDDEN) * (2 / n_samples) ** 0.5)
         self.bias = nn.Parameter(torch.zeros(N_LANDMARKS, 1, self.HIDDEN))
+        self.dropout = nn.Dropout(config.dropout)
         self.out = nn.Linear(N_LANDMARKS * self.HIDDEN + config.n_features, 2 * N_LANDMARKS)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
@@ -239,7 +250,7 @@ class LocalStep(nn.Module):
         samples = sample_at(fused, places.flatten(1, 2))  # (N, 68·9, C)
         samples = samples.reshape(-1, N_LANDMARKS, self.weight.shape[1]).transpose(0, 1)  # (68, N, 9·C)
         hidden = F.relu(samples @ self.weight + self.bias).transpose(0, 1).flatten(1)  # (N, 68·HIDDEN)
-        return self.out(torch.cat([hidden, features], dim=1)).reshape(-1, N_LANDMARKS, 2)
+        return self.out(self.dropout(torch.cat([hidden, features], dim=1))).reshape(-1, N_LANDMARKS, 2)
 
 
 _BACKBONES: dict[str, type[VggBackbone] | type[ResidualBackbone]] = {"vgg": VggBackbone, "residual": ResidualBackbone}

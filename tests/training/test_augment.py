@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from facealign_cli.training.augment import PAPER, Augmentation, Batch, make_batc
 from facealign_cli.training.pack import Pack
 
 FRAME = CropFrame(64, 0.5)
-NONE = Augmentation(*[0.0] * 11)
+NONE = Augmentation(**dict.fromkeys((field.name for field in fields(Augmentation)), 0.0))
 NOSE, EYE = 30, 36
 
 
@@ -72,6 +72,12 @@ class TestMirrored:
             twin = landmarks[MIRROR_ORDER[i]]
             assert flipped[i].tolist() == [5 - twin[0], twin[1]]
 
+    def test_labels_that_are_off_stay_off_to_the_same_side(self) -> None:
+        symmetric = CropFrame(192, 1 / 3).shape
+        share = 4 / 64  # the mean shape's extent is 64 pixels here
+        _, flipped = mirrored(np.zeros((192, 192), np.uint8), symmetric + np.array([4.0, 0.0]), share)
+        np.testing.assert_allclose(flipped, symmetric + np.array([4.0, 0.0]), atol=1e-3)
+
     def test_a_face_keeps_its_left_on_the_left(self) -> None:
         _, flipped = mirrored(np.zeros((192, 192), np.uint8), one_blob(NOSE).landmarks[0])
         assert flipped[36:42, 0].mean() < flipped[42:48, 0].mean()
@@ -79,7 +85,11 @@ class TestMirrored:
 
 
 @pytest.mark.parametrize("index", [NOSE, EYE])
-@pytest.mark.parametrize("augmentation", [PAPER, replace(PAPER, displaced=1.0)], ids=["perturbed", "displaced"])
+@pytest.mark.parametrize(
+    "augmentation",
+    [PAPER, replace(PAPER, displaced=1.0), replace(PAPER, stretch_sigma=0.1, shear_sigma=0.1)],
+    ids=["perturbed", "displaced", "stretched"],
+)
 def test_landmarks_follow_the_picture(index: int, augmentation: Augmentation) -> None:
     """The blob lies on the returned landmark, or after a mirror on its twin, wherever it is well inside the crop."""
     pack, seen = one_blob(index), {index: 0, MIRROR_ORDER[index]: 0}
@@ -94,6 +104,19 @@ def test_landmarks_follow_the_picture(index: int, augmentation: Augmentation) ->
             np.testing.assert_allclose(centroid, landmarks[twin], atol=0.1)
             seen[twin] += 1
     assert min(seen.values()) > 15, "both sides should have come up often"
+
+
+def test_rough_labels_are_taken_over_to_the_convention_of_those_made_by_hand() -> None:
+    by_hand = one_blob(NOSE)
+    rough = replace(by_hand, rough=np.ones(1, bool))
+    augmentation = replace(NONE, label_shift=0.05)
+    first, second = (batch_of(pack, augmentation, count=1).landmarks[0] for pack in (by_hand, rough))
+    moved = first - first.mean(axis=0), second - second.mean(axis=0)
+    np.testing.assert_allclose(moved[0], moved[1], atol=1e-3)  # the same face; the init shape moves along
+    pictures = [batch_of(pack, augmentation, count=1).crops[0, 0].astype(float) for pack in (by_hand, rough)]
+    x = np.arange(64)
+    centers = [(picture.sum(axis=0) * x).sum() / picture.sum() for picture in pictures]
+    assert abs(centers[0] - centers[1]) == pytest.approx(0.05 * 32, abs=0.15)  # which side depends on the mirror
 
 
 def test_without_perturbation_the_face_fills_the_frame() -> None:

@@ -16,7 +16,7 @@ from facealign_cli.dan import METADATA_KEY, DanModel, GraphMetadata
 from facealign_cli.errors import ModelError, OutputError
 from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.training import export
-from facealign_cli.training.export import compare, export_model, flush_denormals
+from facealign_cli.training.export import compare, export_model
 from facealign_cli.training.network import Dan, NetworkConfig
 
 Build = Callable[[NetworkConfig], Any]
@@ -158,14 +158,6 @@ def test_compare_measures(exported: tuple[Any, Path]) -> None:
 
 
 class TestDenormals:
-    def test_of_parameters(self, random_dan: Build, tiny_vgg: NetworkConfig) -> None:
-        model = random_dan(tiny_vgg)
-        weight = model.stages[0].out.weight
-        with torch.no_grad():
-            weight[0, :3] = torch.tensor([1e-39, -1e-31, 1e-29])
-        flush_denormals(model)
-        assert weight[0, :3].tolist() == pytest.approx([0, 0, 1e-29], rel=1e-6, abs=0)
-
     def test_that_folding_makes(self, random_dan: Build, tiny_vgg: NetworkConfig, tmp_path: Path) -> None:
         model = random_dan(tiny_vgg)
         convolution, norm = model.stages[0].backbone.layers[0][:2]
@@ -176,6 +168,6 @@ class TestDenormals:
         for tensor in onnx.load(str(tmp_path / "model.onnx")).graph.initializer:
             values = numpy_helper.to_array(tensor)
             if values.dtype == np.float32:
-                # as integers: ONNX Runtime makes this thread's float comparisons take denormals for zero
+                # as integers: where a library had this thread flush denormals, float comparisons miss them
                 bits = values.view(np.uint32) & 0x7FFFFFFF
                 assert not ((bits > 0) & (bits < 0x00800000)).any(), tensor.name

@@ -19,7 +19,7 @@ import torch
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.metrics import nme
 from facealign_cli.training import loop
-from facealign_cli.training.augment import Augmentation
+from facealign_cli.training.augment import PAPER, Augmentation
 from facealign_cli.training.checkpoint import load_checkpoint, model_of, save_checkpoint
 from facealign_cli.training.loop import (
     Run,
@@ -33,7 +33,7 @@ from facealign_cli.training.network import Dan, NetworkConfig
 from facealign_cli.training.pack import Pack
 
 CONFIG = TrainConfig(12, batch=6, warmup_steps=3, decay_steps=5, average=0.9, eval_every=4, checkpoint_every=5)
-GENTLE = Augmentation(0.05, 5.0, 0.05, 0.3, 0, 0, 0, 0, 0, 0, 0)
+GENTLE = replace(PAPER, shift_sigma=0.05, angle_sigma=5.0, scale_sigma=0.05, light=0.3)
 
 
 class Killed(Exception):

@@ -231,6 +231,24 @@ class TestLocalHead:
         moved = (output.steps[1][2] - output.steps[1][1])[0]
         assert float(moved.detach().norm(dim=1).min()) > 0
 
+    def test_looks_where_the_landmarks_are(self, tiny_light: NetworkConfig, random_dan: Build) -> None:
+        """Cell i of the map, a quarter of the frame, is at pixel 4·i; step 2 starts from step 1's result."""
+        model = random_dan(tiny_light)
+        given: list[Tensor] = []
+        for step in model.stages[1].local.steps:
+            step.register_forward_hook(lambda module, inputs, output: given.extend((inputs[0], inputs[2], output)))
+        seen: list[Any] = []
+        model.stages[1].register_forward_hook(lambda module, inputs, output: seen.append(output))
+        model(noise(2, 64))
+        first_map, first_cells, first, second_map, second_cells, second = given
+        coarse, middle, fine = seen[0].steps
+        assert first_map.shape == second_map.shape == (2, 4, 12, 12)
+        torch.testing.assert_close(first_cells * 4, coarse)
+        torch.testing.assert_close(second_cells * 4, middle)
+        torch.testing.assert_close(middle, coarse + first)
+        torch.testing.assert_close(fine, middle + second)
+        assert not first_cells.requires_grad, "where to look is not learnt through the samples"
+
     def test_samples_around_the_landmark(self, tiny_light: NetworkConfig) -> None:
         """A step's samples on a map whose values are their own x and y are the places it looks at."""
         model: Any = Dan(tiny_light)
