@@ -1,10 +1,11 @@
 """What hard conditions do, on the held-out faces: to the detectors' finds, and to the landmarks' error.
 
     python benchmarks/hard_faces.py detectors ROOT     # rotated heads, small faces, faces cut by the picture's edge
-    python benchmarks/hard_faces.py landmarks ROOT     # the same kind, and init boxes that are off, from organisers' boxes
+    python benchmarks/hard_faces.py landmarks ROOT     # the same kind, and init boxes that are off, from organisers'
+    boxes
 
-A detector's box, calibrated, counts as a find at IoU 0.4 with the tight box of the landmarks. Errors are inter-pupil NME,
-mean over faces. One thread; nothing is random.
+A detector's box, calibrated, counts as a find at IoU 0.4 with the tight box of the landmarks. Errors are inter-pupil
+NME, mean over faces. One thread; nothing is random.
 """
 
 from __future__ import annotations

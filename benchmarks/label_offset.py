@@ -2,7 +2,8 @@
 
     python benchmarks/label_offset.py ../shared/data/300w [--all]
 
-A face and its mirror image go through the shipped model; the mean of the one result and the other, mirrored back, has no
+A face and its mirror image go through the shipped model; the mean of the one result and the other, mirrored back,
+has no
 side that it prefers. The labels' mean offset from it, along x, is theirs. Held-out faces only, unless --all: the model
 has learnt the offsets of its training faces. `training/augment.py` needs the figure to mirror faces with their labels.
 """

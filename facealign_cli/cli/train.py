@@ -173,8 +173,8 @@ def _train(
 
 def _new_run(stage: int, previous: Path | None, folder: Path, pack: Pack, values: dict[str, Any]) -> Run:
     from facealign_cli.training.checkpoint import load_checkpoint, model_of
+    from facealign_cli.training.config import network_config
     from facealign_cli.training.loop import Run, new_model
-    from facealign_cli.training.network import network_config
 
     network, config = network_config(values.pop("network")), _config(stage, values)
     if stage > len(network.stages):

@@ -23,10 +23,11 @@ _MIRROR = np.array(MIRROR_ORDER)
 class Augmentation:
     """Strengths. shift_sigma, scale_sigma: of the init shape's size; angle_sigma in degrees; the rest: probabilities.
 
-    stretch_sigma, shear_sigma: of an affine change of the face itself. displaced: share of crops whose init is so far off
-    that only the confidence learns from them; faceless: share of crops without a face.
+    stretch_sigma, shear_sigma: of an affine change of the face itself. displaced: share of crops whose init is so
+    far off that only the confidence learns from them; faceless: share of crops without a face.
 
-    label_shift: how far the hand-made labels stand to the right of where mirror symmetry would have them, in shares of the
+    label_shift: how far the hand-made labels stand to the right of where mirror symmetry would have them, in shares
+    of the
     face's extent. Mirrored faces keep the labels' convention; without that, the two would teach two places. The 300-W
     faces in use here have 0.8 pixels (`python benchmarks/label_offset.py` measures it), their rough labels none.
     """

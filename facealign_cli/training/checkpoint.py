@@ -12,7 +12,8 @@ import torch
 
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.output import atomic_path
-from facealign_cli.training.network import Dan, NetworkConfig
+from facealign_cli.training.config import NetworkConfig
+from facealign_cli.training.network import Dan
 
 FORMAT = "facealign-checkpoint/1"
 

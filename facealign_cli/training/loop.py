@@ -25,8 +25,9 @@ from facealign_cli.geometry import bbox_of_shape, init_shape_from_bbox
 from facealign_cli.metrics import nme
 from facealign_cli.training.augment import Augmentation, Batch, make_batch
 from facealign_cli.training.checkpoint import load_checkpoint, save_checkpoint
+from facealign_cli.training.config import NetworkConfig
 from facealign_cli.training.layers import landmark_loss
-from facealign_cli.training.network import Dan, DanOutput, NetworkConfig, ResidualBackbone, VggBackbone
+from facealign_cli.training.network import Dan, DanOutput, ResidualBackbone, VggBackbone
 from facealign_cli.training.pack import Pack
 
 RIGHT_WITHIN = 0.10

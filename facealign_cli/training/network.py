@@ -8,17 +8,16 @@ once more at each landmark. DESIGN.md gives the reasons and the measurements.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facealign_cli.errors import InputError
 from facealign_cli.geometry import CropFrame
 from facealign_cli.landmarks import N_LANDMARKS
+from facealign_cli.training.config import NetworkConfig, StageConfig
 from facealign_cli.training.layers import (
     FeatureImage,
     estimate_similarity,
@@ -29,96 +28,6 @@ from facealign_cli.training.layers import (
     upsample,
     warp_image,
 )
-
-
-@dataclass(frozen=True)
-class StageConfig:
-    """One stage: the frame it sees (side in pixels, the face's share of it) and the net that looks.
-
-    channels: per resolution; blocks: convolutions (vgg) or residual blocks (residual) per resolution.
-    feature_side: side of the feature image made from the stage before; 0 for the first stage. local: channels of the
-    local head's map, 0 for none; local_reach: for each of its steps how far it looks, in cells. squeeze: channels
-    that a 1×1 convolution leaves before fc 256; 0 for all.
-    """
-
-    backbone: str
-    frame_size: int
-    frame_share: float
-    stem: int
-    channels: tuple[int, ...]
-    blocks: tuple[int, ...]
-    dropout: float = 0.0
-    n_features: int = 256
-    feature_side: int = 0
-    local: int = 0
-    local_reach: tuple[float, ...] = ()
-    squeeze: int = 0
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """A DAN: the crop it takes and its stages.
-
-    detach_landmarks: whether a later stage's gradients stop at the landmarks it got. mean_image: whether crops are
-    normalised by the training set's mean and deviation of each pixel, as in the paper, or by two fixed numbers.
-    """
-
-    name: str
-    crop_size: int
-    crop_share: float
-    stages: tuple[StageConfig, ...]
-    detach_landmarks: bool = True
-    mean_image: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for checkpoints and metadata."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> NetworkConfig:
-        """From `to_dict`'s values."""
-        return cls(**{**values, "stages": tuple(_stage_config(stage) for stage in values["stages"])})
-
-    @property
-    def crop_frame(self) -> CropFrame:
-        """The frame that the crops are cut to."""
-        return CropFrame(self.crop_size, self.crop_share)
-
-
-def _stage_config(values: dict[str, Any]) -> StageConfig:
-    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}  # JSON has no tuples
-    return StageConfig(**plain)
-
-
-_VGG_STAGE = StageConfig("vgg", 112, 0.5, 0, (64, 128, 256, 512), (2, 2, 2, 2), dropout=0.5)
-_LIGHT_1 = StageConfig("residual", 80, 0.5, 16, (32, 64, 128), (1, 1, 1), dropout=0.15, squeeze=48)
-_LIGHT_2 = StageConfig(
-    "residual",
-    112,
-    0.7,
-    32,
-    (32, 64, 96),
-    (1, 2, 2),
-    dropout=0.15,
-    feature_side=14,
-    local=32,
-    local_reach=(1.25, 0.75),
-    squeeze=32,
-)
-
-NETWORKS: dict[str, NetworkConfig] = {
-    "dan": NetworkConfig(
-        "dan", 112, 0.5, (_VGG_STAGE, replace(_VGG_STAGE, feature_side=56)), detach_landmarks=False, mean_image=True
-    ),
-    "dan-light": NetworkConfig("dan-light", 160, 0.5, (_LIGHT_1, _LIGHT_2)),
-}
-
-
-def network_config(name: str) -> NetworkConfig:
-    """A known network by name. Raises InputError that lists the known ones."""
-    if name not in NETWORKS:
-        raise InputError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}")
-    return NETWORKS[name]
 
 
 def _conv_bn(n_in: int, n_out: int, size: int = 3, stride: int = 1) -> nn.Sequential:

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from facealign_cli.geometry import CropFrame, SimilarityTransform, bbox_of_shape
-from facealign_cli.training.network import Dan, NetworkConfig, StageConfig
+from facealign_cli.training.config import NetworkConfig, StageConfig
+from facealign_cli.training.network import Dan
 from facealign_cli.training.pack import Pack
 
 torch.set_num_threads(1)

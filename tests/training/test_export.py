@@ -16,8 +16,9 @@ from facealign_cli.dan import METADATA_KEY, DanModel, GraphMetadata
 from facealign_cli.errors import ModelError, OutputError
 from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.training import export
+from facealign_cli.training.config import NetworkConfig
 from facealign_cli.training.export import compare, export_model
-from facealign_cli.training.network import Dan, NetworkConfig
+from facealign_cli.training.network import Dan
 
 Build = Callable[[NetworkConfig], Any]
 FIGURES = {"held-out, 300-W boxes, inter-pupil NME": 0.05}

@@ -21,6 +21,7 @@ from facealign_cli.metrics import nme
 from facealign_cli.training import loop
 from facealign_cli.training.augment import PAPER, Augmentation
 from facealign_cli.training.checkpoint import load_checkpoint, model_of, save_checkpoint
+from facealign_cli.training.config import NetworkConfig
 from facealign_cli.training.loop import (
     Run,
     TrainConfig,
@@ -29,7 +30,7 @@ from facealign_cli.training.loop import (
     predict_pack,
     rows_of_step,
 )
-from facealign_cli.training.network import Dan, NetworkConfig
+from facealign_cli.training.network import Dan
 from facealign_cli.training.pack import Pack
 
 CONFIG = TrainConfig(12, batch=6, warmup_steps=3, decay_steps=5, average=0.9, eval_every=4, checkpoint_every=5)

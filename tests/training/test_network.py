@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from facealign_cli.errors import InputError
 from facealign_cli.geometry import CropFrame, SimilarityTransform
-from facealign_cli.training.network import NETWORKS, Dan, NetworkConfig, StageConfig, multiply_adds, network_config
+from facealign_cli.training.config import NETWORKS, NetworkConfig, StageConfig, network_config
+from facealign_cli.training.network import Dan, multiply_adds
 
 Build = Callable[[NetworkConfig], Any]
 """Any: torch.nn.Module types the attributes of what it holds as `Tensor | Module`."""
