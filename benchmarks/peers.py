@@ -2,7 +2,7 @@
 
     python benchmarks/peers.py ROOT [--python PEERS_PYTHON] [--node FOLDER] [--model NAME|FILE] [-o FILE.md]
 
-ROOT: the 300-W training folders; measured on the held-out split of `held_out.py`, from the organisers' boxes. The peers
+ROOT: the 300-W training folders; measured on the held-out split, from the organisers' boxes. The peers
 are no dependencies of ours and some clash with them: put them into an environment of their own and name its Python.
 
     python -m venv peers && peers/bin/pip install setuptools face_recognition_models dlib-bin mediapipe==0.10.21 \\
@@ -30,10 +30,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from held_out import held_out_samples
 from peer_table import CANDIDATES, COLUMNS, FITTING_FACES, ROUNDS, Candidate, Result, table
 
-from facealign_cli.datasets import Sample, read_samples
+from facealign_cli.datasets import Sample, held_out_samples, read_samples
 from facealign_cli.datasets.splits import is_held_out
 from facealign_cli.geometry import SimilarityTransform
 from facealign_cli.landmarks import MEAN_SHAPE

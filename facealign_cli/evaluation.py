@@ -170,7 +170,7 @@ class Evaluation:
     @property
     def points(self) -> tuple[str, ...]:
         """The point sets and stages that the rows have errors of."""
-        return tuple(self.summaries[0].nme)
+        return tuple(self.summaries[0].nme)  # every summary has the same
 
 
 def evaluate(
@@ -238,13 +238,14 @@ def summarise(
         raise ValueError("there are no faces to evaluate")
     if normaliser not in NORMALISERS:
         raise ValueError(f"unknown normaliser {normaliser!r}; known: {', '.join(NORMALISERS)}")
-    present = {row.folder for row in rows}
-    sets = sets_of(present)
+    sets = sets_of({row.folder for row in rows})
+    stages = sorted({key for row in rows for key in row.errors_px} - set(POINT_SETS))
     return tuple(
         _summary(
             name,
             folders,
             [row for row in rows if row.folder in folders],
+            points=(*POINT_SETS, *stages),
             normaliser=normaliser,
             threshold=threshold,
             held_out=split == "held-out",
@@ -254,7 +255,14 @@ def summarise(
 
 
 def _summary(
-    name: str, folders: tuple[str, ...], rows: list[FaceRow], *, normaliser: str, threshold: float, held_out: bool
+    name: str,
+    folders: tuple[str, ...],
+    rows: list[FaceRow],
+    *,
+    points: tuple[str, ...],
+    normaliser: str,
+    threshold: float,
+    held_out: bool,
 ) -> SubsetSummary:
     in_part = held_out and not set(folders).isdisjoint(TRAINING_FOLDERS)
     expected = None if in_part or name == "all" else expected_size(folders)
@@ -268,7 +276,7 @@ def _summary(
         complete=expected in (None, len(rows)),
         statuses=dict(Counter(row.status for row in rows)),
         distributions={key: _distribution(rows, key) for key in NORMALISERS},
-        nme=_means(rows),
+        nme=_means(rows, points),
         auc=auc(errors, threshold),
         failure_rate=failure_rate(errors, threshold),
     )
@@ -280,12 +288,10 @@ def _distribution(rows: list[FaceRow], normaliser: str) -> Distribution:
     return Distribution(_mean(errors), median, *high)
 
 
-def _means(rows: list[FaceRow]) -> dict[str, dict[str, float]]:
+def _means(rows: list[FaceRow], points: tuple[str, ...]) -> dict[str, dict[str, float]]:
     """Point set or stage → normaliser → mean over the faces with a prediction."""
-    stages = sorted({key for row in rows for key in row.errors_px} - set(POINT_SETS))
     return {
-        points: {key: _mean(np.array([row.nme(key, points) for row in rows])) for key in NORMALISERS}
-        for points in (*POINT_SETS, *stages)
+        name: {key: _mean(np.array([row.nme(key, name) for row in rows])) for key in NORMALISERS} for name in points
     }
 
 

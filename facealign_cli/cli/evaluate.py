@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from facealign_cli.evaluation import Evaluation
     from facealign_cli.report.text import TextTable
 
-SOME_FAILED = 3
+
 EXISTING_PATH = click.Path(exists=True, path_type=Path)
 
 _NORMALISER = click.option(
@@ -89,7 +89,7 @@ class _Outputs:
         _show([describe(evaluation.about)], evaluation_tables(evaluation), evaluation_notes(evaluation))
         if any(row.status != "ok" for row in evaluation.rows):
             click.echo("\nmissed: faces without a prediction. They are failures, also in AUC and percentiles.")
-        sys.exit(SOME_FAILED if evaluation.failed else 0)
+        sys.exit(console.SOME_FAILED if evaluation.failed else 0)
 
 
 def _takes_outputs(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -191,7 +191,7 @@ def predictions(*, predictions: Path, ground_truth: Path, outputs: _Outputs) -> 
     from facealign_cli.predictions import match_predictions, read_predictions
 
     outputs.check()
-    selection = select_samples(ground_truth, outputs.split)
+    selection = select_samples(ground_truth, outputs.split, need_pictures=False)
     truths = {sample.name: sample.landmarks for sample in selection.known}
     matched = match_predictions(truths, read_predictions(predictions))
     evaluation = evaluate_samples(

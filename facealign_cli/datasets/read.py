@@ -10,17 +10,18 @@ from facealign_cli.datasets.splits import is_held_out
 from facealign_cli.errors import InputError
 
 
-def read_samples(root: Path) -> Iterator[Sample | LeftOut]:
+def read_samples(root: Path, *, need_pictures: bool = True) -> Iterator[Sample | LeftOut]:
     """Yield every annotated face below `root` in the order of names.
 
-    root: a folder with NAME.pts beside NAME.jpg|png, at any depth, or a dlib XML file.
+    root: a folder with NAME.pts beside NAME.jpg|png, at any depth, or a dlib XML file. need_pictures: leave out a .pts
+    file without a picture; otherwise its sample names the picture that would belong to it.
     Raises InputError if nothing annotated is there, FormatError for a broken XML or boxes.json.
     """
     root = Path(root)
     if root.is_dir():
         from facealign_cli.datasets import w300
 
-        return w300.read(root)
+        return w300.read(root, need_pictures=need_pictures)
     if root.suffix.lower() == ".xml":
         from facealign_cli.datasets import dlib_xml
 

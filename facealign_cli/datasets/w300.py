@@ -19,7 +19,7 @@ _ROUGH_FOLDERS = ("trainset_lowres", "ytf")
 """Folders whose labels are estimates (../shared/data/README.md)."""
 
 
-def read(root: Path) -> Iterator[Sample | LeftOut]:
+def read(root: Path, *, need_pictures: bool = True) -> Iterator[Sample | LeftOut]:
     """Yield the faces below `root`; see `read_samples`."""
     root = Path(os.path.abspath(root))  # so that "." inside a data set's folder gives the same split as the whole set
     files = sorted(root.rglob("*.pts"))
@@ -30,14 +30,15 @@ def read(root: Path) -> Iterator[Sample | LeftOut]:
         folder = pts.parent
         if folder not in boxes:
             boxes[folder] = read_boxes(folder / "boxes.json")
-        yield _face(root, pts, boxes[folder])
+        yield _face(root, pts, boxes[folder], need_pictures)
 
 
-def _face(root: Path, pts: Path, boxes: dict[str, BBox]) -> Sample | LeftOut:
+def _face(root: Path, pts: Path, boxes: dict[str, BBox], need_pictures: bool) -> Sample | LeftOut:
     name = pts.relative_to(root).as_posix()
     image = next((pts.with_suffix(s) for s in _SUFFIXES if pts.with_suffix(s).exists()), None)
-    if image is None:
+    if image is None and need_pictures:
         return LeftOut(name, "no picture beside it")
+    image = image or pts.with_suffix(_SUFFIXES[0])
     try:
         landmarks = read_pts(pts)
     except InputError as error:

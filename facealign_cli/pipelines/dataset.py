@@ -41,15 +41,15 @@ class Selection:
     irregularities: tuple[Irregularity, ...]
 
 
-def select_samples(root: Path, split: str = "all") -> Selection:
+def select_samples(root: Path, split: str = "all", *, need_pictures: bool = True) -> Selection:
     """The faces of a data set that an evaluation may use; what is left out is named.
 
     split: "all", or "held-out": of the training folders only the faces that `datasets.splits` holds out. Never used:
     rough labels (they are no truth), mirrored copies (they stand in the organisers' folders but are not counted).
-    Raises InputError if nothing is left, FormatError as `read_samples` does.
+    need_pictures: as `read_samples`. Raises InputError if nothing is left, FormatError as `read_samples` does.
     """
     samples, known, odd = [], [], []
-    for item in read_samples(root):
+    for item in read_samples(root, need_pictures=need_pictures):
         if isinstance(item, LeftOut):
             odd.append(Irregularity("left out", item.name, item.reason))
             continue

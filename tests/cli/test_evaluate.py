@@ -270,3 +270,12 @@ def test_compare(truth: Path, tmp_path: Path) -> None:
     assert [face[0] for face in faces] == ["ibug/0000.jpg", "lfpw/testset/0000.jpg"]
     assert faces[0][1:] == [f"{100 / OCULAR:.2f}", f"{900 / OCULAR:.2f}", f"{800 / OCULAR:+.2f}"]
     assert max(map(len, result.stdout.splitlines()[2:])) <= 80
+
+
+def test_the_truth_needs_no_pictures(tmp_path: Path) -> None:
+    for name in ("truth", "mine"):
+        (tmp_path / name).mkdir()
+        write_pts(tmp_path / name / "a.pts", TRUTH)
+    result = run("predictions", tmp_path / "mine", tmp_path / "truth", "--json", tmp_path / "out.json")
+    assert result.exit_code == 0
+    assert read_json(tmp_path / "out.json").summaries[0].distributions["inter-pupil"].mean == 0
