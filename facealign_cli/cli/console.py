@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 Item = TypeVar("Item")
 
@@ -20,7 +23,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, num
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, show_header=any(columns))
     for column in columns:
         table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:
@@ -34,9 +37,16 @@ def _plain(cell: object) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+_bars: list[Progress] = []
+"""The progress bar on the screen, if there is one: messages go above it."""
+
+
 def message(text: str) -> None:
     """A line for the person at the terminal, on stderr."""
-    click.echo(_plain(text), err=True)
+    if _bars:
+        _bars[-1].console.print(_plain(text), markup=False, highlight=False, emoji=False, soft_wrap=True)
+    else:
+        click.echo(_plain(text), err=True)
 
 
 def progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
@@ -45,6 +55,11 @@ def progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
         yield from items
         return
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import Progress
 
-    yield from track(items, what, total=total, console=Console(stderr=True), transient=True)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        _bars.append(bar)
+        try:
+            yield from bar.track(items, total, description=what)
+        finally:
+            _bars.remove(bar)
