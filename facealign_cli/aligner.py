@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from facealign_cli.dan import DanModel
 from facealign_cli.detectors import Detector, DetectorOptions, create_detector
-from facealign_cli.detectors.base import to_grey
+from facealign_cli.detectors.base import DEFAULT_DETECTOR, to_grey
 from facealign_cli.geometry import init_shape_from_bbox
 from facealign_cli.models import load_model
 from facealign_cli.records import BoxCalibration, Detection, Face
-
-if TYPE_CHECKING:
-    from facealign_cli.dan import DanModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,22 +32,18 @@ class Aligner:
     detector: a detector's name or a Detector. options: the detector's, where it is given by name.
     device: "auto", "cpu", "cuda" or "cuda:N", for the landmark network. threads: within an operator.
     Raises InputError for unknown names, ModelError, DeviceError, MissingDependency.
-
-    >>> Aligner(detector="mtcnn").align(np.zeros((64, 64, 3), np.uint8))
-    []
     """
 
     def __init__(
         self,
         model: str | Path | DanModel | None = None,
-        detector: str | Detector = "mtcnn",
+        detector: str | Detector = DEFAULT_DETECTOR,
         *,
         options: DetectorOptions | None = None,
         device: str = "auto",
         threads: int = 1,
     ) -> None:
-        named = model is None or isinstance(model, str | Path)
-        self.model: DanModel = load_model(model, device=device, threads=threads) if named else model  # type: ignore[arg-type,assignment]
+        self.model = model if isinstance(model, DanModel) else load_model(model, device=device, threads=threads)
         self.detector = create_detector(detector, options) if isinstance(detector, str) else detector
 
     def align(self, image_bgr: np.ndarray, source: str | None = None) -> list[Face]:

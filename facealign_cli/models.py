@@ -9,13 +9,10 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from facealign_cli.dan import DanModel
 from facealign_cli.errors import InputError, ModelError
 from facealign_cli.landmarks import SCHEME
-
-if TYPE_CHECKING:
-    from facealign_cli.dan import DanModel
 
 INDEX = "models.json"
 
@@ -98,8 +95,6 @@ def load_model(
 
     Raises InputError for an unknown name, ModelError for a file that is not such a graph, DeviceError.
     """
-    from facealign_cli.dan import DanModel
-
     if name is not None and (isinstance(name, Path) or str(name).lower().endswith(".onnx")):
         return DanModel(name, device=device, threads=threads, batch_size=batch_size)
     registry = read_registry()

@@ -109,6 +109,7 @@ def make_aligner(
     """The Aligner that the shared options describe. Raises click.UsageError where they contradict each other."""
     from facealign_cli.aligner import Aligner
     from facealign_cli.detectors import DetectorOptions
+    from facealign_cli.detectors.base import DEFAULT_DETECTOR
 
     if boxes is not None and detector not in (None, "boxes"):
         raise click.UsageError(f"--boxes gives the boxes: it does not go with --detector {detector}")
@@ -123,7 +124,7 @@ def make_aligner(
         max_faces=max_faces,
         threads=threads,
     )
-    name = "boxes" if boxes is not None else detector or "mtcnn"
+    name = "boxes" if boxes is not None else detector or DEFAULT_DETECTOR
     return Aligner(model, name, options=options, device=device, threads=threads)
 
 

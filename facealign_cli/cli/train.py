@@ -114,9 +114,11 @@ _TRAINING = (
         "--seed", default=0, show_default=True, type=click.IntRange(0), help="Of weights, order, augmentation."
     ),
     click.option("--bf16", is_flag=True, help="Convolutions in bfloat16."),
-    click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N."),
+    options.device,
     click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="torch's threads."),
-    click.option("--resume", is_flag=True, help="Go on from the folder's last checkpoint; only --steps may differ."),
+    click.option(
+        "--resume", is_flag=True, help="Go on from the folder's last checkpoint; only --steps and --device may differ."
+    ),
 )
 
 
@@ -158,7 +160,8 @@ def _train(
     if (folder / "last.ckpt").exists() and not resume:
         raise InputError(f"{folder} holds a run already: --resume goes on with it, or name another folder")
     pack = read_pack(data)
-    run = Run.resume(folder, pack, steps=values["steps"]) if resume else _new_run(stage, previous, folder, pack, values)
+    changes = {"steps": values["steps"], "device": values["device"]}
+    run = Run.resume(folder, pack, **changes) if resume else _new_run(stage, previous, folder, pack, values)
     before = signal.signal(signal.SIGINT, lambda *_: run.stop())
     try:
         run.train(_report)

@@ -20,15 +20,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facealign_cli.errors import InputError
-from facealign_cli.geometry import bbox_of_shape, init_shape_from_bbox
+from facealign_cli.errors import DeviceError, InputError
 from facealign_cli.metrics import nme
+from facealign_cli.runtime import check_device
 from facealign_cli.training.augment import Augmentation, Batch, make_batch
 from facealign_cli.training.checkpoint import load_checkpoint, save_checkpoint
 from facealign_cli.training.config import NetworkConfig
 from facealign_cli.training.layers import landmark_loss
 from facealign_cli.training.network import Dan, DanOutput, ResidualBackbone, VggBackbone
-from facealign_cli.training.pack import Pack
+from facealign_cli.training.pack import Pack, crops_in_frame
 
 RIGHT_WITHIN = 0.10
 """Landmarks whose inter-pupil error is below this count as right for the confidence."""
@@ -87,6 +87,16 @@ def rows_of_step(n: int, batch: int, step: int, seed: int) -> np.ndarray:
     return np.concatenate(rows)
 
 
+def training_device(name: str) -> torch.device:
+    """The device of that name; "auto" is a GPU if torch sees one. Raises InputError, DeviceError."""
+    has_gpu = torch.cuda.is_available()
+    if check_device(name) == "auto":
+        return torch.device("cuda" if has_gpu else "cpu")
+    if name.startswith("cuda") and not has_gpu:
+        raise DeviceError(f"device {name}: torch {torch.__version__} sees no GPU; install a CUDA build of torch")
+    return torch.device(name)
+
+
 def new_model(network: NetworkConfig, pack: Pack, seed: int = 0) -> Dan:
     """A fresh network, its weights drawn from `seed`, its normalisation taken from the pack's training faces."""
     torch.manual_seed(seed)
@@ -103,7 +113,7 @@ class Run:
 
     def __init__(self, folder: Path, model: Dan, config: TrainConfig, pack: Pack) -> None:
         self.folder, self.config = Path(folder), config
-        self.device = torch.device(config.device)
+        self.device = training_device(config.device)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {key: value.detach().clone() for key, value in self.model.state_dict().items()}
         self.step, self.best, self.since_best, self.stopped = 0, math.inf, 0, False
@@ -274,14 +284,7 @@ def predict_pack(model: Dan, pack: Pack, n_stages: int | None = None) -> tuple[l
 
 def crops_of_pack(pack: Pack, config: NetworkConfig) -> tuple[np.ndarray, np.ndarray]:
     """(N, 1, S, S) uint8 crops around the init shapes from the data set's boxes, and the truth (N, 68, 2) in them."""
-    frame = config.crop_frame
-    crops = np.empty((len(pack), 1, frame.size, frame.size), np.uint8)
-    truth = np.empty((len(pack), 68, 2))
-    for i in range(len(pack)):
-        bbox = pack.bbox[i] if np.isfinite(pack.bbox[i]).all() else bbox_of_shape(pack.landmarks[i])
-        crops[i, 0], transform = frame.crop(pack.images[i], init_shape_from_bbox(bbox))
-        truth[i] = transform.apply(pack.landmarks[i])
-    return crops, truth
+    return crops_in_frame(pack, config.crop_frame)
 
 
 def _trained_parameters(model: Dan, stage: int) -> list[torch.nn.Parameter]:

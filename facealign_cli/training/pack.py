@@ -15,7 +15,7 @@ import numpy as np
 from facealign_cli.datasets import LeftOut, Sample, read_samples
 from facealign_cli.datasets.splits import is_held_out
 from facealign_cli.errors import FormatError, InputError, MissingDependency
-from facealign_cli.geometry import SimilarityTransform, bbox_of_shape, warp
+from facealign_cli.geometry import CropFrame, SimilarityTransform, bbox_of_shape, init_shape_from_bbox, warp
 from facealign_cli.media import read_image
 from facealign_cli.output import atomic_path, check_output
 
@@ -188,6 +188,20 @@ def read_pack(path: Path) -> Pack:
     if any(len(column) != len(names) for column in (images, *columns.values())):
         raise FormatError(f"{path}: its columns are not of one length")
     return Pack(images=images, names=names, **columns)
+
+
+def crops_in_frame(pack: Pack, frame: CropFrame) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 1, S, S) uint8 crops around the init shapes from the data set's boxes, and the truth (N, 68, 2) in them.
+
+    Where the data set gave no box, the tight box of the landmarks stands for it.
+    """
+    crops = np.empty((len(pack), 1, frame.size, frame.size), np.uint8)
+    truth = np.empty((len(pack), 68, 2))
+    for i in range(len(pack)):
+        bbox = pack.bbox[i] if np.isfinite(pack.bbox[i]).all() else bbox_of_shape(pack.landmarks[i])
+        crops[i, 0], transform = frame.crop(pack.images[i], init_shape_from_bbox(bbox))
+        truth[i] = transform.apply(pack.landmarks[i])
+    return crops, truth
 
 
 def decode_grey(data: np.ndarray) -> np.ndarray:

@@ -97,3 +97,14 @@ def test_stages_build_on_one_another(tmp_path: Path) -> None:
     assert run("train", "stage", *common, "--stage", 2).exit_code == 2
     assert run("train", "stage", *common, "--stage", 1, "--from", data).exit_code == 2
     assert run("train", "stage", *common, "--stage", 1).exit_code == 1  # no pack
+
+
+def test_training_on_a_gpu_that_is_not_there(shared_data: Path, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    data = tmp_path / "faces.h5"
+    assert run("train", "pack", shared_data / "300w" / "afw", "-o", data, "--size", 64).exit_code == 0
+    result = run("train", "run", "--data", data, "--run", tmp_path / "run", "--device", "cuda", "--steps", 1)
+    assert result.exit_code == 1
+    assert "sees no GPU" in result.stderr
