@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -136,12 +137,14 @@ class CropFrame:
         if self.size < 8 or not 0 < self.share <= 1:
             raise ValueError(f"a crop frame needs size >= 8 and 0 < share <= 1, got {self.size} and {self.share}")
 
-    @property
+    @cached_property
     def shape(self) -> np.ndarray:
-        """(68, 2) the mean shape in the frame's pixels."""
+        """(68, 2) the mean shape in the frame's pixels, read-only."""
         box = bbox_of_shape(self.mean_shape)
         scale = self.share * self.size / float((box[2:] - box[:2]).max())
-        return (self.mean_shape - (box[:2] + box[2:]) / 2) * scale + (self.size - 1) / 2
+        shape = (self.mean_shape - (box[:2] + box[2:]) / 2) * scale + (self.size - 1) / 2
+        shape.setflags(write=False)
+        return shape
 
     def transform_from(self, shape: np.ndarray) -> SimilarityTransform:
         """The similarity that takes a (68, 2) shape in picture pixels onto the frame's mean shape."""

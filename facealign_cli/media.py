@@ -50,7 +50,7 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
     if os.fspath(path) == STDIN:
         return read_image_stream(sys.stdin.buffer, max_pixels=max_pixels)
     if os.path.isdir(path):
-        raise InputError(f"{path}: is a folder, not a picture; for folders there is: facealign batch folder")
+        raise InputError(f"{path}: is a folder, not a picture; name the pictures in it")
     try:
         with open(path, "rb") as stream:
             return read_image_stream(stream, os.fspath(path), max_pixels=max_pixels)

@@ -231,7 +231,7 @@ def test_no_picture(tmp_path: Path, content: bytes, match: str) -> None:
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"a\.jpg: no such file"):
         read_image(tmp_path / "a.jpg")
-    with pytest.raises(InputError, match=r"is a folder.*facealign batch folder"):
+    with pytest.raises(InputError, match=r"is a folder, not a picture"):
         read_image(tmp_path)
     with pytest.raises(InputError, match="cannot be read"):
         read_image("a\0.jpg")
