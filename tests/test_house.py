@@ -29,14 +29,18 @@ FLOORS: dict[str, float] = {
     "metrics": 2,
     "overlay": 2,
     "smoothing": 2,
+    "video": 2.5,  # reads pictures by media
     "dan": 3,
     "datasets": 3,
     "detectors": 3,
     "predictions": 3,
+    "rows": 3,
     "tracking": 3,
     "models": 3.5,  # its names lead to loaded DanModels
     "aligner": 4,
+    "benchmark": 4,
     "evaluation": 4,
+    "model_check": 4,
     "comparison": 4.5,  # of evaluations
     "evaluation_files": 4.5,
     "doctor": 5,

@@ -18,6 +18,7 @@ from facealign_cli.cli.doctor import doctor
 from facealign_cli.cli.evaluate import evaluate
 from facealign_cli.cli.model import model
 from facealign_cli.cli.train import train
+from facealign_cli.cli.video import video
 from facealign_cli.errors import FacealignError
 
 
@@ -48,5 +49,6 @@ def main() -> None:
     """
 
 
-for command in (detect, evaluate, model, train, doctor):
+model.add_command(train.commands["export"])  # also a way to a model
+for command in (detect, evaluate, model, train, video, doctor):
     main.add_command(command)

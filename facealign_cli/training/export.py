@@ -38,9 +38,9 @@ class ExportReport:
 
 
 class _Graph(nn.Module):
-    """The contract's inputs and outputs around a Dan."""
+    """The contract's inputs and outputs around a Dan, or another module that gives a `DanOutput`."""
 
-    def __init__(self, model: Dan) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
@@ -78,6 +78,18 @@ def export_model(
         licence,
         figures or {},
     )
+    return export_graph(model, path, metadata, crops=crops, overwrite=overwrite)
+
+
+def export_graph(
+    model: nn.Module,
+    path: Path,
+    metadata: GraphMetadata,
+    *,
+    crops: np.ndarray | None = None,
+    overwrite: bool = False,
+) -> ExportReport:
+    """Write any module that takes (N, 1, S, S) float crops and gives a `DanOutput`, compared as in `export_model`."""
     with atomic_path(path, overwrite) as temporary:
         write_graph(model, temporary, metadata)
         differences = compare(model, DanModel(temporary, device="cpu"), crops)
@@ -90,11 +102,11 @@ def export_model(
     return ExportReport(Path(path), *differences)
 
 
-def write_graph(model: Dan, path: Path, metadata: GraphMetadata) -> None:
+def write_graph(model: nn.Module, path: Path, metadata: GraphMetadata) -> None:
     """Trace and write, without comparing. Weights too small for normal float32 become zero: they slow CPUs down."""
     onnx = _onnx()
     model = model.eval().cpu().float()
-    size = model.config.crop_size
+    size = metadata.crop_size
     dummy = torch.randint(0, 256, (2, 1, size, size), dtype=torch.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the TorchScript exporter announces its successor; see DESIGN.md
@@ -127,9 +139,9 @@ def _flush_denormals(onnx: Any, graph: Any) -> None:
 
 
 @torch.no_grad()
-def compare(model: Dan, exported: DanModel, crops: np.ndarray | None = None) -> tuple[float, float, float]:
+def compare(model: nn.Module, exported: DanModel, crops: np.ndarray | None = None) -> tuple[float, float, float]:
     """Largest difference of landmarks (px), stage 1 landmarks (px) and confidence, in batches of 1, 5 and all."""
-    size = model.config.crop_size
+    size = exported.metadata.crop_size
     if crops is None:
         crops = np.random.default_rng(0).integers(0, 256, (8, 1, size, size), np.uint8)
     graph, worst = _Graph(model.eval()), np.zeros(3)

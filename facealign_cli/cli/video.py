@@ -1,0 +1,291 @@
+"""`facealign video`: clips and cameras."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from facealign_cli.cli import console, options
+from facealign_cli.errors import InputError
+
+if TYPE_CHECKING:
+    from facealign_cli.formats.base import Format
+    from facealign_cli.pipelines.video import VideoOptions
+    from facealign_cli.records import FrameResult
+    from facealign_cli.smoothing import Smoothing
+    from facealign_cli.video import VideoSource
+
+
+def _detect_every(_context: click.Context, _parameter: click.Parameter, value: str) -> int | None:
+    if value == "auto":
+        return None
+    if not re.fullmatch(r"[1-9]\d{0,8}", value):
+        raise click.BadParameter("expected auto or a number of frames, 1 or more")
+    return int(value)
+
+
+def _smooth(_context: click.Context, _parameter: click.Parameter, value: str) -> Smoothing | None:
+    from facealign_cli.smoothing import Smoothing
+
+    try:
+        return Smoothing.parse(value)
+    except InputError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _clock(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
+    """Seconds of "75", "75.5", "1:15" or "0:01:15.5"."""
+    if value is None:
+        return None
+    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d*)?", value):
+        raise click.BadParameter("expected seconds, or [HOURS:]MINUTES:SECONDS")
+    return reduce(lambda total, part: 60 * total + float(part), value.split(":"), 0.0)
+
+
+_TRACKING = (
+    click.option(
+        "--format",
+        "format_name",
+        type=click.Choice(["json", "csv", "openface"]),
+        help="Of the rows  [default: by the file's name, or json].",
+    ),
+    click.option(
+        "--detect-every",
+        metavar="N|auto",
+        default="auto",
+        show_default=True,
+        callback=_detect_every,
+        help="Frames between looks for new faces: auto is about a second, 1 tracks nothing.",
+    ),
+    click.option(
+        "--smooth",
+        metavar="F|off",
+        default="on",
+        show_default=True,
+        callback=_smooth,
+        help="on, off, or the filter's MIN_CUTOFF[,BETA[,D_CUTOFF]].",
+    ),
+    options.detection,
+    options.model,
+    options.device,
+    options.threads,
+    options.overwrite,
+)
+_PART = (
+    click.option(
+        "--start", metavar="T", callback=_clock, help="Begin here: seconds or H:MM:SS; frames count from 0 there."
+    ),
+    click.option("--end", metavar="T", callback=_clock, help="End before this time."),
+    click.option(
+        "--fps",
+        default=25.0,
+        show_default=True,
+        type=click.FloatRange(0.01, 1000),
+        help="Of pictures as input: a folder, or a pattern such as frames/%04d.png.",
+    ),
+)
+
+
+def _with(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda command: reduce(lambda inner, decorator: decorator(inner), reversed(decorators), command)
+
+
+@click.group()
+def video() -> None:
+    """Follow faces through clips and camera pictures."""
+
+
+@video.command()
+@click.argument("source", metavar="IN")
+@click.option("-o", "--output", metavar="OUT.mp4", type=options.FILE, required=True, help="Clip to write.")
+@click.option("--landmarks", metavar="F", type=options.FILE, help="Write the rows, too: .csv or .json.")
+@click.option("--blank", is_flag=True, help="Draw on black instead of on the frames.")
+@_with(*_PART, *_TRACKING)
+def overlay(*, source: str, output: Path, landmarks: Path | None, **settings: Any) -> None:
+    """Draw the landmarks onto the clip IN: its times, size and sound stay as they are.
+
+    OUT is H.264 in .mp4, .mov, .mkv, .m4v or .ts, or VP9 in .webm. A damaged frame is a row with status error, and the
+    others go on (exit code 3). Ctrl-C closes OUT so that it plays (exit code 130).
+    """
+    _Run(settings, landmarks, output).clip(source)
+
+
+@video.command()
+@click.argument("source", metavar="IN")
+@click.option("-o", "--output", metavar="F", type=options.FILE, help="Write here instead of to standard output.")
+@_with(*_PART, *_TRACKING)
+def track(*, source: str, output: Path | None, **settings: Any) -> None:
+    """Write the landmarks of the clip IN: a row per face and frame, and one for a frame without a face.
+
+    IN is a file of any kind that FFmpeg reads, a folder of pictures, or a pattern such as frames/%04d.png. Rows stand
+    in F as soon as they are known; whatever ends the run, F can be read.
+    """
+    _Run(settings, output, None, rows_to_stdout=output is None).clip(source)
+
+
+@video.command()
+@click.option("--device-index", default=0, show_default=True, type=click.IntRange(0), help="Which camera.")
+@click.option("-o", "--output", metavar="F", type=options.FILE, help="Write the rows here.")
+@click.option("--record", metavar="OUT", type=options.FILE, help="Write the overlay as a clip.")
+@click.option("--blank", is_flag=True, help="Draw on black instead of on the frames.")
+@click.option("--end", metavar="T", callback=_clock, help="Stop after this time  [default: at Ctrl-C].")
+@_with(*_TRACKING)
+def camera(*, device_index: int, output: Path | None, record: Path | None, end: float | None, **settings: Any) -> None:
+    """Follow the faces before a camera, until Ctrl-C: rows go to F, or to standard output without -o and --record."""
+    run = _Run(settings, output, record, rows_to_stdout=output is None and record is None)
+    from facealign_cli.video.camera import CameraSource
+
+    run(CameraSource(device_index, end_s=end))
+
+
+class _Run:
+    """One run: what it reads is given, where its rows and its clip go is checked before the work."""
+
+    def __init__(
+        self, settings: dict[str, Any], rows: Path | None, record: Path | None, *, rows_to_stdout: bool = False
+    ) -> None:
+        from facealign_cli.output import check_output
+        from facealign_cli.rows import check_rows
+        from facealign_cli.video import import_av
+        from facealign_cli.video.sink import check_suffix
+
+        import_av()
+        self.rows, self.record, self.overwrite = rows, record, settings.pop("overwrite")
+        self.start, self.end, self.fps = (settings.pop(name, None) for name in ("start", "end", "fps"))
+        name = settings.pop("format_name")
+        self.format = _format(rows, name) if rows or rows_to_stdout else None
+        if self.format is not None:
+            check_rows(self.format, rows, self.overwrite)
+        if record is not None:
+            _or_usage(check_suffix, record)
+            check_output(record, self.overwrite)
+        self.options = _video_options(settings)
+        self.aligner_settings = settings
+        self.stop = threading.Event()
+        self.frames = self.failed = 0
+
+    def clip(self, path: str) -> None:
+        """Run on a file or pictures."""
+        from facealign_cli.video import open_source
+
+        if self.start is not None and self.end is not None and self.end <= self.start:
+            raise click.UsageError("--end has to lie after --start")
+        sound = self.record is not None
+        self(open_source(path, start_s=self.start, end_s=self.end, rate=self.fps, sound=sound))
+
+    def __call__(self, source: VideoSource) -> None:
+        """Run, tell how it went, and exit."""
+        try:
+            aligner = options.make_aligner(**self.aligner_settings, max_faces=None)
+            with _stop_on_interrupt(self.stop), self._results(source, aligner) as results:
+                self._write(self._counted(_progress(results, source.info.n_frames)))
+        finally:
+            source.close()
+        if self.stop.is_set():
+            console.message(f"Interrupted after {self.frames} frames; these are written.")
+            sys.exit(console.INTERRUPTED)
+        sys.exit(console.SOME_FAILED if self.failed else 0)
+
+    @contextlib.contextmanager
+    def _results(self, source: VideoSource, aligner: Any) -> Iterator[Iterator[FrameResult]]:
+        from facealign_cli.pipelines.video import track_video
+        from facealign_cli.video.sink import open_sink
+
+        with contextlib.ExitStack() as stack:
+            sink = None
+            if self.record is not None:
+                place = {"sound": source.sound, "offset_s": source.offset_s, "overwrite": self.overwrite}
+                sink = stack.enter_context(open_sink(self.record, source.info, **place))
+            results = track_video(source, aligner, self.options, sink=sink, stop=self.stop)
+            stack.callback(results.close)  # threads end before the sink does
+            yield results
+
+    def _write(self, results: Iterator[FrameResult]) -> None:
+        from facealign_cli.rows import stream_rows, write_rows
+
+        if self.format is None:
+            for _ in results:
+                pass
+        elif self.rows is not None:
+            write_rows(self.rows, results, self.format, self.overwrite)
+        else:
+            stream_rows(sys.stdout.buffer, results, self.format)
+
+    def _counted(self, results: Iterator[FrameResult]) -> Iterator[FrameResult]:
+        for result in results:
+            self.frames += 1
+            if result.error is not None:
+                self.failed += 1
+                console.message(f"Error: frame {result.frame} at {result.timestamp_s:.3f} s: {result.error}")
+            yield result
+
+
+def _format(path: Path | None, name: str | None) -> Format:
+    from facealign_cli.formats import base
+
+    if path is None or name is not None:
+        return base.get_format(name or "json")
+    return _or_usage(base.format_for_path, path)
+
+
+def _or_usage(check: Callable[[Path], Any], path: Path) -> Any:
+    try:
+        return check(path)
+    except InputError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _video_options(settings: dict[str, Any]) -> VideoOptions:
+    """Takes its settings out of those of the command."""
+    from facealign_cli.pipelines.video import VideoOptions
+    from facealign_cli.tracking import TrackingOptions
+
+    tracking = TrackingOptions(settings.pop("detect_every"), max_faces=settings.pop("max_faces"))
+    return VideoOptions(tracking, settings.pop("smooth"), settings.pop("blank", False))
+
+
+@contextlib.contextmanager
+def _stop_on_interrupt(stop: threading.Event) -> Iterator[None]:
+    """The first Ctrl-C ends the clip after the frame in work, so that files are closed; the next one ends at once."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _progress(results: Iterator[FrameResult], total: int | None) -> Iterator[FrameResult]:
+    """Pass the results through; with a terminal on stderr, tell frames, frames a second and time left meanwhile."""
+    if not sys.stderr.isatty():
+        yield from results
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    speed = TextColumn("{task.fields[fps]:.0f} fps")
+    columns = (TextColumn("Tracking"), BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn())
+    begin = time.monotonic()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=total, fps=0.0)
+        for done, result in enumerate(results, start=1):
+            yield result
+            progress.update(task, completed=done, fps=done / max(time.monotonic() - begin, 1e-6))

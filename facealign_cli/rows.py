@@ -1,0 +1,101 @@
+"""Records written as they come, so that a run that is killed leaves the rows so far, readable.
+
+Unlike other results they go straight to their place, not beside it: whole frames at a time, each by one write to the
+system. A JSON document is closed after every frame, and the next one is written over its end.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from facealign_cli.errors import InputError, OutputError
+from facealign_cli.formats.base import Format
+from facealign_cli.output import check_output
+from facealign_cli.records import FrameResult
+
+_TAILS = {"json": b"\n]}\n"}
+"""What has to follow the last record for the file to be whole."""
+
+
+def check_rows(fmt: Format, path: str | os.PathLike[str] | None, overwrite: bool = False) -> None:
+    """Raise InputError or OutputError if rows of this format could not be written there."""
+    if fmt.dump is None:
+        raise InputError(f"format {fmt.name} has one file per face: a clip's rows are written as json, csv or openface")
+    if path is not None:
+        check_output(path, overwrite)
+
+
+def write_rows(
+    path: str | os.PathLike[str], results: Iterable[FrameResult], fmt: Format, overwrite: bool = False
+) -> None:
+    """Write records to a file as they come. Raises as `check_rows` does, and OutputError for a full disk."""
+    check_rows(fmt, path, overwrite)
+    try:
+        stream = open(path, "wb", buffering=0)  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+    with stream:
+        tail = _TAILS.get(fmt.name, b"") if Path(path).is_file() else b""
+        _dump(results, fmt, stream, tail, str(path))
+
+
+def stream_rows(stream: BinaryIO, results: Iterable[FrameResult], fmt: Format) -> None:
+    """Write records into a stream such as standard output, flushed frame by frame. Raises as `write_rows` does."""
+    check_rows(fmt, None)
+    _dump(results, fmt, stream, b"", "the output")
+
+
+def _dump(results: Iterable[FrameResult], fmt: Format, stream: BinaryIO, tail: bytes, name: str) -> None:
+    assert fmt.dump is not None
+    rows = _RowStream(stream, tail, name)
+    fmt.dump(rows.marking(results), rows)  # type: ignore[arg-type]
+    rows.end()
+
+
+class _RowStream(io.RawIOBase):
+    """Gathers what a format writes of one frame; `marking` tells where one ends."""
+
+    def __init__(self, stream: BinaryIO, tail: bytes, name: str) -> None:
+        super().__init__()
+        self._stream, self._tail, self._name = stream, tail, name
+        self._gathered = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        self._gathered += data
+        return len(data)
+
+    def marking(self, results: Iterable[FrameResult]) -> Iterator[FrameResult]:
+        """The results; when the next one is asked for, those before it stand in the file."""
+        self._put(self._tail)
+        for result in results:
+            yield result
+            self._put(self._tail)
+
+    def end(self) -> None:
+        """Write the rest."""
+        self._put(b"")
+
+    def _put(self, tail: bytes) -> None:
+        if not self._gathered:
+            return
+        data = bytes(self._gathered) + tail
+        self._gathered.clear()
+        try:
+            written = self._stream.write(data)
+            while written is not None and written < len(data):  # a full pipe takes a part
+                data = data[written:]
+                written = self._stream.write(data)
+            if tail:
+                self._stream.seek(-len(tail), os.SEEK_CUR)
+            self._stream.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(f"cannot write {self._name}: {error.strerror}") from error

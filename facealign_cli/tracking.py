@@ -1,0 +1,305 @@
+"""Faces followed through a clip, as DAN has it: the last frame's landmarks give the next init shape.
+
+The detector runs where there is nothing to follow, when a face is lost, at a scene cut, and every so often for new
+faces. A face is held while the network's confidence holds; for a second after it was lost its id is kept, moved on at
+the speed it had. Who is who is told by overlap with the place where each one is expected, then by shape: the landmarks
+with shift, turn and scale taken out, which differ from person to person and change little from frame to frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from facealign_cli.errors import InputError
+from facealign_cli.geometry import SimilarityTransform, bbox_of_shape
+from facealign_cli.landmarks import MEAN_SHAPE
+from facealign_cli.records import BBox, BoxCalibration, Detection, Face
+
+SHAPE_UNIT = float(np.ptp(MEAN_SHAPE, axis=0).mean())
+_LOST_EVERY = 2  # frames between looks for a face that was lost
+_EMPTY_EVERY = 3  # frames between looks where no face has been for a while
+
+
+class Shapes(Protocol):
+    """What `FaceAligner.align_shapes` returns: (N, 68, 2) picture pixels, and (N,) 0 to 1."""
+
+    landmarks: np.ndarray
+    confidence: np.ndarray
+
+
+class FaceAligner(Protocol):
+    """What tracking needs of an Aligner."""
+
+    detector: Any
+
+    def align_boxes(
+        self, image_bgr: np.ndarray, detections: Sequence[Detection], calibration: BoxCalibration | None = None
+    ) -> list[Face]: ...
+
+    def align_shapes(self, image_bgr: np.ndarray, init_shapes: Sequence[np.ndarray]) -> Any: ...
+
+
+@dataclass(frozen=True)
+class TrackingOptions:
+    """detect_every: frames between looks for new faces; None: about a second; 1: no tracking, each frame by itself.
+
+    new_confidence, keep_confidence: least confidence of a face that is new, and of one that is followed.
+    keep_lost_s: how long the id of a lost face is kept. max_faces: the largest so many, None: all. Raises InputError.
+    """
+
+    detect_every: int | None = None
+    new_confidence: float = 0.6
+    keep_confidence: float = 0.5
+    keep_lost_s: float = 1.0
+    max_faces: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("detect_every", "max_faces"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"tracking option {name}: expected 1 or more, got {value}")
+        for name in ("new_confidence", "keep_confidence"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"tracking option {name}: expected 0 to 1, got {getattr(self, name)}")
+
+
+@dataclass(eq=False)
+class _Track:
+    """A face over time. velocity: (2,) pixels a second. shape: (68, 2), normalised, a running mean."""
+
+    track_id: int
+    landmarks: np.ndarray
+    confidence: float
+    seen_s: float
+    shape: np.ndarray
+    score: float | None = None
+    velocity: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    lost: bool = False
+
+    @property
+    def center(self) -> np.ndarray:
+        return self.landmarks.mean(axis=0)
+
+    @property
+    def size(self) -> float:
+        return _size(self.landmarks)
+
+    def expected(self, time_s: float) -> np.ndarray:
+        """(68, 2) where the face would be, had it moved on as it did."""
+        return self.landmarks + self.velocity * min(max(time_s - self.seen_s, 0.0), 1.0)
+
+    def move(self, landmarks: np.ndarray, confidence: float, time_s: float, score: float | None = None) -> None:
+        """Take the landmarks of a frame."""
+        step = time_s - self.seen_s
+        if 0 < step < 0.5 and not self.lost:
+            share = min(1.0, step / 0.1)
+            self.velocity = self.velocity + share * ((landmarks.mean(axis=0) - self.center) / step - self.velocity)
+        self.shape = self.shape + 0.1 * (normalised(landmarks) - self.shape)
+        self.landmarks, self.confidence, self.seen_s, self.score = landmarks, confidence, time_s, score
+        self.lost = False
+
+    def face(self, index: int, calibration: BoxCalibration) -> Face:
+        bbox = _detector_box(BBox(*bbox_of_shape(self.landmarks).tolist()), calibration)
+        return Face(index, bbox, self.landmarks, self.confidence, self.score, self.track_id)
+
+
+class Tracker:
+    """Follows faces from frame to frame.
+
+    >>> Tracker(aligner).update(image_bgr, timestamp_s=0.0)  # doctest: +SKIP
+    """
+
+    def __init__(self, aligner: FaceAligner, options: TrackingOptions | None = None) -> None:
+        self._aligner, self._options = aligner, options or TrackingOptions()
+        self._calibration: BoxCalibration = aligner.detector.calibration
+        self._tracks: list[_Track] = []
+        self._next_id = 0
+        self._cuts = CutDetector()
+        self._since_detection, self._detected_s = 0, -np.inf
+
+    def update(self, image_bgr: np.ndarray, timestamp_s: float, source: str | None = None) -> list[Face]:
+        """The faces of the next frame, by track_id; their boxes are those that a detector would give.
+
+        image_bgr: (H, W, 3) uint8. timestamp_s: later than the frame's before. source: for the detector `boxes`.
+        """
+        if self._cuts.is_cut(image_bgr):
+            self._tracks = []
+        self._forget(timestamp_s)
+        if self._options.detect_every != 1:
+            self._follow(image_bgr, timestamp_s)
+        if self._is_detection_due(timestamp_s):
+            self._detect(image_bgr, timestamp_s, source)
+            self._since_detection, self._detected_s = 0, timestamp_s
+        self._since_detection += 1
+        held = sorted((t for t in self._tracks if not t.lost), key=lambda track: track.track_id)
+        return [track.face(i, self._calibration) for i, track in enumerate(held)]
+
+    def _forget(self, time_s: float) -> None:
+        """Drop the tracks that were lost too long ago, or whose time has not come yet (the clip jumped back)."""
+        keep = self._options.keep_lost_s
+        self._tracks = [t for t in self._tracks if 0 <= time_s - t.seen_s <= keep or not t.lost]
+
+    def _follow(self, image_bgr: np.ndarray, time_s: float) -> None:
+        held = [track for track in self._tracks if not track.lost]
+        if not held:
+            return
+        aligned: Shapes = self._aligner.align_shapes(image_bgr, [track.landmarks for track in held])
+        found = [(float(c), np.asarray(s, float)) for c, s in zip(aligned.confidence, aligned.landmarks, strict=True)]
+        taken: list[int] = []
+        order = (
+            [0]
+            if len(held) == 1
+            else np.argsort([_strangeness(t, f[1], time_s) for t, f in zip(held, found, strict=True)])
+        )
+        for i in order:
+            confidence, landmarks = found[i]
+            doubled = any(_is_same_place(landmarks, found[j][1]) for j in taken)
+            if confidence < self._options.keep_confidence or doubled:
+                held[i].lost = True
+            else:
+                taken.append(i)
+        for i in taken:
+            held[i].move(found[i][1], found[i][0], time_s)
+
+    def _is_detection_due(self, time_s: float) -> bool:
+        every, since = self._options.detect_every, self._since_detection
+        held = [track for track in self._tracks if not track.lost]
+        if not self._tracks:
+            begins = self._cuts.just_cut or self._detected_s == -np.inf
+            return begins or since >= min(_EMPTY_EVERY, every or _EMPTY_EVERY)
+        if len(held) < len(self._tracks) and since >= min(_LOST_EVERY, every or _LOST_EVERY):
+            return True
+        return time_s - self._detected_s >= 1.0 if every is None else since >= every
+
+    def _detect(self, image_bgr: np.ndarray, time_s: float, source: str | None) -> None:
+        followed = [] if self._options.detect_every == 1 else [t for t in self._tracks if not t.lost]
+        detections = [
+            d
+            for d in self._aligner.detector.detect(image_bgr, source)
+            if not any(_covers(track, self._calibration.landmarks_bbox(d.bbox)) for track in followed)
+        ]
+        faces = self._distinct(self._aligner.align_boxes(image_bgr, detections, self._calibration), followed)
+        free = [track for track in self._tracks if track not in followed]
+        pairs = self._assign(faces, free, time_s)
+        for face, old in pairs:
+            if old is not None:
+                old.move(face.landmarks, face.confidence, time_s, face.detector_score)
+            else:
+                self._start(face, time_s)
+        for track in free:
+            track.lost = all(track is not old for _, old in pairs)
+
+    def _distinct(self, faces: list[Face], followed: list[_Track]) -> list[Face]:
+        """Those that the network is sure of, each place once, and no more than are wanted."""
+        distinct: list[Face] = []
+        for face in sorted(faces, key=lambda f: -f.confidence):
+            others = [t.landmarks for t in followed] + [f.landmarks for f in distinct]
+            if face.confidence >= self._options.new_confidence and not any(
+                _is_same_place(face.landmarks, other) for other in others
+            ):
+                distinct.append(face)
+        if self._options.max_faces is not None:
+            distinct.sort(key=lambda f: -_size(f.landmarks))
+            distinct = distinct[: max(0, self._options.max_faces - len(followed))]
+        return distinct
+
+    def _assign(self, faces: list[Face], tracks: list[_Track], time_s: float) -> list[tuple[Face, _Track | None]]:
+        """Each face with the track that it goes on with, the likeliest pairs first; None for a new one."""
+        costs = [(_cost(t, f, time_s), i, j) for i, f in enumerate(faces) for j, t in enumerate(tracks)]
+        chosen: dict[int, int] = {}
+        for _, i, j in sorted(pair for pair in costs if pair[0] < np.inf):
+            if i not in chosen and j not in chosen.values():
+                chosen[i] = j
+        return [(face, tracks[chosen[i]] if i in chosen else None) for i, face in enumerate(faces)]
+
+    def _start(self, face: Face, time_s: float) -> None:
+        shape = normalised(face.landmarks)
+        track = _Track(self._next_id, face.landmarks, face.confidence, time_s, shape, face.detector_score)
+        self._tracks.append(track)
+        self._next_id += 1
+
+
+class CutDetector:
+    """Tells scene cuts by two small pictures that neither look alike nor have like tones.
+
+    Light that changes keeps the pattern, and a fast pan keeps the tones: neither counts as a cut.
+    """
+
+    def __init__(self) -> None:
+        self._pattern: np.ndarray = np.zeros(0)
+        self._tones: np.ndarray = np.zeros(0)
+        self.just_cut = False
+
+    def is_cut(self, image_bgr: np.ndarray) -> bool:
+        """Whether a new scene begins with this frame; the first one does not count."""
+        rows, columns = (
+            max(1, image_bgr.shape[0] // 48),
+            max(1, image_bgr.shape[1] // 64),
+        )  # a few pixels tell it as well
+        small = cv2.resize(
+            np.ascontiguousarray(image_bgr[::rows, ::columns, 1]), (32, 24), interpolation=cv2.INTER_AREA
+        )
+        pattern = small.ravel() - np.float32(small.mean())
+        pattern /= max(float(np.sqrt(pattern @ pattern)), 1e-9)
+        tones = np.bincount(np.right_shift(small.ravel(), 4), minlength=16) / small.size
+        self.just_cut = bool(self._pattern.size) and (
+            float(pattern @ self._pattern) < 0.4 and float(np.abs(tones - self._tones).sum()) > 0.6
+        )
+        self._pattern, self._tones = pattern, tones
+        return self.just_cut
+
+
+def normalised(landmarks: np.ndarray) -> np.ndarray:
+    """(68, 2) landmarks laid onto the mean shape by a similarity; unit: the mean shape's size."""
+    return SimilarityTransform.estimate(landmarks, MEAN_SHAPE).apply(landmarks) / SHAPE_UNIT
+
+
+def _cost(track: _Track, face: Face, time_s: float) -> float:
+    """How unlikely it is that a face goes on with a track: by where it is expected, and by shape; inf: it cannot."""
+    expected, size = track.expected(time_s), track.size
+    nearest = min(_distance(shape, face.landmarks) for shape in (expected, track.landmarks)) / size
+    scale = max(size, _size(face.landmarks)) / min(size, _size(face.landmarks))
+    if nearest > 1.0 + 1.0 * min(time_s - track.seen_s, 1.0) or scale > 1.8:
+        return float(np.inf)
+    away = _distance(expected, face.landmarks) / size
+    return away + 6.0 * _shape_distance(track, face.landmarks)
+
+
+def _strangeness(track: _Track, landmarks: np.ndarray, time_s: float) -> float:
+    """How unlike a track's own past its new landmarks are, in face sizes: tells who stays when two fall on one face."""
+    away = _distance(track.expected(time_s), landmarks) / track.size
+    return away + 2.0 * _shape_distance(track, landmarks)
+
+
+def _shape_distance(track: _Track, landmarks: np.ndarray) -> float:
+    return float(np.linalg.norm(normalised(landmarks) - track.shape, axis=1).mean())
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.linalg.norm(a.mean(axis=0) - b.mean(axis=0)))
+
+
+def _size(landmarks: np.ndarray) -> float:
+    return max(1e-6, float(np.ptp(landmarks, axis=0).mean()))
+
+
+def _is_same_place(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two sets of landmarks lie on one face."""
+    return float(np.linalg.norm(a - b, axis=1).mean()) < 0.3 * min(_size(a), _size(b))
+
+
+def _covers(track: _Track, box: BBox) -> bool:
+    return BBox(*bbox_of_shape(track.landmarks).tolist()).iou(box) > 0.4
+
+
+def _detector_box(box: BBox, calibration: BoxCalibration) -> BBox:
+    """The box whose `landmarks_bbox` is `box`."""
+    width = box.width / (1 + calibration.right - calibration.left)
+    height = box.height / (1 + calibration.bottom - calibration.top)
+    x1, y1 = box.x1 - calibration.left * width, box.y1 - calibration.top * height
+    return BBox(x1, y1, x1 + width, y1 + height)

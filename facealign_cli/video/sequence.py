@@ -1,0 +1,101 @@
+"""Pictures as a clip: a folder, or a numbered pattern such as frames/%04d.png."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from facealign_cli.errors import InputError
+from facealign_cli.media import read_image
+from facealign_cli.video.base import VideoFrame, VideoInfo
+
+DEFAULT_RATE = 25.0
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+_NUMBER = re.compile(r"%(0\d+)?d")
+
+
+class SequenceSource:
+    """Pictures one after another, `rate` of them a second; all are brought to the size of the first readable one.
+
+    One that cannot be read is a frame with an error. Raises InputError where there is none that can be read.
+    """
+
+    sound: tuple[Any, ...] = ()
+
+    def __init__(
+        self, path: str, *, rate: float = DEFAULT_RATE, start_s: float | None = None, end_s: float | None = None
+    ) -> None:
+        files = picture_files(path)
+        exact = Fraction(rate).limit_denominator(1001)
+        first, last = math.ceil((start_s or 0.0) * exact), len(files)
+        if end_s is not None:
+            last = min(last, math.ceil(end_s * exact))
+        self._files = list(enumerate(files))[first:last]
+        self.offset_s = first / exact
+        self._size = self._first_size(path)
+        width, height = self._size
+        self.info = VideoInfo(path, width, height, 1 / exact, exact, len(self._files))
+
+    def _first_size(self, path: str) -> tuple[int, int]:
+        problem = "no pictures"
+        for _, file in self._files:
+            try:
+                height, width = read_image(file).shape[:2]
+            except InputError as error:
+                problem = str(error)
+                continue
+            return width, height
+        raise InputError(f"{path}: no frame that can be decoded: {problem}")
+
+    def __iter__(self) -> Iterator[VideoFrame]:
+        for index, (number, file) in enumerate(self._files):
+            time = float(number * self.info.time_base)
+            try:
+                yield VideoFrame(index, number, time, self._read(file), 1)
+            except InputError as error:
+                yield VideoFrame(index, number, time, None, 1, str(error))
+
+    def _read(self, file: Path) -> np.ndarray:
+        image = read_image(file)
+        if image.shape[1::-1] != self._size:
+            image = cv2.resize(image, self._size, interpolation=cv2.INTER_AREA)
+        return image
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+
+def is_sequence(path: str) -> bool:
+    """Whether a path means pictures: a folder, or a pattern that is not itself a file."""
+    return Path(path).is_dir() or (_NUMBER.search(Path(path).name) is not None and not Path(path).exists())
+
+
+def picture_files(path: str) -> list[Path]:
+    """The files of a folder, by name with numbers in their order, or those that a pattern means."""
+    folder = Path(path)
+    if folder.is_dir():
+        return sorted((f for f in folder.iterdir() if f.suffix.lower() in _SUFFIXES), key=_natural)
+    before, after = folder.name[: (number := _pattern(path)).start()], folder.name[number.end() :]
+    pattern = re.compile(rf"{re.escape(before)}(\d+){re.escape(after)}")
+    if not folder.parent.is_dir():
+        raise InputError(f"{path}: no such folder")
+    found = [(int(match[1]), f) for f in folder.parent.iterdir() if (match := pattern.fullmatch(f.name))]
+    return [f for _, f in sorted(found)]
+
+
+def _pattern(path: str) -> re.Match[str]:
+    found = _NUMBER.search(Path(path).name)
+    if found is None:
+        raise InputError(f"{path}: no such file or folder")
+    return found
+
+
+def _natural(file: Path) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", file.name)]

@@ -1,0 +1,203 @@
+"""Writing a clip by PyAV: H.264 that every player opens, the source's own times, its sound copied packet by packet."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from facealign_cli.errors import InputError, OutputError
+from facealign_cli.output import atomic_path
+from facealign_cli.video.base import SoundPacket, VideoInfo, import_av
+
+_H264 = ("libx264", {"preset": "veryfast", "crf": "18"})
+_VP9 = ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "8", "row-mt": "1", "crf": "24", "b": "0"})
+_FASTSTART = {"movflags": "faststart"}
+_CONTAINERS: dict[str, tuple[str, tuple[str, dict[str, str]], dict[str, str]]] = {
+    ".mp4": ("mp4", _H264, _FASTSTART),
+    ".m4v": ("mp4", _H264, _FASTSTART),
+    ".mov": ("mov", _H264, _FASTSTART),
+    ".mkv": ("matroska", _H264, {}),
+    ".ts": ("mpegts", _H264, {}),
+    ".webm": ("webm", _VP9, {}),
+}
+_BT709, _BT601, _LIMITED = 1, 6, 1  # FFmpeg's numbers of colour matrices and of the 16–235 range
+_SWS_BT709, _SWS_BT601 = 1, 5
+
+
+def check_suffix(path: str | os.PathLike[str]) -> str:
+    """The path's suffix, in small letters. Raises InputError, which lists the known ones."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in _CONTAINERS:
+        raise InputError(f"{path}: clips are written as {', '.join(_CONTAINERS)}, not as {suffix or 'no suffix'}")
+    return suffix
+
+
+@contextlib.contextmanager
+def open_sink(
+    path: str | os.PathLike[str],
+    info: VideoInfo,
+    *,
+    sound: Sequence[Any] = (),
+    offset_s: Fraction = Fraction(0),
+    overwrite: bool = False,
+) -> Iterator[VideoSink]:
+    """A sink that becomes `path`, playable, when the body ends well; see `VideoSink`.
+
+    Raises InputError for an unknown suffix, OutputError where it cannot be written or its kind of container does not
+    hold the sound.
+    """
+    suffix = check_suffix(path)
+    with atomic_path(path, overwrite) as temporary:
+        sink = VideoSink(temporary, suffix, info, name=Path(path).name, sound=sound, offset_s=offset_s)
+        try:
+            yield sink
+        except BaseException:
+            sink.abandon()
+            raise
+        sink.close()
+
+
+class VideoSink:
+    """Takes frames and sound packets in the order in which a source gave them.
+
+    Odd sizes get their last row or column twice, since 4:2:0 colour needs even ones; nothing is moved or scaled.
+    """
+
+    def __init__(
+        self, path: Path, suffix: str, info: VideoInfo, *, name: str, sound: Sequence[Any], offset_s: Fraction
+    ) -> None:
+        self._av, self._name, self._info, self._offset = import_av(), name, info, offset_s
+        container, (codec, options), flags = _CONTAINERS[suffix]
+        with self._errors():
+            self._container = self._av.open(str(path), "w", format=container, options=flags)
+        try:
+            self._container.metadata.update(dict(info.metadata))
+            self._stream = self._video_stream(codec, options)
+            self._sound = {id(stream): self._sound_stream(stream, suffix) for stream in sound}
+            with self._errors():
+                self._container.start_encoding()
+        except BaseException:
+            self.abandon()
+            raise
+        self._durations: dict[int, int] = {}  # ticks of the frames that the encoder still holds back
+        self._first_dts: int | None = None
+        self._first = self._last = self._last_duration = 0
+        self._is_empty = True
+        self._last_sound: dict[int, tuple[Any, Any]] = {}
+
+    def _video_stream(self, codec: str, options: dict[str, str]) -> Any:
+        info, rate = self._info, (self._info.rate or Fraction(30)).limit_denominator(60_000)
+        stream = self._container.add_stream(codec, rate=rate, options=dict(options))
+        stream.width, stream.height = info.width + info.width % 2, info.height + info.height % 2
+        stream.pix_fmt, stream.time_base = "yuv420p", info.time_base
+        context = stream.codec_context
+        context.time_base, context.sample_aspect_ratio = info.time_base, info.pixel_aspect
+        context.colorspace, context.color_range = _BT709 if info.bt709 else _BT601, _LIMITED
+        return stream
+
+    def _sound_stream(self, stream: Any, suffix: str) -> Any:
+        codec = stream.codec_context.codec.canonical_name if stream.codec_context else "?"
+        try:
+            return self._container.add_stream_from_template(stream)
+        except (self._av.error.FFmpegError, ValueError) as error:
+            raise OutputError(f"{self._name}: {suffix} cannot hold the {codec} sound: name it .mkv") from error
+
+    def write(self, image_bgr: np.ndarray, pts: int, duration: int = 0) -> None:
+        """Encode an (H, W, 3) picture to be shown at `pts` ticks of the source."""
+        height, width = image_bgr.shape[:2]
+        if height % 2 or width % 2:
+            image_bgr = cv2.copyMakeBorder(image_bgr, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image_bgr), format="bgr24")
+        matrix = _SWS_BT709 if self._info.bt709 else _SWS_BT601
+        frame = frame.reformat(format="yuv420p", dst_colorspace=matrix, dst_color_range=_LIMITED)
+        frame.pts = pts - int(self._offset / self._info.time_base)
+        frame.time_base = self._info.time_base
+        if self._is_empty:
+            self._first, self._is_empty = frame.pts, False
+        else:
+            self._durations[self._last] = frame.pts - self._last
+        self._last, self._last_duration = frame.pts, duration
+        self._mux(self._encode(frame))
+
+    def write_sound(self, sound: SoundPacket) -> None:
+        """Copy a packet of one of the sound streams."""
+        packet, template = sound.packet, sound.packet.stream
+        stream = self._sound[id(template)]
+        shift = int(self._offset / packet.time_base)
+        packet.dts -= shift
+        packet.pts = None if packet.pts is None else packet.pts - shift
+        packet.stream = stream
+        before, self._last_sound[id(stream)] = self._last_sound.get(id(stream)), (packet, template)
+        if before is not None:
+            self._mux([before[0]])
+
+    def _encode(self, frame: Any) -> list[Any]:
+        with self._errors():
+            packets = list(self._stream.encode(frame))
+        for packet in packets:
+            packet.duration = self._durations.pop(packet.pts, 0) or packet.duration
+        return packets
+
+    def _mux(self, packets: Iterable[Any]) -> None:
+        with self._errors():
+            for packet in packets:
+                if packet.stream is self._stream and self._first_dts is None:
+                    self._first_dts = packet.dts
+                self._container.mux(packet)
+
+    def close(self) -> None:
+        """Encode what is still held back, and end the file."""
+        try:
+            if not self._is_empty:
+                self._end_picture()
+            for packet, template in self._last_sound.values():
+                self._end_sound(packet, template)
+        finally:
+            with self._errors():
+                self._container.close()
+
+    def _end_picture(self) -> None:
+        """MP4 has no end of its own: the last packet's duration, in decoding order, makes it."""
+        length = self._duration_of_last(self._last)
+        self._durations[self._last] = max(1, length)
+        packets = self._encode(None)
+        if packets and self._first_dts is not None:
+            total, before = self._last + length - self._first, packets[-1].dts - self._first_dts
+            packets[-1].duration = total - before if total > before else packets[-1].duration
+        self._mux(packets)
+
+    def _end_sound(self, packet: Any, template: Any) -> None:
+        """The last packet may end before its samples do: the clip said so."""
+        if template.duration is not None and packet.pts is not None and not self._offset:
+            rest = (template.start_time or 0) + template.duration - packet.pts
+            packet.duration = rest if 0 < rest < (packet.duration or 0) else packet.duration
+        self._mux([packet])
+
+    def _duration_of_last(self, last: int) -> int:
+        """Up to the end that the clip states, unless that lies so far off that more frames were to come."""
+        info = self._info
+        usual = self._last_duration or round(1 / ((info.rate or 30) * info.time_base)) or 1
+        if info.end_pts is None:
+            return usual
+        rest = info.end_pts - int(self._offset / info.time_base) - last
+        return rest if abs(rest) <= 3 * usual else usual
+
+    def abandon(self) -> None:
+        """Let go of the file; what it holds is of no use."""
+        with contextlib.suppress(self._av.error.FFmpegError, OSError, ValueError):
+            self._container.close()
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (self._av.error.FFmpegError, OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise OutputError(f"cannot write {self._name}: {reason}") from error

@@ -1,0 +1,230 @@
+"""`facealign video`: run the command, reopen what it wrote, compare."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import jsonschema
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from clips import facts, pictures, write_clip
+
+from facealign_cli.cli.main import main
+from facealign_cli.formats.base import get_format
+from facealign_cli.formats.json import json_schema
+from facealign_cli.formats.openface import COLUMNS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def photo(astronaut: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(astronaut[20:260, 100:340])
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory, photo: np.ndarray) -> Path:
+    """Ten frames with a face, two without, and a tone."""
+    folder = tmp_path_factory.mktemp("clip")
+    grey = np.full_like(photo, 90)
+    return write_clip(folder / "in.mp4", [photo] * 10 + [grey] * 2, sound="aac")
+
+
+def run(*args: object) -> Result:
+    return CliRunner().invoke(main, ["video", *map(str, args)])
+
+
+def test_track_writes_a_row_per_face_and_frame(clip: Path, tmp_path: Path) -> None:
+    result = run("track", clip, "-o", tmp_path / "a.csv")
+    assert (result.exit_code, result.output) == (0, "")
+    records = get_format("csv").read(tmp_path / "a.csv")
+    assert [r.frame for r in records] == list(range(12))
+    assert [r.status for r in records] == ["ok"] * 10 + ["no_face"] * 2
+    assert np.allclose([r.timestamp_s for r in records], facts(clip).times, atol=1e-6)
+    assert {f.track_id for r in records for f in r.faces} == {0}
+
+
+def test_track_to_a_pipe_is_json(clip: Path) -> None:
+    result = run("track", clip, "--end", "0.2")
+    document = json.loads(result.stdout)
+    jsonschema.validate(document, json_schema())
+    assert [r["frame"] for r in document["results"]] == [0, 1, 2, 3, 4]
+
+
+def test_an_openface_script_can_read_it(clip: Path, tmp_path: Path) -> None:
+    assert run("track", clip, "-o", tmp_path / "a.csv", "--format", "openface").exit_code == 0
+    rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines(), skipinitialspace=True))
+    assert tuple(rows[0]) == COLUMNS
+    assert [row["frame"] for row in rows] == [str(i) for i in range(1, 13)]
+    assert [row["success"] for row in rows] == ["1"] * 10 + ["0"] * 2
+    assert [row["timestamp"] for row in rows[:3]] == ["0.000", "0.040", "0.080"]
+
+
+def test_overlay_keeps_times_and_sound_and_writes_rows(clip: Path, tmp_path: Path) -> None:
+    result = run("overlay", clip, "-o", tmp_path / "o.mp4", "--landmarks", tmp_path / "o.json", "--blank")
+    assert result.exit_code == 0
+    got, expected = facts(tmp_path / "o.mp4"), facts(clip)
+    assert (got.times, got.sound) == (expected.times, expected.sound)
+    assert (got.length, got.file_length) == pytest.approx((expected.length, expected.file_length), abs=1e-3)
+    assert len(get_format("json").read(tmp_path / "o.json")) == 12
+
+
+def test_start_and_end_take_a_clock(clip: Path, tmp_path: Path) -> None:
+    for i, (start, end) in enumerate((("0.1", "0.3"), ("0:00.1", "0:00:00.3"))):
+        assert run("track", clip, "-o", tmp_path / f"{i}.csv", "--start", start, "--end", end).exit_code == 0
+        times = [r.timestamp_s for r in get_format("csv").read(tmp_path / f"{i}.csv")]
+        assert np.allclose(times, [0.12, 0.16, 0.2, 0.24, 0.28])
+
+
+def test_pictures_as_input(photo: np.ndarray, tmp_path: Path) -> None:
+    for i in range(4):
+        cv2.imwrite(str(tmp_path / f"{i:04}.png"), photo)
+    result = run("overlay", tmp_path / "%04d.png", "-o", tmp_path / "o.mp4", "--fps", 10)
+    assert result.exit_code == 0
+    assert np.allclose(facts(tmp_path / "o.mp4").times, [0, 0.1, 0.2, 0.3], atol=1e-3)
+
+
+def test_smoothing_can_be_turned_off_and_tuned(tmp_path: Path, photo: np.ndarray) -> None:
+    rng = np.random.default_rng(0)
+    noisy = [np.clip(photo + rng.normal(0, 6, photo.shape), 0, 255).astype(np.uint8) for _ in range(15)]
+    for i, image in enumerate(noisy):
+        cv2.imwrite(str(tmp_path / f"{i:02}.png"), image)
+    moved = {}
+    for smooth in ("off", "on", "0.2,0,1"):
+        out = tmp_path / f"{smooth}.csv"
+        assert run("track", tmp_path / "%02d.png", "-o", out, "--smooth", smooth).exit_code == 0
+        shapes = np.array([r.faces[0].landmarks for r in get_format("csv").read(out)])
+        moved[smooth] = np.abs(np.diff(shapes[5:], axis=0)).mean()
+    assert moved["off"] > moved["on"] > moved["0.2,0,1"]
+
+
+def test_a_damaged_frame_is_a_row_and_exit_code_3(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    noisy = [np.clip(i + rng.normal(0, 20, i.shape), 0, 255).astype(np.uint8) for i in pictures(50)]
+    path = write_clip(tmp_path / "in.mp4", noisy)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 400] = bytes(400)
+    path.write_bytes(data)
+    result = run("overlay", path, "-o", tmp_path / "o.mp4", "--landmarks", tmp_path / "o.csv")
+    assert result.exit_code == 3
+    assert "damaged" in result.stderr
+    records = get_format("csv").read(tmp_path / "o.csv")
+    assert len(records) == 50 and records[-1].status == "no_face"
+    assert 1 <= sum(r.status == "error" for r in records) <= 5
+
+
+def test_wrong_usage_is_said_before_the_work(clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "o.mp4"
+    for args, words in {
+        ("overlay", clip): "Missing option '-o'",
+        ("overlay", clip, "-o", tmp_path / "o.avi"): ".mp4",
+        ("overlay", clip, "-o", out, "--landmarks", tmp_path / "o.xyz"): ".csv",
+        ("track", clip, "-o", tmp_path / "o.pts"): "json, csv or openface",
+        ("track", clip, "--detect-every", "0"): "auto or a number",
+        ("track", clip, "--smooth", "much"): "smoothing",
+        ("track", clip, "--start", "soon"): "expected seconds",
+        ("track", clip, "--start", "5", "--end", "4"): "--end has to lie after",
+    }.items():
+        result = run(*args)
+        assert result.exit_code in (1, 2) and words in result.stderr, (args, result.stderr)
+    out.write_text("mine")
+    assert "--overwrite" in run("overlay", clip, "-o", out).stderr
+    assert out.read_text() == "mine"
+    assert run("overlay", clip, "-o", out, "--overwrite", "--end", "0.1").exit_code == 0
+
+
+def test_what_is_no_clip_is_one_line(tmp_path: Path, photo: np.ndarray) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), photo)
+    for name, words in (("a.png", "still picture"), ("missing.mp4", "no such file")):
+        result = run("track", tmp_path / name, "-o", tmp_path / "o.csv")
+        assert result.exit_code == 1 and words in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+        assert not (tmp_path / "o.csv").exists()
+
+
+def test_a_camera_takes_the_same_path(tmp_path: Path, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Capture:
+        def __init__(self, index: int) -> None:
+            self.index, self.left = index, 6
+
+        def isOpened(self) -> bool:
+            return self.index == 0
+
+        def read(self) -> tuple[bool, np.ndarray | None]:
+            self.left -= 1
+            time.sleep(0.01)
+            return self.left >= 0, photo if self.left >= 0 else None
+
+        def release(self) -> None:
+            pass
+
+    monkeypatch.setattr(cv2, "VideoCapture", Capture)
+    result = run("camera", "-o", tmp_path / "c.csv", "--record", tmp_path / "c.mp4")
+    assert result.exit_code == 0, result.stderr
+    records = get_format("csv").read(tmp_path / "c.csv")
+    assert [r.status for r in records] == ["ok"] * 6
+    assert np.allclose(facts(tmp_path / "c.mp4").times, [r.timestamp_s for r in records], atol=1e-3)
+    assert all(np.diff([r.timestamp_s for r in records]) > 0)
+    assert "camera 3" in run("camera", "--device-index", 3).stderr
+
+
+def start(clip: Path, rows: Path, *args: object) -> subprocess.Popen[str]:
+    """A run of its own, once it has written a few rows."""
+    command = [sys.executable, "-m", "facealign_cli", "video", *map(str, args)]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    limit = time.monotonic() + 30
+    while time.monotonic() < limit and process.poll() is None:
+        if rows.exists() and rows.stat().st_size > 20_000:
+            return process
+        time.sleep(0.02)
+    pytest.fail(f"no rows: {process.communicate()[1]}")
+
+
+@pytest.fixture(scope="module")
+def long_clip(tmp_path_factory: pytest.TempPathFactory, photo: np.ndarray) -> Path:
+    return write_clip(tmp_path_factory.mktemp("long") / "in.mp4", [photo] * 1500)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("name", ["rows.csv", "rows.json"])
+def test_ctrl_c_closes_the_clip_and_keeps_the_rows(long_clip: Path, tmp_path: Path, name: str) -> None:
+    rows, out = tmp_path / name, tmp_path / "o.mp4"
+    process = start(long_clip, rows, "overlay", long_clip, "-o", out, "--landmarks", rows)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130, stderr
+    assert "Interrupted" in stderr
+    count = len(get_format(rows.suffix[1:]).read(rows))
+    assert 5 < count < 1500
+    assert np.allclose(facts(out).times, np.arange(count) * 0.04, atol=1e-3)
+    assert {path.name for path in tmp_path.iterdir()} == {name, "o.mp4"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("name", ["rows.csv", "rows.json"])
+def test_a_killed_run_leaves_its_rows(long_clip: Path, tmp_path: Path, name: str) -> None:
+    rows = tmp_path / name
+    process = start(long_clip, rows, "track", long_clip, "-o", rows)
+    process.kill()
+    process.communicate()
+    records = get_format(rows.suffix[1:]).read(rows)
+    assert 5 < len(records) < 1500
+    assert [r.frame for r in records] == list(range(len(records)))
+
+
+@pytest.mark.parametrize("name", ["overlay", "track", "camera"])
+def test_every_option_is_explained(name: str) -> None:
+    result = run(name, "--help")
+    assert result.exit_code == 0
+    explained: Callable[[str], bool] = lambda line: not line.startswith("  -") or "  " in line.strip()  # noqa: E731
+    assert "--smooth" in result.output and all(map(explained, result.output.splitlines()))

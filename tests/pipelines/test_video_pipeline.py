@@ -1,0 +1,154 @@
+"""From a source to records and an overlay: threads that end, errors that arrive, memory that stays."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import facts, write_clip
+
+from facealign_cli.aligner import Aligner
+from facealign_cli.errors import OutputError
+from facealign_cli.pipelines.video import QUEUED, VideoOptions, track_video
+from facealign_cli.tracking import TrackingOptions
+from facealign_cli.video import SoundPacket, VideoFrame, VideoInfo, open_source
+from facealign_cli.video.sink import open_sink
+
+
+@pytest.fixture(scope="module")
+def aligner() -> Aligner:
+    return Aligner()
+
+
+@pytest.fixture(scope="module")
+def photo(astronaut: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(astronaut[20:260, 100:340])
+
+
+class Pictures:
+    """A source of given pictures; None is a damaged frame. read: how many were asked for."""
+
+    sound = ()
+    offset_s = Fraction(0)
+
+    def __init__(self, images: list[np.ndarray | None]) -> None:
+        self.images, self.read = images, 0
+        self.info = VideoInfo("made", 240, 240, Fraction(1, 25), Fraction(25), len(images))
+
+    def __iter__(self) -> Iterator[VideoFrame | SoundPacket]:
+        for i, image in enumerate(self.images):
+            self.read += 1
+            yield VideoFrame(i, i, i / 25, image, 1, None if image is not None else "damaged")
+
+    def close(self) -> None:
+        pass
+
+
+def threads() -> set[str]:
+    return {thread.name for thread in threading.enumerate() if thread.name.startswith("facealign")}
+
+
+def test_one_record_per_frame_in_order(aligner: Aligner, photo: np.ndarray) -> None:
+    source = Pictures([photo, photo, None, photo, np.zeros_like(photo)])
+    records = list(track_video(source, aligner))
+    assert [r.status for r in records] == ["ok", "ok", "error", "ok", "no_face"]
+    assert [r.frame for r in records] == [0, 1, 2, 3, 4]
+    assert [r.timestamp_s for r in records] == [0, 0.04, 0.08, 0.12, 0.16]
+    assert {f.track_id for r in records for f in r.faces} == {0}
+    assert (records[0].model, records[0].detector, records[0].width) == (aligner.model.name, "mtcnn", 240)
+    assert not threads()
+
+
+def test_the_overlay_shows_the_landmarks_and_keeps_the_sound(
+    aligner: Aligner, photo: np.ndarray, tmp_path: Path
+) -> None:
+    path = write_clip(tmp_path / "in.mp4", [photo] * 8, sound="aac")
+    for blank in (False, True):
+        source, out = open_source(str(path), sound=True), tmp_path / f"{blank}.mp4"
+        with open_sink(out, source.info, sound=source.sound) as sink:
+            (*_, record) = track_video(source, aligner, VideoOptions(blank=blank), sink=sink)
+        got, expected = facts(out), facts(path)
+        assert (got.times, got.sound) == (expected.times, expected.sound)
+        (*_, frame) = open_source(str(out))
+        x, y = np.rint(record.faces[0].landmarks[30]).astype(int)
+        assert frame.image_bgr[y, x].min() > 150  # the white dot on the tip of the nose
+        assert (frame.image_bgr[230:, 230:].mean() < 5) == blank
+
+
+def test_a_damaged_frame_is_left_out_of_the_clip(aligner: Aligner, photo: np.ndarray, tmp_path: Path) -> None:
+    source = Pictures([photo, photo, None, photo])
+    with open_sink(tmp_path / "out.mp4", source.info) as sink:
+        list(track_video(source, aligner, sink=sink))
+    assert np.allclose(facts(tmp_path / "out.mp4").times, [0, 0.04, 0.12], atol=1e-3)
+
+
+def test_it_stops_when_asked(aligner: Aligner, photo: np.ndarray, tmp_path: Path) -> None:
+    source, stop, records = Pictures([photo] * 100), threading.Event(), []
+    with open_sink(tmp_path / "out.mp4", source.info) as sink:
+        for record in track_video(source, aligner, sink=sink, stop=stop):
+            records.append(record)
+            if len(records) == 5:
+                stop.set()
+    assert len(records) == 5 == len(facts(tmp_path / "out.mp4").times)
+    assert not threads()
+
+
+def test_no_more_than_a_few_frames_wait(aligner: Aligner, photo: np.ndarray) -> None:
+    source = Pictures([photo] * 100)
+    results = track_video(source, aligner)
+    for _ in range(3):
+        next(results)
+    results.close()
+    assert source.read <= 3 + QUEUED + 2
+    assert not threads()
+
+
+def test_what_goes_wrong_in_a_thread_arrives(aligner: Aligner, photo: np.ndarray) -> None:
+    class Broken(Pictures):
+        def __iter__(self) -> Iterator[VideoFrame | SoundPacket]:
+            yield from super().__iter__()
+            raise OSError("unplugged")
+
+    class Full:
+        def write(self, *_: object) -> None:
+            raise OutputError("the disk is full")
+
+    with pytest.raises(OSError, match="unplugged"):
+        list(track_video(Broken([photo]), aligner))
+    with pytest.raises(OutputError, match="full"):
+        list(track_video(Pictures([photo] * 50), aligner, sink=Full()))  # type: ignore[arg-type]
+    assert not threads()
+
+
+def test_memory_is_flat(aligner: Aligner, photo: np.ndarray) -> None:
+    import tracemalloc
+
+    def images() -> Iterator[VideoFrame | SoundPacket]:
+        for i in range(400):
+            yield VideoFrame(i, i, i / 25, photo.copy())
+
+    source = Pictures([])
+    source.__class__ = type("Endless", (Pictures,), {"__iter__": lambda _: images()})
+    tracemalloc.start()
+    try:
+        held = []
+        for i, _ in enumerate(track_video(source, aligner, VideoOptions(TrackingOptions()))):
+            if i in (100, 390):
+                held.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert held[1] - held[0] < 2 * photo.nbytes * QUEUED
+
+
+def test_faces_of_the_shared_clips(aligner: Aligner, shared_data: Path) -> None:
+    clips = shared_data / "video"
+    records = list(track_video(open_source(str(clips / "no_face.mp4")), aligner))
+    assert {r.status for r in records} == {"no_face"}
+    records = list(track_video(open_source(str(clips / "noface_face.mov")), aligner))
+    assert not any(r.faces for r in records[:96])  # the cut to the face
+    assert any(r.faces for r in records[96:101])
+    assert all([f.track_id for f in r.faces] == [0] for r in records[101:168])

@@ -1,0 +1,73 @@
+"""Rows stand in the file as soon as they are known: whatever ends the run, the file can be read."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from facealign_cli.errors import InputError, OutputError
+from facealign_cli.formats.base import get_format
+from facealign_cli.geometry import init_shape_from_bbox
+from facealign_cli.records import BBox, Face, FrameResult
+from facealign_cli.rows import stream_rows, write_rows
+
+
+def results(count: int = 5) -> list[FrameResult]:
+    box = [10.0, 20.0, 110.0, 120.0]
+    face = Face(0, BBox(*box), init_shape_from_bbox(box), 0.9, track_id=0)
+    return [
+        FrameResult.of_faces("a.mp4", [face] if i % 2 else [], frame=i, timestamp_s=i / 25, width=200, height=200)
+        for i in range(count)
+    ]
+
+
+@pytest.mark.parametrize("name", ["csv", "json", "openface"])
+def test_after_every_frame_the_file_is_whole(tmp_path: Path, name: str) -> None:
+    path, fmt, seen = tmp_path / "rows", get_format(name), []
+
+    def watched() -> Iterator[FrameResult]:
+        for result in results():
+            seen.append([r.frame for r in fmt.read(path)])
+            yield result
+
+    write_rows(path, watched(), fmt)
+    assert seen == [list(range(i)) for i in range(5)]
+    assert [r.frame for r in fmt.read(path)] == list(range(5))
+
+
+@pytest.mark.parametrize("name", ["csv", "json", "openface"])
+def test_the_end_is_what_the_format_writes_itself(tmp_path: Path, name: str) -> None:
+    fmt, stream = get_format(name), io.BytesIO()
+    write_rows(tmp_path / "a", iter(results()), fmt)
+    fmt.write(tmp_path / "b", results())
+    stream_rows(stream, iter(results()), fmt)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == stream.getvalue()
+
+
+@pytest.mark.parametrize("name", ["csv", "json"])
+def test_an_error_keeps_the_rows_so_far(tmp_path: Path, name: str) -> None:
+    def broken() -> Iterator[FrameResult]:
+        yield from results(3)
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_rows(tmp_path / "rows", broken(), get_format(name))
+    assert len(get_format(name).read(tmp_path / "rows")) == 3
+
+
+def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
+    path, fmt = tmp_path / "rows.csv", get_format("csv")
+    path.write_text("mine")
+    with pytest.raises(OutputError, match="exists already"):
+        write_rows(path, results(), fmt)
+    assert path.read_text() == "mine"
+    write_rows(path, results(), fmt, overwrite=True)
+    assert len(fmt.read(path)) == 5
+
+
+def test_a_format_of_one_file_per_face_does_not_go(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="csv or openface"):
+        write_rows(tmp_path / "rows", results(), get_format("pts"))

@@ -1,0 +1,35 @@
+"""The video benchmark's own logic: a looped clip, its table, its steps."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from clips import pictures, write_clip
+
+from facealign_cli.aligner import Aligner
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+    return importlib.import_module("video")
+
+
+def test_a_looped_clip_goes_on(benchmark: ModuleType, tmp_path: Path) -> None:
+    looped = benchmark.Looped(str(write_clip(tmp_path / "in.mp4", pictures(10))), 1.0)
+    frames = list(looped)
+    assert [frame.index for frame in frames] == list(range(30))
+    assert np.allclose([frame.timestamp_s for frame in frames], np.arange(30) * 0.04)
+
+
+def test_a_clip_is_measured(benchmark: ModuleType, tmp_path: Path, astronaut: np.ndarray) -> None:
+    path, aligner = write_clip(tmp_path / "in.mp4", [astronaut[20:260, 100:340]] * 8), Aligner()
+    found = benchmark.speed(path, aligner, 1)
+    assert found.n_frames == 8 and found.tracked_fps > 0
+    assert all(ms > 0 for ms in found.steps_ms.values())
+    assert "in.mp4 (240×240)" in benchmark.table([found])
+    assert len(benchmark.memory(path, aligner, [0.005, 0.01], overlay=True)) == 2

@@ -1,0 +1,160 @@
+"""Reading clips: every frame once, at its time, upright; what is damaged is told, the rest goes on."""
+
+from __future__ import annotations
+
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from clips import SIZE, facts, pictures, write_clip
+
+from facealign_cli.errors import InputError, MissingDependency
+from facealign_cli.video import SoundPacket, VideoFrame, open_source
+from facealign_cli.video.container import ContainerSource
+
+
+def frames_of(path: Path, **options: object) -> list[VideoFrame]:
+    source = open_source(str(path), **options)  # type: ignore[arg-type]
+    try:
+        return [item for item in source if isinstance(item, VideoFrame)]
+    finally:
+        source.close()
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.ts", "a.webm", "a.avi"])
+def test_each_container_gives_each_frame_at_its_time(tmp_path: Path, name: str) -> None:
+    codec = {"a.webm": "libvpx-vp9", "a.avi": "mpeg4"}.get(name, "libx264")
+    path = write_clip(tmp_path / name, pictures(12), codec=codec)
+    frames = frames_of(path)
+    assert [frame.index for frame in frames] == list(range(12))
+    assert np.allclose([frame.timestamp_s for frame in frames], facts(path).times, atol=1e-6)
+    assert np.allclose(np.diff([frame.timestamp_s for frame in frames]), 0.04, atol=1e-3)
+    assert {frame.image_bgr.shape for frame in frames if frame.image_bgr is not None} == {(SIZE[1], SIZE[0], 3)}
+    assert not any(frame.error for frame in frames)
+
+
+def test_a_gif_is_a_clip(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.gif", pictures(6), codec="gif", time_base=Fraction(1, 100), ticks=range(0, 60, 10))
+    assert np.allclose([frame.timestamp_s for frame in frames_of(path)], np.arange(6) * 0.1, atol=1e-6)
+
+
+def test_variable_frame_rate_is_kept(tmp_path: Path) -> None:
+    ticks = [0, 1000, 1900, 9000, 9100, 30000, 30300]
+    path = write_clip(tmp_path / "a.mp4", pictures(7), ticks=ticks, time_base=Fraction(1, 90000))
+    assert np.allclose([frame.timestamp_s for frame in frames_of(path)], np.array(ticks) / 90000, atol=1e-6)
+
+
+@pytest.mark.parametrize("rotation", [90, 180, 270])
+def test_a_rotated_clip_comes_upright(tmp_path: Path, rotation: int) -> None:
+    path = write_clip(tmp_path / "a.mp4", pictures(2), rotation=rotation)
+    with av.open(str(path)) as container:
+        told = next(container.decode(video=0)).rotation
+    image = frames_of(path)[0].image_bgr
+    plain = frames_of(write_clip(tmp_path / "b.mp4", pictures(2)))[0].image_bgr
+    assert image is not None and plain is not None
+    assert told % 360 == rotation
+    assert np.array_equal(image, np.rot90(plain, rotation // 90))
+
+
+def test_a_phone_clip_stands_as_players_show_it(tmp_path: Path) -> None:
+    """A matrix of -90 says: turn it clockwise to show it, so the marked upper left corner goes to the upper right."""
+    image = frames_of(write_clip(tmp_path / "a.mp4", pictures(1), rotation=-90))[0].image_bgr
+    assert image is not None
+    assert image.shape == (SIZE[0], SIZE[1], 3)
+    assert image[10, -8, 1] > 150 and image[10, 8, 1] < 120
+
+
+def test_a_part_begins_and_ends_where_it_should(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", pictures(50), sound="aac")
+    times = [frame.timestamp_s for frame in frames_of(path, start_s=0.5, end_s=1.2)]
+    assert np.allclose(times, np.arange(13, 30) * 0.04)
+    source = open_source(str(path), start_s=0.5, end_s=1.2, sound=True)
+    sound = [item.packet for item in source if isinstance(item, SoundPacket)]
+    assert sound and all(0.5 <= packet.pts * packet.time_base < 1.2 for packet in sound)
+
+
+def test_of_a_truncated_clip_what_is_there_is_read(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    noisy = [np.clip(i + rng.normal(0, 20, i.shape), 0, 255).astype(np.uint8) for i in pictures(50)]
+    path = write_clip(tmp_path / "a.mp4", noisy, options={"movflags": "faststart"})
+    data = path.read_bytes()
+    path.write_bytes(data[: int(0.6 * len(data))])
+    frames = frames_of(path)
+    good = [frame for frame in frames if frame.error is None]
+    assert 20 < len(good) < 40
+    assert len(frames) > len(good) and all(frame.error for frame in frames[len(good) :])
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+
+
+def test_a_damaged_frame_is_told_and_the_rest_goes_on(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    noisy = [np.clip(i + rng.normal(0, 20, i.shape), 0, 255).astype(np.uint8) for i in pictures(50)]
+    path = write_clip(tmp_path / "a.mp4", noisy)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 400] = bytes(400)
+    path.write_bytes(data)
+    frames = frames_of(path)
+    assert np.allclose([frame.timestamp_s for frame in frames], np.arange(50) * 0.04)
+    assert 1 <= sum(frame.error is not None for frame in frames) <= 5
+    assert frames[-1].image_bgr is not None
+
+
+def test_what_is_no_clip_is_said_in_clear_words(tmp_path: Path, astronaut: np.ndarray) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), astronaut)
+    cv2.imwrite(str(tmp_path / "a.jpg"), astronaut)
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    (tmp_path / "text.mp4").write_text("not a video")
+    with av.open(str(tmp_path / "sound.m4a"), "w", format="mp4") as container:
+        stream = container.add_stream("aac", rate=44100)
+        tone = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.int16), format="s16", layout="mono")
+        tone.rate = 44100
+        container.mux(stream.encode(tone) + stream.encode(None))
+    for name, words in {
+        "a.png": "still picture.*detect image",
+        "a.jpg": "still picture",
+        "empty.mp4": "cannot be read",
+        "text.mp4": "cannot be read",
+        "sound.m4a": "no video stream",
+        "missing.mp4": "no such file",
+    }.items():
+        with pytest.raises(InputError, match=words):
+            open_source(str(tmp_path / name))
+    clip = write_clip(tmp_path / "a.mp4", pictures(3))
+    with pytest.raises(InputError, match="no frame that can be decoded between --start and --end"):
+        open_source(str(clip), start_s=50.0)
+    with pytest.raises(InputError, match="folder"):
+        ContainerSource(str(tmp_path))
+
+
+def test_without_pyav_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "av", None)
+    with pytest.raises(MissingDependency, match=r"facealign\[video\]"):
+        open_source(str(tmp_path / "a.mp4"))
+
+
+def test_the_shared_clips_are_read_whole(shared_data: Path) -> None:
+    for path in sorted((shared_data / "video").iterdir())[2:]:
+        frames = frames_of(path)
+        assert [frame.timestamp_s for frame in frames] == facts(path).times
+        assert not any(frame.error for frame in frames)
+
+
+def test_pictures_are_a_clip(tmp_path: Path) -> None:
+    for i, image in enumerate(pictures(12)):
+        cv2.imwrite(str(tmp_path / f"f{i}.png"), image)
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "f5.png").write_bytes(b"damaged")
+    for name in (tmp_path, tmp_path / "f%d.png"):
+        frames = frames_of(name, rate=10.0)
+        assert np.allclose([frame.timestamp_s for frame in frames], np.arange(12) * 0.1)
+        assert [frame.index for frame in frames if frame.error] == [5]
+        assert np.array_equal(frames[11].image_bgr, pictures(12)[11])  # 11 comes after 9, not after 1
+    assert len(frames_of(tmp_path, rate=10.0, start_s=0.25, end_s=0.8)) == 5
+    shutil.rmtree(tmp_path)
+    for missing in (tmp_path / "f%04d.png", tmp_path):
+        with pytest.raises(InputError, match="no such"):
+            open_source(str(missing))

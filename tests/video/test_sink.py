@@ -1,0 +1,159 @@
+"""Writing clips: opened again by PyAV, times, length and sound are the input's."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from clips import facts, pictures, write_clip
+
+from facealign_cli.errors import InputError, OutputError
+from facealign_cli.video import VideoFrame, VideoInfo, open_source
+from facealign_cli.video.sink import open_sink
+
+
+def copy(source_path: Path, path: Path, **part: float) -> None:
+    """Read a clip and write it as it is."""
+    source = open_source(str(source_path), sound=True, **part)  # type: ignore[arg-type]
+    with open_sink(path, source.info, sound=source.sound, offset_s=source.offset_s) as sink:
+        for item in source:
+            if not isinstance(item, VideoFrame):
+                sink.write_sound(item)
+            elif item.image_bgr is not None:
+                sink.write(item.image_bgr, item.pts, item.duration)
+    source.close()
+
+
+def assert_same(got: Path, expected: Path, *, length: bool = True) -> None:
+    """Times within a millisecond, sound byte for byte."""
+    a, b = facts(got), facts(expected)
+    assert len(a.times) == len(b.times)
+    assert np.allclose(a.times, b.times, atol=1e-3)
+    assert a.sound == b.sound
+    if length:
+        assert a.length == pytest.approx(b.length, abs=1e-3)
+        assert a.file_length == pytest.approx(b.file_length, abs=1e-3)
+
+
+CASES = {
+    "plain": {},
+    "29.97": {"ticks": [1001 * i for i in range(30)], "time_base": Fraction(1, 30000)},
+    "variable": {"ticks": [i * i * 37 + 40 * i for i in range(30)], "time_base": Fraction(1, 90000)},
+    "with sound": {"sound": "aac"},
+    "with mp3": {"sound": "libmp3lame"},
+    "late": {"ticks": list(range(20, 50)), "sound": "aac"},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_times_length_and_sound_are_kept(tmp_path: Path, case: str) -> None:
+    path = write_clip(tmp_path / "in.mp4", pictures(30), **CASES[case])  # type: ignore[arg-type]
+    copy(path, tmp_path / "out.mp4")
+    assert_same(tmp_path / "out.mp4", path)
+    assert (facts(tmp_path / "out.mp4").codec, facts(tmp_path / "out.mp4").pixels) == ("h264", "yuv420p")
+
+
+@pytest.mark.parametrize("name", ["out.mov", "out.mkv", "out.m4v", "out.ts"])
+def test_other_containers_go_by_suffix(tmp_path: Path, name: str) -> None:
+    path = write_clip(tmp_path / "in.mp4", pictures(20), sound="aac")
+    copy(path, tmp_path / name)
+    got, expected = facts(tmp_path / name), facts(path)
+    assert np.allclose(np.diff(got.times), np.diff(expected.times), atol=1e-3)
+    assert name == "out.ts" or got.sound == expected.sound  # a transport stream puts headers before AAC packets
+    assert len(got.sound) == len(expected.sound)
+
+
+def test_webm_takes_vp9_and_its_own_sound(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "in.mkv", pictures(10), sound="libopus")
+    copy(path, tmp_path / "out.webm")
+    assert facts(tmp_path / "out.webm").codec == "vp9"
+    assert facts(tmp_path / "out.webm").sound == facts(path).sound
+
+
+def test_sound_that_the_container_cannot_hold_is_said(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "in.mp4", pictures(10), sound="aac")
+    with pytest.raises(OutputError, match=r"out\.webm"):
+        copy(path, tmp_path / "out.webm")
+    assert not list(tmp_path.glob("*out*")) and not list(tmp_path.glob(".facealign*"))
+
+
+@pytest.mark.parametrize("size", [(63, 47), (64, 47), (63, 48)])
+def test_odd_sizes_are_filled_up_without_moving_anything(tmp_path: Path, size: tuple[int, int]) -> None:
+    path = write_clip(tmp_path / "in.mp4", pictures(5, size))
+    copy(path, tmp_path / "out.mp4")
+    assert facts(tmp_path / "out.mp4").sizes == {(64, 48)}
+    assert_same(tmp_path / "out.mp4", path)
+
+
+@pytest.mark.parametrize("rotation", [90, 180, 270])
+def test_a_rotated_clip_is_written_upright(tmp_path: Path, rotation: int) -> None:
+    path = write_clip(tmp_path / "in.mp4", pictures(5), rotation=rotation, sound="aac")
+    copy(path, tmp_path / "out.mp4")
+    got = facts(tmp_path / "out.mp4")
+    assert got.rotation == 0 and got.sizes == {(48, 64) if rotation != 180 else (64, 48)}
+    assert_same(tmp_path / "out.mp4", path)
+
+
+def test_of_a_truncated_clip_the_good_frames_are_kept(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    noisy = [np.clip(i + rng.normal(0, 20, i.shape), 0, 255).astype(np.uint8) for i in pictures(50)]
+    path = write_clip(tmp_path / "in.mp4", noisy, options={"movflags": "faststart"})
+    data = path.read_bytes()
+    path.write_bytes(data[: int(0.6 * len(data))])
+    good = []
+    with av.open(str(path)) as container, pytest.raises(av.error.InvalidDataError):
+        for frame in container.decode(video=0):
+            good.append(frame.time)
+    copy(path, tmp_path / "out.mp4")
+    assert np.allclose(facts(tmp_path / "out.mp4").times, good, atol=1e-3)
+
+
+def test_a_part_begins_at_zero(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "in.mp4", pictures(50), sound="aac")
+    copy(path, tmp_path / "out.mp4", start_s=1.0, end_s=1.6)
+    got = facts(tmp_path / "out.mp4")
+    assert np.allclose(got.times, np.arange(15) * 0.04, atol=1e-3)
+    assert got.file_length == pytest.approx(0.6, abs=0.05)
+    assert set(got.sound) <= set(facts(path).sound)
+
+
+def test_colours_stay(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "in.mp4", pictures(3))
+    copy(path, tmp_path / "out.mp4")
+    first, second = (next(iter(open_source(str(p)))).image_bgr for p in (path, tmp_path / "out.mp4"))
+    difference = np.abs(first.astype(int) - second.astype(int))
+    assert difference.mean() < 3
+
+
+def test_players_can_begin_before_all_is_there(tmp_path: Path) -> None:
+    copy(write_clip(tmp_path / "in.mp4", pictures(5)), tmp_path / "out.mp4")
+    data = (tmp_path / "out.mp4").read_bytes()
+    assert 0 < data.index(b"moov") < data.index(b"mdat")
+
+
+def test_the_shared_clips_keep_times_length_and_sound(tmp_path: Path, shared_data: Path) -> None:
+    for path in sorted((shared_data / "video").iterdir())[2:]:
+        out = tmp_path / f"{path.stem}.mp4"
+        copy(path, out)
+        assert_same(out, path)
+
+
+def test_an_unknown_suffix_lists_the_known_ones(tmp_path: Path) -> None:
+    with (
+        pytest.raises(InputError, match=r"\.mp4, .*\.webm"),
+        open_sink(tmp_path / "out.avi", VideoInfo("in", 64, 48, Fraction(1, 25))),
+    ):
+        pass
+
+
+def test_a_failed_run_leaves_nothing(tmp_path: Path) -> None:
+    with (
+        pytest.raises(RuntimeError),
+        open_sink(tmp_path / "out.mp4", VideoInfo("in", 64, 48, Fraction(1, 25))) as sink,
+    ):
+        sink.write(pictures(1)[0], 0)
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
