@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from facealign_cli.errors import InputError, OutputError
-from facealign_cli.formats.base import Format
+from facealign_cli.formats.base import Dump, Format
 from facealign_cli.output import check_output
 from facealign_cli.records import FrameResult
 
@@ -21,38 +21,37 @@ _TAILS = {"json": b"\n]}\n"}
 """What has to follow the last record for the file to be whole."""
 
 
-def check_rows(fmt: Format, path: str | os.PathLike[str] | None, overwrite: bool = False) -> None:
-    """Raise InputError or OutputError if rows of this format could not be written there."""
+def check_rows(fmt: Format, path: str | os.PathLike[str] | None, overwrite: bool = False) -> Dump:
+    """What writes rows of this format. Raises InputError or OutputError if they could not be written there."""
     if fmt.dump is None:
         raise InputError(f"format {fmt.name} has one file per face: a clip's rows are written as json, csv or openface")
     if path is not None:
         check_output(path, overwrite)
+    return fmt.dump
 
 
 def write_rows(
     path: str | os.PathLike[str], results: Iterable[FrameResult], fmt: Format, overwrite: bool = False
 ) -> None:
     """Write records to a file as they come. Raises as `check_rows` does, and OutputError for a full disk."""
-    check_rows(fmt, path, overwrite)
+    dump = check_rows(fmt, path, overwrite)
     try:
         stream = open(path, "wb", buffering=0)  # noqa: SIM115 - closed below
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
     with stream:
         tail = _TAILS.get(fmt.name, b"") if Path(path).is_file() else b""
-        _dump(results, fmt, stream, tail, str(path))
+        _dump(results, dump, stream, tail, str(path))
 
 
 def stream_rows(stream: BinaryIO, results: Iterable[FrameResult], fmt: Format) -> None:
     """Write records into a stream such as standard output, flushed frame by frame. Raises as `write_rows` does."""
-    check_rows(fmt, None)
-    _dump(results, fmt, stream, b"", "the output")
+    _dump(results, check_rows(fmt, None), stream, b"", "the output")
 
 
-def _dump(results: Iterable[FrameResult], fmt: Format, stream: BinaryIO, tail: bytes, name: str) -> None:
-    assert fmt.dump is not None
+def _dump(results: Iterable[FrameResult], dump: Dump, stream: BinaryIO, tail: bytes, name: str) -> None:
     rows = _RowStream(stream, tail, name)
-    fmt.dump(rows.marking(results), rows)  # type: ignore[arg-type]
+    dump(rows.marking(results), rows)  # type: ignore[arg-type]
     rows.end()
 
 
