@@ -105,6 +105,12 @@ def bbox_of_shape(shape: np.ndarray) -> np.ndarray:
     return np.concatenate([shape.min(axis=0), shape.max(axis=0)])
 
 
+def extent_of_shape(shape: np.ndarray) -> float:
+    """The larger side of the tight box around (K, 2) points."""
+    box = bbox_of_shape(shape)
+    return float((box[2:] - box[:2]).max())
+
+
 def init_shape_from_bbox(bbox: ArrayLike, mean_shape: np.ndarray = MEAN_SHAPE) -> np.ndarray:
     """The mean shape laid into a box: scaled by the mean of the width and height ratios, extent centre on box centre.
 
@@ -141,7 +147,7 @@ class CropFrame:
     def shape(self) -> np.ndarray:
         """(68, 2) the mean shape in the frame's pixels, read-only."""
         box = bbox_of_shape(self.mean_shape)
-        scale = self.share * self.size / float((box[2:] - box[:2]).max())
+        scale = self.share * self.size / extent_of_shape(self.mean_shape)
         shape = (self.mean_shape - (box[:2] + box[2:]) / 2) * scale + (self.size - 1) / 2
         shape.setflags(write=False)
         return shape

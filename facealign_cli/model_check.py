@@ -8,7 +8,6 @@ ever unpickled.
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,11 +17,11 @@ import numpy as np
 
 from facealign_cli.dan import DanModel, DanPrediction
 from facealign_cli.detectors import create_detector
-from facealign_cli.detectors.base import to_grey
+from facealign_cli.detectors.base import DEFAULT_DETECTOR, to_grey
 from facealign_cli.errors import FacealignError, FormatError, InputError, MissingPackage, ModelError
 from facealign_cli.geometry import CropFrame, SimilarityTransform, init_shape_from_bbox
 from facealign_cli.media import read_image
-from facealign_cli.models import read_registry
+from facealign_cli.models import read_registry, sha256_of
 from facealign_cli.output import atomic_write
 from facealign_cli.records import BBox
 
@@ -108,7 +107,7 @@ def face_of(picture: Path | None = None) -> tuple[np.ndarray, BBox]:
         except ImportError as error:
             raise MissingPackage("the astronaut's picture", "scikit-image", "or name another --picture") from error
         return np.ascontiguousarray(astronaut()[..., ::-1]), BBox(*_ASTRONAUT)
-    image, detector = read_image(picture), create_detector("mtcnn")
+    image, detector = read_image(picture), create_detector(DEFAULT_DETECTOR)
     boxes = [detector.calibration.landmarks_bbox(found.bbox) for found in detector.detect(image)]
     if not boxes:
         raise InputError(f"{picture}: no face in it")
@@ -124,7 +123,7 @@ def make_check(model_path: Path, crops: np.ndarray, tolerance_px: float | None =
     quantised = model.metadata.name.endswith("-int8")
     usual = QUANTISED_TOLERANCE_PX if quantised else TOLERANCE_PX
     return CheckSet(
-        sha256=_sha256(model_path),
+        sha256=sha256_of(model_path),
         crops=crops,
         expected=model.predict(crops),
         tolerance_px=usual if tolerance_px is None else tolerance_px,
@@ -192,7 +191,7 @@ def verify(name: str) -> Iterator[Finding]:
 def _answers(name: str, model: DanModel) -> Finding:
     try:
         check = read_check(check_path(model.path))
-        if check.sha256 != _sha256(model.path):
+        if check.sha256 != sha256_of(model.path):
             return Finding(name, "answers", "differs", f"{check_path(model.path)} was made for another version")
         got = model.predict(check.crops)
     except (FacealignError, ValueError) as error:
@@ -221,7 +220,3 @@ def _outcome(name: str, what: str, detail: str, look: Callable[[], None]) -> Fin
     except ModelError as error:
         return Finding(name, what, "differs", str(error))
     return Finding(name, what, "ok", detail)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

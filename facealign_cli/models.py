@@ -17,6 +17,11 @@ from facealign_cli.landmarks import SCHEME
 INDEX = "models.json"
 
 
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's content, hexadecimal. Raises OSError."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 @dataclass(frozen=True)
 class ModelEntry:
     """A shipped model. figures: name → value, as the card states them; multiply_adds: of one face."""
@@ -38,10 +43,9 @@ class ModelEntry:
     def verify(self) -> None:
         """Raise ModelError if the file is missing or its content is not the one that was shipped."""
         try:
-            content = self.path.read_bytes()
+            found = sha256_of(self.path)
         except OSError as error:
             raise ModelError(f"model {self.name}: {self.path}: {error.strerror}") from error
-        found = hashlib.sha256(content).hexdigest()
         if found != self.sha256:
             raise ModelError(
                 f"model {self.name}: {self.path} is damaged: its sha256 is {found[:12]}…, expected {self.sha256[:12]}…"

@@ -22,6 +22,11 @@ _DISK_ERRORS = {errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", e
 _NO_LINK_ERRORS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EXDEV, errno.EACCES}
 
 
+def exists_already(path: str | os.PathLike[str]) -> OutputError:
+    """The error for a file that stands where one is to be written."""
+    return OutputError(f"{os.fspath(path)} exists already; --overwrite (in Python: overwrite=True) replaces it")
+
+
 def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
     """Raise OutputError if a file could not be written to `path`: to be asked before long work, not after it."""
     path = Path(path)
@@ -31,7 +36,7 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
         if path.is_dir():
             raise OutputError(f"cannot write {path}: it is a folder")
         if os.path.lexists(path) and not overwrite:
-            raise OutputError(f"{path} exists already; --overwrite (in Python: overwrite=True) replaces it")
+            raise exists_already(path)
         folder = _real(path).parent
         if not folder.is_dir():
             what = "is not a folder" if folder.exists() else "does not exist"
@@ -160,7 +165,7 @@ def _rename_if_free(temporary: Path, target: Path, path: Path) -> None:
         os.link(temporary, target)
         return
     except FileExistsError as error:
-        raise OutputError(f"{path} exists already; --overwrite (in Python: overwrite=True) replaces it") from error
+        raise exists_already(path) from error
     except OSError as error:
         if error.errno not in _NO_LINK_ERRORS:
             raise

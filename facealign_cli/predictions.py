@@ -23,11 +23,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from facealign_cli.errors import FormatError, InputError, OutputError
+from facealign_cli.errors import FormatError, InputError
 from facealign_cli.formats.base import read_bytes
 from facealign_cli.formats.pts import write_pts
 from facealign_cli.landmarks import N_LANDMARKS
-from facealign_cli.output import make_folder
+from facealign_cli.output import exists_already, make_folder
 
 Status = Literal["ok", "missed", "no_prediction", "wrong_points", "nan", "no_box", "error"]
 
@@ -247,7 +247,7 @@ def check_predictions(folder: Path, names: Iterable[str], overwrite: bool = Fals
     """Raise OutputError if `write_predictions` would replace a file: to be asked before long work, not after it."""
     taken = next((file for name in names if (file := folder / prediction_file(name)).exists()), None)
     if taken is not None and not overwrite:
-        raise OutputError(f"{taken} exists already: it is replaced only with overwrite")
+        raise exists_already(taken)
 
 
 def write_predictions(folder: Path, landmarks: Mapping[str, np.ndarray], overwrite: bool = False) -> None:

@@ -75,19 +75,11 @@ def image(
 
 def _format(output: Path | None, name: str | None) -> Format | None:
     """The format to write; None: a table for the person at the terminal."""
-    from facealign_cli.errors import InputError
-    from facealign_cli.formats import base
-
     if output is None and name == "pts":
         raise click.UsageError("--format pts writes one file per face: give -o FOLDER")
-    if output is None and name is None:
-        return None if sys.stdout.isatty() else base.get_format("json")
-    try:
-        if name is not None:
-            return base.get_format(name)
-        return base.format_for_path(output) if output is not None else None
-    except InputError as error:
-        raise click.UsageError(str(error)) from error
+    if output is None and name is None and sys.stdout.isatty():
+        return None
+    return options.output_format(output, name)
 
 
 class _Writer:

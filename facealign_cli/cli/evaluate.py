@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from functools import partial, reduce, update_wrapper
+from functools import partial, update_wrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,8 +99,8 @@ def _takes_outputs(command: Callable[..., Any]) -> Callable[..., Any]:
         outputs = _Outputs(**{field.name: values.pop(field.name) for field in fields(_Outputs)})
         return command(outputs=outputs, **values)
 
-    decorators: Sequence[Callable[..., Any]] = _OUTPUTS
-    return reduce(lambda inner, option: option(inner), reversed(decorators), update_wrapper(wrapper, command))
+    decorated: Callable[..., Any] = options.stacked(*_OUTPUTS)(update_wrapper(wrapper, command))
+    return decorated
 
 
 def _show(titles: Iterable[str], tables: Iterable[TextTable], notes: Iterable[str]) -> None:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from facealign_cli.errors import FacealignError, InputError
+from facealign_cli.errors import InputError
 
 if TYPE_CHECKING:
     from facealign_cli.aligner import Aligner
+    from facealign_cli.formats.base import Format
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path)
@@ -88,9 +89,25 @@ _DETECTION = (
 )
 
 
-def detection(command: Command) -> Command:
-    """The options that `make_aligner` takes for its detector."""
-    return reduce(lambda inner, option: option(inner), reversed(_DETECTION), command)
+def stacked(*decorators: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """One decorator that does what these would do one above the other; help shows the options in this order."""
+    return lambda command: reduce(lambda inner, decorator: decorator(inner), reversed(decorators), command)
+
+
+detection = stacked(*_DETECTION)
+"""The options that `make_aligner` takes for its detector."""
+
+
+def output_format(path: Path | None, name: str | None) -> Format:
+    """The format that is named, else that of the path's suffix, else JSON. Raises click.UsageError for others."""
+    from facealign_cli.formats import base
+
+    try:
+        if path is None or name is not None:
+            return base.get_format(name or "json")
+        return base.format_for_path(path)
+    except InputError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def make_aligner(
@@ -126,6 +143,3 @@ def make_aligner(
     )
     name = "boxes" if boxes is not None else detector or DEFAULT_DETECTOR
     return Aligner(model, name, options=options, device=device, threads=threads)
-
-
-__all__ = ["FacealignError", "detection", "device", "make_aligner", "max_pixels", "model", "overwrite", "threads"]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
-from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,12 +120,8 @@ _TRAINING = (
 )
 
 
-def _training(command: Callable[..., Any]) -> Callable[..., Any]:
-    return reduce(lambda inner, option: option(inner), reversed(_TRAINING), command)
-
-
 @train.command()
-@_training
+@options.stacked(*_TRAINING)
 @click.option(
     "--stage", "stage", required=True, type=click.IntRange(1, 9), help="Which stage; the ones before stay as they are."
 )
@@ -140,7 +134,7 @@ def stage(stage: int, previous: Path | None, **values: Any) -> None:
 
 
 @train.command()
-@_training
+@options.stacked(*_TRAINING)
 def run(**values: Any) -> None:
     """Train all stages jointly."""
     _train(0, None, **values)
@@ -233,8 +227,8 @@ def export(
     require_packages()
     from facealign_cli.training.checkpoint import load_checkpoint, model_of
     from facealign_cli.training.export import enter_into_index, export_model
-    from facealign_cli.training.loop import crops_of_pack, held_out_errors
-    from facealign_cli.training.pack import read_pack
+    from facealign_cli.training.loop import held_out_errors
+    from facealign_cli.training.pack import crops_in_frame, read_pack
 
     model = model_of(load_checkpoint(checkpoint), trained_only=True)
     figures: dict[str, float] = {}
@@ -242,7 +236,7 @@ def export(
     if data is not None:
         pack = read_pack(data)
         held_out = pack.select(pack.held_out)
-        crops = crops_of_pack(held_out, model.config)[0]
+        crops = crops_in_frame(held_out, model.config.crop_frame)[0]
         errors = held_out_errors(model, held_out)
         figures = {f"held-out inter-pupil NME %, stage {i + 1}": round(100 * e, 2) for i, e in enumerate(errors)}
     report = export_model(

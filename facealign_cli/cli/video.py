@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,6 @@ from facealign_cli.cli import console, options
 from facealign_cli.errors import InputError
 
 if TYPE_CHECKING:
-    from facealign_cli.formats.base import Format
     from facealign_cli.pipelines.video import VideoOptions
     from facealign_cli.records import FrameResult
     from facealign_cli.smoothing import Smoothing
@@ -96,10 +95,6 @@ _PART = (
 )
 
 
-def _with(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda command: reduce(lambda inner, decorator: decorator(inner), reversed(decorators), command)
-
-
 @click.group()
 def video() -> None:
     """Follow faces through clips and camera pictures."""
@@ -110,7 +105,7 @@ def video() -> None:
 @click.option("-o", "--output", metavar="OUT.mp4", type=options.FILE, required=True, help="Clip to write.")
 @click.option("--landmarks", metavar="F", type=options.FILE, help="Write the rows, too: .csv or .json.")
 @click.option("--blank", is_flag=True, help="Draw on black instead of on the frames.")
-@_with(*_PART, *_TRACKING)
+@options.stacked(*_PART, *_TRACKING)
 def overlay(*, source: str, output: Path, landmarks: Path | None, **settings: Any) -> None:
     """Draw the landmarks onto the clip IN: its times, size and sound stay as they are.
 
@@ -123,7 +118,7 @@ def overlay(*, source: str, output: Path, landmarks: Path | None, **settings: An
 @video.command()
 @click.argument("source", metavar="IN")
 @click.option("-o", "--output", metavar="F", type=options.FILE, help="Write here instead of to standard output.")
-@_with(*_PART, *_TRACKING)
+@options.stacked(*_PART, *_TRACKING)
 def track(*, source: str, output: Path | None, **settings: Any) -> None:
     """Write the landmarks of the clip IN: a row per face and frame, and one for a frame without a face.
 
@@ -139,7 +134,7 @@ def track(*, source: str, output: Path | None, **settings: Any) -> None:
 @click.option("--record", metavar="OUT", type=options.FILE, help="Write the overlay as a clip.")
 @click.option("--blank", is_flag=True, help="Draw on black instead of on the frames.")
 @click.option("--end", metavar="T", callback=_clock, help="Stop after this time  [default: at Ctrl-C].")
-@_with(*_TRACKING)
+@options.stacked(*_TRACKING)
 def camera(*, device_index: int, output: Path | None, record: Path | None, end: float | None, **settings: Any) -> None:
     """Follow the faces before a camera, until Ctrl-C: rows go to F, or to standard output without -o and --record."""
     run = _Run(settings, output, record, rows_to_stdout=output is None and record is None)
@@ -163,11 +158,14 @@ class _Run:
         self.rows, self.record, self.overwrite = rows, record, settings.pop("overwrite")
         self.start, self.end, self.fps = (settings.pop(name, None) for name in ("start", "end", "fps"))
         name = settings.pop("format_name")
-        self.format = _format(rows, name) if rows or rows_to_stdout else None
+        self.format = options.output_format(rows, name) if rows or rows_to_stdout else None
         if self.format is not None:
             check_rows(self.format, rows, self.overwrite)
         if record is not None:
-            _or_usage(check_suffix, record)
+            try:
+                check_suffix(record)
+            except InputError as error:
+                raise click.UsageError(str(error)) from error
             check_output(record, self.overwrite)
         self.options = _video_options(settings)
         self.aligner_settings = settings
@@ -228,21 +226,6 @@ class _Run:
                 self.failed += 1
                 console.message(f"Error: frame {result.frame} at {result.timestamp_s:.3f} s: {result.error}")
             yield result
-
-
-def _format(path: Path | None, name: str | None) -> Format:
-    from facealign_cli.formats import base
-
-    if path is None or name is not None:
-        return base.get_format(name or "json")
-    return _or_usage(base.format_for_path, path)
-
-
-def _or_usage(check: Callable[[Path], Any], path: Path) -> Any:
-    try:
-        return check(path)
-    except InputError as error:
-        raise click.UsageError(str(error)) from error
 
 
 def _video_options(settings: dict[str, Any]) -> VideoOptions:

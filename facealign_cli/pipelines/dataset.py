@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +21,7 @@ from facealign_cli.errors import FacealignError, InputError
 from facealign_cli.geometry import bbox_of_shape, init_shape_from_bbox
 from facealign_cli.media import read_image
 from facealign_cli.metrics import NORMALISERS
+from facealign_cli.models import sha256_of
 from facealign_cli.predictions import Irregularity, Prediction
 from facealign_cli.records import BBox
 
@@ -157,7 +157,7 @@ def describe(root: Path, aligner: Aligner, init: Init) -> dict[str, str]:
         "init": init,
         "detector": aligner.detector.name if uses_detector else "",
         "model": aligner.model.name,
-        "model_sha256": hashlib.sha256(aligner.model.path.read_bytes()).hexdigest(),
+        "model_sha256": sha256_of(aligner.model.path),
         "provider": aligner.model.provider,
     }
 

@@ -1,5 +1,4 @@
-"""Training crops made on the fly: a perturbed init shape, a mirror, light, blur, noise, covering patches; no-face
-crops.
+"""Training crops made on the fly: a perturbed init shape, a mirror, light, blur, noise, patches; crops without a face.
 
 Everything follows from the generator that is passed in, so a batch is a function of (seed, step) alone and a resumed
 run sees what the uninterrupted one would have seen.
@@ -12,7 +11,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from facealign_cli.geometry import CropFrame, SimilarityTransform, bbox_of_shape, init_shape_from_bbox
+from facealign_cli.geometry import (
+    CropFrame,
+    SimilarityTransform,
+    bbox_of_shape,
+    extent_of_shape,
+    init_shape_from_bbox,
+)
 from facealign_cli.landmarks import MIRROR_ORDER
 from facealign_cli.training.pack import Pack, decode_grey
 
@@ -27,9 +32,9 @@ class Augmentation:
     far off that only the confidence learns from them; faceless: share of crops without a face.
 
     label_shift: how far the hand-made labels stand to the right of where mirror symmetry would have them, in shares
-    of the
-    face's extent. Mirrored faces keep the labels' convention; without that, the two would teach two places. The 300-W
-    faces in use here have 0.8 pixels (`python benchmarks/label_offset.py` measures it), their rough labels none.
+    of the face's extent. Mirrored faces keep the labels' convention; without that, the two would teach two places.
+    The 300-W faces in use here have 0.9 pixels (`python benchmarks/label_offset.py` measures it), their rough labels
+    none.
     """
 
     shift_sigma: float = 0.08
@@ -102,7 +107,7 @@ def make_batch(
 def _hand_like(pack: Pack, row: int, label_shift: float) -> np.ndarray:
     """A face's labels, in the convention of those made by hand."""
     truth = pack.landmarks[row].astype(float)
-    return truth + np.array([label_shift * _extent(truth), 0.0]) if pack.rough[row] else truth
+    return truth + np.array([label_shift * extent_of_shape(truth), 0.0]) if pack.rough[row] else truth
 
 
 def mirrored(image: np.ndarray, landmarks: np.ndarray, label_shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -111,13 +116,8 @@ def mirrored(image: np.ndarray, landmarks: np.ndarray, label_shift: float = 0.0)
     label_shift: see `Augmentation`; what the labels are off to the right they are off to the right again.
     """
     flipped = landmarks[_MIRROR].copy()
-    flipped[:, 0] = image.shape[1] - 1 - flipped[:, 0] + 2 * label_shift * _extent(landmarks)
+    flipped[:, 0] = image.shape[1] - 1 - flipped[:, 0] + 2 * label_shift * extent_of_shape(landmarks)
     return image[:, ::-1], flipped
-
-
-def _extent(shape: np.ndarray) -> float:
-    box = bbox_of_shape(shape)
-    return float((box[2:] - box[:2]).max())
 
 
 def _perturbed_init(truth: np.ndarray, augmentation: Augmentation, rng: np.random.Generator) -> np.ndarray:
@@ -178,7 +178,7 @@ def _faceless(
 def _background(image: np.ndarray, truth: np.ndarray, frame: CropFrame, rng: np.random.Generator) -> np.ndarray:
     side = image.shape[0]
     box = bbox_of_shape(truth)
-    extent = rng.uniform(0.2, 0.6) * float((box[2:] - box[:2]).max())
+    extent = rng.uniform(0.2, 0.6) * extent_of_shape(truth)
     reach = extent / frame.share / 2  # half of what the crop shows
     for _ in range(20):
         x, y = rng.uniform(reach * 0.6, side - reach * 0.6, 2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import warnings
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from facealign_cli.dan import METADATA_KEY, OUTPUTS, DanModel, GraphMetadata
 from facealign_cli.errors import MissingDependency, ModelError
 from facealign_cli.landmarks import MEAN_SHAPE, SCHEME
+from facealign_cli.models import sha256_of
 from facealign_cli.output import atomic_path, write_bytes
 from facealign_cli.training.network import Dan, multiply_adds
 
@@ -166,7 +166,7 @@ def enter_into_index(
         raise ModelError(f"{index}: not a models.json: {error!r}") from error
     models[name] = {
         "file": os.path.relpath(path, index.parent),
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "sha256": sha256_of(path),
         "licence": licence,
         "summary": summary,
         "multiply_adds": multiply_adds(model),

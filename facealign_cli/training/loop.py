@@ -102,7 +102,7 @@ def new_model(network: NetworkConfig, pack: Pack, seed: int = 0) -> Dan:
     torch.manual_seed(seed)
     if not network.mean_image:
         return Dan(network)
-    crops = crops_of_pack(pack.select(~pack.held_out), network)[0][:, 0]
+    crops = crops_in_frame(pack.select(~pack.held_out), network.crop_frame)[0][:, 0]
     mean = crops.mean(axis=0, dtype=np.float64)
     deviation = np.sqrt(np.mean([(crop - mean) ** 2 for crop in crops], axis=0))
     return Dan(network, mean, np.maximum(deviation, 1.0))
@@ -274,17 +274,12 @@ def predict_pack(model: Dan, pack: Pack, n_stages: int | None = None) -> tuple[l
     """Landmarks per stage and the truth, each (N, 68, 2) in crop pixels, without augmentation."""
     model.eval()
     device = model.mean_image.device
-    crops, truth = crops_of_pack(pack, model.config)
+    crops, truth = crops_in_frame(pack, model.config.crop_frame)
     outputs = [
         [stage.cpu().numpy() for stage in model(torch.from_numpy(part).to(device).float(), n_stages).landmarks]
         for part in np.array_split(crops, max(1, len(crops) // 64))
     ]
     return [np.concatenate(stage) for stage in zip(*outputs, strict=True)], truth
-
-
-def crops_of_pack(pack: Pack, config: NetworkConfig) -> tuple[np.ndarray, np.ndarray]:
-    """(N, 1, S, S) uint8 crops around the init shapes from the data set's boxes, and the truth (N, 68, 2) in them."""
-    return crops_in_frame(pack, config.crop_frame)
 
 
 def _trained_parameters(model: Dan, stage: int) -> list[torch.nn.Parameter]:

@@ -15,7 +15,14 @@ import numpy as np
 from facealign_cli.datasets import LeftOut, Sample, read_samples
 from facealign_cli.datasets.splits import is_held_out
 from facealign_cli.errors import FormatError, InputError, MissingDependency
-from facealign_cli.geometry import CropFrame, SimilarityTransform, bbox_of_shape, init_shape_from_bbox, warp
+from facealign_cli.geometry import (
+    CropFrame,
+    SimilarityTransform,
+    bbox_of_shape,
+    extent_of_shape,
+    init_shape_from_bbox,
+    warp,
+)
 from facealign_cli.media import read_image
 from facealign_cli.output import atomic_path, check_output
 
@@ -120,7 +127,7 @@ def _row(sample: Sample, size: int, context: float, quality: int, seen: dict[str
     if problem:
         return LeftOut(name, problem)
     box = bbox_of_shape(sample.landmarks)
-    scale = size / (context * float((box[2:] - box[:2]).max()))
+    scale = size / (context * extent_of_shape(sample.landmarks))
     center = (box[:2] + box[2:]) / 2
     shift = (size - 1) / 2 - scale * center
     transform = SimilarityTransform(scale, 0.0, float(shift[0]), float(shift[1]))
@@ -135,7 +142,7 @@ def _row(sample: Sample, size: int, context: float, quality: int, seen: dict[str
 def _problem(sample: Sample, size: tuple[int, int], same_photo: list[np.ndarray]) -> str | None:
     """Why a face cannot be trained on, or None; `same_photo` gathers the photo's faces to find one given twice."""
     box = bbox_of_shape(sample.landmarks)
-    extent = float((box[2:] - box[:2]).max())
+    extent = extent_of_shape(sample.landmarks)
     if extent < _SMALLEST_FACE:
         return f"the face is {extent:.1f} pixels large; at least {_SMALLEST_FACE:.0f} are needed"
     height, width = size

@@ -13,7 +13,6 @@ A variant is compared with its origin, through `DanModel`, on held-out faces, an
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import json
 import logging
 import os
@@ -28,6 +27,7 @@ import numpy as np
 from facealign_cli.dan import METADATA_KEY, DanModel, GraphMetadata
 from facealign_cli.errors import InputError, MissingDependency, ModelError
 from facealign_cli.metrics import nme
+from facealign_cli.models import sha256_of
 from facealign_cli.output import atomic_path, check_output, write_bytes
 from facealign_cli.training.pack import Pack, crops_in_frame
 
@@ -131,7 +131,7 @@ def enter_variant(index: Path, report: VariantReport) -> None:
     content["models"][report.name] = {
         **origin,
         "file": os.path.relpath(report.path, index.parent),
-        "sha256": hashlib.sha256(report.path.read_bytes()).hexdigest(),
+        "sha256": sha256_of(report.path),
         "summary": summary,
         "figures": report.figures,
     }

@@ -25,13 +25,12 @@ from facealign_cli.training.config import NetworkConfig
 from facealign_cli.training.loop import (
     Run,
     TrainConfig,
-    crops_of_pack,
     held_out_errors,
     predict_pack,
     rows_of_step,
 )
 from facealign_cli.training.network import Dan
-from facealign_cli.training.pack import Pack
+from facealign_cli.training.pack import Pack, crops_in_frame
 
 CONFIG = TrainConfig(12, batch=6, warmup_steps=3, decay_steps=5, average=0.9, eval_every=4, checkpoint_every=5)
 GENTLE = replace(PAPER, shift_sigma=0.05, angle_sigma=5.0, scale_sigma=0.05, light=0.3)
@@ -304,7 +303,7 @@ class TestLoss:
 class TestEvaluation:
     def test_crops_start_from_the_boxes(self, tiny_vgg: NetworkConfig, tiny_pack: Pack) -> None:
         """Where the box is the tight one, the face fills the frame; a box aside leaves it aside."""
-        _, truth = crops_of_pack(tiny_pack, tiny_vgg)
+        _, truth = crops_in_frame(tiny_pack, tiny_vgg.crop_frame)
         centers = (truth.max(axis=1) + truth.min(axis=1)) / 2
         np.testing.assert_allclose(centers[::2], 15.5, atol=1e-3)
         assert np.abs(centers[1::2] - 15.5).max() > 0.05
@@ -313,7 +312,7 @@ class TestEvaluation:
         self, tiny_light: NetworkConfig, tiny_pack: Pack, random_dan: Callable[..., Dan]
     ) -> None:
         model = random_dan(tiny_light)
-        crops, truth = crops_of_pack(tiny_pack, tiny_light)
+        crops, truth = crops_in_frame(tiny_pack, tiny_light.crop_frame)
         with torch.no_grad():
             landmarks = model(torch.from_numpy(crops).float()).landmarks
         expected = [nme(stage.numpy(), truth, "inter-pupil").mean() for stage in landmarks]
