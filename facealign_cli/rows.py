@@ -1,7 +1,8 @@
 """Records written as they come, so that a run that is killed leaves the rows so far, readable.
 
 Unlike other results they go straight to their place, not beside it: whole frames at a time, each by one write to the
-system. A JSON document is closed after every frame, and the next one is written over its end.
+system. A JSON document is closed after every frame, and the next one is written over its end. A Parquet file can only
+be read when it is finished, so its rows stand as JSON Lines in a file beside it until then; see `partial_path`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from facealign_cli.errors import InputError, OutputError
+from facealign_cli.errors import FacealignError, InputError, OutputError
+from facealign_cli.formats import jsonl
 from facealign_cli.formats.base import Dump, Format
 from facealign_cli.output import check_output
 from facealign_cli.records import FrameResult
@@ -21,12 +23,30 @@ _TAILS = {"json": b"\n]}\n"}
 """What has to follow the last record for the file to be whole."""
 
 
+def partial_path(fmt: Format, path: str | os.PathLike[str]) -> Path | None:
+    """Where the rows stand until the run ends, PATH.partial.jsonl; None where they go straight to `path`."""
+    path = Path(path)
+    straight = fmt.grows or (path.exists() and not path.is_file())  # a device or a pipe takes them as they come
+    return None if straight else path.with_name(f"{path.name}.partial.jsonl")
+
+
 def check_rows(fmt: Format, path: str | os.PathLike[str] | None, overwrite: bool = False) -> Dump:
-    """What writes rows of this format. Raises InputError or OutputError if they could not be written there."""
+    """What writes rows of this format. Raises InputError or OutputError if they could not be written there.
+
+    Also where a run that was killed left its rows: without `overwrite` they stay. MissingDependency: the format's.
+    """
     if fmt.dump is None:
         raise InputError(f"format {fmt.name} has one file per face: a clip's rows are written as json, csv or openface")
-    if path is not None:
-        check_output(path, overwrite)
+    fmt.require()
+    if path is None:
+        return fmt.dump
+    check_output(path, overwrite)
+    partial = partial_path(fmt, path)
+    if partial is not None and os.path.lexists(partial) and not overwrite:
+        raise OutputError(
+            f"{partial} holds the rows of a run that did not end (JSON Lines, which facealign reads): "
+            "move it away, or --overwrite replaces it"
+        )
     return fmt.dump
 
 
@@ -35,13 +55,34 @@ def write_rows(
 ) -> None:
     """Write records to a file as they come. Raises as `check_rows` does, and OutputError for a full disk."""
     dump = check_rows(fmt, path, overwrite)
+    partial = partial_path(fmt, path)
+    if partial is None:
+        _write_straight(path, results, dump, _TAILS.get(fmt.name, b""))
+        return
+    try:
+        _write_straight(partial, results, jsonl.dump, b"")
+    except Exception:
+        _finish(partial, path, fmt, overwrite)
+        raise
+    _finish(partial, path, fmt, overwrite)
+
+
+def _write_straight(path: str | os.PathLike[str], results: Iterable[FrameResult], dump: Dump, tail: bytes) -> None:
     try:
         stream = open(path, "wb", buffering=0)  # noqa: SIM115 - closed below
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
     with stream:
-        tail = _TAILS.get(fmt.name, b"") if Path(path).is_file() else b""
-        _dump(results, dump, stream, tail, str(path))
+        _dump(results, dump, stream, tail if Path(path).is_file() else b"", str(path))
+
+
+def _finish(partial: Path, path: str | os.PathLike[str], fmt: Format, overwrite: bool) -> None:
+    """Turn the rows that stand beside into the file itself."""
+    try:
+        fmt.write(path, jsonl.iterate(partial), overwrite)
+        partial.unlink()
+    except (FacealignError, OSError) as error:
+        raise OutputError(f"{error}; the rows are in {partial}") from error
 
 
 def stream_rows(stream: BinaryIO, results: Iterable[FrameResult], fmt: Format) -> None:

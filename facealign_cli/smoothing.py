@@ -1,8 +1,11 @@
 """One Euro filters for landmarks: a still face stands still, a moving one is not held back.
 
-Every point is low-passed by itself, with a cutoff that grows with its speed: `min_cutoff_hz + beta · speed`. Speeds
-count in face sizes a second and times come with the points, so that the parameters mean the same at every resolution
-and frame rate, a variable one too.
+As in One Euro, what comes in is low-passed with a cutoff that grows with the speed. But points that move together tell
+more than each by itself: the head's motion (shift, turn and scale, fitted to the points that no expression moves) has
+one speed and one cutoff, and is carried on by its own velocity, so that a steady motion does not lag at all; what each
+point does besides, as in a blink or a word, has a speed and cutoff of its own. Below a knee the noise's own speed does
+not open the filters. Speeds count in face sizes a second and times come with the points, so that the parameters mean
+the same at every resolution and frame rate, a variable one too.
 Source: Casiez, Roussel, Vogel, "1€ Filter: A Simple Speed-based Low-pass Filter for Noisy Input in Interactive
 Systems", CHI 2012.
 """
@@ -22,20 +25,29 @@ from facealign_cli.records import BBox, Face
 MAX_GAP_S = 0.5
 """After a longer gap in a track the filter begins anew."""
 
+RIGID = (0, 1, 2, 14, 15, 16, *range(17, 36), 36, 39, 42, 45)
+"""The points that tell the head's motion: upper jaw, brows, nose, corners of the eyes."""
+
+_HEAD_KNEE, _POINT_KNEE = 0.06, 0.25
+"""Face sizes a second, below which a speed may be the noise's. Chosen as the defaults of `Smoothing` were."""
+
+_POINT_BETA = 4.0
+"""A point's own motion is small and short: its cutoff grows so much faster than the head's."""
+
 
 @dataclass(frozen=True)
 class Smoothing:
     """The filter's parameters.
 
-    min_cutoff_hz: of a point at rest: lower is calmer. beta: Hz gained per face size a second: higher lags less, namely
-    by no more than 1 / (2 pi beta) face sizes at any steady speed. d_cutoff_hz: of the low-pass on the speed itself.
-    The defaults were chosen on a photo with camera noise, at rest and moved along known paths, as in
-    tests/test_tracking.py. Raises InputError.
+    min_cutoff_hz: of a face at rest: lower is calmer. beta: Hz gained per face size a second: higher lags less.
+    d_cutoff_hz: of the low-pass on the speeds: higher follows a turn of the motion sooner, and takes in more noise.
+    The defaults were chosen by `python benchmarks/video_smoothing.py`: a photo with camera noise, at rest and moved
+    along known paths, and points without noise. Raises InputError.
     """
 
     min_cutoff_hz: float = 0.2
     beta: float = 90.0
-    d_cutoff_hz: float = 4.0
+    d_cutoff_hz: float = 5.0
 
     def __post_init__(self) -> None:
         for name, least in (("min_cutoff_hz", 1e-6), ("beta", 0.0), ("d_cutoff_hz", 1e-6)):
@@ -56,12 +68,14 @@ class Smoothing:
 
 
 class OneEuroFilter:
-    """The filter of (K, 2) points that belong to one face."""
+    """The filter of (K, 2) points that belong to one face. rigid: which of them tell its motion; None: all."""
 
-    def __init__(self, smoothing: Smoothing) -> None:
-        self._smoothing = smoothing
+    def __init__(self, smoothing: Smoothing, rigid: Sequence[int] | None = None) -> None:
+        self._smoothing, self._rigid = smoothing, slice(None) if rigid is None else list(rigid)
         self._time_s: float | None = None
-        self._raw = self._smooth = self._velocity = np.zeros((0, 2))
+        self._raw = self._smooth = self._own_velocity = np.zeros((0, 2))
+        self._head_velocity = np.zeros(4)
+        self._head_speed = self._own_speed = np.zeros(())  # fall no faster than d_cutoff_hz: a turn is no rest
 
     def __call__(self, points: np.ndarray, timestamp_s: float, size: float) -> np.ndarray:
         """The points at this time, smoothed; unchanged where the last ones lie too far back, or ahead.
@@ -71,19 +85,58 @@ class OneEuroFilter:
         points = np.asarray(points, float)
         step = math.inf if self._time_s is None else timestamp_s - self._time_s
         if not 0 < step <= MAX_GAP_S or len(points) != len(self._raw):
-            self._velocity, self._smooth = np.zeros_like(points), points
+            self._head_velocity, self._own_velocity, self._smooth = np.zeros(4), np.zeros_like(points), points
+            self._head_speed = self._own_speed = np.zeros(())
         else:
-            self._follow(points, step, size)
+            self._follow(points, step, max(size, 1e-6))
         self._raw, self._time_s = points, timestamp_s
         return self._smooth
 
     def _follow(self, points: np.ndarray, step: float, size: float) -> None:
-        velocity = (points - self._raw) / (step * max(size, 1e-6))
         share = _share(np.array(self._smoothing.d_cutoff_hz), step)
-        self._velocity = self._velocity + share * (velocity - self._velocity)
-        speed = np.linalg.norm(self._velocity, axis=1, keepdims=True)
-        cutoff = self._smoothing.min_cutoff_hz + self._smoothing.beta * speed
-        self._smooth = self._smooth + _share(cutoff, step) * (points - self._smooth)
+        velocity = (points - self._raw) / step
+        head = self._motion(self._raw, velocity)
+        own = velocity - self._moved(self._raw, head)
+        self._head_velocity = self._head_velocity + share * (head - self._head_velocity)
+        self._own_velocity = self._own_velocity + share * (own - self._own_velocity)
+
+        moved = self._moved(self._smooth, self._head_velocity)
+        head_speed = np.sqrt((moved**2).sum(axis=1).mean()) / size
+        own_speed = np.linalg.norm(self._own_velocity, axis=1, keepdims=True) / size
+        self._head_speed = np.maximum(head_speed, (1 - share) * self._head_speed)
+        self._own_speed = np.maximum(own_speed, (1 - share) * self._own_speed)
+
+        expected = self._smooth + _trust(head_speed, _HEAD_KNEE) * step * moved
+        news = points - expected
+        head_news = self._moved(expected, self._motion(expected, news))
+        head_share = self._share_of(self._head_speed, _HEAD_KNEE, 1.0, step)
+        own_share = self._share_of(self._own_speed, _POINT_KNEE, _POINT_BETA, step)
+        self._smooth = expected + head_share * head_news + own_share * (news - head_news)
+
+    def _share_of(self, speed: np.ndarray, knee: float, gain: float, step: float) -> np.ndarray:
+        """How much of the news is taken over at a speed."""
+        cutoff = self._smoothing.min_cutoff_hz + gain * self._smoothing.beta * _trust(speed, knee) * speed
+        return _share(cutoff, step)
+
+    def _motion(self, points: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+        """(4,) the shift, growth and turn that come nearest to vectors at the rigid points, in least squares."""
+        vectors, arms = vectors[self._rigid], self._arms(points)[self._rigid]
+        square = max(float((arms**2).sum()), 1e-12)
+        turn = (arms[:, 0] * vectors[:, 1] - arms[:, 1] * vectors[:, 0]).sum()
+        return np.array([*vectors.mean(axis=0), (arms * vectors).sum() / square, turn / square])
+
+    def _moved(self, points: np.ndarray, motion: np.ndarray) -> np.ndarray:
+        """(K, 2) vectors that such a motion has at the points."""
+        arms = self._arms(points)
+        return motion[:2] + motion[2] * arms + motion[3] * np.stack([-arms[:, 1], arms[:, 0]], axis=1)
+
+    def _arms(self, points: np.ndarray) -> np.ndarray:
+        return points - points[self._rigid].mean(axis=0)
+
+
+def _trust(speed: np.ndarray, knee: float) -> np.ndarray:
+    """How far a speed is taken to be more than noise, 0 to 1."""
+    return speed**2 / (speed**2 + knee**2)
 
 
 def _share(cutoff_hz: np.ndarray, step: float) -> np.ndarray:
@@ -109,7 +162,7 @@ class FaceSmoother:
     def _face(self, face: Face, timestamp_s: float) -> Face:
         if face.track_id is None:
             return face
-        one, _ = self._filters.get(face.track_id, (OneEuroFilter(self._smoothing), 0.0))
+        one, _ = self._filters.get(face.track_id, (OneEuroFilter(self._smoothing, RIGID), 0.0))
         self._filters[face.track_id] = (one, timestamp_s)
         box, x = bbox_of_shape(face.landmarks), face.bbox
         points = np.concatenate([face.landmarks, [[x.x1, x.y1], [x.x2, x.y2]]])

@@ -33,6 +33,7 @@ def write_clip(
     time_base: Fraction = Fraction(1, 25),
     codec: str = "libx264",
     rotation: int = 0,
+    matrix: Sequence[int] | None = None,
     sound: str | None = None,
     options: dict[str, str] | None = None,
 ) -> Path:
@@ -48,6 +49,8 @@ def write_clip(
         if codec == "gif":
             stream.pix_fmt = "rgb8"
         stream.time_base = stream.codec_context.time_base = time_base
+        if matrix:
+            stream.set_display_matrix(matrix)
         if rotation:
             stream.set_display_rotation(rotation)
         tone = container.add_stream(sound, rate=48000) if sound else None

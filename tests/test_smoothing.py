@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ import pytest
 from facealign_cli.errors import InputError
 from facealign_cli.geometry import init_shape_from_bbox
 from facealign_cli.records import BBox, Face
-from facealign_cli.smoothing import FaceSmoother, OneEuroFilter, Smoothing
+from facealign_cli.smoothing import _HEAD_KNEE, FaceSmoother, OneEuroFilter, Smoothing
 
 SHAPE = init_shape_from_bbox(np.array([100.0, 100, 200, 200]))
 SIZE = 100.0
@@ -32,19 +35,48 @@ def movement(shapes: np.ndarray) -> float:
 
 
 def test_the_paper_by_hand() -> None:
-    """Two steps of one point, worked out from the paper's formulas."""
+    """Two steps of one point by the paper's formulas, the knee, and the way that the velocity foretells."""
     smoothing, step, size = Smoothing(1.0, 2.0, 1.0), 0.1, 10.0
     alpha = 1 / (1 + 1 / (2 * np.pi * 1.0 * step))
-    speed = alpha * (3.0 / step / size)
-    share = 1 / (1 + 1 / (2 * np.pi * (1.0 + 2.0 * speed) * step))
+    velocity = alpha * 3.0 / step
+    speed = velocity / size
+    trust = speed**2 / (speed**2 + _HEAD_KNEE**2)
+    share = 1 / (1 + 1 / (2 * np.pi * (1.0 + 2.0 * trust * speed) * step))
+    expected = 5.0 + trust * velocity * step
     one = OneEuroFilter(smoothing)
     assert one(np.array([[5.0, 7.0]]), 0.0, size).tolist() == [[5.0, 7.0]]
-    assert one(np.array([[8.0, 7.0]]), step, size) == pytest.approx(np.array([[5.0 + share * 3.0, 7.0]]), abs=1e-12)
+    x = expected + share * (8.0 - expected)
+    assert one(np.array([[8.0, 7.0]]), step, size) == pytest.approx(np.array([[x, 7.0]]), abs=1e-12)
 
 
 def test_points_at_rest_come_to_rest() -> None:
     raw = noisy(120)
-    assert movement(smoothed(raw)) < movement(raw) / 3
+    assert movement(smoothed(raw)) < movement(raw) / 8
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+    return importlib.import_module("video_smoothing")
+
+
+@pytest.mark.parametrize("name", ["pan", "nod", "slow", "roll", "zoom", "head turns", "blink", "speech"])
+def test_known_motions_do_not_lag(benchmark: ModuleType, name: str) -> None:
+    """On points without noise all the error is the filter's: percent of the outer-eye distance."""
+    path, points = benchmark.motions(SHAPE)[name]
+    assert benchmark.error(benchmark.smoothed(path, Smoothing()), path, points) < (
+        0.15 if name in ("blink", "speech") else 0.3
+    )
+
+
+@pytest.mark.parametrize("rate", [12, 24, 25, 30, 50, 60, 120])
+@pytest.mark.parametrize("d_cutoff_hz", [4.0, 5.0, 6.0])
+def test_a_turn_of_the_motion_is_no_rest(rate: int, d_cutoff_hz: float) -> None:
+    """Where the velocity passes through zero the filter must not shut: no frame falls far behind."""
+    times = np.arange(3 * rate) / rate
+    raw = SHAPE + SIZE * 0.3 * np.abs(times % 1 - 0.5)[:, None, None] * [1.0, 0.0]
+    behind = np.linalg.norm(smoothed(raw, rate, smoothing=Smoothing(d_cutoff_hz=d_cutoff_hz)) - raw, axis=2)
+    assert behind.max() < max(0.8 * SIZE * 0.3 / rate, 0.005 * SIZE)  # of a frame's way, or next to nothing
 
 
 @pytest.mark.parametrize("sizes_a_second", [0.1, 0.5, 2.0, 8.0])

@@ -28,8 +28,9 @@ def detect() -> None:
 @click.option(
     "--format",
     "format_name",
-    type=click.Choice(["json", "csv", "openface", "pts"]),
-    help="[default: by OUT's name, or json].",
+    metavar="NAME",
+    type=click.Choice(["json", "jsonl", "csv", "openface", "parquet", "pts"]),
+    help="json, jsonl, csv, openface, parquet or pts  [default: by OUT's name, or json].",
 )
 @click.option(
     "--overlay",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import signal
 import sys
 import threading
 import time
@@ -55,8 +54,9 @@ _TRACKING = (
     click.option(
         "--format",
         "format_name",
-        type=click.Choice(["json", "csv", "openface"]),
-        help="Of the rows  [default: by the file's name, or json].",
+        metavar="NAME",
+        type=click.Choice(["json", "jsonl", "csv", "openface", "parquet"]),
+        help="Of the rows: json, jsonl, csv, openface or parquet  [default: by the file's name, or json].",
     ),
     click.option(
         "--detect-every",
@@ -103,7 +103,9 @@ def video() -> None:
 @video.command()
 @click.argument("source", metavar="IN")
 @click.option("-o", "--output", metavar="OUT.mp4", type=options.FILE, required=True, help="Clip to write.")
-@click.option("--landmarks", metavar="F", type=options.FILE, help="Write the rows, too: .csv or .json.")
+@click.option(
+    "--landmarks", metavar="F", type=options.FILE, help="Write the rows, too: .csv, .json, .jsonl or .parquet."
+)
 @click.option("--blank", is_flag=True, help="Draw on black instead of on the frames.")
 @options.stacked(*_PART, *_TRACKING)
 def overlay(*, source: str, output: Path, landmarks: Path | None, **settings: Any) -> None:
@@ -123,7 +125,8 @@ def track(*, source: str, output: Path | None, **settings: Any) -> None:
     """Write the landmarks of the clip IN: a row per face and frame, and one for a frame without a face.
 
     IN is a file of any kind that FFmpeg reads, a folder of pictures, or a pattern such as frames/%04d.png. Rows stand
-    in F as soon as they are known; whatever ends the run, F can be read.
+    in F as soon as they are known; whatever ends the run, F can be read. Those of F.parquet stand in
+    F.parquet.partial.jsonl until the run ends.
     """
     _Run(settings, output, None, rows_to_stdout=output is None).clip(source)
 
@@ -185,7 +188,7 @@ class _Run:
         """Run, tell how it went, and exit."""
         try:
             aligner = options.make_aligner(**self.aligner_settings, max_faces=None)
-            with _stop_on_interrupt(self.stop), self._results(source, aligner) as results:
+            with console.stop_on_interrupt(self.stop), self._results(source, aligner) as results:
                 self._write(self._counted(_progress(results, source.info.n_frames)))
         finally:
             source.close()
@@ -209,12 +212,14 @@ class _Run:
             yield results
 
     def _write(self, results: Iterator[FrameResult]) -> None:
-        from facealign_cli.rows import stream_rows, write_rows
+        from facealign_cli.rows import partial_path, stream_rows, write_rows
 
         if self.format is None:
             for _ in results:
                 pass
         elif self.rows is not None:
+            if (partial := partial_path(self.format, self.rows)) is not None:
+                console.message(f"Rows stand in {partial} until the end.")
             write_rows(self.rows, results, self.format, self.overwrite)
         else:
             stream_rows(sys.stdout.buffer, results, self.format)
@@ -235,25 +240,6 @@ def _video_options(settings: dict[str, Any]) -> VideoOptions:
 
     tracking = TrackingOptions(settings.pop("detect_every"), max_faces=settings.pop("max_faces"))
     return VideoOptions(tracking, settings.pop("smooth"), settings.pop("blank", False))
-
-
-@contextlib.contextmanager
-def _stop_on_interrupt(stop: threading.Event) -> Iterator[None]:
-    """The first Ctrl-C ends the clip after the frame in work, so that files are closed; the next one ends at once."""
-
-    def interrupt(_number: int, _frame: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _progress(results: Iterator[FrameResult], total: int | None) -> Iterator[FrameResult]:

@@ -6,10 +6,12 @@ that make one file can also `dump(results, stream)` into a binary stream such as
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import json
 import os
 import pkgutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +26,9 @@ from facealign_cli.output import atomic_write
 from facealign_cli.records import BBox, Face, FrameResult
 
 PathLike = str | os.PathLike[str]
+
+SCHEMA = "facealign/1"
+"""The layout of a record: its name and number."""
 
 
 class Write(Protocol):
@@ -46,23 +51,30 @@ class Dump(Protocol):
 
 @dataclass(frozen=True)
 class Format:
-    """A registered format. extensions: with the dot, the first one is its own. dump: None where it fills a folder."""
+    """A registered format. extensions: with the dot, the first one is its own. dump: None where it fills a folder.
+
+    require: raises MissingDependency where a package that the format needs is not there; to be asked before long work.
+    grows: what stands in a file can be read while more is written; else only the finished file can.
+    """
 
     name: str
     extensions: tuple[str, ...]
     write: Write
     read: Read
     dump: Dump | None = None
+    require: Callable[[], object] = lambda: None
+    grows: bool = True
 
 
 _FORMATS: dict[str, Format] = {}
 
 
-def register_format(
-    name: str, extensions: Sequence[str], *, write: Write, read: Read, dump: Dump | None = None
-) -> None:
-    """Make a format known by name and by its file extensions (none for one that has to be named)."""
-    _FORMATS[name] = Format(name, tuple(extensions), write, read, dump)
+def register_format(name: str, extensions: Sequence[str], **parts: Any) -> None:
+    """Make a format known by name and by its file extensions (none for one that has to be named).
+
+    parts: write, read and the others of `Format`.
+    """
+    _FORMATS[name] = Format(name, tuple(extensions), **parts)
 
 
 def format_names() -> tuple[str, ...]:
@@ -104,20 +116,49 @@ def write_file(path: PathLike, results: Iterable[FrameResult], dump: Dump, overw
         dump(results, stream)
 
 
-def read_bytes(path: PathLike, max_bytes: int | None = None) -> bytes:
-    """The content of a file of records. Raises InputError if it cannot be read, FormatError if it is too long."""
+@contextlib.contextmanager
+def reading(path: PathLike) -> Iterator[None]:
+    """What the system says when a file of records is read, as InputError."""
     try:
-        with open(path, "rb") as stream:
-            data = stream.read() if max_bytes is None else stream.read(max_bytes + 1)
+        yield
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except IsADirectoryError as error:
         raise InputError(f"{path}: is a folder, not a file") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def read_bytes(path: PathLike, max_bytes: int | None = None) -> bytes:
+    """The content of a file of records. Raises InputError if it cannot be read, FormatError if it is too long."""
+    try:
+        with reading(path), open(path, "rb") as stream:
+            data = stream.read() if max_bytes is None else stream.read(max_bytes + 1)
+    except ValueError as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
     if max_bytes is not None and len(data) > max_bytes:
         raise FormatError(f"{path}: longer than {max_bytes} bytes")
     return data
+
+
+def json_line(record: dict[str, Any]) -> bytes:
+    """A record as JSON without line breaks, UTF-8; no NaN."""
+    try:
+        return json.dumps(record, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:  # a path whose bytes are no UTF-8: Python keeps them as lone surrogates
+        return json.dumps(record, allow_nan=False).encode()
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text. Raises ValueError, also for NaN and for nesting too deep."""
+    try:
+        return json.loads(text if isinstance(text, str) else text.decode("utf-8-sig"), parse_constant=_refuse)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON value")
 
 
 def to_dict(result: FrameResult) -> dict[str, Any]:
@@ -170,6 +211,60 @@ _FACE_KEYS: dict[str, tuple[type, ...]] = {
     "confidence": (int, float),
     "landmarks": (list,),
 }
+
+
+RESULT_COLUMNS = ("source", "status", "error", "width", "height", "frame", "timestamp_s")
+FACE_COLUMNS = ("face_id", "track_id", "x1", "y1", "x2", "y2", "detector_score", "confidence")
+RUN_COLUMNS = ("scheme", "model", "provider", "detector")
+"""The columns of tables, but for the landmarks, in their order."""
+
+_BOX_COLUMNS = ("x1", "y1", "x2", "y2")
+
+
+def to_rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The rows of a table that a record of `to_dict` makes: one per face, or one without the face's columns.
+
+    A face's row also has its `landmarks`, as they stand in the record.
+    """
+    if not record["faces"]:
+        yield record
+    for face in record["faces"]:
+        yield {**record, **face, **dict(zip(_BOX_COLUMNS, face["bbox"], strict=True))}
+
+
+def from_rows(rows: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The records, for `from_dict`, of numbered rows of a table; each with the number of its first row.
+
+    A row has all columns and `landmarks`; one without a face has no `face_id`. Rows that follow one another, of the
+    same picture and with rising face_id, make one record.
+    """
+    first, last = 0, None
+    for number, row in rows:
+        record = _record_of_row(row)
+        if last is not None and _continues(last, record):
+            last["faces"] += record["faces"]
+            continue
+        if last is not None:
+            yield first, last
+        first, last = number, record
+    if last is not None:
+        yield first, last
+
+
+def _record_of_row(row: dict[str, Any]) -> dict[str, Any]:
+    record = {column: row[column] for column in RESULT_COLUMNS + RUN_COLUMNS}
+    if row["face_id"] is None:
+        return {**record, "faces": []}
+    face = {column: row[column] for column in FACE_COLUMNS if column not in _BOX_COLUMNS}
+    face |= {"bbox": [row[column] for column in _BOX_COLUMNS], "landmarks": row["landmarks"]}
+    return {**record, "faces": [face]}
+
+
+def _continues(last: dict[str, Any], record: dict[str, Any]) -> bool:
+    if not last["faces"] or not record["faces"]:
+        return False
+    same = all(last[column] == record[column] for column in RESULT_COLUMNS + RUN_COLUMNS)
+    return same and record["faces"][0]["face_id"] > last["faces"][-1]["face_id"]
 
 
 def _face_to_dict(face: Face) -> dict[str, Any]:

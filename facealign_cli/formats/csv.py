@@ -11,28 +11,38 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, TextIO
 
 from facealign_cli.errors import FormatError
-from facealign_cli.formats.base import PathLike, from_dict, read_bytes, register_format, to_dict, write_file
+from facealign_cli.formats.base import (
+    FACE_COLUMNS,
+    RESULT_COLUMNS,
+    RUN_COLUMNS,
+    PathLike,
+    from_dict,
+    from_rows,
+    read_bytes,
+    register_format,
+    to_dict,
+    to_rows,
+    write_file,
+)
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.records import FrameResult
 
-_RESULT_COLUMNS = ("source", "status", "error", "width", "height", "frame", "timestamp_s")
-_FACE_COLUMNS = ("face_id", "track_id", "x1", "y1", "x2", "y2", "detector_score", "confidence")
-_RUN_COLUMNS = ("scheme", "model", "provider", "detector")
 _X = tuple(f"x_{i}" for i in range(N_LANDMARKS))
 _Y = tuple(f"y_{i}" for i in range(N_LANDMARKS))
-COLUMNS: tuple[str, ...] = _RESULT_COLUMNS + _FACE_COLUMNS + _RUN_COLUMNS + _X + _Y
+COLUMNS: tuple[str, ...] = RESULT_COLUMNS + FACE_COLUMNS + RUN_COLUMNS + _X + _Y
 """The header line."""
 
-_TEXT = {"source", "status", "error", *_RUN_COLUMNS}
+_TEXT = {"source", "status", "error", *RUN_COLUMNS}
 _INTEGERS = {"width", "height", "frame", "face_id", "track_id"}
 _RISKY = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 
 
-class _UnixLines:
+class UnixLines:
     """Ends rows by a line feed alone; the writer quotes a lone carriage return only while its own end has one."""
 
     def __init__(self, text: TextIO) -> None:
@@ -42,32 +52,42 @@ class _UnixLines:
         self.text.write(row.removesuffix("\r\n") + "\n")
 
 
-def dump(results: Iterable[FrameResult], stream: BinaryIO) -> None:
-    """Write the table into a binary stream, result by result. A path's bytes that are no UTF-8 stay as they are."""
+def dump(
+    results: Iterable[FrameResult],
+    stream: BinaryIO,
+    extra: Sequence[str] = (),
+    values: Iterable[Mapping[str, Any]] | None = None,
+) -> None:
+    """Write the table into a binary stream, result by result. A path's bytes that are no UTF-8 stay as they are.
+
+    extra: columns behind the own ones. values: for each result, what stands in them, in each of its rows.
+    """
+    own = itertools.repeat(dict[str, Any]()) if values is None else values
     text = io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="", write_through=True)
     try:
-        writer = csv.writer(_UnixLines(text))
-        writer.writerow(COLUMNS)
-        for result in results:
-            for row in _rows(to_dict(result)):
-                writer.writerow([_cell(column, row.get(column)) for column in COLUMNS])
+        writer = csv.writer(UnixLines(text))
+        writer.writerow([*COLUMNS, *extra])
+        for result, more in zip(results, own, strict=False):
+            for row in map(_row, to_rows(to_dict(result))):
+                cells = [_cell(column, row.get(column)) for column in COLUMNS]
+                writer.writerow([*cells, *(_guarded(more.get(column)) for column in extra)])
     finally:
         text.detach()  # the stream is the caller's: it stays open
 
 
-def _rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    if not record["faces"]:
-        yield record
-    for face in record["faces"]:
-        row = {**record, **face, **dict(zip(("x1", "y1", "x2", "y2"), face["bbox"], strict=True))}
-        row |= {x: point[0] for x, point in zip(_X, face["landmarks"], strict=True)}
-        row |= {y: point[1] for y, point in zip(_Y, face["landmarks"], strict=True)}
-        yield row
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with a column for each coordinate."""
+    points = row.get("landmarks", ())
+    return row | {name: value for i, (x, y) in enumerate(points) for name, value in ((_X[i], x), (_Y[i], y))}
 
 
 def _cell(column: str, value: object) -> object:
     """None is an empty cell for the writer."""
-    return f"'{value}" if column in _TEXT and str(value).startswith(_RISKY) else value
+    return _guarded(value) if column in _TEXT else value
+
+
+def _guarded(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_RISKY) else value
 
 
 def write(path: PathLike, results: Iterable[FrameResult], overwrite: bool = False) -> None:
@@ -78,31 +98,32 @@ def write(path: PathLike, results: Iterable[FrameResult], overwrite: bool = Fals
 def read(path: PathLike) -> list[FrameResult]:
     """The results of a table. Raises InputError if it cannot be read, FormatError if it breaks the rules.
 
-    Rows that follow one another, of the same picture and with rising face_id, make one result.
+    Rows that follow one another, of the same picture and with rising face_id, make one result. Columns behind the own
+    ones are passed over.
     """
-    records: list[dict[str, Any]] = []
+    return [_result(path, line, record) for line, record in from_rows(_rows(path))]
+
+
+def _rows(path: PathLike) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line, values) of each row, its landmarks in pairs."""
     for line, cells in _read_rows(path):
-        if len(cells) != len(COLUMNS):
-            raise FormatError(f"{path}: line {line}: expected {len(COLUMNS)} cells, got {len(cells)}")
         try:
-            row = {column: _value(column, cell) for column, cell in zip(COLUMNS, cells, strict=True)}
+            row = {column: _value(column, cell) for column, cell in zip(COLUMNS, cells, strict=False)}
         except ValueError as error:
             raise FormatError(f"{path}: line {line}: {error}") from error
-        record = _record(row)
-        if records and _continues(records[-1], record):
-            records[-1]["faces"] += record["faces"]
-        else:
-            records.append(record | {"line": line})
-    return [_result(path, record.pop("line"), record) for record in records]
+        yield line, row | {"landmarks": [[row[x], row[y]] for x, y in zip(_X, _Y, strict=True)]}
 
 
 def _read_rows(path: PathLike) -> Iterator[tuple[int, list[str]]]:
     text = read_bytes(path).decode("utf-8", errors="surrogateescape").removeprefix("\ufeff")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        if tuple(next(reader, ())) != COLUMNS:
+        header = tuple(next(reader, ()))
+        if header[: len(COLUMNS)] != COLUMNS:
             raise FormatError(f"{path}: not a facealign table: another header line")
         for cells in reader:
+            if len(cells) != len(header):
+                raise FormatError(f"{path}: line {reader.line_num}: expected {len(header)} cells, got {len(cells)}")
             yield reader.line_num, cells
     except csv.Error as error:
         raise FormatError(f"{path}: line {reader.line_num}: {error}") from error
@@ -118,23 +139,6 @@ def _value(column: str, cell: str) -> Any:
         return int(cell) if column in _INTEGERS else float(cell)
     except ValueError:
         raise ValueError(f"{column}: expected a number, got {cell!r:.40}") from None
-
-
-def _record(row: dict[str, Any]) -> dict[str, Any]:
-    record = {column: row[column] for column in _RESULT_COLUMNS + _RUN_COLUMNS}
-    if row["face_id"] is None:
-        return {**record, "faces": []}
-    face = {column: row[column] for column in ("face_id", "track_id", "detector_score", "confidence")}
-    face["bbox"] = [row[column] for column in ("x1", "y1", "x2", "y2")]
-    face["landmarks"] = [[row[x], row[y]] for x, y in zip(_X, _Y, strict=True)]
-    return {**record, "faces": [face]}
-
-
-def _continues(last: dict[str, Any], record: dict[str, Any]) -> bool:
-    if not last["faces"] or not record["faces"]:
-        return False
-    same = all(last[column] == record[column] for column in _RESULT_COLUMNS + _RUN_COLUMNS)
-    return same and record["faces"][0]["face_id"] > last["faces"][-1]["face_id"]
 
 
 def _result(path: PathLike, line: int, record: dict[str, Any]) -> FrameResult:

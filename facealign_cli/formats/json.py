@@ -19,11 +19,18 @@ from typing import Any, BinaryIO
 
 from facealign_cli import __version__
 from facealign_cli.errors import FormatError
-from facealign_cli.formats.base import PathLike, from_dict, read_bytes, register_format, to_dict, write_file
+from facealign_cli.formats.base import (
+    SCHEMA,
+    PathLike,
+    from_dict,
+    json_line,
+    parse_json,
+    read_bytes,
+    register_format,
+    to_dict,
+    write_file,
+)
 from facealign_cli.records import FrameResult
-
-SCHEMA = "facealign/1"
-"""The layout's name and number."""
 
 
 def dump(results: Iterable[FrameResult], stream: BinaryIO) -> None:
@@ -31,15 +38,8 @@ def dump(results: Iterable[FrameResult], stream: BinaryIO) -> None:
     stream.write(f'{{"schema": {json.dumps(SCHEMA)}, "version": {json.dumps(__version__)}, "results": ['.encode())
     for i, result in enumerate(results):
         stream.write(b",\n" if i else b"\n")
-        stream.write(_line(to_dict(result)))
+        stream.write(json_line(to_dict(result)))
     stream.write(b"\n]}\n")
-
-
-def _line(record: dict[str, Any]) -> bytes:
-    try:
-        return json.dumps(record, ensure_ascii=False, allow_nan=False).encode()
-    except UnicodeEncodeError:  # a path whose bytes are no UTF-8: Python keeps them as lone surrogates
-        return json.dumps(record, allow_nan=False).encode()
 
 
 def write(path: PathLike, results: Iterable[FrameResult], overwrite: bool = False) -> None:
@@ -50,8 +50,8 @@ def write(path: PathLike, results: Iterable[FrameResult], overwrite: bool = Fals
 def read(path: PathLike) -> list[FrameResult]:
     """The results of a document. Raises InputError if it cannot be read, FormatError if it breaks the schema."""
     try:
-        document = json.loads(read_bytes(path).decode("utf-8-sig"), parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
+        document = parse_json(read_bytes(path))
+    except ValueError as error:
         raise FormatError(f"{path}: not JSON: {error}") from error
     if not isinstance(document, dict) or not isinstance(document.get("schema"), str):
         raise FormatError(f"{path}: not a facealign document: it has no schema")
@@ -67,10 +67,6 @@ def _result(path: PathLike, index: int, record: object) -> FrameResult:
         return from_dict(record)
     except FormatError as error:
         raise FormatError(f"{path}: results[{index}]: {error}") from error
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON value")
 
 
 def json_schema() -> dict[str, Any]:

@@ -55,9 +55,14 @@ def read_pts(path: PathLike) -> np.ndarray:
 
 
 def write_pts(path: PathLike, landmarks: np.ndarray, overwrite: bool = False) -> None:
-    """Write (68, 2) landmarks, pixels counted from 0, with three decimals.
+    """Write (68, 2) landmarks, pixels counted from 0. Raises as `encode_pts` does, and OutputError."""
+    write_bytes(path, encode_pts(landmarks), overwrite)
 
-    Raises ValueError for another shape or values that are not finite, OutputError if the file cannot be written.
+
+def encode_pts(landmarks: np.ndarray) -> bytes:
+    """The file of (68, 2) landmarks, pixels counted from 0, with three decimals.
+
+    Raises ValueError for another shape or values that are not finite.
     """
     landmarks = np.asarray(landmarks, float)
     if landmarks.shape != (N_LANDMARKS, 2):
@@ -65,7 +70,7 @@ def write_pts(path: PathLike, landmarks: np.ndarray, overwrite: bool = False) ->
     if not np.isfinite(landmarks).all():
         raise ValueError("landmarks: expected finite numbers, got NaN or infinity")
     rows = "".join(f"{x:.3f} {y:.3f}\n" for x, y in (landmarks + 1).tolist())
-    write_bytes(path, f"version: 1\nn_points: {N_LANDMARKS}\n{{\n{rows}}}\n".encode("ascii"), overwrite)
+    return f"version: 1\nn_points: {N_LANDMARKS}\n{{\n{rows}}}\n".encode("ascii")
 
 
 def _read_lines(path: PathLike) -> list[str]:

@@ -1,7 +1,7 @@
 """What sources and sinks of video share: frames, sound packets, the facts of a clip, and PyAV, imported late.
 
 A frame's time is `pts` ticks of the clip's `time_base`; `timestamp_s` is the same in seconds. Pictures are upright:
-a clip's rotation is applied where it is read, so sizes and landmarks refer to what a player shows.
+a clip's rotation or mirroring is applied where it is read, so sizes and landmarks refer to what a player shows.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class VideoInfo:
 
     width, height: pixels, upright. time_base: seconds per tick. rate: mean frames a second, None where unknown.
     n_frames: as the file says or as its duration and rate give, None for a live source. end_pts: ticks at which the
-    last frame ends. pixel_aspect: width of a pixel over its height. rotation: degrees counter-clockwise that reading
-    applies. bt709: whose colour matrix it has.
+    last frame ends. pixel_aspect: width of a pixel over its height. bt709: whose colour matrix
+    it has.
     """
 
     name: str
@@ -35,7 +35,6 @@ class VideoInfo:
     n_frames: int | None = None
     end_pts: int | None = None
     pixel_aspect: Fraction = Fraction(1)
-    rotation: int = 0
     bt709: bool = False
     metadata: tuple[tuple[str, str], ...] = ()
 

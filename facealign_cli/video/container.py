@@ -7,7 +7,9 @@ later time did, is missing. (VP8 packets may hold no picture of their own, so th
 from __future__ import annotations
 
 import bisect
+import gc
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -54,7 +56,9 @@ class ContainerSource:
 
     def close(self) -> None:
         """Close the file."""
+        self._items = iter(())
         self._container.close()
+        gc.collect()  # PyAV's side data and its frame hold each other: else a picture stays for every file
 
     def _open(self) -> Any:
         if "://" not in self.path and Path(self.path).is_dir():
@@ -93,7 +97,7 @@ class ContainerSource:
         raise InputError(f"{self.path}: no frame that can be decoded{part}")
 
     def _info(self, first: np.ndarray) -> VideoInfo:
-        stream, quarter = self._stream, self._rotation % 180 == 90
+        stream = self._stream
         rate = stream.average_rate or stream.guessed_rate or None
         aspect = Fraction(stream.sample_aspect_ratio or 1)
         return VideoInfo(
@@ -104,8 +108,7 @@ class ContainerSource:
             rate=rate,
             n_frames=self._n_frames(rate),
             end_pts=None if stream.duration is None else (stream.start_time or 0) + stream.duration,
-            pixel_aspect=1 / aspect if quarter else aspect,
-            rotation=self._rotation,
+            pixel_aspect=1 / aspect if self._turn.transposed else aspect,
             bt709=stream.codec_context.colorspace == _BT709,
             metadata=tuple(sorted(self._container.metadata.items())),
         )
@@ -123,7 +126,7 @@ class ContainerSource:
         return count
 
     def _read(self) -> Iterator[VideoFrame | SoundPacket]:
-        self._rotation, self._index, self._size = 0, 0, (0, 0)
+        self._turn, self._index, self._size = _Turn(), 0, (0, 0)
         self._due: list[int] = []  # times of packets whose frame has not come out yet
         self._last = -(1 << 62)
         self._seek()
@@ -222,10 +225,33 @@ class ContainerSource:
     def _picture(self, frame: Any) -> np.ndarray:
         """(H, W, 3) BGR, upright, of the size of the first one."""
         if self._size == (0, 0):
-            self._size, self._rotation = (frame.width, frame.height), round(frame.rotation / 90) * 90 % 360
+            self._size, self._turn = (frame.width, frame.height), _Turn.of(frame)
         width, height = self._size
-        image = frame.to_ndarray(format="bgr24", width=width, height=height)
-        return np.ascontiguousarray(np.rot90(image, self._rotation // 90))
+        return self._turn(frame.to_ndarray(format="bgr24", width=width, height=height))
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """How a player shows the stored picture: axes exchanged, then mirrored left to right and top to bottom."""
+
+    transposed: bool = False
+    mirrored: bool = False
+    upside_down: bool = False
+
+    @classmethod
+    def of(cls, frame: Any) -> _Turn:
+        """From the frame's display matrix (a, b, u, c, d, v, …): stored x, y show at a·x + c·y, b·x + d·y."""
+        for data in frame.side_data:
+            if data.type.name == "DISPLAYMATRIX":
+                a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
+                across = abs(b) + abs(c) > abs(a) + abs(d)
+                return cls(True, c < 0, b < 0) if across else cls(False, a < 0, d < 0)
+        return cls()
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        image = image.swapaxes(0, 1) if self.transposed else image
+        image = image[:, ::-1] if self.mirrored else image
+        return np.ascontiguousarray(image[::-1] if self.upside_down else image)
 
 
 def _seconds(value: float | None) -> Fraction | None:

@@ -27,6 +27,10 @@ _CONTAINERS: dict[str, tuple[str, tuple[str, dict[str, str]], dict[str, str]]] =
     ".ts": ("mpegts", _H264, {}),
     ".webm": ("webm", _VP9, {}),
 }
+_REASONS = {
+    ".avi": "AVI gives frames no times, so a variable rate and the sound's place would be lost",
+    ".gif": "GIF has 256 colours and times in hundredths of a second",
+}
 _BT709, _BT601, _LIMITED = 1, 6, 1  # FFmpeg's numbers of colour matrices and of the 16–235 range
 _SWS_BT709, _SWS_BT601 = 1, 5
 
@@ -35,7 +39,8 @@ def check_suffix(path: str | os.PathLike[str]) -> str:
     """The path's suffix, in small letters. Raises InputError, which lists the known ones."""
     suffix = Path(path).suffix.lower()
     if suffix not in _CONTAINERS:
-        raise InputError(f"{path}: clips are written as {', '.join(_CONTAINERS)}, not as {suffix or 'no suffix'}")
+        why = f" ({_REASONS[suffix]})" if suffix in _REASONS else ""
+        raise InputError(f"{path}: clips are written as {', '.join(_CONTAINERS)}, not as {suffix or 'no suffix'}{why}")
     return suffix
 
 

@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 from clips import facts, pictures, write_clip
 
 from facealign_cli.cli.main import main
-from facealign_cli.formats.base import get_format
+from facealign_cli.formats.base import format_for_path, get_format
 from facealign_cli.formats.json import json_schema
 from facealign_cli.formats.openface import COLUMNS
 
@@ -190,16 +190,21 @@ def start(clip: Path, rows: Path, *args: object) -> subprocess.Popen[str]:
     pytest.fail(f"no rows: {process.communicate()[1]}")
 
 
+def growing(rows: Path) -> Path:
+    """Where the rows of a run stand while it lasts."""
+    return rows.with_name(f"{rows.name}.partial.jsonl") if rows.suffix == ".parquet" else rows
+
+
 @pytest.fixture(scope="module")
 def long_clip(tmp_path_factory: pytest.TempPathFactory, photo: np.ndarray) -> Path:
     return write_clip(tmp_path_factory.mktemp("long") / "in.mp4", [photo] * 1500)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-@pytest.mark.parametrize("name", ["rows.csv", "rows.json"])
+@pytest.mark.parametrize("name", ["rows.csv", "rows.json", "rows.parquet"])
 def test_ctrl_c_closes_the_clip_and_keeps_the_rows(long_clip: Path, tmp_path: Path, name: str) -> None:
     rows, out = tmp_path / name, tmp_path / "o.mp4"
-    process = start(long_clip, rows, "overlay", long_clip, "-o", out, "--landmarks", rows)
+    process = start(long_clip, growing(rows), "overlay", long_clip, "-o", out, "--landmarks", rows)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130, stderr
@@ -211,15 +216,19 @@ def test_ctrl_c_closes_the_clip_and_keeps_the_rows(long_clip: Path, tmp_path: Pa
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-@pytest.mark.parametrize("name", ["rows.csv", "rows.json"])
+@pytest.mark.parametrize("name", ["rows.csv", "rows.json", "rows.jsonl", "rows.parquet"])
 def test_a_killed_run_leaves_its_rows(long_clip: Path, tmp_path: Path, name: str) -> None:
     rows = tmp_path / name
-    process = start(long_clip, rows, "track", long_clip, "-o", rows)
+    process = start(long_clip, growing(rows), "track", long_clip, "-o", rows)
     process.kill()
     process.communicate()
-    records = get_format(rows.suffix[1:]).read(rows)
+    records = format_for_path(growing(rows)).read(growing(rows))
     assert 5 < len(records) < 1500
     assert [r.frame for r in records] == list(range(len(records)))
+    again = run("track", long_clip, "-o", rows, "--end", "0.1")
+    assert again.exit_code == 1 and growing(rows).name in again.stderr and "--overwrite" in again.stderr
+    assert run("track", long_clip, "-o", rows, "--end", "0.1", "--overwrite").exit_code == 0
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 @pytest.mark.parametrize("name", ["overlay", "track", "camera"])

@@ -60,6 +60,27 @@ def test_a_rotated_clip_comes_upright(tmp_path: Path, rotation: int) -> None:
     assert np.array_equal(image, np.rot90(plain, rotation // 90))
 
 
+ONE = 1 << 16
+MIRRORS = {
+    "left to right": ((-ONE, 0, 0, ONE), lambda image: image[:, ::-1]),
+    "top to bottom": ((ONE, 0, 0, -ONE), lambda image: image[::-1]),
+    "main diagonal": ((0, ONE, ONE, 0), lambda image: image.swapaxes(0, 1)),
+    "other diagonal": ((0, -ONE, -ONE, 0), lambda image: image[::-1, ::-1].swapaxes(0, 1)),
+}
+
+
+@pytest.mark.parametrize("name", MIRRORS)
+def test_a_mirrored_clip_comes_as_players_show_it(tmp_path: Path, name: str) -> None:
+    """The matrix of ISO 14496-12: stored x, y show at a x + c y, b x + d y."""
+    (a, b, c, d), shown = MIRRORS[name]
+    matrix = (a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    source = open_source(str(write_clip(tmp_path / "a.mp4", pictures(2), matrix=matrix)))
+    image, plain = next(iter(source)).image_bgr, frames_of(write_clip(tmp_path / "b.mp4", pictures(2)))[0].image_bgr
+    source.close()
+    assert np.array_equal(image, shown(plain))
+    assert (source.info.height, source.info.width) == image.shape[:2]
+
+
 def test_a_phone_clip_stands_as_players_show_it(tmp_path: Path) -> None:
     """A matrix of -90 says: turn it clockwise to show it, so the marked upper left corner goes to the upper right."""
     image = frames_of(write_clip(tmp_path / "a.mp4", pictures(1), rotation=-90))[0].image_bgr

@@ -141,12 +141,24 @@ def test_the_shared_clips_keep_times_length_and_sound(tmp_path: Path, shared_dat
         assert_same(out, path)
 
 
-def test_an_unknown_suffix_lists_the_known_ones(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "why"), [("out.avi", "no times"), ("OUT.GIF", "256 colours"), ("out.xyz", "xyz"), ("out", "no suffix")]
+)
+def test_an_unknown_suffix_lists_the_known_ones(tmp_path: Path, name: str, why: str) -> None:
     with (
-        pytest.raises(InputError, match=r"\.mp4, .*\.webm"),
-        open_sink(tmp_path / "out.avi", VideoInfo("in", 64, 48, Fraction(1, 25))),
+        pytest.raises(InputError, match=rf"\.mp4, .*\.webm.*{why}"),
+        open_sink(tmp_path / name, VideoInfo("in", 64, 48, Fraction(1, 25))),
     ):
         pass
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["in.gif", "in.avi"])
+def test_a_gif_or_an_avi_can_be_written_as_mp4(tmp_path: Path, name: str) -> None:
+    codec, base, ticks = ("gif", Fraction(1, 100), range(0, 60, 10)) if name == "in.gif" else ("mpeg4", None, range(6))
+    path = write_clip(tmp_path / name, pictures(6), codec=codec, time_base=base or Fraction(1, 25), ticks=ticks)
+    copy(path, tmp_path / "out.mp4")
+    assert np.allclose(facts(tmp_path / "out.mp4").times, facts(path).times, atol=1e-3)
 
 
 def test_a_failed_run_leaves_nothing(tmp_path: Path) -> None:

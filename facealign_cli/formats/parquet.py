@@ -1,0 +1,225 @@
+"""Parquet: one row per face, and one for a picture without a face or with an error. Needs pyarrow (extra `parquet`).
+
+Columns: those of CSV but for the coordinates, which stand in one column `landmarks`, a list of 136 float64: x_0, y_0,
+x_1, y_1, … x_67, y_67, a (68, 2) array row by row; NaN where there is no face, since pyarrow up to 23 cannot read a
+list of fixed size that is null. `source_bytes` is null unless the path is no UTF-8: then it holds the path's bytes, and
+`source` shows them as \\udcNN escapes (as other texts do, for good). Values have the decimals of JSON. The schema's
+metadata hold `facealign.schema` (facealign/1) and `facealign.version`.
+
+A caller may add columns of its own, such as file sizes or timings: `extra` maps their names to pyarrow's names of types
+("int64", "string", "double", …). Reading passes over columns that it does not know.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from facealign_cli import __version__
+from facealign_cli.errors import FormatError, MissingDependency
+from facealign_cli.formats.base import (
+    FACE_COLUMNS,
+    RESULT_COLUMNS,
+    RUN_COLUMNS,
+    SCHEMA,
+    PathLike,
+    from_dict,
+    from_rows,
+    reading,
+    register_format,
+    to_dict,
+    to_rows,
+    write_file,
+)
+from facealign_cli.landmarks import N_LANDMARKS
+from facealign_cli.records import FrameResult
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+ROWS_PER_GROUP = 1000
+"""Rows that `dump` gathers before it writes them as a row group."""
+
+COLUMNS: tuple[str, ...] = (*RESULT_COLUMNS, *FACE_COLUMNS, *RUN_COLUMNS, "landmarks", "source_bytes")
+"""The columns' names, in their order."""
+
+_VALUES = 2 * N_LANDMARKS
+_INTEGERS = {"width": "int32", "height": "int32", "frame": "int64", "face_id": "int64", "track_id": "int64"}
+_NUMBERS = ("timestamp_s", "x1", "y1", "x2", "y2", "detector_score", "confidence")
+_TYPES = _INTEGERS | dict.fromkeys(_NUMBERS, "double") | {"source_bytes": "binary"}  # the others are texts
+_NEVER_NULL = ("source", "status", "width", "height", "scheme")
+_ORDER = {"order": "x_0, y_0, x_1, y_1, ... x_67, y_67: 68 points of ibug-68, pixels"}
+
+
+def import_pyarrow() -> tuple[ModuleType, ModuleType]:
+    """pyarrow and pyarrow.parquet. Raises MissingDependency."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingDependency("Parquet", "pyarrow", "parquet") from error
+    return pyarrow, pyarrow.parquet
+
+
+def table_schema(extra: Mapping[str, str] | None = None) -> pa.Schema:
+    """The columns, those of `extra` last. Raises MissingDependency; ValueError for an unknown type or a taken name."""
+    pa, _ = import_pyarrow()
+    taken = (extra or {}).keys() & set(COLUMNS)
+    if taken:
+        raise ValueError(f"extra: columns that are there already: {', '.join(sorted(taken))}")
+    fields = [
+        pa.field("landmarks", pa.list_(pa.float64(), _VALUES), metadata=_ORDER)
+        if name == "landmarks"
+        else pa.field(name, pa.type_for_alias(_TYPES.get(name, "string")), nullable=name not in _NEVER_NULL)
+        for name in COLUMNS
+    ]
+    fields += [pa.field(name, pa.type_for_alias(kind)) for name, kind in (extra or {}).items()]
+    return pa.schema(fields, metadata={"facealign.schema": SCHEMA, "facealign.version": __version__})
+
+
+def to_table(
+    results: Sequence[FrameResult],
+    extra: Mapping[str, str] | None = None,
+    values: Sequence[Mapping[str, Any]] | None = None,
+) -> pa.Table:
+    """The rows of some results, in memory.
+
+    extra: columns besides the own ones. values: for each result, what stands in them, in each of its rows; a name that
+    is missing is null. Raises MissingDependency, and ValueError for values that do not fit their types.
+    """
+    pa, _ = import_pyarrow()
+    schema = table_schema(extra)
+    own = values if values is not None else [{}] * len(results)
+    rows = [
+        _texts({**row, **{name: more.get(name) for name in extra or ()}})
+        for result, more in zip(results, own, strict=True)
+        for row in to_rows(to_dict(result))
+    ]
+    try:
+        arrays = [
+            _landmarks(pa, rows)
+            if field.name == "landmarks"
+            else pa.array([r.get(field.name) for r in rows], field.type)
+            for field in schema
+        ]
+    except (pa.ArrowException, OverflowError) as error:
+        raise ValueError(f"a value that does not fit its column: {error}") from error
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _texts(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with texts that UTF-8 can hold, and `source_bytes` where it could not."""
+    source = _path_bytes(row["source"])
+    texts = {k: v.encode("utf-8", "backslashreplace").decode() for k, v in row.items() if isinstance(v, str)}
+    return {**row, **texts, "source_bytes": source}
+
+
+def _path_bytes(source: str) -> bytes | None:
+    """The bytes of a path that is no UTF-8; None where it is."""
+    try:
+        source.encode()
+    except UnicodeEncodeError:
+        try:
+            return source.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            return None  # no path of any file: the escapes have to do
+    return None
+
+
+def _landmarks(pa: ModuleType, rows: list[dict[str, Any]]) -> pa.FixedSizeListArray:
+    """(rows, 136), NaN where a row has no face."""
+    values = np.full((len(rows), _VALUES), np.nan)
+    for place, row in zip(values, rows, strict=True):
+        if "landmarks" in row:
+            place[:] = np.ravel(row["landmarks"])
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), _VALUES)
+
+
+def open_writer(stream: BinaryIO | PathLike, schema: pa.Schema) -> pq.ParquetWriter:
+    """A writer of tables with this schema, each as row groups, compressed as suits landmarks. It has to be closed."""
+    _, pq = import_pyarrow()
+    texts = [field.name for field in schema if field.type == "string"]
+    return pq.ParquetWriter(stream, schema, compression="zstd", compression_level=5, use_dictionary=texts)
+
+
+def dump(results: Iterable[FrameResult], stream: BinaryIO) -> None:
+    """Write the table into a binary stream, a row group at a time: memory does not grow with the number of results."""
+    left = iter(results)
+    with open_writer(stream, table_schema()) as writer:
+        while group := list(itertools.islice(left, ROWS_PER_GROUP)):
+            writer.write_table(to_table(group))
+
+
+def write(path: PathLike, results: Iterable[FrameResult], overwrite: bool = False) -> None:
+    """Write the table to a file, atomically. Raises OutputError, MissingDependency."""
+    import_pyarrow()
+    write_file(path, results, dump, overwrite)
+
+
+def read(path: PathLike) -> list[FrameResult]:
+    """The results of a table. Raises InputError if it cannot be read, FormatError if it breaks the rules.
+
+    Rows that follow one another, of the same picture and with rising face_id, make one result. MissingDependency:
+    pyarrow.
+    """
+    return [_result(path, number, record) for number, record in from_rows(_read_rows(path))]
+
+
+def _read_rows(path: PathLike) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(number from 1, values) of each row."""
+    pa, pq = import_pyarrow()
+    number = 0
+    with reading(path), open(path, "rb") as stream:
+        try:
+            with pq.ParquetFile(stream) as file:
+                _check(path, file.schema_arrow)
+                for batch in file.iter_batches(ROWS_PER_GROUP, columns=list(COLUMNS)):
+                    for row in _rows_of(path, batch):
+                        number += 1
+                        yield number, row
+        except pa.ArrowException as error:
+            raise FormatError(f"{path}: not Parquet, or damaged: {error}") from error
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            raise FormatError(f"{path}: damaged: {error}") from error  # Arrow's word for pages that cannot be unpacked
+
+
+def _check(path: PathLike, schema: pa.Schema) -> None:
+    """Raise FormatError unless the own columns are there, with their types."""
+    layout = (schema.metadata or {}).get(b"facealign.schema", SCHEMA.encode()).decode("utf-8", "replace")
+    if layout != SCHEMA:
+        raise FormatError(f"{path}: schema {layout!r:.40}, this version reads {SCHEMA}")
+    for field in table_schema():
+        if schema.get_field_index(field.name) < 0:
+            raise FormatError(f"{path}: not a facealign table: no column {field.name}, or several")
+        found = schema.field(field.name).type
+        if found != field.type:
+            raise FormatError(f"{path}: column {field.name}: expected {field.type}, got {found}")
+
+
+def _rows_of(path: PathLike, batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    names = [name for name in COLUMNS if name != "landmarks"]
+    points = batch.column(batch.schema.get_field_index("landmarks"))
+    if points.null_count:
+        raise FormatError(f"{path}: column landmarks: expected numbers, got null")
+    shapes = points.flatten().to_numpy(zero_copy_only=False).reshape(-1, N_LANDMARKS, 2).tolist()
+    for row, shape in zip(batch.select(names).to_pylist(), shapes, strict=True):
+        odd = row.pop("source_bytes")
+        row["source"] = row["source"] if odd is None else odd.decode("utf-8", "surrogateescape")
+        yield row | {"landmarks": shape}
+
+
+def _result(path: PathLike, number: int, record: dict[str, Any]) -> FrameResult:
+    try:
+        return from_dict(record)
+    except FormatError as error:
+        raise FormatError(f"{path}: row {number}: {error}") from error
+
+
+register_format("parquet", [".parquet"], write=write, read=read, dump=dump, require=import_pyarrow, grows=False)

@@ -1,0 +1,94 @@
+"""JSON Lines: round trip, lines that stand alone, what a killed run leaves."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from facealign_cli.errors import FormatError, InputError, OutputError
+from facealign_cli.formats.base import format_for_path, to_dict
+from facealign_cli.formats.jsonl import iterate, line, read, write
+from facealign_cli.records import FrameResult
+
+
+def test_round_trip(results, write_read, same) -> None:
+    same(write_read("jsonl", results), results)
+
+
+def test_by_suffix() -> None:
+    assert {format_for_path(name).name for name in ("a.jsonl", "b.NDJSON")} == {"jsonl"}
+
+
+def test_a_path_that_is_no_unicode(results, write_read, same) -> None:
+    odd = [replace(results[0], source="caf\udce9.jpg")]
+    same(write_read("jsonl", odd), odd)
+
+
+def test_a_line_is_a_record(results, tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", results)
+    lines = (tmp_path / "a.jsonl").read_bytes().splitlines(keepends=True)
+    assert lines == [line(result) for result in results]
+    assert [json.loads(text) for text in lines] == [to_dict(result) for result in results]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(source=st.text(), error=st.text(st.characters(), min_size=1))
+def test_any_text_comes_back(tmp_path: Path, source: str, error: str) -> None:
+    sent = [FrameResult.of_error(source, error), FrameResult.of_faces(source, [])]
+    write(tmp_path / "a.jsonl", sent, overwrite=True)
+    assert read(tmp_path / "a.jsonl") == sent
+
+
+def test_lines_can_be_joined_and_read_one_by_one(results, tmp_path: Path, same) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + line(results[0]) + b"\n\r\n" + line(results[1]) + line(results[2])[:-1])
+    same(list(iterate(path)), results[:3])
+    path.write_bytes(b"")
+    assert read(path) == []
+
+
+@pytest.mark.parametrize("kept", [1, 30, 500])
+def test_a_torn_last_line_is_passed_over(results, tmp_path: Path, same, kept: int) -> None:
+    (tmp_path / "a.jsonl").write_bytes(line(results[0]) + line(results[1])[:kept])
+    same(read(tmp_path / "a.jsonl"), results[:1])
+
+
+def test_keys_of_others_are_passed_over(results, tmp_path: Path, same) -> None:
+    (tmp_path / "a.jsonl").write_bytes(line(results[0], {"sha256": "ab", "read_ms": 1.5}))
+    same(read(tmp_path / "a.jsonl"), results[:1])
+    with pytest.raises(ValueError, match="keys of the record: faces, source"):
+        line(results[0], {"source": 1, "faces": 2, "bytes": 3})
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ('{"source": "a"\n', "line 2: not JSON"),
+        ("[1]\n", "line 2: expected a result"),
+        ("nothing", "line 2: not JSON"),
+        ('{"source": NaN}\n', "NaN"),
+        ('{"source": "a"}\n', "line 2: a result has missing or unknown keys"),
+        ("[" * 200_000 + "\n", "line 2: not JSON"),
+        ("\xff\xfe\n", "line 2: not JSON"),
+    ],
+)
+def test_refuses(results, tmp_path: Path, text: str, match: str) -> None:
+    (tmp_path / "a.jsonl").write_bytes(line(results[3]) + text.encode("latin-1"))
+    with pytest.raises(FormatError, match=match) as caught:
+        read(tmp_path / "a.jsonl")
+    assert "a.jsonl" in str(caught.value)
+
+
+def test_missing_and_existing(tmp_path: Path, results) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        read(tmp_path / "a.jsonl")
+    with pytest.raises(InputError, match="folder"):
+        read(tmp_path)
+    write(tmp_path / "a.jsonl", results)
+    with pytest.raises(OutputError, match="exists already"):
+        write(tmp_path / "a.jsonl", [])
