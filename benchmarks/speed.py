@@ -25,7 +25,6 @@ import numpy as np
 from facealign_cli.aligner import Aligner
 from facealign_cli.dan import DanModel
 from facealign_cli.detectors import create_detector
-from facealign_cli.detectors.base import to_grey
 from facealign_cli.errors import FacealignError
 from facealign_cli.geometry import CropFrame, init_shape_from_bbox
 from facealign_cli.media import decode_image
@@ -74,7 +73,7 @@ class Material:
 
     def crops(self, frame: CropFrame) -> np.ndarray:
         """(N, 1, S, S) uint8 crops of the faces."""
-        return np.array([to_grey(frame.crop(picture, shape)[0])[None] for picture, shape in self.faces])
+        return np.array([frame.crop(picture, shape, grey=True)[0][None] for picture, shape in self.faces])
 
 
 def picture_files(paths: Iterable[Path]) -> list[Path]:

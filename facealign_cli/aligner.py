@@ -10,8 +10,8 @@ import numpy as np
 
 from facealign_cli.dan import DanModel
 from facealign_cli.detectors import Detector, DetectorOptions, create_detector
-from facealign_cli.detectors.base import DEFAULT_DETECTOR, to_grey
-from facealign_cli.geometry import init_shape_from_bbox
+from facealign_cli.detectors.base import DEFAULT_DETECTOR, check_image
+from facealign_cli.geometry import SimilarityTransform, init_shape_from_bbox
 from facealign_cli.models import load_model
 from facealign_cli.records import BoxCalibration, Detection, Face
 
@@ -23,6 +23,14 @@ class AlignedShapes:
     landmarks: np.ndarray
     stage1_landmarks: np.ndarray
     confidence: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class FaceCrops:
+    """What the network sees of N faces. crops: (N, 1, S, S) uint8 grey. to_picture: for each, crop → picture pixels."""
+
+    crops: np.ndarray
+    to_picture: tuple[SimilarityTransform, ...]
 
 
 class Aligner:
@@ -72,16 +80,25 @@ class Aligner:
 
     def align_shapes(self, image_bgr: np.ndarray, init_shapes: Sequence[np.ndarray]) -> AlignedShapes:
         """Place landmarks around init shapes, (68, 2) picture pixels each, such as the last frame's landmarks."""
-        frame = self.model.frame
+        return self.align_crops(self.cut_crops(image_bgr, init_shapes))
+
+    def cut_crops(self, image_bgr: np.ndarray, init_shapes: Sequence[np.ndarray]) -> FaceCrops:
+        """What the network sees of a picture around init shapes, (68, 2) picture pixels each."""
+        frame, image = self.model.frame, check_image(image_bgr)
         crops = np.zeros((len(init_shapes), 1, frame.size, frame.size), np.uint8)
         to_picture = []
         for i, shape in enumerate(init_shapes):
-            crop, transform = frame.crop(image_bgr, shape)
-            crops[i, 0] = to_grey(crop)
+            crops[i, 0], transform = frame.crop(image, shape, grey=True)
             to_picture.append(transform.inverse())
-        prediction = self.model.predict(crops)
+        return FaceCrops(crops, tuple(to_picture))
+
+    def align_crops(self, faces: FaceCrops) -> AlignedShapes:
+        """Place landmarks in crops, of one picture or of several; each face's are in the pixels of its own picture."""
+        prediction = self.model.predict(faces.crops)
         landmarks, stage1 = (
-            np.array([back.apply(shape) for back, shape in zip(to_picture, shapes, strict=True)]).reshape(-1, 68, 2)
+            np.array([back.apply(shape) for back, shape in zip(faces.to_picture, shapes, strict=True)]).reshape(
+                -1, 68, 2
+            )
             for shapes in (prediction.landmarks, prediction.stage1_landmarks)
         )
         return AlignedShapes(landmarks, stage1, np.clip(prediction.confidence, 0, 1))

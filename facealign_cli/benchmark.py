@@ -16,7 +16,6 @@ from itertools import product
 import numpy as np
 
 from facealign_cli.dan import DanModel
-from facealign_cli.detectors.base import to_grey
 from facealign_cli.geometry import CropFrame, init_shape_from_bbox
 from facealign_cli.models import load_model
 
@@ -93,7 +92,7 @@ def _predicting(model: DanModel, faces: int) -> Callable[[], object]:
 def _cropping(frame: CropFrame, faces: int) -> Callable[[], object]:
     picture = np.random.default_rng(0).integers(0, 256, (*PICTURE, 3), np.uint8)
     shape = init_shape_from_bbox(_FACE_BOX)
-    return lambda: [to_grey(frame.crop(picture, shape)[0]) for _ in range(faces)]
+    return lambda: [frame.crop(picture, shape, grey=True) for _ in range(faces)]
 
 
 def measure(

@@ -90,16 +90,25 @@ class DanModel:
 
     path: an ONNX file. device: "auto", "cpu", "cuda" or "cuda:N". threads: within one operator; one unless asked.
     batch_size: the most crops that go through the graph at once; larger input is cut into such parts.
+    padded: fill up each part to `batch_size`, so that a crop's result does not depend on how many come with it.
     Raises ModelError for a file that is corrupt or not such a graph, DeviceError where the device cannot be had.
     """
 
-    def __init__(self, path: Path | str, *, device: str = "auto", threads: int = 1, batch_size: int = 16) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        device: str = "auto",
+        threads: int = 1,
+        batch_size: int = 16,
+        padded: bool = False,
+    ) -> None:
         self.path = Path(path)
         self._session = create_session(self.path, device, threads)
         self.metadata = self._read_metadata()
         self.frame = self.metadata.frame
         self.provider = provider_of(self._session)
-        self.batch_size = batch_size
+        self.batch_size, self.padded = batch_size, padded
         self._dtype = self._check_interface()
 
     @property
@@ -124,7 +133,10 @@ class DanModel:
 
     def _run(self, crops: np.ndarray) -> list[np.ndarray]:
         crops = np.ascontiguousarray(crops if crops.dtype == self._dtype else self._cast(crops))
-        return list(self._session.run(list(OUTPUTS), {"crop": crops}))
+        count = len(crops)
+        if self.padded and count < self.batch_size:
+            crops = np.concatenate([crops, np.zeros((self.batch_size - count, *crops.shape[1:]), crops.dtype)])
+        return [output[:count] for output in self._session.run(list(OUTPUTS), {"crop": crops})]
 
     def _cast(self, crops: np.ndarray) -> np.ndarray:
         return (

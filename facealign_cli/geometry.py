@@ -156,43 +156,59 @@ class CropFrame:
         """The similarity that takes a (68, 2) shape in picture pixels onto the frame's mean shape."""
         return SimilarityTransform.estimate(shape, self.shape)
 
-    def crop(self, image: np.ndarray, init_shape: np.ndarray) -> tuple[np.ndarray, SimilarityTransform]:
+    def crop(
+        self, image: np.ndarray, init_shape: np.ndarray, *, grey: bool = False
+    ) -> tuple[np.ndarray, SimilarityTransform]:
         """Cut the frame around `init_shape` out of a picture.
 
-        image: (H, W) or (H, W, C) uint8. Returns the (size, size[, C]) crop and the transform picture → crop.
+        image: (H, W) or (H, W, 3) uint8, BGR. Returns the (size, size[, 3]) crop, without colour where `grey` is set,
+        and the transform picture → crop.
         """
         transform = self.transform_from(init_shape)
-        return warp(image, transform, self.size), transform
+        return warp(image, transform, self.size, grey=grey), transform
 
 
-def warp(image: np.ndarray, transform: SimilarityTransform, size: int) -> np.ndarray:
+def warp(image: np.ndarray, transform: SimilarityTransform, size: int, *, grey: bool = False) -> np.ndarray:
     """Resample a picture into a (size, size) square, bilinear, zeros outside.
 
     Where the picture is more than twice as fine as the square, the part that is needed is first averaged down by a
-    whole factor, so that a face of 2000 pixels gives as smooth a crop as one of 200.
+    whole factor, so that a face of 2000 pixels gives as smooth a crop as one of 200. grey: take the colour out of the
+    part that is needed, before all else: a third of the work.
     """
     import cv2
 
     reduce = int(1 / transform.scale + 1e-6) if transform.scale > 0 else 1
-    if reduce >= 2:
-        image, transform = _reduced_region(image, transform, size, reduce)
+    grey = grey and image.ndim == 3
+    if grey or reduce >= 2:
+        image, transform = _region(image, transform, size, max(1, reduce))
+    if grey:
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    if reduce >= 2 and min(image.shape[:2]) >= reduce:
+        image, transform = _reduced(image, transform, reduce)
     return cv2.warpAffine(image, transform.matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
 
-def _reduced_region(
+def _region(
     image: np.ndarray, transform: SimilarityTransform, size: int, reduce: int
 ) -> tuple[np.ndarray, SimilarityTransform]:
-    import cv2
-
+    """The part of a picture that the square needs, a whole multiple of `reduce` wide and high, and part → square."""
     corners = transform.inverse().apply(np.array([[-1, -1], [size, -1], [-1, size], [size, size]], float))
     height, width = image.shape[:2]
     x1, y1 = np.clip(np.floor(corners.min(axis=0)).astype(int) - reduce, 0, [width, height])
     x2, y2 = np.clip(np.ceil(corners.max(axis=0)).astype(int) + reduce + 1, 0, [width, height])
-    columns, rows = (x2 - x1) // reduce, (y2 - y1) // reduce
+    columns, rows = (x2 - x1) // reduce * reduce, (y2 - y1) // reduce * reduce
     if columns < 1 or rows < 1:  # nothing of the picture lies in the square
-        return image, transform
-    region = image[y1 : y1 + rows * reduce, x1 : x1 + columns * reduce]
-    small = cv2.resize(region, (int(columns), int(rows)), interpolation=cv2.INTER_AREA)
+        return np.zeros((1, 1, *image.shape[2:]), image.dtype), transform
+    part = image[y1 : y1 + rows, x1 : x1 + columns]
+    return part, SimilarityTransform(1.0, 0.0, float(x1), float(y1)).then(transform)
+
+
+def _reduced(image: np.ndarray, transform: SimilarityTransform, reduce: int) -> tuple[np.ndarray, SimilarityTransform]:
+    """A picture averaged down by a whole factor, and the transform from it."""
+    import cv2
+
+    height, width = image.shape[:2]
+    small = cv2.resize(image, (width // reduce, height // reduce), interpolation=cv2.INTER_AREA)
     # a reduced pixel i covers reduce·i … reduce·i + reduce - 1; its centre is reduce·i + (reduce - 1) / 2
-    back = SimilarityTransform(reduce, 0.0, x1 + (reduce - 1) / 2, y1 + (reduce - 1) / 2)
+    back = SimilarityTransform(reduce, 0.0, (reduce - 1) / 2, (reduce - 1) / 2)
     return small, back.then(transform)

@@ -50,7 +50,7 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
     if os.fspath(path) == STDIN:
         return read_image_stream(sys.stdin.buffer, max_pixels=max_pixels)
     if os.path.isdir(path):
-        raise InputError(f"{path}: is a folder, not a picture; name the pictures in it")
+        raise InputError(f"{path}: is a folder, not a picture; `facealign batch folder` takes folders")
     try:
         with open(path, "rb") as stream:
             return read_image_stream(stream, os.fspath(path), max_pixels=max_pixels)
@@ -67,11 +67,16 @@ def read_image_stream(stream: BinaryIO, name: str = STDIN, *, max_pixels: int = 
     start = stream.read(4096)
     if start and not is_known(start):  # an endless or huge stream is not read any further
         raise InputError(f"{_shown(name)}: not a picture of a known format")
-    limit = 8 * max_pixels + (64 << 20)  # 16-bit RGBA without compression, and room for what goes with it
+    limit = max_file_bytes(max_pixels)
     data = start + stream.read(limit - len(start) + 1) if start else b""
     if len(data) > limit:
         raise InputError(f"{_shown(name)}: more than {limit >> 20} MiB, too large for a picture within the limit")
     return decode_image(data, name, max_pixels=max_pixels)
+
+
+def max_file_bytes(max_pixels: int = MAX_PIXELS) -> int:
+    """No picture within the limit has a longer file: 16-bit RGBA, not compressed, and room for what goes with it."""
+    return 8 * max_pixels + (64 << 20)
 
 
 def decode_image(data: bytes, name: str = "picture", *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -98,6 +103,13 @@ def write_image(path: str | os.PathLike[str], image: np.ndarray, overwrite: bool
 
     Raises InputError for an unknown suffix, OutputError if it cannot be written, ValueError for another kind of array.
     """
+    suffix = image_suffix(path)
+    check_output(path, overwrite)
+    write_bytes(path, encode_image(image, suffix, os.fspath(path)), overwrite)
+
+
+def encode_image(image: np.ndarray, suffix: str, name: str = "picture") -> bytes:
+    """The file's content for `write_image`; `suffix`: a known one; `name` stands in the errors, which are the same."""
     import cv2
 
     if (
@@ -107,8 +119,6 @@ def write_image(path: str | os.PathLike[str], image: np.ndarray, overwrite: bool
         or not image.size
     ):
         raise ValueError(f"image: expected (H, W, 3) or (H, W) uint8, got {image.shape} {image.dtype}")
-    suffix = image_suffix(path)
-    check_output(path, overwrite)
     option = _WRITE_OPTIONS[suffix]
     try:
         with _quiet_opencv():
@@ -116,8 +126,8 @@ def write_image(path: str | os.PathLike[str], image: np.ndarray, overwrite: bool
     except cv2.error:
         done = False
     if not done:
-        raise OutputError(f"cannot write {path}: {image.shape[1]} x {image.shape[0]} pixels do not go into {suffix}")
-    write_bytes(path, data.tobytes(), overwrite)
+        raise OutputError(f"cannot write {name}: {image.shape[1]} x {image.shape[0]} pixels do not go into {suffix}")
+    return data.tobytes()
 
 
 def image_suffix(path: str | os.PathLike[str]) -> str:

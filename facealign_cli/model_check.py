@@ -17,7 +17,7 @@ import numpy as np
 
 from facealign_cli.dan import DanModel, DanPrediction
 from facealign_cli.detectors import create_detector
-from facealign_cli.detectors.base import DEFAULT_DETECTOR, to_grey
+from facealign_cli.detectors.base import DEFAULT_DETECTOR
 from facealign_cli.errors import FacealignError, FormatError, InputError, MissingPackage, ModelError
 from facealign_cli.geometry import CropFrame, SimilarityTransform, init_shape_from_bbox
 from facealign_cli.media import read_image
@@ -91,7 +91,7 @@ def perturbed_crops(frame: CropFrame, picture: np.ndarray, bbox: BBox, count: in
         scale, angle = float(np.exp(rng.uniform(-0.15, 0.15))), float(rng.uniform(-25, 25))
         x, y = rng.uniform(-0.08, 0.08, 2) * size
         change = SimilarityTransform.from_parts(scale, angle, (float(x), float(y)), (center[0], center[1]))
-        crops[i, 0] = to_grey(frame.crop(picture, change.apply(shape) if i else shape)[0])
+        crops[i, 0] = frame.crop(picture, change.apply(shape) if i else shape, grey=True)[0]
     return crops
 
 

@@ -92,16 +92,30 @@ def read_registry(folder: Path | None = None) -> Registry:
     return registry
 
 
-def load_model(
-    name: str | Path | None = None, *, device: str = "auto", threads: int = 1, batch_size: int = 16
-) -> DanModel:
-    """Load a shipped model by name (None: the default), its hash checked, or any facealign graph by its file.
+def model_file(name: str | Path | None = None) -> Path:
+    """The file of a shipped model (None: the default), its hash checked, or the .onnx file that is named.
 
-    Raises InputError for an unknown name, ModelError for a file that is not such a graph, DeviceError.
+    Raises InputError for an unknown name, ModelError for a damaged file.
     """
     if name is not None and (isinstance(name, Path) or str(name).lower().endswith(".onnx")):
-        return DanModel(name, device=device, threads=threads, batch_size=batch_size)
+        return Path(name)
     registry = read_registry()
     entry = registry.get(str(name) if name is not None else registry.default)
     entry.verify()
-    return DanModel(entry.path, device=device, threads=threads, batch_size=batch_size)
+    return entry.path
+
+
+def load_model(
+    name: str | Path | None = None,
+    *,
+    device: str = "auto",
+    threads: int = 1,
+    batch_size: int = 16,
+    padded: bool = False,
+) -> DanModel:
+    """Load a shipped model by name (None: the default), its hash checked, or any facealign graph by its file.
+
+    The others as `DanModel` takes them. Raises InputError for an unknown name, ModelError for a file that is not such a
+    graph, DeviceError.
+    """
+    return DanModel(model_file(name), device=device, threads=threads, batch_size=batch_size, padded=padded)

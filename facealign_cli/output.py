@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -110,9 +111,36 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
 def safe_stem(source: str) -> str:
     """A file name from a source: its last part without the suffix, without anything that could leave a folder."""
     last = "stdin" if source == "-" else re.split(r"[/\\]", source)[-1]
-    stem = re.sub(r'[\x00-\x1f\x7f:*?"<>|]', "_", os.path.splitext(last)[0])
+    stem = _UNSAFE.sub("_", os.path.splitext(last)[0])
     stem = os.fsdecode(os.fsencode(stem)[:200]) if len(os.fsencode(stem)) > 200 else stem
     return stem if stem.strip(". ") else "picture"
+
+
+def safe_tree(source: str) -> str:
+    """A relative path that mirrors a source's whole path, for what is made of it: it cannot leave a folder.
+
+    Two sources never share one: where a part had to be changed, the last one begins with a hash of the source. An
+    absolute path begins with `_root`.
+    """
+    raw = os.fsencode(source)
+    parts = source.removeprefix("./").split("/")
+    parts = ["_root", *parts[1:]] if parts[0] == "" else ["", *parts] if parts[0] == "_root" else parts
+    clean = [_safe_part(part) for part in parts]
+    if clean == parts and all(parts) and len(raw) <= 900:
+        return "/".join(clean)
+    folders = [part for part in clean[:-1] if part] if len(raw) <= 900 else []
+    last = os.fsdecode(os.fsencode(clean[-1])[-160:])
+    return "/".join([*folders, f"{hashlib.sha256(raw).hexdigest()[:12]}-{last}"])
+
+
+def _safe_part(part: str) -> str:
+    """A name that is no way to another folder on any system; "" where nothing of it is left."""
+    part = _UNSAFE.sub("_", part).strip(" ")
+    part = "_" * min(len(part), 8) if not part.strip(".") else part.rstrip(".")
+    return os.fsdecode(os.fsencode(part)[-180:])
+
+
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f:*?"<>|\\]')
 
 
 class UniqueNames:

@@ -117,6 +117,27 @@ def test_the_crop_takes_landmarks_along() -> None:
     assert frame.crop(image[..., 0], shape)[0].shape == (112, 112)
 
 
+@pytest.mark.parametrize("scale", [0.4, 1.0, 3.3])
+def test_a_grey_crop_is_the_crop_in_grey(scale: float) -> None:
+    """Colour is taken out before resampling or after: the same but for rounding; also where the face is cut off."""
+    noise = np.random.default_rng(1).integers(0, 255, (40, 50, 3), np.uint8)
+    image = cv2.resize(noise, (500, 400), interpolation=cv2.INTER_CUBIC)
+    frame = CropFrame(96)
+    for place in ((250, 200), (10, 390)):
+        shape = SimilarityTransform.from_parts(scale, 20, place).apply(MEAN_SHAPE)
+        crop, transform = frame.crop(image, shape, grey=True)
+        coloured, expected = frame.crop(image, shape)
+        assert transform == expected
+        grey = cv2.cvtColor(coloured, cv2.COLOR_BGR2GRAY)
+        np.testing.assert_allclose(crop.astype(int), grey.astype(int), atol=2)
+
+
+def test_a_grey_crop_beside_the_picture_is_black() -> None:
+    image = np.full((50, 60, 3), 200, np.uint8)
+    shape = SimilarityTransform.from_parts(1.0, 0, (5000, 5000)).apply(MEAN_SHAPE)
+    assert not CropFrame(64).crop(image, shape, grey=True)[0].any()
+
+
 @pytest.mark.parametrize("arguments", [(4, 0.5), (112, 0), (112, 1.1)])
 def test_a_frame_checks_itself(arguments: tuple[int, float]) -> None:
     with pytest.raises(ValueError, match="crop frame"):

@@ -24,6 +24,7 @@ FLOORS: dict[str, float] = {
     "output": 1,
     "records": 1,
     "runtime": 1,
+    "storage": 1.5,
     "formats": 2,
     "media": 2,
     "metrics": 2,
@@ -43,6 +44,7 @@ FLOORS: dict[str, float] = {
     "model_check": 4,
     "comparison": 4.5,  # of evaluations
     "evaluation_files": 4.5,
+    "batch": 5,
     "doctor": 5,
     "pipelines": 5,
     "report": 5,
@@ -60,11 +62,11 @@ SHARED = {
 }
 """What siblings in a package may import; elsewhere it is `base` alone."""
 
-FRONTS = {f"{PACKAGE}.datasets.read", f"{PACKAGE}.cli.main"}
+FRONTS = {f"{PACKAGE}.datasets.read", f"{PACKAGE}.cli.main", f"{PACKAGE}.batch.run"}
 """They choose among their siblings, as a package's __init__ may."""
 
 TRAINING_ONLY = {"torch", "h5py", "onnx"}
-HEAVY = {"torch", "onnxruntime", "cv2", "dlib", "matplotlib", "pyarrow", "ray", "h5py", "onnx", "scipy", "av"}
+HEAVY = {"torch", "onnxruntime", "cv2", "dlib", "matplotlib", "pyarrow", "ray", "h5py", "onnx", "scipy", "av", "fsspec"}
 
 
 def name_of(path: Path) -> str:

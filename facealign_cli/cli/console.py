@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, ProgressColumn
 
 Item = TypeVar("Item")
 
@@ -54,12 +57,44 @@ def progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
     if total < 2 or not sys.stderr.isatty():
         yield from items
         return
+    bar = open_bar()
+    try:
+        yield from bar.track(items, total, description=what)
+    finally:
+        close_bar(bar)
+
+
+def open_bar(*columns: ProgressColumn) -> Progress:
+    """A progress bar on stderr, of rich's usual columns or of these; messages go above it until it is closed."""
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        _bars.append(bar)
-        try:
-            yield from bar.track(items, total, description=what)
-        finally:
-            _bars.remove(bar)
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    bar.start()
+    _bars.append(bar)
+    return bar
+
+
+def close_bar(bar: Progress) -> None:
+    """Take a bar away."""
+    _bars.remove(bar)
+    bar.stop()
+
+
+@contextlib.contextmanager
+def stop_on_interrupt(stop: threading.Event) -> Iterator[None]:
+    """The first Ctrl-C sets `stop`, so that what is in work is finished and written; the next one ends at once."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

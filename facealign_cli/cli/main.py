@@ -13,6 +13,7 @@ import click
 
 from facealign_cli import __version__
 from facealign_cli.cli import console
+from facealign_cli.cli.batch import batch
 from facealign_cli.cli.detect import detect
 from facealign_cli.cli.doctor import doctor
 from facealign_cli.cli.evaluate import evaluate
@@ -50,5 +51,5 @@ def main() -> None:
 
 
 model.add_command(train.commands["export"])  # also a way to a model
-for command in (detect, evaluate, model, train, video, doctor):
+for command in (detect, batch, evaluate, model, train, video, doctor):
     main.add_command(command)

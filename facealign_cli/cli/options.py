@@ -13,6 +13,7 @@ from facealign_cli.errors import InputError
 
 if TYPE_CHECKING:
     from facealign_cli.aligner import Aligner
+    from facealign_cli.detectors import DetectorOptions
     from facealign_cli.formats.base import Format
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -99,21 +100,22 @@ detection = stacked(*_DETECTION)
 
 
 def output_format(path: Path | None, name: str | None) -> Format:
-    """The format that is named, else that of the path's suffix, else JSON. Raises click.UsageError for others."""
+    """The format that is named, else that of the path's suffix, else JSON. Raises click.UsageError for others.
+
+    Raises MissingDependency where a package that the format needs is not there.
+    """
     from facealign_cli.formats import base
 
     try:
-        if path is None or name is not None:
-            return base.get_format(name or "json")
-        return base.format_for_path(path)
+        chosen = base.get_format(name or "json") if path is None or name is not None else base.format_for_path(path)
     except InputError as error:
         raise click.UsageError(str(error)) from error
+    chosen.require()
+    return chosen
 
 
-def make_aligner(
+def detector_choice(
     *,
-    model: str | None,
-    device: str,
     threads: int,
     detector: str | None,
     detector_model: Path | None,
@@ -122,9 +124,8 @@ def make_aligner(
     max_faces: int | None,
     score: float | None,
     upsample: int,
-) -> Aligner:
-    """The Aligner that the shared options describe. Raises click.UsageError where they contradict each other."""
-    from facealign_cli.aligner import Aligner
+) -> tuple[str, DetectorOptions]:
+    """The detector that the shared options name, and its own. Raises click.UsageError where they contradict."""
     from facealign_cli.detectors import DetectorOptions
     from facealign_cli.detectors.base import DEFAULT_DETECTOR
 
@@ -141,5 +142,12 @@ def make_aligner(
         max_faces=max_faces,
         threads=threads,
     )
-    name = "boxes" if boxes is not None else detector or DEFAULT_DETECTOR
+    return "boxes" if boxes is not None else detector or DEFAULT_DETECTOR, options
+
+
+def make_aligner(*, model: str | None, device: str, threads: int, **detection: Any) -> Aligner:
+    """The Aligner that the shared options describe. Raises as `detector_choice` does."""
+    from facealign_cli.aligner import Aligner
+
+    name, options = detector_choice(threads=threads, **detection)
     return Aligner(model, name, options=options, device=device, threads=threads)

@@ -59,6 +59,40 @@ def pack(*, roots: tuple[Path, ...], output: Path, size: int, context: float, qu
     console.print_table(("data set", *splits), rows, numbers=splits)
 
 
+@train.command()
+@click.argument("data", metavar="PACK", type=PACK)
+@click.option("-o", "--output", required=True, type=options.FILE, help="The HDF5 file to write.")
+@options.model
+@click.option(
+    "--per-photo",
+    default=4,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Rough faces to keep of one photo, or of one person of ytf.",
+)
+@click.option(
+    "--worst",
+    default=0.12,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Leave out a face where label and model differ by more, in inter-pupil distances.",
+)
+@options.overwrite
+def relabel(*, data: Path, output: Path, model: str | None, per_photo: int, worst: float, overwrite: bool) -> None:
+    """Average the rough labels of PACK with a trained model's landmarks, and write a pack to train the next one on."""
+    from facealign_cli.training import require_packages
+
+    require_packages()
+    from facealign_cli.models import load_model
+    from facealign_cli.training.relabel import relabel_pack
+
+    dan = load_model(model, device="cpu", batch_size=64)
+    report = relabel_pack(data, output, dan, per_photo=per_photo, worst=worst, overwrite=overwrite)
+    columns = ("data set", "relabelled", "left out", "label and model differed by, %")
+    rows = [(name, kept, left, f"{100 * difference:.1f}") for name, (kept, left, difference) in report.sets.items()]
+    console.print_table(columns, rows, numbers=columns[1:])
+
+
 _TRAINING = (
     click.option("--data", required=True, type=PACK, help="A pack that `train pack` wrote."),
     click.option(
@@ -135,6 +169,9 @@ def stage(stage: int, previous: Path | None, **values: Any) -> None:
 
 @train.command()
 @options.stacked(*_TRAINING)
+@click.option(
+    "--init", type=PACK, help="Checkpoint, also of another network: take its weights where name and shape agree."
+)
 def run(**values: Any) -> None:
     """Train all stages jointly."""
     _train(0, None, **values)
@@ -169,16 +206,20 @@ def _train(
 
 
 def _new_run(stage: int, previous: Path | None, folder: Path, pack: Pack, values: dict[str, Any]) -> Run:
-    from facealign_cli.training.checkpoint import load_checkpoint, model_of
+    from facealign_cli.training.checkpoint import load_checkpoint, model_of, transfer_weights
     from facealign_cli.training.config import network_config
     from facealign_cli.training.loop import Run, new_model
 
+    init: Path | None = values.pop("init", None)
     network, config = network_config(values.pop("network")), _config(stage, values)
     if stage > len(network.stages):
         raise InputError(f"{network.name} has {len(network.stages)} stages")
     model = new_model(network, pack, config.seed) if previous is None else model_of(load_checkpoint(previous))
     if model.config.name != network.name:
         raise InputError(f"{previous} holds the network {model.config.name}, not {network.name}")
+    if init is not None:
+        taken = transfer_weights(model, load_checkpoint(init))
+        console.message(f"{len(taken)} of {len(model.state_dict())} tensors taken from {init}")
     return Run(folder, model, config, pack)
 
 

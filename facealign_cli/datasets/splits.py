@@ -12,11 +12,13 @@ import re
 HELD_OUT_SHARE = 10
 """One photo in so many is held out."""
 
-_SEVERAL_FACES_A_PHOTO = ("afw", "helen")
+_SEVERAL_FACES_A_PHOTO = ("afw", "helen", "ytf")
 
 
 def photo_key(dataset: str, stem: str) -> str:
     """The photo that a face comes from: "afw/1051618982" for `1051618982_1` in AFW and HELEN, else the whole stem.
+
+    In `ytf` it is the person: `Name_Surname_42` is a frame of one of several clips of them.
 
     A mirrored copy, `NAME_mirror` in the organisers' files, comes from the photo of NAME.
     """

@@ -33,6 +33,9 @@ PNET_STRIDE = 2
 PNET_SCORE, RNET_SCORE, ONET_SCORE = 0.6, 0.7, 0.7
 """Thresholds of the three stages, as the authors have them."""
 PYRAMID_FACTOR = 0.709
+LARGE = 8 << 20
+"""Bytes of a network's input from which its memory is given back afterwards."""
+
 MAX_CANDIDATES = 1500
 """P-Net boxes that may go on to R-Net: a bound on time and memory, far above what a crowd gives."""
 BATCH = 128
@@ -103,11 +106,16 @@ class _Network:
     """One ONNX Runtime session with one input."""
 
     def __init__(self, path: Path, threads: int) -> None:
+        import onnxruntime
+
         self._session = create_session(path, "cpu", threads, varying_sizes=True)
         self._input = self._session.get_inputs()[0].name
+        self._give_back = onnxruntime.RunOptions()
+        self._give_back.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
     def __call__(self, batch: np.ndarray) -> list[Any]:
-        return self._session.run(None, {self._input: batch})
+        # else one picture of 50 megapixels would leave the process at its size for good
+        return self._session.run(None, {self._input: batch}, self._give_back if batch.nbytes > LARGE else None)
 
     def in_batches(self, boxes: np.ndarray, pyramid: _Halves, size: int) -> list[np.ndarray]:
         """Outputs for the crops of (N, 5) boxes, each (N, …); N may be 0."""

@@ -6,6 +6,7 @@ run sees what the uninterrupted one would have seen.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import cv2
@@ -28,7 +29,8 @@ _MIRROR = np.array(MIRROR_ORDER)
 class Augmentation:
     """Strengths. shift_sigma, scale_sigma: of the init shape's size; angle_sigma in degrees; the rest: probabilities.
 
-    stretch_sigma, shear_sigma: of an affine change of the face itself. displaced: share of crops whose init is so
+    stretch_sigma, shear_sigma: of an affine change of the face itself. elastic_sigma: of a smooth random displacement
+    of it, in shares of its extent, which `elastic` of the faces get. displaced: share of crops whose init is so
     far off that only the confidence learns from them; faceless: share of crops without a face.
 
     label_shift: how far the hand-made labels stand to the right of where mirror symmetry would have them, in shares
@@ -42,6 +44,8 @@ class Augmentation:
     scale_sigma: float = 0.12
     stretch_sigma: float = 0.06
     shear_sigma: float = 0.04
+    elastic_sigma: float = 0.03
+    elastic: float = 0.6
     label_shift: float = 0.0045
     light: float = 0.8
     blur: float = 0.15
@@ -58,7 +62,18 @@ PAPER = Augmentation(
     angle_sigma=20.0,
     scale_sigma=0.25,
     **dict.fromkeys(
-        ("stretch_sigma", "shear_sigma", "label_shift", "light", "blur", "low_resolution", "noise", "jpeg", "cover"),
+        (
+            "stretch_sigma",
+            "shear_sigma",
+            "elastic",
+            "label_shift",
+            "light",
+            "blur",
+            "low_resolution",
+            "noise",
+            "jpeg",
+            "cover",
+        ),
         0.0,
     ),
     displaced=0.0,
@@ -95,8 +110,12 @@ def make_batch(
             image, truth = mirrored(image, truth, augmentation.label_shift)
         displaced = kinds[i] < augmentation.displaced
         faceless = not displaced and kinds[i] < augmentation.displaced + augmentation.faceless
-        init = _displaced_init(truth, rng) if displaced else _perturbed_init(truth, augmentation, rng)
-        crop, landmarks[i] = _crop(image, truth, init, frame, _stretched(frame, augmentation, rng))
+        init = _displaced_init(truth, rng) if displaced else perturbed_init(truth, augmentation, rng)
+        matrix = _matrix(init, frame, _stretched(frame, augmentation, rng))
+        if rng.random() < augmentation.elastic:
+            crop, landmarks[i] = _elastic_crop(image, truth, matrix, _elastic_field(frame, augmentation, rng))
+        else:
+            crop, landmarks[i] = _crop(image, truth, matrix, frame.size)
         if faceless:
             crop = _faceless(image, truth, crop, frame, rng)
         crops[i, 0] = _photometric(crop, augmentation, rng)
@@ -120,7 +139,8 @@ def mirrored(image: np.ndarray, landmarks: np.ndarray, label_shift: float = 0.0)
     return image[:, ::-1], flipped
 
 
-def _perturbed_init(truth: np.ndarray, augmentation: Augmentation, rng: np.random.Generator) -> np.ndarray:
+def perturbed_init(truth: np.ndarray, augmentation: Augmentation, rng: np.random.Generator) -> np.ndarray:
+    """The mean shape laid into the truth's box, (68, 2), then moved, scaled and turned at random."""
     box = bbox_of_shape(truth)
     size = float((box[2:] - box[:2]).mean())
     shift = rng.normal(0, augmentation.shift_sigma, 2) * size
@@ -153,13 +173,48 @@ def _stretched(frame: CropFrame, augmentation: Augmentation, rng: np.random.Gene
     return np.column_stack([linear, center - linear @ center])
 
 
-def _crop(
-    image: np.ndarray, truth: np.ndarray, init: np.ndarray, frame: CropFrame, affine: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _matrix(init: np.ndarray, frame: CropFrame, affine: np.ndarray) -> np.ndarray:
+    """(2, 3): picture → crop."""
     matrix = affine[:, :2] @ frame.transform_from(init).matrix
     matrix[:, 2] += affine[:, 2]
-    crop = cv2.warpAffine(image, matrix, (frame.size, frame.size), flags=cv2.INTER_LINEAR)
+    return matrix
+
+
+def _crop(image: np.ndarray, truth: np.ndarray, matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    crop = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR)
     return crop, truth @ matrix[:, :2].T + matrix[:, 2]
+
+
+def _elastic_field(frame: CropFrame, augmentation: Augmentation, rng: np.random.Generator) -> np.ndarray:
+    """(S, S, 2) smooth random displacements, x and y, crop pixels."""
+    sigma = augmentation.elastic_sigma * frame.share * frame.size
+    coarse = rng.normal(0, sigma, (5, 5, 2)).astype(np.float32)
+    return cv2.resize(coarse, (frame.size, frame.size), interpolation=cv2.INTER_CUBIC)
+
+
+def _elastic_crop(
+    image: np.ndarray, truth: np.ndarray, matrix: np.ndarray, field: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A crop whose pixel q shows what `_crop`'s would show at q + field(q): another person's shape."""
+    back = np.linalg.inv(matrix[:, :2]).astype(np.float32)
+    places = (_pixel_grid(len(field)) + field - matrix[:, 2].astype(np.float32)) @ back.T
+    crop = _remap(image, places)
+    target = (truth @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+    points = target
+    for _ in range(6):  # the q that shows a landmark solves q = target - field(q)
+        points = target - _remap(field, points[:, None], cv2.BORDER_REPLICATE)[:, 0]
+    return crop, points
+
+
+def _remap(image: np.ndarray, places: np.ndarray, border: int = cv2.BORDER_CONSTANT) -> np.ndarray:
+    """Bilinear values at (H, W, 2) places, x and y; OpenCV's stubs do not know of a single map."""
+    return cv2.remap(image, places, None, cv2.INTER_LINEAR, borderMode=border)  # type: ignore[call-overload]
+
+
+@functools.cache
+def _pixel_grid(size: int) -> np.ndarray:
+    y, x = np.mgrid[:size, :size]
+    return np.stack([x, y], axis=-1).astype(np.float32)
 
 
 def _faceless(
@@ -188,7 +243,7 @@ def _background(image: np.ndarray, truth: np.ndarray, frame: CropFrame, rng: np.
         x, y = reach, reach
     init = init_shape_from_bbox(np.array([x - extent / 2, y - extent / 2, x + extent / 2, y + extent / 2]))
     turned = _moved(init, np.zeros(2), 1.0, float(rng.uniform(-45, 45)))
-    return _crop(image, truth, turned, frame, np.eye(2, 3))[0]
+    return _crop(image, truth, frame.transform_from(turned).matrix, frame.size)[0]
 
 
 def _shuffled(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:

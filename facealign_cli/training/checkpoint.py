@@ -40,6 +40,19 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return values
 
 
+def transfer_weights(model: Dan, checkpoint: dict[str, Any]) -> list[str]:
+    """Give a network a checkpoint's averaged weights wherever name and shape agree; returns the names of those.
+
+    The checkpoint may be of another architecture. Raises InputError where nothing agrees.
+    """
+    own, given = model.state_dict(), checkpoint["average"]
+    taken = {key: given[key] for key in own.keys() & given.keys() if own[key].shape == given[key].shape}
+    if not taken:
+        raise InputError("the checkpoint to start from has no weights of this network's names and shapes")
+    model.load_state_dict({**own, **taken})
+    return sorted(taken)
+
+
 def model_of(checkpoint: dict[str, Any], averaged: bool = True, *, trained_only: bool = False) -> Dan:
     """The network of a checkpoint in evaluation mode, with the averaged weights or the last ones.
 

@@ -15,7 +15,7 @@ class StageConfig:
 
     channels: per resolution; blocks: convolutions (vgg) or residual blocks (residual) per resolution.
     feature_side: side of the feature image made from the stage before; 0 for the first stage. local: channels of the
-    local head's map, 0 for none; local_reach: for each of its steps how far it looks, in cells. squeeze: channels
+    local head's map, 0 for none; local_steps: how often it looks. squeeze: channels
     that a 1×1 convolution leaves before fc 256; 0 for all.
     """
 
@@ -29,7 +29,7 @@ class StageConfig:
     n_features: int = 256
     feature_side: int = 0
     local: int = 0
-    local_reach: tuple[float, ...] = ()
+    local_steps: int = 0
     squeeze: int = 0
 
 
@@ -39,6 +39,8 @@ class NetworkConfig:
 
     detach_landmarks: whether a later stage's gradients stop at the landmarks it got. mean_image: whether crops are
     normalised by the training set's mean and deviation of each pixel, as in the paper, or by two fixed numbers.
+    fit_landmarks: whether the similarity between stages lays the mean shape onto the landmarks by least squares, which
+    is linear, or the landmarks onto the mean shape, as in the paper.
     """
 
     name: str
@@ -47,6 +49,7 @@ class NetworkConfig:
     stages: tuple[StageConfig, ...]
     detach_landmarks: bool = True
     mean_image: bool = False
+    fit_landmarks: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for checkpoints and metadata."""
@@ -69,24 +72,31 @@ def _stage_config(values: dict[str, Any]) -> StageConfig:
 
 
 _VGG_STAGE = StageConfig("vgg", 112, 0.5, 0, (64, 128, 256, 512), (2, 2, 2, 2), dropout=0.5)
-_LIGHT_1 = StageConfig("residual", 80, 0.5, 16, (32, 64, 128), (1, 1, 1), dropout=0.15, squeeze=48)
+_LIGHT_1 = StageConfig("residual", 80, 0.5, 16, (32, 64, 64), (1, 1, 1), dropout=0.15, n_features=128, squeeze=32)
 _LIGHT_2 = StageConfig(
     "residual",
-    112,
-    0.7,
+    96,
+    0.75,
     32,
     (32, 64, 96),
     (1, 2, 2),
     dropout=0.15,
-    feature_side=14,
+    n_features=192,
+    feature_side=12,
     local=32,
-    local_reach=(1.25, 0.75),
+    local_steps=2,
     squeeze=32,
 )
 
 NETWORKS: dict[str, NetworkConfig] = {
     "dan": NetworkConfig(
-        "dan", 112, 0.5, (_VGG_STAGE, replace(_VGG_STAGE, feature_side=56)), detach_landmarks=False, mean_image=True
+        "dan",
+        112,
+        0.5,
+        (_VGG_STAGE, replace(_VGG_STAGE, feature_side=56)),
+        detach_landmarks=False,
+        mean_image=True,
+        fit_landmarks=False,
     ),
     "dan-light": NetworkConfig("dan-light", 160, 0.5, (_LIGHT_1, _LIGHT_2)),
 }

@@ -19,12 +19,16 @@ from facealign_cli.geometry import CropFrame
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.training.config import NetworkConfig, StageConfig
 from facealign_cli.training.layers import (
+    PATCH_SIDE,
     FeatureImage,
     estimate_similarity,
+    fit_similarity,
     invert_similarity,
     landmark_heatmap,
-    sample_at,
+    sample_patches,
+    similarity_basis,
     transform_landmarks,
+    transform_landmarks_back,
     upsample,
     warp_image,
 )
@@ -118,7 +122,7 @@ class LocalHead(nn.Module):
     def __init__(self, config: StageConfig) -> None:
         super().__init__()
         self.lateral = nn.ModuleList(nn.Conv2d(c, config.local, 1) for c in config.channels)
-        self.steps = nn.ModuleList(LocalStep(config, reach) for reach in config.local_reach)
+        self.steps = nn.ModuleList(LocalStep(config) for _ in range(config.local_steps))
 
     def forward(self, maps: list[Tensor], features: Tensor, landmarks: Tensor) -> list[Tensor]:
         """Maps finest first, (N, n_features), (N, 68, 2) in frame pixels → the landmarks after each step."""
@@ -133,33 +137,29 @@ class LocalHead(nn.Module):
 
 
 class LocalStep(nn.Module):
-    """One correction. Its last layer starts at zero, so it begins as none.
+    """One correction. A layer that all landmarks share looks at their samples, then each has a small one of its own.
 
-    reach: distance of the outer of the 3×3 places from the landmark, in cells of the map.
+    Its last layer starts at zero, so it begins as none.
     """
 
-    HIDDEN = 16
-    offsets: Tensor
+    SHARED, OWN = 96, 16
 
-    def __init__(self, config: StageConfig, reach: float) -> None:
+    def __init__(self, config: StageConfig) -> None:
         super().__init__()
-        offsets = torch.tensor([[x, y] for y in (-1.0, 0.0, 1.0) for x in (-1.0, 0.0, 1.0)]) * reach
-        self.register_buffer("offsets", offsets, persistent=False)
-        n_samples = len(offsets) * config.local
-        self.weight = nn.Parameter(torch.randn(N_LANDMARKS, n_samples, self.HIDDEN) * (2 / n_samples) ** 0.5)
-        self.bias = nn.Parameter(torch.zeros(N_LANDMARKS, 1, self.HIDDEN))
+        self.shared = nn.Linear(PATCH_SIDE**2 * config.local, self.SHARED)
+        self.weight = nn.Parameter(torch.randn(N_LANDMARKS, self.SHARED, self.OWN) * (2 / self.SHARED) ** 0.5)
+        self.bias = nn.Parameter(torch.zeros(N_LANDMARKS, 1, self.OWN))
         self.dropout = nn.Dropout(config.dropout)
-        self.out = nn.Linear(N_LANDMARKS * self.HIDDEN + config.n_features, 2 * N_LANDMARKS)
+        self.out = nn.Linear(N_LANDMARKS * self.OWN + config.n_features, 2 * N_LANDMARKS)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
     def forward(self, fused: Tensor, features: Tensor, cells: Tensor) -> Tensor:
         """(N, C, H, W), (N, n_features), (N, 68, 2) in cells → the correction (N, 68, 2) in frame pixels."""
-        places = cells.unsqueeze(2) + self.offsets  # (N, 68, 9, 2)
-        samples = sample_at(fused, places.flatten(1, 2))  # (N, 68·9, C)
-        samples = samples.reshape(-1, N_LANDMARKS, self.weight.shape[1]).transpose(0, 1)  # (68, N, 9·C)
-        hidden = F.relu(samples @ self.weight + self.bias).transpose(0, 1).flatten(1)  # (N, 68·HIDDEN)
-        return self.out(self.dropout(torch.cat([hidden, features], dim=1))).reshape(-1, N_LANDMARKS, 2)
+        samples = F.relu(self.shared(sample_patches(fused, cells).flatten(2)))  # (N, 68, SHARED)
+        own = F.relu(samples.transpose(0, 1) @ self.weight + self.bias)  # (68, N, OWN)
+        hidden = torch.cat([own.transpose(0, 1).flatten(1), features], dim=1)
+        return self.out(self.dropout(hidden)).reshape(-1, N_LANDMARKS, 2)
 
 
 _BACKBONES: dict[str, type[VggBackbone] | type[ResidualBackbone]] = {"vgg": VggBackbone, "residual": ResidualBackbone}
@@ -242,9 +242,12 @@ class Dan(nn.Module):
             for i, stage in enumerate(config.stages[1:])
         )
         for i, shape in enumerate(frames):
-            self.register_buffer(f"mean_shape{i}", torch.tensor(shape, dtype=torch.float32), persistent=False)
+            exact = torch.tensor(shape, dtype=torch.float64)
+            self.register_buffer(f"mean_shape{i}", exact.float(), persistent=False)
+            self.register_buffer(f"basis{i}", similarity_basis(exact).float(), persistent=False)
+        side = config.crop_size if config.mean_image else 1
         for name, value in (("mean_image", mean_image), ("std_image", std_image)):
-            image = np.broadcast_to(np.asarray(value, np.float32), (config.crop_size, config.crop_size))
+            image = np.broadcast_to(np.asarray(value, np.float32), (side, side))
             self.register_buffer(name, torch.tensor(image.copy())[None, None])
         self.reduce = config.crop_size // config.stages[0].frame_size
         first = config.stages[0]
@@ -277,13 +280,17 @@ class Dan(nn.Module):
 
     def _later_stage(self, i: int, image: Tensor, previous: Tensor, features: Tensor) -> tuple[StageOutput, Tensor]:
         stage = self.config.stages[i]
-        transform = estimate_similarity(previous, getattr(self, f"mean_shape{i}"))  # crop → frame
-        warped = warp_image(image, transform, stage.frame_size)
-        landmarks = transform_landmarks(previous, transform)
+        if self.config.fit_landmarks:
+            back = fit_similarity(previous, getattr(self, f"basis{i}"))  # frame → crop
+            landmarks = transform_landmarks_back(previous, back)
+        else:
+            transform = estimate_similarity(previous, getattr(self, f"mean_shape{i}"))  # crop → frame
+            landmarks, back = transform_landmarks(previous, transform), invert_similarity(transform)
+        warped = warp_image(image, back, stage.frame_size)
         size = self._extra_size(stage)
         heatmap = landmark_heatmap(landmarks * (size / stage.frame_size), size)
         extra = torch.cat([heatmap, self.feature_images[i - 1](features)], dim=1)
-        return self.stages[i](warped, extra, landmarks), invert_similarity(transform)
+        return self.stages[i](warped, extra, landmarks), back
 
 
 def multiply_adds(model: Dan) -> int:
@@ -294,7 +301,9 @@ def multiply_adds(model: Dan) -> int:
         nonlocal total
         if isinstance(module, nn.Conv2d):
             total += output.shape[2] * output.shape[3] * module.weight.numel()
-        elif isinstance(module, nn.Linear | LocalStep):
+        elif isinstance(module, nn.Linear):
+            total += output.numel() // output.shape[-1] * module.weight.numel()
+        elif isinstance(module, LocalStep):
             total += module.weight.numel()
 
     counted = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear | LocalStep)]

@@ -45,7 +45,8 @@ class Pack:
     """A pack in memory.
 
     images: (N, P, P) uint8 grey. landmarks: (N, 68, 2) float32. bbox: (N, 4) float32, NaN where the data set gave none.
-    rough, held_out: (N,) bool. names: N strings, unique.
+    rough: (N,) bool, labels that were estimated and do not follow the hand-made ones' convention. held_out: (N,) bool.
+    names: N strings, unique.
     """
 
     images: np.ndarray
@@ -176,6 +177,23 @@ def _write(path: Path, rows: list[_Row], size: int, context: float, overwrite: b
         file["rough"] = np.array([row.sample.rough for row in rows])
         file["held_out"] = np.array([is_held_out(row.sample.photo) for row in rows])
         file.create_dataset("name", data=[row.name for row in rows], dtype=h5py.string_dtype())
+
+
+def rewrite_pack(source: Path, path: Path, pack: Pack, keep: np.ndarray, overwrite: bool = False) -> None:
+    """Write the rows of `source` where the (N,) mask is true, its pictures as they are, with the columns of `pack`.
+
+    Raises OutputError if `path` cannot be written.
+    """
+    h5py = _h5py()
+    rows = np.flatnonzero(keep)
+    with h5py.File(source, "r") as old, atomic_path(path, overwrite) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update(dict(old.attrs))
+        jpeg = file.create_dataset("jpeg", (len(rows),), dtype=h5py.vlen_dtype(np.uint8))
+        for i, row in enumerate(rows):
+            jpeg[i] = old["jpeg"][row]
+        for column in ("landmarks", "bbox", "rough", "held_out"):
+            file[column] = getattr(pack, column)[rows]
+        file.create_dataset("name", data=[pack.names[row] for row in rows], dtype=h5py.string_dtype())
 
 
 def read_pack(path: Path) -> Pack:

@@ -29,7 +29,7 @@ _LIGHT_LATER = StageConfig(
     n_features=16,
     feature_side=6,
     local=4,
-    local_reach=(1.25, 0.75),
+    local_steps=2,
     squeeze=4,
 )
 
@@ -37,7 +37,9 @@ _LIGHT_LATER = StageConfig(
 @pytest.fixture(scope="session")
 def tiny_vgg() -> NetworkConfig:
     """The paper's structure, narrow and small."""
-    return NetworkConfig("tiny-vgg", 32, 0.5, (_VGG, _VGG_LATER), detach_landmarks=False)
+    return NetworkConfig(
+        "tiny-vgg", 32, 0.5, (_VGG, _VGG_LATER), detach_landmarks=False, mean_image=True, fit_landmarks=False
+    )
 
 
 @pytest.fixture(scope="session")
@@ -52,9 +54,9 @@ def random_dan() -> Callable[[NetworkConfig], Dan]:
 
     def build(config: NetworkConfig) -> Dan:
         torch.manual_seed(5)
-        size = config.crop_size
+        side = (config.crop_size,) * 2 if config.mean_image else (1, 1)
         rng = np.random.default_rng(5)
-        model = Dan(config, rng.uniform(90, 150, (size, size)), rng.uniform(40, 70, (size, size)))
+        model = Dan(config, rng.uniform(90, 150, side), rng.uniform(40, 70, side))
         with torch.no_grad():
             for name, value in model.state_dict().items():
                 if name.endswith("running_mean"):

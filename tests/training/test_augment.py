@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -139,6 +140,47 @@ def test_perturbation_is_as_strong_as_said() -> None:
     centers = np.array([(bbox_of_shape(lm)[:2] + bbox_of_shape(lm)[2:]) / 2 for lm in batch.landmarks])
     shifts = (centers - 31.5) / size / np.array([[t.scale] for t in back])
     assert np.median(np.abs(shifts)) == pytest.approx(0.2 * 0.6745, rel=0.2)
+
+
+SYMMETRIC = [8, 30, 36, 45, 48, 54]
+"""Chin, tip of the nose, corners of eyes and mouth: the mirror exchanges them among themselves."""
+
+
+class TestElastic:
+    def pack(self) -> Pack:
+        """A bright dot on black at some landmarks of the mean shape."""
+        pack = one_blob(NOSE)
+        image = np.zeros_like(pack.images[0])
+        for x, y in pack.landmarks[0][SYMMETRIC]:
+            cv2.circle(image, (round(float(x) * 16), round(float(y) * 16)), 24, 255, -1, cv2.LINE_AA, 4)
+        return replace(pack, images=image[None])
+
+    def test_the_landmarks_go_with_the_picture(self) -> None:
+        augmentation = replace(NONE, elastic=1.0, elastic_sigma=0.05)
+        batch = make_batch(self.pack(), np.zeros(20, int), FRAME, augmentation, np.random.default_rng(8))
+        pairs = zip(batch.crops, batch.landmarks[:, SYMMETRIC], strict=True)
+        found = [brightness_at(crop[0], points) for crop, points in pairs]
+        assert np.median(found) > 150
+
+    def test_it_changes_the_shape(self) -> None:
+        rng = np.random.default_rng(9)
+        rows, augmentation = np.zeros(20, int), replace(NONE, elastic=1.0, elastic_sigma=0.03)
+        landmarks = make_batch(one_blob(NOSE), rows, FRAME, augmentation, rng).landmarks
+        plain = make_batch(one_blob(NOSE), rows, FRAME, replace(augmentation, elastic=0.0), rng).landmarks
+        left = [min(misfit(shape, other) for other in plain) for shape in landmarks]  # the face or its mirror image
+        assert 0.2 < np.median(left) < 1.5  # pixels of a face of 32: 3 % of it is 1
+        same = [min(misfit(shape, other) for other in plain if other is not shape) for shape in plain]
+        assert max(same) < 1e-3
+
+
+def brightness_at(crop: np.ndarray, points: np.ndarray) -> np.ndarray:
+    return cv2.remap(crop, points.astype(np.float32)[:, None], None, cv2.INTER_LINEAR)[:, 0]
+
+
+def misfit(shape: np.ndarray, other: np.ndarray) -> float:
+    """Mean distance that the best similarity leaves between two shapes, pixels."""
+    moved = SimilarityTransform.estimate(shape, other).apply(shape)
+    return float(np.linalg.norm(moved - other, axis=1).mean())
 
 
 class TestKinds:

@@ -14,11 +14,15 @@ from facealign_cli.metrics import nme
 from facealign_cli.training.layers import (
     FeatureImage,
     estimate_similarity,
+    fit_similarity,
     invert_similarity,
     landmark_heatmap,
     landmark_loss,
     sample_at,
+    sample_patches,
+    similarity_basis,
     transform_landmarks,
+    transform_landmarks_back,
     upsample,
     warp_image,
 )
@@ -113,25 +117,64 @@ class TestTransformLandmarks:
         assert gradcheck(transform_landmarks, (leaf(points), leaf(matrices(similarities()))))
 
 
+class TestFitSimilarity:
+    @pytest.fixture
+    def shape(self) -> np.ndarray:
+        return np.random.default_rng(20).normal(40, 15, (68, 2))
+
+    def test_equals_the_estimate_from_the_shape(self, shape: np.ndarray) -> None:
+        rng = np.random.default_rng(21)
+        landmarks = np.stack([t.apply(shape) + rng.normal(0, 3, shape.shape) for t in similarities()])
+        fitted = fit_similarity(torch.tensor(landmarks), similarity_basis(torch.tensor(shape))).numpy()
+        expected = [SimilarityTransform.estimate(shape, points).matrix for points in landmarks]
+        np.testing.assert_allclose(fitted, expected, rtol=1e-9, atol=1e-9)
+
+    def test_float32_is_as_good(self, shape: np.ndarray) -> None:
+        turn = SimilarityTransform.from_parts(1.1, 20, (30, 25))
+        basis = similarity_basis(torch.tensor(shape)).float()
+        fitted = fit_similarity(torch.tensor(turn.apply(shape))[None].float(), basis).numpy()
+        np.testing.assert_allclose(fitted[0] @ [40, 40, 1], turn.apply(np.array([40.0, 40.0])), atol=1e-3)
+
+    def test_gradient(self, shape: np.ndarray) -> None:
+        basis = similarity_basis(torch.tensor(shape[:5]))
+        assert gradcheck(lambda points: fit_similarity(points, basis), leaf(shape[None, :5]))
+
+
+class TestTransformLandmarksBack:
+    def test_equals_geometry(self) -> None:
+        points = np.random.default_rng(22).normal(50, 30, (3, 68, 2))
+        moved = transform_landmarks_back(torch.tensor(points), matrices(similarities())).numpy()
+        expected = [t.inverse().apply(p) for t, p in zip(similarities(), points, strict=True)]
+        np.testing.assert_allclose(moved, expected, rtol=1e-10, atol=1e-10)
+
+    def test_gradient(self) -> None:
+        def from_numbers(points: Tensor, values: Tensor) -> Tensor:
+            a, b, tx, ty = values.T
+            transform = torch.stack([torch.stack([a, -b, tx], 1), torch.stack([b, a, ty], 1)], 1)
+            return transform_landmarks_back(points, transform)
+
+        numbers = leaf(np.array([[t.a, t.b, t.tx, t.ty] for t in similarities()]))
+        assert gradcheck(from_numbers, (leaf(np.random.default_rng(23).normal(5, 3, (3, 4, 2))), numbers))
+
+
 class TestWarpImage:
     SIZE = 9
 
-    def source_positions(self, transform: SimilarityTransform, size: int) -> np.ndarray:
+    def positions(self, transform: SimilarityTransform, size: int) -> np.ndarray:
         y, x = np.mgrid[:size, :size]
-        return transform.inverse().apply(np.stack([x, y], axis=-1))
+        return transform.apply(np.stack([x, y], axis=-1))
 
     def expected(self, image: np.ndarray, transform: SimilarityTransform, size: int) -> np.ndarray:
-        positions = self.source_positions(transform, size)
-        at = [positions[..., 1], positions[..., 0]]
-        # grid-constant: zeros lie all around and pixels at the edge blend into them
-        return np.stack([map_coordinates(channel, at, order=1, mode="grid-constant") for channel in image])
+        positions = self.positions(transform, size)
+        return map_coordinates(image, [positions[..., 1], positions[..., 0]], order=1, mode="nearest")
 
     def test_equals_scipy(self) -> None:
-        images = np.random.default_rng(4).uniform(0, 255, (3, 2, 7, 11))
+        images = np.random.default_rng(4).uniform(0, 255, (3, 1, 11, 11))
         warped = warp_image(torch.tensor(images), matrices(similarities()), self.SIZE).numpy()
-        expected = [self.expected(i, t, self.SIZE) for i, t in zip(images, similarities(), strict=True)]
-        assert (np.array(expected)[1:] == 0).any(), "the test should look outside too"
-        np.testing.assert_allclose(warped, expected, atol=1e-9)
+        positions = self.positions(similarities()[2], self.SIZE)
+        assert (positions < 0).any() and (positions > 10).any(), "the test should look outside too"
+        expected = [self.expected(i[0], t, self.SIZE) for i, t in zip(images, similarities(), strict=True)]
+        np.testing.assert_allclose(warped[:, 0], expected, atol=1e-9)
 
     def test_identity_changes_nothing(self) -> None:
         image = torch.rand(1, 1, 8, 8, dtype=torch.float64)
@@ -140,26 +183,26 @@ class TestWarpImage:
     def test_whole_pixel_shift(self) -> None:
         image = torch.zeros(1, 1, 8, 8, dtype=torch.float64)
         image[0, 0, 2, 3] = 7
-        shift = SimilarityTransform.from_parts(shift=(2, 1))
-        warped = warp_image(image, matrices([shift]), 8)
+        back = SimilarityTransform.from_parts(shift=(-2, -1))
+        warped = warp_image(image, matrices([back]), 8)
         assert float(warped[0, 0, 3, 5]) == pytest.approx(7, abs=1e-12)
         assert float(warped.sum()) == pytest.approx(7, abs=1e-12)
 
     def test_float32_is_as_good(self) -> None:
         image = np.random.default_rng(5).uniform(0, 255, (1, 1, 160, 160))
-        transform = SimilarityTransform.from_parts(0.9, 17.0, (-20.3, -25.1), (79.5, 79.5))
-        warped = warp_image(torch.tensor(image).float(), matrices([transform]).float(), 112).numpy()
-        np.testing.assert_allclose(warped[0], self.expected(image[0], transform, 112), atol=0.02)
+        back = SimilarityTransform.from_parts(1.1, 17.0, (20.3, 25.1), (55.5, 55.5))
+        warped = warp_image(torch.tensor(image).float(), matrices([back]).float(), 112).numpy()
+        np.testing.assert_allclose(warped[0, 0], self.expected(image[0, 0], back, 112), atol=0.02)
 
     def test_gradient_of_image(self) -> None:
-        images = leaf(np.random.default_rng(6).normal(size=(3, 2, 5, 6)))
+        images = leaf(np.random.default_rng(6).normal(size=(3, 1, 6, 6)))
         transforms = matrices(similarities())
         assert gradcheck(lambda image: warp_image(image, transforms, 5), images)
 
     def test_gradient_of_transform(self) -> None:
         turned = similarities()[1:]
-        assert all(off_grid(self.source_positions(t, 6)) for t in turned)
-        images = torch.tensor(np.random.default_rng(7).normal(size=(2, 1, 7, 8)))
+        assert all(off_grid(self.positions(t, 6)) for t in turned)
+        images = torch.tensor(np.random.default_rng(7).normal(size=(2, 1, 8, 8)))
 
         def from_numbers(values: Tensor) -> Tensor:
             a, b, tx, ty = values.T
@@ -167,6 +210,33 @@ class TestWarpImage:
             return warp_image(images, transform, 6)
 
         assert gradcheck(from_numbers, leaf(np.array([[t.a, t.b, t.tx, t.ty] for t in turned])))
+
+
+class TestSamplePatches:
+    def test_equals_scipy(self) -> None:
+        rng = np.random.default_rng(24)
+        images = rng.normal(size=(2, 3, 9, 9))
+        points = np.concatenate([rng.uniform(1, 7, (2, 60, 2)), [[[1, 1], [7, 7], [4, 5]]] * 2], axis=1)
+        sampled = sample_patches(torch.tensor(images), torch.tensor(points)).numpy()
+        assert sampled.shape == (2, 63, 9, 3)
+        places = [(x, y) for y in (-1, 0, 1) for x in (-1, 0, 1)]
+        for n in range(2):
+            for k, (dx, dy) in enumerate(places):
+                at = [points[n, :, 1] + dy, points[n, :, 0] + dx]
+                expected = [map_coordinates(channel, at, order=1, mode="nearest") for channel in images[n]]
+                np.testing.assert_allclose(sampled[n, :, k].T, expected, atol=1e-12)
+
+    def test_positions_outside_are_moved_inside(self) -> None:
+        image = torch.tensor(np.random.default_rng(25).normal(size=(1, 2, 6, 6)))
+        outside = torch.tensor([[[-5.0, 0.3], [9.0, 2.5], [3.0, 5.0]]], dtype=torch.float64)
+        inside = torch.tensor([[[1.0, 1.0], [4.0, 2.5], [3.0, 4.0]]], dtype=torch.float64)
+        torch.testing.assert_close(sample_patches(image, outside), sample_patches(image, inside))
+
+    def test_gradient(self) -> None:
+        rng = np.random.default_rng(26)
+        points = rng.uniform(1, 4, (2, 7, 2))
+        assert off_grid(points)
+        assert gradcheck(sample_patches, (leaf(rng.normal(size=(2, 2, 6, 6))), leaf(points)))
 
 
 class TestSampleAt:

@@ -20,7 +20,7 @@ from facealign_cli.errors import FormatError, InputError
 from facealign_cli.metrics import nme
 from facealign_cli.training import loop
 from facealign_cli.training.augment import PAPER, Augmentation
-from facealign_cli.training.checkpoint import load_checkpoint, model_of, save_checkpoint
+from facealign_cli.training.checkpoint import load_checkpoint, model_of, save_checkpoint, transfer_weights
 from facealign_cli.training.config import NetworkConfig
 from facealign_cli.training.loop import (
     Run,
@@ -213,11 +213,11 @@ class TestStageByStage:
 class TestTraining:
     def test_loss_goes_down(self, tiny_light: NetworkConfig, tiny_pack: Pack, tmp_path: Path) -> None:
         config = TrainConfig(
-            30, batch=12, lr=5e-3, warmup_steps=2, average=0.8, eval_every=5, checkpoint_every=30, augmentation=GENTLE
+            40, batch=12, lr=5e-3, warmup_steps=2, average=0.8, eval_every=10, checkpoint_every=40, augmentation=GENTLE
         )
         rows: list[dict[str, Any]] = []
         new_run(tmp_path, tiny_light, tiny_pack, config).train(rows.append)
-        assert [row["step"] for row in rows] == [5, 10, 15, 20, 25, 30]
+        assert [row["step"] for row in rows] == [10, 20, 30, 40]
         assert rows[-1]["train_loss"] < 0.8 * rows[0]["train_loss"]
         assert rows[-1]["held_out_stage2"] < rows[0]["held_out_stage2"]
         assert [float(row["train_loss"]) for row in log_rows(tmp_path)] == [row["train_loss"] for row in rows]
@@ -386,3 +386,24 @@ class TestCheckpoint:
             save_checkpoint(saved, {"config": lambda: None})
         assert saved.read_bytes() == before
         assert list(saved.parent.iterdir()) == [saved]
+
+
+class TestTransfer:
+    """Beginning with another network's weights."""
+
+    def test_what_agrees_is_taken_and_the_rest_stays(self, tiny_light: NetworkConfig) -> None:
+        torch.manual_seed(1)
+        old = Dan(tiny_light)
+        wider = replace(tiny_light.stages[1], n_features=24)
+        torch.manual_seed(2)
+        new = Dan(replace(tiny_light, stages=(tiny_light.stages[0], wider)))
+        before = {key: value.clone() for key, value in new.state_dict().items()}
+        taken = transfer_weights(new, {"average": old.state_dict()})
+        assert "stages.1.backbone.stem.0.weight" in taken
+        assert "stages.1.dense.weight" not in taken
+        for key, value in new.state_dict().items():
+            torch.testing.assert_close(value, (old.state_dict() if key in taken else before)[key])
+
+    def test_nothing_in_common_is_an_error(self, tiny_light: NetworkConfig) -> None:
+        with pytest.raises(InputError, match="no weights"):
+            transfer_weights(Dan(tiny_light), {"average": {"other.weight": torch.zeros(3)}})

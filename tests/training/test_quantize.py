@@ -22,7 +22,7 @@ from facealign_cli.training.pack import Pack
 from facealign_cli.training.quantize import enter_variant, nodes_to_quantize, quantize_int8, store_float16
 
 Build = Callable[[NetworkConfig], Any]
-_STAGE = StageConfig("residual", 64, 0.5, 16, (16, 32), (1, 1), n_features=32, local=8, local_reach=(1.0,))
+_STAGE = StageConfig("residual", 64, 0.5, 16, (16, 32), (1, 1), n_features=32, local=8, local_steps=1)
 WIDE = NetworkConfig("wide", 64, 0.5, (_STAGE,))
 """One stage, wide enough that every kind of layer is quantised."""
 

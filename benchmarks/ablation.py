@@ -1,0 +1,158 @@
+"""What each idea brings: short trainings that differ from the shipped recipe in one thing, measured held out.
+
+    python benchmarks/ablation.py PACK -o FOLDER [--rough PACK] [--init CHECKPOINT] [--steps N] [--only NAME...]
+
+PACK: as the shipped model's, by `train pack` and `train relabel`. --rough: a pack of the 300-W folders alone, not
+relabelled, for the row that does without either. --init: the checkpoint that the shipped model's training began with,
+for the row that does so too; all others begin with random weights. Every variant trains with the same seed and so the
+same faces in the same order, for `--steps` batches of 64 of which the last 40 % bring the learning rate down, in a
+folder of its own; one that is finished already is not trained again, so the table grows run by run. Short runs tell
+what learns fast; what pays only after many passes (regularisation above all) looks worse here than it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from facealign_cli.training.augment import Augmentation
+from facealign_cli.training.checkpoint import load_checkpoint, transfer_weights
+from facealign_cli.training.config import NetworkConfig, network_config
+from facealign_cli.training.loop import Run, TrainConfig, new_model
+from facealign_cli.training.network import Dan, multiply_adds
+from facealign_cli.training.pack import Pack, read_pack
+
+SHIPPED = network_config("dan-light")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row. network: the whole architecture; training, augmentation: fields to change; pack: "labels" or "rough".
+
+    init: begin with the weights of `--init`.
+    """
+
+    what: str
+    network: NetworkConfig = SHIPPED
+    training: dict[str, Any] | None = None
+    augmentation: dict[str, Any] | None = None
+    pack: str = "labels"
+    init: bool = False
+
+
+def stages(**changes: Any) -> NetworkConfig:
+    """The shipped network with changes to every stage."""
+    return replace(SHIPPED, stages=tuple(replace(stage, **changes) for stage in SHIPPED.stages))
+
+
+def last_stage(**changes: Any) -> NetworkConfig:
+    """The shipped network with changes to its last stage."""
+    return replace(SHIPPED, stages=(*SHIPPED.stages[:-1], replace(SHIPPED.stages[-1], **changes)))
+
+
+_SECOND = SHIPPED.stages[1]
+VARIANTS: dict[str, Variant] = {
+    "shipped": Variant("the shipped recipe"),
+    "init": Variant("begun with the weights of the version before", init=True),
+    "no-local-head": Variant("stage 2 without the local head", last_stage(local=0, local_steps=0)),
+    "one-look": Variant("the local head looks once", last_stage(local_steps=1)),
+    "three-looks": Variant("the local head looks three times", last_stage(local_steps=3)),
+    "third-stage": Variant("a third stage like the second", replace(SHIPPED, stages=(*SHIPPED.stages, _SECOND))),
+    "one-stage": Variant(
+        "one stage: the second's net on the crop at 80 px",
+        replace(SHIPPED, stages=(replace(_SECOND, frame_size=80, frame_share=0.5, feature_side=0),)),
+    ),
+    "wide": Variant("half as many channels again in stage 2", last_stage(stem=48, channels=(48, 96, 144))),
+    "narrow": Variant("half the channels in stage 2", last_stage(stem=16, channels=(16, 32, 48))),
+    "large-frame": Variant("stage 2 at 128 px", last_stage(frame_size=128, feature_side=16)),
+    "no-elastic": Variant("no elastic deformation", augmentation={"elastic": 0.0}),
+    "no-stretch": Variant(
+        "neither stretch nor elastic deformation",
+        augmentation={"elastic": 0.0, "stretch_sigma": 0.0, "shear_sigma": 0.0},
+    ),
+    "no-cover": Variant("no covering patches", augmentation={"cover": 0.0}),
+    "plain-mirror": Variant("mirrored faces without the labels' offset", augmentation={"label_shift": 0.0}),
+    "no-dropout": Variant("no dropout", stages(dropout=0.0)),
+    "little-decay": Variant("weight decay 0.0001", training={"weight_decay": 1e-4}),
+    "joint-gradient": Variant(
+        "gradients pass through the landmarks between stages", replace(SHIPPED, detach_landmarks=False)
+    ),
+    "paper-fit": Variant(
+        "the similarity fitted as in the paper, landmarks onto mean shape", replace(SHIPPED, fit_landmarks=False)
+    ),
+    "rough-labels": Variant("300-W faces alone, rough labels as they came", pack="rough"),
+}
+
+
+def train(variant: Variant, folder: Path, pack: Pack, config: TrainConfig, init: Path | None) -> None:
+    """Train a variant, going on where an earlier call stopped."""
+    config = replace(config, **(variant.training or {}))
+    config = replace(config, augmentation=replace(Augmentation(), **(variant.augmentation or {})))
+    if (folder / "last.ckpt").exists():
+        run = Run.resume(folder, pack)
+    else:
+        model = new_model(variant.network, pack)
+        if variant.init and init is not None:
+            transfer_weights(model, load_checkpoint(init))
+        run = Run(folder, model, config, pack)
+    if run.step < run.config.steps:
+        run.train(lambda row: print(folder.name, row, flush=True))
+
+
+def last_row(folder: Path) -> dict[str, str]:
+    """The last line of a run's log."""
+    with open(folder / "log.csv", encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))[-1]
+
+
+def table(rows: list[tuple[str, dict[str, str], int]]) -> str:
+    """Markdown. rows: what, the log's last line, multiply-adds."""
+    number: Callable[[str], str] = lambda value: f"{100 * float(value):.2f}"  # noqa: E731
+    base = next((row for what, row, _ in rows if what == VARIANTS["shipped"].what), None)
+    lines = [
+        "| variant | held out, inter-pupil NME % | to shipped | stage 1 | training faces | M multiply-adds |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for what, row, cost in rows:
+        final = [key for key in row if key.startswith("held_out_stage")][-1]
+        change = "" if base is None else f"{100 * (float(row[final]) - float(base['held_out_stage2'])):+.2f}"
+        cells = (what, number(row[final]), change, number(row["held_out_stage1"]), number(row["train_last"]))
+        lines.append(f"| {' | '.join(cells)} | {cost / 1e6:.0f} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Train what is asked for and print the table of all that is finished."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pack", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--rough", type=Path)
+    parser.add_argument("--init", type=Path)
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--only", nargs="*", choices=list(VARIANTS), default=list(VARIANTS))
+    options = parser.parse_args()
+    packs = {"labels": read_pack(options.pack)}
+    if options.rough is not None:
+        packs["rough"] = read_pack(options.rough)
+    config = TrainConfig(
+        steps=options.steps, decay_steps=options.steps * 2 // 5, weight_decay=0.05, bf16=True, eval_every=options.steps
+    )
+    rows = []
+    for name, variant in VARIANTS.items():
+        folder = options.output / name
+        possible = variant.pack in packs and (options.init is not None or not variant.init)
+        if name in options.only and possible:
+            train(variant, folder, packs[variant.pack], config, options.init)
+        if (folder / "log.csv").exists():
+            rows.append((variant.what, last_row(folder), multiply_adds(Dan(variant.network))))
+    text = table(rows)
+    (options.output / "table.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

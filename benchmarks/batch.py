@@ -1,0 +1,172 @@
+"""`facealign batch folder` on thousands of pictures: complete? flat memory? how fast? what does kill -9 cost?
+
+    python benchmarks/batch.py ../shared/data/300w [--pictures 5000] [--kills 10] [--work FOLDER]
+
+Makes a folder from 300-W pictures: 1 % damaged in five ways, 2 % without a face, two of 50 megapixels. Then measures
+and prints a Markdown table: one worker, two, a shell loop over `facealign detect image` (on a sample), two workers
+killed by `kill -9` at random moments and resumed each time, the rows compared with those of the undisturbed run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+
+from facealign_cli.batch.run import BatchOptions, Progress, run_batch
+from facealign_cli.batch.sources import Sources
+from facealign_cli.batch.work import WorkOptions
+
+COMMAND = [sys.executable, "-m", "facealign_cli"]
+CORE = ("decode", "detect", "align")
+SAMPLE = 20
+
+
+def main() -> None:
+    """Parse, make, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--pictures", type=int, default=5000)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--work", type=Path, help="where to put the pictures and rows [default: a temporary folder]")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.work or Path(temporary)
+        pictures = make_pictures(options.data, folder / "pictures", options.pictures)
+        rows = [("pictures", f"{pictures['all']}, {pictures['damaged']} of them damaged")]
+        rows += measure(folder, pictures, options.kills)
+    print("| What | Measured |\n| --- | --- |")
+    for what, value in rows:
+        print(f"| {what} | {value} |")
+
+
+def make_pictures(data: Path, folder: Path, count: int) -> dict[str, int]:
+    """The folder's pictures, by hard work rather than links: each its own file. Returns how many of each kind."""
+    sources = sorted(data.rglob("*.jpg"))
+    if not sources:
+        raise SystemExit(f"{data}: no pictures")
+    folder.mkdir(parents=True, exist_ok=True)
+    kinds: dict[str, int] = defaultdict(int)
+    for i in range(count):
+        source = sources[i * 7919 % len(sources)]
+        path = folder / f"{i // 1000:03d}" / f"{i:06d}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        kind = "large" if i in (count // 3, 2 * count // 3) else "damaged" if i % 100 == 50 else "picture"
+        kind = "empty" if kind == "picture" and i % 50 == 7 else kind
+        path.write_bytes(_content(kind, source, i))
+        kinds[kind] += 1
+    return {**kinds, "all": count}
+
+
+def _content(kind: str, source: Path, number: int) -> bytes:
+    data = source.read_bytes()
+    if kind == "damaged":
+        ways = (b"", data[: len(data) // 2], b"no picture", data[:3] + bytes(500), data[: data.rfind(b"\xff\xd9")])
+        return ways[number // 100 % len(ways)]
+    if kind == "picture":
+        return data
+    if kind == "empty":
+        image = np.random.default_rng(number).integers(0, 255, (12, 16, 3), np.uint8)
+        image = cv2.resize(image, (640, 480), interpolation=cv2.INTER_CUBIC)
+    else:
+        image = cv2.resize(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), (8660, 5774))
+    return bytes(cv2.imencode(".jpg", image)[1])
+
+
+def measure(folder: Path, pictures: dict[str, int], kills: int) -> list[tuple[str, str]]:
+    """(what, measured) for the table."""
+    two, memory = timed_run(folder, "two", workers=2)
+    one, _ = timed_run(folder, "one", workers=1)
+    loop_s = shell_loop(folder)
+    whole = rows_of(folder / "two")
+    counts = two.counts
+    cpu_s = two.cpu_s()
+    total_s = sum(cpu_s.values())
+    killed, n_kills = killed_run(folder, kills, two.elapsed_s)
+    complete = len({row[0] for row in whole}) == counts.pictures == pictures["all"]
+    return [
+        ("every picture has its rows, none twice", _yes(complete and len(whole) == len(set(whole)))),
+        ("failed, all of them damaged ones", f"{counts.failed} of {pictures['damaged']}"),
+        ("without a face", str(counts.no_face)),
+        ("one worker", f"{one.per_second:.1f} pictures/s"),
+        ("two workers", f"{two.per_second:.1f} pictures/s: {two.per_second / one.per_second:.2f} times one"),
+        ("two workers give the rows of one", _yes(whole == rows_of(folder / "one"))),
+        (f"shell loop over `detect image` ({SAMPLE} pictures)", f"{1 / loop_s:.2f} pictures/s"),
+        ("batch over shell loop, one worker", f"{one.per_second * loop_s:.1f} times"),
+        ("processor time by stage", ", ".join(f"{stage} {s / total_s:.1%}" for stage, s in cpu_s.items())),
+        ("outside decode, detection and network", f"{1 - sum(cpu_s[stage] for stage in CORE) / total_s:.1%}"),
+        ("memory per worker: first tenth, last tenth, most", memory),
+        (f"killed {n_kills} times and resumed: the same rows", _yes(killed == whole)),
+    ]
+
+
+def timed_run(folder: Path, name: str, workers: int) -> tuple[Progress, str]:
+    """An undisturbed run, and its workers' memory in words."""
+    series: dict[int, list[int]] = defaultdict(list)
+
+    def watch(progress: Progress) -> None:
+        for pid, usage in progress.usage.workers.items():
+            series[pid].append(usage.memory_bytes >> 20)
+
+    job = BatchOptions(str(folder / name), workers=workers)
+    progress = run_batch(Sources((str(folder / "pictures"),), recursive=True), WorkOptions(), job, report=watch)
+    return progress, "; ".join(_memory(values) for values in series.values())
+
+
+def _memory(values: list[int]) -> str:
+    tenth = max(1, len(values) // 10)
+    return f"{np.median(values[:tenth]):.0f}, {np.median(values[-tenth:]):.0f}, {max(values)} MiB"
+
+
+def shell_loop(folder: Path) -> float:
+    """Seconds per picture of one `facealign detect image` after the other."""
+    paths = sorted((folder / "pictures").rglob("*.jpg"))[8 : 8 + SAMPLE]
+    begin = time.perf_counter()
+    for path in paths:
+        subprocess.run([*COMMAND, "detect", "image", str(path)], check=True, stdout=subprocess.DEVNULL)
+    return (time.perf_counter() - begin) / len(paths)
+
+
+def killed_run(folder: Path, kills: int, whole_s: float) -> tuple[list[tuple[object, ...]], int]:
+    """The rows of a job killed again and again, and how often it was killed before it was done."""
+    rng, out = random.Random(0), folder / "killed"
+    command = [*COMMAND, "batch", "folder", str(folder / "pictures"), "-o", str(out), "--recursive", "--workers", "2"]
+    done = 0
+    for _ in range(kills):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        try:
+            process.wait(1 + rng.uniform(0, 2 * whole_s / (kills + 1)))
+            break
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            done += 1
+    subprocess.run(command, check=False, stderr=subprocess.DEVNULL)
+    return rows_of(out), done
+
+
+def rows_of(out: Path) -> list[tuple[object, ...]]:
+    """All rows but their timings, sorted."""
+    rows = []
+    for path in sorted(out.glob("part-*.parquet")):
+        table = pq.read_table(path)
+        names = [name for name in table.column_names if not name.endswith("_ms")]
+        rows += [tuple(map(str, row.values())) for row in table.select(names).to_pylist()]
+    return sorted(rows)
+
+
+def _yes(fact: bool) -> str:
+    return "yes" if fact else "NO"
+
+
+if __name__ == "__main__":
+    main()

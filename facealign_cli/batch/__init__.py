@@ -1,0 +1,5 @@
+"""Folders of millions: a job that can be killed, moved and resumed.
+
+`sources` lists pictures, `work` turns pictures into rows, `pool` runs it in processes, `shards` keeps the rows,
+`manifest` says what was run on what, and `run` is the job. Importing this loads nothing heavy.
+"""

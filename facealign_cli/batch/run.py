@@ -1,0 +1,303 @@
+"""The job: lists pictures, has them worked on, keeps their rows, and tells how it goes. Nothing is done twice.
+
+Resuming is the rule: where the folder holds a job of the same configuration, what it has done is left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import heapq
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from facealign_cli.batch.base import STAGES, JournalLine, KeySet
+from facealign_cli.batch.listing import Listing
+from facealign_cli.batch.manifest import Manifest, locked, versions
+from facealign_cli.batch.pool import Pool, PoolUsage, Work, run_here
+from facealign_cli.batch.shards import SHARD_SUFFIXES, Counts, RowStore
+from facealign_cli.batch.sources import Sources
+from facealign_cli.batch.work import CROP_SHARE, NETWORK_BATCH, PictureWork, WorkOptions
+from facealign_cli.errors import InputError, OutputError
+from facealign_cli.formats.base import get_format
+from facealign_cli.models import model_file, sha256_of
+from facealign_cli.storage import Storage, join, storage_for
+
+FLUSH_S = 2.0
+"""Seconds of work that a kill can cost."""
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """How a job is run. output: its folder, or a URL. fmt: parquet, jsonl, csv or pts.
+
+    workers: processes; 0: this one, which nothing protects from a picture that kills. batch_size: pictures that a
+    worker gets at a time. timeout_s: after so long without a finished picture a worker is taken for hung; None: never.
+    restart: begin anew. must_resume: refuse to begin. retry_errors: do failed pictures again. fail_fast: stop at the
+    first one.
+    """
+
+    output: str
+    fmt: str = "parquet"
+    shard_rows: int = 10_000
+    workers: int = 1
+    batch_size: int = 16
+    timeout_s: float | None = 300.0
+    restart: bool = False
+    must_resume: bool = False
+    retry_errors: bool = False
+    fail_fast: bool = False
+
+    def __post_init__(self) -> None:
+        if self.fmt not in SHARD_SUFFIXES:
+            raise InputError(f"unknown format {self.fmt!r} of a batch: known are {', '.join(SHARD_SUFFIXES)}")
+        for name, least in (("shard_rows", 1), ("workers", 0), ("batch_size", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name}: expected {least} or more, got {getattr(self, name)}")
+
+
+@dataclass
+class Progress:
+    """How a run goes. done, failed, faces: in this run. before: done by earlier runs. total: to do in this run.
+
+    total_known: the listing is complete. slowest: (milliseconds, path), longest first; failures: (path, error), the
+    first few. stopped: "interrupt" or "fail_fast", if it ended early. elapsed_s: with the workers' start. skipped: done
+    before or named twice.
+    """
+
+    done: int = 0
+    failed: int = 0
+    faces: int = 0
+    before: int = 0
+    skipped: int = 0
+    total: int = 0
+    total_known: bool = False
+    elapsed_s: float = 0.0
+    counts: Counts = field(default_factory=Counts)
+    slowest: list[tuple[float, str]] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    usage: PoolUsage = field(default_factory=PoolUsage)
+    own_cpu_s: float = 0.0
+    stopped: str | None = None
+
+    @property
+    def per_second(self) -> float:
+        """Pictures a second, in this run."""
+        return self.done / self.elapsed_s if self.elapsed_s > 0 else 0.0
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds left at this rate; None where that is not known."""
+        return (self.total - self.done) / self.per_second if self.done and self.total_known else None
+
+    def cpu_s(self) -> dict[str, float]:
+        """Seconds of processor time by stage, of all processes; `other` is what belongs to none."""
+        by_stage: Counter[str] = Counter()
+        for worker in self.usage.workers.values():
+            by_stage.update(worker.by_stage)
+        whole = sum(worker.cpu_s for worker in self.usage.workers.values()) + self.own_cpu_s
+        stages = {stage: float(by_stage[stage]) for stage in STAGES}
+        return stages | {"other": max(0.0, whole - sum(stages.values()))}
+
+    def take(self, lines: list[JournalLine]) -> None:
+        """Count some outcomes."""
+        for line in lines:
+            self.done += 1
+            self.faces += line.n_faces
+            self.slowest = heapq.nlargest(_SHOWN, [*self.slowest, (line.milliseconds, line.path)])
+            if line.error is not None:
+                self.failed += 1
+                if len(self.failures) < _SHOWN:
+                    self.failures.append((line.path, line.error))
+
+
+def job_config(work: WorkOptions, options: BatchOptions) -> dict[str, Any]:
+    """All that decides the rows, as JSON values: resuming needs the same. Raises InputError, ModelError."""
+    file = model_file(work.model)
+    detector = asdict(work.detector_options) | {"name": work.detector}
+    del detector["threads"]
+    for name in ("model_file", "boxes_file"):
+        path = detector.pop(name)
+        detector[f"{name}_sha256"] = _sha256(path) if path is not None else None
+    return {
+        "model": work.model or file.stem,
+        "model_sha256": _sha256(file),
+        "detector": detector,
+        "max_pixels": work.max_pixels,
+        "format": options.fmt,
+        "shard_rows": options.shard_rows,
+        "crop_size": work.crop_size if work.crops_folder else None,
+        "crop_share": CROP_SHARE if work.crops_folder else None,
+        "overlay": work.overlay_folder is not None,
+        "network_batch": NETWORK_BATCH,
+        "versions": versions(),
+    }
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+
+
+def run_batch(
+    sources: Sources,
+    work: WorkOptions,
+    options: BatchOptions,
+    *,
+    report: Callable[[Progress], None] = lambda progress: None,
+    stop: threading.Event | None = None,
+    make_work: Callable[[], Work] | None = None,
+) -> Progress:
+    """Run a job to its end, or on to it: what the folder holds of it already is left out.
+
+    report: called often while it runs. stop: ends it when the chunks in work are done; all that is finished is written.
+    make_work: what workers do, in place of `PictureWork` of `work`; it has to be picklable.
+    Raises InputError (nothing there, no pictures), OutputError (another job's folder, another run in it, disk full),
+    ModelError, DeviceError, MissingDependency, FacealignError where workers cannot start. Whatever it raises, the
+    job can be resumed.
+    """
+    get_format("jsonl" if options.fmt == "pts" else options.fmt).require()
+    sources = dataclasses.replace(sources, skip=(*sources.skip, *_written_to(work, options)))
+    sources.check()
+    storage = storage_for(options.output)
+    if options.fmt == "pts":
+        work = dataclasses.replace(work, pts_folder=join(options.output, "pts"))
+    config = job_config(work, options)
+    _check_processes(sources, work, options)
+    with locked(storage, options.output):
+        job = _Job(storage, options, config)
+        progress = Progress(before=job.store.counts.pictures, counts=job.store.counts)
+        listing = Listing(sources.paths, KeySet(job.store.done_keys()), options.batch_size)
+        make = make_work or partial(PictureWork, work)
+        with listing, _outcomes(listing, make, options, progress, stop or threading.Event()) as outcomes:
+            job.run(outcomes, listing, progress, report)
+    if not progress.done and not progress.before and not progress.stopped:
+        raise InputError(_nothing(sources, listing.problems))
+    return progress
+
+
+def _written_to(work: WorkOptions, options: BatchOptions) -> list[str]:
+    return [folder for folder in (options.output, work.crops_folder, work.overlay_folder) if folder is not None]
+
+
+def _check_processes(sources: Sources, work: WorkOptions, options: BatchOptions) -> None:
+    if options.workers == 0:
+        return
+    for place in (*sources.places, *_written_to(work, options)):
+        if place != "-" and not storage_for(place).shared_between_processes:
+            raise InputError(f"{place}: worker processes do not see this memory; --workers 0 works without them")
+
+
+def _nothing(sources: Sources, problems: list[str]) -> str:
+    places = ", ".join(place for place in (*sources.places, *sources.lists)) or "nothing"
+    why = f" ({problems[0]})" if problems else ""
+    return f"no pictures in {places}{why}; --glob says which names are meant"
+
+
+@contextlib.contextmanager
+def _outcomes(
+    listing: Listing, make_work: Callable[[], Work], options: BatchOptions, progress: Progress, stop: threading.Event
+) -> Iterator[tuple[Iterator[list[JournalLine]], threading.Event]]:
+    if options.workers == 0:
+        yield run_here(listing, make_work, progress.usage, stop), stop
+        return
+    with Pool(make_work, options.workers, progress.usage, options.timeout_s) as pool:
+        yield pool.outcomes(listing, stop), stop
+
+
+class _Job:
+    """A job in its folder: its rows and its manifest."""
+
+    def __init__(self, storage: Storage, options: BatchOptions, config: dict[str, Any]) -> None:
+        self._storage, self._options = storage, options
+        self.store = RowStore(storage, options.output, options.fmt, options.shard_rows)
+        manifest = None if options.restart else Manifest.read(storage, options.output)
+        if manifest is None:
+            self._begin(config)
+            return
+        manifest.check_same(config, options.output)
+        self._manifest = manifest
+        self.store.recover(manifest.shards)
+        if options.retry_errors:
+            self.store.drop_failed()
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        if self._options.must_resume:
+            raise OutputError(f"{self._options.output}: no job to resume: no manifest.json there")
+        if self._options.restart:
+            self.store.remove_all()
+        elif self.store.holds_files():
+            raise OutputError(
+                f"{self._options.output}: holds rows of a job, but no manifest.json; name another folder, or --restart"
+            )
+        self._manifest = Manifest(config)
+        self._manifest.write(self._storage, self._options.output)
+
+    def run(
+        self,
+        source: tuple[Iterator[list[JournalLine]], threading.Event],
+        listing: Listing,
+        progress: Progress,
+        report: Callable[[Progress], None],
+    ) -> None:
+        """Take the outcomes as they come. Whatever ends this early, what has come until then is written."""
+        outcomes, stop = source
+        begin, own_s = time.monotonic(), time.process_time()
+        flushed, shards = begin, self.store.n_shards
+        state = "interrupted"
+        try:
+            for lines in outcomes:
+                self.store.add(lines)
+                progress.take(lines)
+                now = time.monotonic()
+                if now - flushed > FLUSH_S:
+                    self.store.flush()
+                    flushed, progress.counts = now, self.store.counts
+                if self.store.n_shards > shards:
+                    shards = self.store.n_shards
+                    self._write_manifest("running")
+                if progress.failed and self._options.fail_fast and not stop.is_set():
+                    progress.stopped = "fail_fast"
+                    stop.set()
+                self._tell(progress, listing, begin, own_s, report)
+            stopped = stop.is_set()
+            if not stopped:
+                self.store.close()
+                state = "complete"
+        except OutputError:
+            raise  # there is no room for what is left, or nothing of it may be written
+        except BaseException:
+            self.store.flush()
+            raise
+        self.store.flush()
+        self._write_manifest(state)
+        progress.counts = self.store.counts
+        if stopped:
+            progress.stopped = progress.stopped or "interrupt"
+        self._tell(progress, listing, begin, own_s, report)
+
+    def _write_manifest(self, state: str) -> None:
+        self._manifest = dataclasses.replace(
+            self._manifest, counts=asdict(self.store.counts), shards=self.store.n_shards, state=state
+        )
+        self._manifest.write(self._storage, self._options.output)
+
+    def _tell(
+        self, progress: Progress, listing: Listing, begin: float, own_s: float, report: Callable[[Progress], None]
+    ) -> None:
+        progress.total, progress.total_known = listing.found, listing.complete
+        progress.skipped, progress.problems = listing.skipped, listing.problems
+        progress.elapsed_s = time.monotonic() - begin
+        progress.own_cpu_s = time.process_time() - own_s if self._options.workers else 0.0
+        report(progress)

@@ -1,0 +1,320 @@
+"""The rows on their way to their place, so that at no moment a kill can lose or double one.
+
+Finished chunks go to the journal, small segments of JSON lines (`_journal/000017.jsonl`), each written whole. When they
+hold enough rows they become a shard, in this order: the shard, its index, the segments' end.
+- The index (`_journal/part-000003.json`) says which segments the shard holds, and the keys of its pictures. Once it
+  stands, these segments count no more, whether they are still there or not.
+- A shard without its index is one whose writing was interrupted: its segments are all there, and it is made again.
+- To take failed pictures out of a shard, the index loses their keys first and says that the shard is to be cleaned.
+Each of these steps can be done twice. Nothing is appended to, so it works in an object store, too.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+from facealign_cli.batch.base import EXTRA, JournalLine, Outcome
+from facealign_cli.errors import FormatError, OutputError
+from facealign_cli.formats import csv as csv_format
+from facealign_cli.formats import parquet
+from facealign_cli.storage import Storage, join
+
+JOURNAL = "_journal"
+
+SHARD_SUFFIXES = {"parquet": ".parquet", "jsonl": ".jsonl", "csv": ".csv", "pts": ".jsonl"}
+"""Format → suffix of its shards. The .pts files lie in a tree of their own; their index is JSON lines."""
+
+_SEGMENT = re.compile(r"(\d{6,})\.jsonl")
+_INDEX = re.compile(r"part-(\d{6,})\.json")
+_SHARD = re.compile(r"part-(\d{6,})\.(?:parquet|jsonl|csv)")
+_TEMPORARY = re.compile(r"\.facealign-[0-9a-f]{12}.*")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Of what stands in the rows. no_face: pictures without one. failed: pictures with an error."""
+
+    pictures: int = 0
+    rows: int = 0
+    faces: int = 0
+    no_face: int = 0
+    failed: int = 0
+
+    @classmethod
+    def of(cls, lines: Iterable[JournalLine]) -> Counts:
+        """Of some outcomes."""
+        total = cls()
+        for line in lines:
+            total += cls(1, line.n_rows, line.n_faces, int(not line.n_faces and not line.error), int(bool(line.error)))
+        return total
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*(a + b for a, b in zip(asdict(self).values(), asdict(other).values(), strict=True)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Index:
+    """What a shard holds. segments: the first, and the one after the last. keys, failed_keys: sorted uint64."""
+
+    segments: tuple[int, int]
+    counts: Counts
+    keys: np.ndarray
+    failed_keys: np.ndarray
+    to_clean: bool = False
+
+    def to_json(self) -> bytes:
+        texts = {name: base64.b64encode(getattr(self, name).astype("<u8").tobytes()).decode() for name in _KEY_FIELDS}
+        return json.dumps(
+            {"segments": self.segments, "counts": asdict(self.counts), "to_clean": self.to_clean, **texts}
+        ).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> _Index:
+        values = json.loads(text)
+        keys, failed = (np.frombuffer(base64.b64decode(values[name]), "<u8").astype(np.uint64) for name in _KEY_FIELDS)
+        first, end = map(int, values["segments"])
+        return cls((first, end), Counts(**values["counts"]), keys, failed, bool(values["to_clean"]))
+
+    def without_failed(self) -> _Index:
+        counts = replace(
+            self.counts,
+            pictures=self.counts.pictures - self.counts.failed,
+            rows=self.counts.rows - self.counts.failed,
+            failed=0,
+        )
+        return replace(self, counts=counts, failed_keys=np.zeros(0, np.uint64), to_clean=True)
+
+
+_KEY_FIELDS = ("keys", "failed_keys")
+
+
+class RowStore:
+    """The rows of a job in its folder: shards, and the journal of what is not in one yet.
+
+    fmt: one of `SHARD_SUFFIXES`. shard_rows: the most rows of a shard, but for a picture that has more by itself.
+    """
+
+    def __init__(self, storage: Storage, folder: str, fmt: str, shard_rows: int) -> None:
+        self._storage, self._folder, self._format, self._shard_rows = storage, folder, fmt, shard_rows
+        self._indexes: list[_Index] = []
+        self._segments: dict[int, list[JournalLine]] = {}
+        self._next_segment = 0
+        self._fresh: list[JournalLine] = []
+
+    @property
+    def counts(self) -> Counts:
+        """Of all that would survive a kill now."""
+        waiting = (Counts.of(lines) for lines in self._segments.values())
+        return sum((*(index.counts for index in self._indexes), *waiting), Counts())
+
+    @property
+    def n_shards(self) -> int:
+        """Shards that are complete."""
+        return len(self._indexes)
+
+    def done_keys(self) -> list[np.ndarray]:
+        """The keys of all pictures that have their rows; several (N,) uint64."""
+        waiting = [line.key for lines in self._segments.values() for line in lines]
+        return [
+            *(keys for index in self._indexes for keys in (index.keys, index.failed_keys)),
+            np.array(waiting, np.uint64),
+        ]
+
+    def recover(self, known_shards: int = 0) -> None:
+        """Read what an earlier run left, and bring to an end what it was about to do.
+
+        known_shards: shards that the manifest knows of. Raises OutputError where files are missing that were there.
+        """
+        self._read_indexes(known_shards)
+        self._read_segments()
+        for number, index in enumerate(self._indexes):
+            if index.to_clean:
+                self._clean(number, index)
+
+    def add(self, lines: Iterable[JournalLine]) -> None:
+        """Take outcomes in; they are safe after the next `flush`."""
+        self._fresh += lines
+
+    def flush(self) -> None:
+        """Write what was added as segments, and what makes a whole shard as one. Raises OutputError."""
+        while self._fresh:
+            room = self._shard_rows - self._waiting_rows()
+            count = _fitting(self._fresh, room)
+            if not count and self._segments:
+                self._make_shard()
+                continue
+            part, rest = self._fresh[: count or 1], self._fresh[count or 1 :]
+            self._put_segment(self._next_segment, part)
+            self._next_segment += 1
+            self._fresh = rest
+        if self._waiting_rows() >= self._shard_rows:
+            self._make_shard()
+
+    def close(self) -> None:
+        """Write all there is as shards: the last one may be smaller. Raises OutputError."""
+        self.flush()
+        if self._waiting_rows():
+            self._make_shard()
+
+    def drop_failed(self) -> int:
+        """Take the failed pictures out, as if they had not been done; how many there were. Raises OutputError."""
+        before = self.counts.failed
+        for number, index in enumerate(self._indexes):
+            if index.counts.failed:
+                self._put_index(number, index.without_failed())
+                self._clean(number, self._indexes[number])
+        for number, lines in list(self._segments.items()):
+            self._put_segment(number, [line for line in lines if not line.error])
+        return before
+
+    def remove_all(self) -> None:
+        """Remove every file of a job's rows, and no other."""
+        for folder, patterns in ((self._folder, [_SHARD]), (self._path(JOURNAL), [_SEGMENT, _INDEX])):
+            for name in self._storage.names(folder):
+                if any(pattern.fullmatch(name) for pattern in (*patterns, _TEMPORARY)):
+                    self._storage.remove(join(folder, name))
+
+    def holds_files(self) -> bool:
+        """Whether files stand there that would be taken for ours."""
+        journal = self._storage.names(self._path(JOURNAL))
+        return bool(journal) or any(_SHARD.fullmatch(name) for name in self._storage.names(self._folder))
+
+    def _path(self, *parts: str) -> str:
+        path = self._folder
+        for part in parts:
+            path = join(path, part)
+        return path
+
+    def _shard(self, number: int) -> str:
+        return self._path(f"part-{number:06d}{SHARD_SUFFIXES[self._format]}")
+
+    def _waiting_rows(self) -> int:
+        return sum(line.n_rows for lines in self._segments.values() for line in lines)
+
+    def _put_segment(self, number: int, lines: list[JournalLine]) -> None:
+        self._storage.write(self._path(JOURNAL, f"{number:06d}.jsonl"), b"".join(line.line for line in lines))
+        self._segments[number] = lines
+
+    def _put_index(self, number: int, index: _Index) -> None:
+        self._storage.write(self._path(JOURNAL, f"part-{number:06d}.json"), index.to_json())
+        self._indexes[number : number + 1] = [index]
+
+    def _make_shard(self) -> None:
+        lines = [line for number in sorted(self._segments) for line in self._segments[number]]
+        number, segments = len(self._indexes), (min(self._segments), max(self._segments) + 1)
+        self._storage.write(self._shard(number), encode_shard([line.line for line in lines], self._format))
+        good, bad = (
+            np.sort(np.array([line.key for line in lines if bool(line.error) == failed], np.uint64))
+            for failed in (False, True)
+        )
+        self._put_index(number, _Index(segments, Counts.of(lines), good, bad))
+        self._remove_segments(range(*segments))
+
+    def _remove_segments(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            self._storage.remove(self._path(JOURNAL, f"{number:06d}.jsonl"))
+            self._segments.pop(number, None)
+
+    def _clean(self, number: int, index: _Index) -> None:
+        path = self._shard(number)
+        self._storage.write(path, _without_failed(self._storage.read(path), self._format))
+        self._put_index(number, replace(index, to_clean=False))
+
+    def _read_indexes(self, known_shards: int) -> None:
+        journal, outside = self._path(JOURNAL), self._storage.names(self._folder)
+        numbers = sorted(int(m[1]) for name in self._storage.names(journal) if (m := _INDEX.fullmatch(name)))
+        if numbers != list(range(len(numbers))) or known_shards > len(numbers):
+            raise OutputError(f"{journal}: files are missing that the job had written; --restart begins anew")
+        self._indexes = [self._read_index(join(journal, f"part-{n:06d}.json")) for n in numbers]
+        shards = {int(m[1]) for name in outside if (m := _SHARD.fullmatch(name))}
+        for number in numbers:
+            if number not in shards:
+                raise OutputError(f"{self._shard(number)}: is gone; put it back, or begin anew with --restart")
+        if shards - set(numbers) - {len(numbers)}:
+            raise OutputError(f"{self._folder}: holds shards of which the journal knows nothing; --restart begins anew")
+        if len(numbers) in shards:
+            self._storage.remove(self._shard(len(numbers)))
+        for folder, names in ((self._folder, outside), (journal, self._storage.names(journal))):
+            for name in names:
+                if _TEMPORARY.fullmatch(name):
+                    self._storage.remove(join(folder, name))
+
+    def _read_index(self, path: str) -> _Index:
+        try:
+            return _Index.from_json(self._storage.read(path))
+        except (ValueError, KeyError, TypeError) as error:
+            raise OutputError(f"{path}: damaged ({error}); --restart begins anew") from error
+
+    def _read_segments(self) -> None:
+        journal = self._path(JOURNAL)
+        first = max((index.segments[1] for index in self._indexes), default=0)
+        numbers = sorted(int(m[1]) for name in self._storage.names(journal) if (m := _SEGMENT.fullmatch(name)))
+        self._remove_segments([number for number in numbers if number < first])
+        self._segments = {n: self._read_segment(self._path(JOURNAL, f"{n:06d}.jsonl")) for n in numbers if n >= first}
+        self._next_segment = max([first, *(number + 1 for number in self._segments)])
+
+    def _read_segment(self, path: str) -> list[JournalLine]:
+        try:
+            return [JournalLine.parse(line) for line in self._storage.read(path).splitlines(keepends=True)]
+        except FormatError as error:
+            raise OutputError(f"{path}: damaged ({error}); remove it to have its pictures done again") from error
+
+
+def _fitting(lines: Sequence[JournalLine], room: int) -> int:
+    """How many of the first lines have no more rows than there is room for."""
+    total = np.cumsum([line.n_rows for line in lines])
+    return int(np.searchsorted(total, room, side="right"))
+
+
+def encode_shard(lines: Sequence[bytes], fmt: str) -> bytes:
+    """A shard's file from the journal's lines."""
+    if SHARD_SUFFIXES[fmt] == ".jsonl":
+        return b"".join(lines)
+    outcomes = [Outcome.from_line(line) for line in lines]
+    records, extra, stream = [o.record for o in outcomes], [o.extra for o in outcomes], io.BytesIO()
+    if fmt == "csv":
+        csv_format.dump(records, stream, tuple(EXTRA), extra)
+        return stream.getvalue()
+    writer = parquet.open_writer(stream, parquet.table_schema(EXTRA))
+    for start in range(0, len(records), parquet.ROWS_PER_GROUP):
+        part = slice(start, start + parquet.ROWS_PER_GROUP)
+        writer.write_table(parquet.to_table(records[part], EXTRA, extra[part]))
+    writer.close()
+    return stream.getvalue()
+
+
+def _without_failed(shard: bytes, fmt: str) -> bytes:
+    clean: Callable[[bytes], bytes] = {".parquet": _clean_parquet, ".csv": _clean_csv, ".jsonl": _clean_jsonl}[
+        SHARD_SUFFIXES[fmt]
+    ]
+    return clean(shard)
+
+
+def _clean_jsonl(shard: bytes) -> bytes:
+    return b"".join(line for line in shard.splitlines(keepends=True) if not JournalLine.parse(line).error)
+
+
+def _clean_csv(shard: bytes) -> bytes:
+    text = io.StringIO(shard.decode("utf-8", "surrogateescape"), newline="")
+    rows, out = csv.reader(text, strict=True), io.StringIO(newline="")
+    writer = csv.writer(csv_format.UnixLines(out))
+    status = csv_format.COLUMNS.index("status")
+    writer.writerows(row for row in rows if row[status] != "error")
+    return out.getvalue().encode("utf-8", "surrogateescape")
+
+
+def _clean_parquet(shard: bytes) -> bytes:
+    pa, pq = parquet.import_pyarrow()
+    table, stream = pq.read_table(pa.BufferReader(shard)), io.BytesIO()
+    writer = parquet.open_writer(stream, table.schema)
+    writer.write_table(table.filter(pa.array([status != "error" for status in table["status"].to_pylist()])))
+    writer.close()
+    return stream.getvalue()

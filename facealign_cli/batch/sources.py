@@ -1,0 +1,240 @@
+"""Which pictures: folders, globs, single files, lists and URLs become a stream of paths, found as it is read.
+
+Nothing is gathered first: `os.scandir` goes on while pictures are at work. A folder that cannot be read, or a link that
+leads back to a folder above it, is told and passed over.
+"""
+
+from __future__ import annotations
+
+import csv
+import fnmatch
+import io
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from facealign_cli.errors import FormatError, InputError
+from facealign_cli.formats.parquet import import_pyarrow
+from facealign_cli.media import STDIN
+from facealign_cli.storage import LocalStorage, Storage, is_url, join, storage_for
+
+PICTURE_SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".avif", ".jp2", ".j2k",
+    ".pbm", ".pgm", ".ppm", ".pnm", ".pfm", ".pam", ".hdr", ".pic", ".ras", ".sr",
+})  # fmt: skip
+"""What a picture's name in a folder ends with, if no pattern is given; capitals do not matter."""
+
+PATH_COLUMNS = ("path", "source", "file", "filename", "image", "url")
+"""Columns of a list that are taken for its paths, the first that is there."""
+
+_BLOCK = 1 << 16
+_MAGIC = re.compile(r"[*?\[]")
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the pictures are.
+
+    places: folders, files, globs, URLs, or "-" for a list of paths on standard input. lists: files of paths, one a
+    line, or .csv or .parquet with a column of them; a relative path counts from the working directory.
+    recursive: also folders in folders. glob: which names in folders are meant; None: those of pictures.
+    null: the paths in lists end with NUL bytes instead of line feeds. column: of a table; None: see `PATH_COLUMNS`.
+    skip: folders that are not looked into, such as the one that is written to.
+    """
+
+    places: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
+    recursive: bool = False
+    glob: str | None = None
+    null: bool = False
+    column: str | None = None
+    skip: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """Raise InputError for a place or list that is not there, MissingDependency for what a list or URL needs."""
+        for place in (*self.places, *self.lists):
+            if place == STDIN:
+                continue
+            storage = storage_for(place)
+            if not storage.kind(place) and (place in self.lists or not _MAGIC.search(place)):
+                raise InputError(f"{place}: no such file or folder")
+        if any(path.lower().endswith(".parquet") for path in self.lists):
+            import_pyarrow()
+        if [*self.places, *self.lists].count(STDIN) > 1:
+            raise InputError('standard input ("-") can be read once only')
+
+    def paths(self, tell: Tell) -> Iterator[str]:
+        """The paths, as they are found; one may come several times. tell: is given each problem, in words.
+
+        Raises InputError, FormatError (a kind of it) for a list that cannot be read.
+        """
+        walk = _Walk(self, tell)
+        for place in self.places:
+            if place == STDIN:
+                yield from _lines(sys.stdin.buffer, self.null)
+                continue
+            storage = storage_for(place)
+            kind = storage.kind(place)
+            if kind == "folder":
+                yield from walk.folder(storage, place)
+            elif kind == "file" or not _MAGIC.search(place):
+                yield place
+            else:
+                yield from walk.pattern(storage, place)
+        for path in self.lists:
+            yield from _listed(path, self)
+
+
+class _Walk:
+    """Looks through folders."""
+
+    def __init__(self, sources: Sources, tell: Tell) -> None:
+        self._sources, self._tell = sources, tell
+        self._skipped = {_place(folder) for folder in sources.skip}
+
+    def folder(self, storage: Storage, folder: str) -> Iterator[str]:
+        """Pictures in a folder, or those that its `glob` names. Hidden files (.name) are left out."""
+        glob, inner, found = self._sources.glob, 0, False
+        for path, name, is_folder in self._entries(storage, folder, deep=self._sources.recursive):
+            if is_folder:
+                inner += 1
+            elif fnmatch.fnmatchcase(name, glob) if glob else _is_picture(name):
+                found = True
+                yield path
+        if not found and inner and not self._sources.recursive:
+            self._tell(f"{folder}: no pictures in it, but {inner} folders; --recursive looks into them")
+
+    def pattern(self, storage: Storage, pattern: str) -> Iterator[str]:
+        """Files whose paths match a glob; "**" stands for any folders."""
+        fixed, _, rest = _MAGIC.split(pattern, maxsplit=1)[0].rpartition("/")
+        base = fixed or ("/" if pattern.startswith("/") else ".")
+        if is_url(pattern) and not is_url(join(base, "")):
+            raise InputError(f"{pattern}: name at least the bucket or host before the first *")
+        rest = pattern[len(fixed) + 1 :] if fixed or pattern.startswith("/") else pattern
+        expression, prefix = _glob_expression(rest), len(join(base, ""))
+        if storage.kind(base) != "folder":
+            return
+        for path, _, is_folder in self._entries(storage, base, deep="/" in rest or "**" in rest):
+            if not is_folder and expression.fullmatch(path[prefix:]):
+                yield path if fixed or not path.startswith("./") else path[2:]
+
+    def _entries(self, storage: Storage, folder: str, *, deep: bool) -> Iterator[tuple[str, str, bool]]:
+        """(path, name, is it a folder) of all below a folder; each chain of folders remembers those it came through."""
+        own = storage.identity(folder)
+        stack = [(folder, (own,) if own else ())]
+        while stack:
+            current, above = stack.pop()
+            try:
+                for entry in storage.scan(current):
+                    name = re.split(r"/|\\" if os.sep == "\\" else "/", entry.path)[-1]
+                    if name.startswith("."):
+                        continue
+                    yield entry.path, name, entry.is_folder
+                    if not entry.is_folder or not deep or _place(entry.path) in self._skipped:
+                        continue
+                    if entry.identity is not None and entry.identity in above:
+                        self._tell(f"{entry.path}: a link that leads back to a folder above it: not followed")
+                        continue
+                    stack.append((entry.path, (*above, entry.identity) if entry.identity else above))
+            except InputError as error:
+                self._tell(f"{error}: nothing in this folder was read")
+
+
+def _place(folder: str) -> str:
+    """A folder's path in a form that can be compared."""
+    return folder.rstrip("/") if is_url(folder) else os.path.realpath(folder)
+
+
+def _is_picture(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES
+
+
+def _glob_expression(pattern: str) -> re.Pattern[str]:
+    """Like `fnmatch.translate`, but * and ? stop at a slash, and ** does not."""
+    parts = []
+    for token in re.findall(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|.", pattern, re.DOTALL):
+        simple = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(token)
+        if simple is None and len(token) > 1:
+            simple = (
+                "["
+                + ("^" if token[1] == "!" else "")
+                + re.escape(token[1:-1].removeprefix("!")).replace(r"\-", "-")
+                + "]"
+            )
+        parts.append(simple or re.escape(token))
+    return re.compile("".join(parts), re.DOTALL)
+
+
+def _listed(path: str, sources: Sources) -> Iterator[str]:
+    if path == STDIN:
+        yield from _lines(sys.stdin.buffer, sources.null)
+        return
+    suffix = os.path.splitext(path)[1].lower()
+    read = {".csv": _csv_paths, ".parquet": _parquet_paths}.get(suffix)
+    try:
+        with _open(path) as stream:
+            yield from read(stream, path, sources.column) if read else _lines(stream, sources.null)
+    except (OSError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _open(path: str) -> BinaryIO:
+    storage = storage_for(path)
+    return open(path, "rb") if isinstance(storage, LocalStorage) else io.BytesIO(storage.read(path))
+
+
+def _lines(stream: BinaryIO, null: bool) -> Iterator[str]:
+    """Paths in a stream of bytes; those that are no UTF-8 keep their bytes as Python does in file names."""
+    rest, end = b"", b"\0" if null else b"\n"
+    while block := getattr(stream, "read1", stream.read)(_BLOCK):
+        *whole, rest = (rest + block).split(end)
+        yield from _texts(whole, null)
+    yield from _texts([rest], null)
+
+
+def _texts(lines: Sequence[bytes], null: bool) -> Iterator[str]:
+    for line in lines:
+        text = line if null else line.removesuffix(b"\r").removeprefix(b"\xef\xbb\xbf")
+        if b"\0" in text:
+            raise FormatError("the list holds NUL bytes: if they end its paths, say --null")
+        if text:
+            yield os.fsdecode(text)
+
+
+def _csv_paths(stream: BinaryIO, name: str, column: str | None) -> Iterator[str]:
+    with io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="") as text:
+        rows = csv.reader(text)
+        header = next(rows, [])
+        index = header.index(_column(header, name, column))
+        for row in rows:
+            if len(row) > index and row[index]:
+                yield row[index]
+
+
+def _parquet_paths(stream: BinaryIO, name: str, column: str | None) -> Iterator[str]:
+    pa, pq = import_pyarrow()
+    try:
+        file = pq.ParquetFile(stream)
+        chosen = _column(file.schema_arrow.names, name, column)
+        for batch in file.iter_batches(columns=[chosen]):
+            for value in batch.column(0).to_pylist():
+                if value:
+                    yield os.fsdecode(value)
+    except (pa.ArrowException, TypeError) as error:
+        raise FormatError(f"{name}: not a Parquet file with a column of paths: {error}") from error
+
+
+def _column(names: Sequence[str], list_name: str, wanted: str | None) -> str:
+    candidates = [wanted] if wanted is not None else [*PATH_COLUMNS, *(names if len(names) == 1 else ())]
+    for candidate in candidates:
+        for name in names:
+            if name.strip().lower() == candidate.strip().lower():
+                return name
+    raise FormatError(
+        f"{list_name}: no column {' or '.join(candidates)}; it has {', '.join(names) or 'none'}: name one by --column"
+    )

@@ -1,0 +1,295 @@
+"""From a list of pictures to their rows: read, decode, detect, align, write crops. Knows nothing of pools or clusters.
+
+Reading and decoding run ahead in a thread. The faces of several pictures go through the network together, in batches
+that are always filled up to `NETWORK_BATCH`: ONNX Runtime takes other kernels for a batch of one (measured on a CPU:
+dan-light's landmarks move by 0.0003 px, dan-light-int8's by up to 0.7 px; batches of 2 to 32 agree to the bit), and
+with one size only, a row cannot depend on which pictures happened to come together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from facealign_cli.aligner import AlignedShapes, Aligner, FaceCrops
+from facealign_cli.batch.base import Outcome
+from facealign_cli.detectors import DetectorOptions
+from facealign_cli.detectors.base import DEFAULT_DETECTOR
+from facealign_cli.errors import InputError, OutputError
+from facealign_cli.formats.pts import encode_pts
+from facealign_cli.geometry import CropFrame, init_shape_from_bbox
+from facealign_cli.media import MAX_PIXELS, decode_image, encode_image, max_file_bytes
+from facealign_cli.models import load_model
+from facealign_cli.output import safe_tree
+from facealign_cli.overlay import draw_overlay
+from facealign_cli.records import Detection, Face, FrameResult
+from facealign_cli.storage import join, storage_for
+
+NETWORK_BATCH = 8
+"""Faces that go through the network together: no more, and padded, no fewer."""
+
+CROP_SHARE = 0.6
+"""The landmarks' larger extent over the side of an aligned crop."""
+
+_AHEAD_BYTES = 64 << 20
+_HELD_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class WorkOptions:
+    """All that decides what becomes of a picture; it can be pickled. Folders may be URLs; None: nothing goes there.
+
+    crops_folder: aligned faces, squares of `crop_size` pixels. overlay_folder: pictures with their faces drawn.
+    pts_folder: a .pts file for each face.
+    """
+
+    model: str | None = None
+    detector: str = DEFAULT_DETECTOR
+    detector_options: DetectorOptions = field(default_factory=DetectorOptions)
+    device: str = "auto"
+    threads: int = 1
+    max_pixels: int = MAX_PIXELS
+    crops_folder: str | None = None
+    crop_size: int = 256
+    overlay_folder: str | None = None
+    pts_folder: str | None = None
+
+
+@dataclass(eq=False)
+class _Picture:
+    """A picture on its way. image: None where it could not be had, or once it has been put away."""
+
+    path: str
+    last: bool
+    image: np.ndarray | None = None
+    error: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+    detections: Sequence[Detection] = ()
+    crops: FaceCrops | None = None
+
+    @property
+    def n_bytes(self) -> int:
+        return 0 if self.image is None else self.image.nbytes
+
+
+class PictureWork:
+    """Turns pictures into outcomes; holds the networks, so one is made per process.
+
+    cpu_s: seconds of processor time by stage so far. Raises what `Aligner` raises.
+    """
+
+    def __init__(self, options: WorkOptions) -> None:
+        import cv2
+
+        cv2.setNumThreads(options.threads)
+        model = load_model(
+            options.model, device=options.device, threads=options.threads, batch_size=NETWORK_BATCH, padded=True
+        )
+        self.options = options
+        self.aligner = Aligner(model, options.detector, options=options.detector_options)
+        self.cpu_s: dict[str, float] = defaultdict(float)
+        self._crop_frame = CropFrame(options.crop_size, CROP_SHARE)
+        self._used = {
+            "detector": self.aligner.detector.name,
+            "model": self.aligner.model.name,
+            "provider": self.aligner.model.provider,
+        }
+
+    def process(self, paths: Sequence[str]) -> list[Outcome]:
+        """The outcomes of some pictures, in their order. Raises OutputError where a crop cannot be written."""
+        return [outcome for outcomes in self.process_chunks([paths]) for outcome in outcomes]
+
+    def process_chunks(
+        self, chunks: Iterable[Sequence[str]], on_picture: Callable[[], None] = lambda: None
+    ) -> Iterator[list[Outcome]]:
+        """The outcomes of one chunk after another, the next one's pictures being read meanwhile.
+
+        on_picture: called when a picture has been looked at. Raises as `process` does, and what `chunks` raises.
+        """
+        waiting: list[_Picture] = []
+        done: list[Outcome] = []
+        with _Ahead(self._loaded(chunks)) as pictures:
+            for picture in pictures:
+                self._detect(picture)
+                on_picture()
+                waiting.append(picture)
+                if picture.last or sum(p.n_bytes for p in waiting) > _HELD_BYTES:
+                    done += self._finish(waiting)
+                    waiting = []
+                if picture.last:
+                    yield done
+                    done = []
+
+    def _loaded(self, chunks: Iterable[Sequence[str]]) -> Iterator[_Picture]:
+        for paths in chunks:
+            for i, path in enumerate(paths):
+                picture = _Picture(path, last=i == len(paths) - 1)
+                self._guarded(picture, self._load)
+                yield picture
+
+    def _load(self, picture: _Picture) -> None:
+        with self._timed("read", [picture]):
+            data = storage_for(picture.path).read(picture.path, max_file_bytes(self.options.max_pixels))
+            picture.extra |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        with self._timed("decode", [picture]):
+            picture.image = decode_image(data, picture.path, max_pixels=self.options.max_pixels)
+
+    def _detect(self, picture: _Picture) -> None:
+        self._guarded(picture, self._find_faces)
+
+    def _find_faces(self, picture: _Picture) -> None:
+        if picture.image is None:
+            return
+        with self._timed("detect", [picture]):
+            picture.detections = self.aligner.detector.detect(picture.image, picture.path)
+        with self._timed("align", [picture]):
+            to_landmarks = self.aligner.detector.calibration.landmarks_bbox
+            shapes = [init_shape_from_bbox(to_landmarks(d.bbox).xyxy) for d in picture.detections]
+            picture.crops = self.aligner.cut_crops(picture.image, shapes)
+
+    def _finish(self, pictures: list[_Picture]) -> list[Outcome]:
+        with_faces = [p for p in pictures if p.error is None and p.crops is not None and p.detections]
+        faces: dict[int, tuple[Face, ...]] = {}
+        try:
+            faces = self._align(with_faces)
+        except Exception:  # noqa: BLE001 - one of them is to blame: each alone tells which
+            for picture in with_faces:
+                self._guarded(picture, lambda one: faces.update(self._align([one])))
+        return [self._outcome(picture, faces.get(id(picture), ())) for picture in pictures]
+
+    def _align(self, pictures: list[_Picture]) -> dict[int, tuple[Face, ...]]:
+        """The faces by picture."""
+        crops = [p.crops for p in pictures if p.crops is not None]
+        if not crops:
+            return {}
+        whole = FaceCrops(np.concatenate([c.crops for c in crops]), tuple(t for c in crops for t in c.to_picture))
+        with self._timed("align", pictures):
+            aligned = self.aligner.align_crops(whole)
+        starts = np.cumsum([0, *(len(p.detections) for p in pictures)])
+        return {id(p): _faces(p, aligned, int(start)) for p, start in zip(pictures, starts, strict=False)}
+
+    def _outcome(self, picture: _Picture, faces: tuple[Face, ...]) -> Outcome:
+        if picture.error is None:
+            self._guarded(picture, lambda one: self._write(one, faces))
+        facts: dict[str, Any] = dict(self._used)
+        if picture.image is not None:
+            facts |= {"height": picture.image.shape[0], "width": picture.image.shape[1]}
+        picture.image = None
+        if picture.error is not None:
+            return Outcome(FrameResult.of_error(picture.path, picture.error, **facts), picture.extra)
+        return Outcome(FrameResult.of_faces(picture.path, faces, **facts), picture.extra)
+
+    def _write(self, picture: _Picture, faces: tuple[Face, ...]) -> None:
+        options, image = self.options, picture.image
+        if image is None or not (options.crops_folder or options.overlay_folder or options.pts_folder):
+            return
+        with self._timed("write", [picture]):
+            for face in faces:
+                if options.crops_folder:
+                    crop, _ = self._crop_frame.crop(image, face.landmarks)
+                    _put(options.crops_folder, picture.path, f"_{face.face_id}.jpg", encode_image(crop, ".jpg"))
+                if options.pts_folder:
+                    _put(options.pts_folder, picture.path, f"_{face.face_id}.pts", encode_pts(face.landmarks))
+            if options.overlay_folder:
+                _put(options.overlay_folder, picture.path, ".jpg", encode_image(draw_overlay(image, faces), ".jpg"))
+
+    def _guarded(self, picture: _Picture, step: Callable[[_Picture], object]) -> None:
+        """Take a step; what it fails with is recorded with the picture, and the others go on."""
+        if picture.error is not None:
+            return
+        try:
+            step(picture)
+        except OutputError:  # nowhere to write: no fault of the picture
+            raise
+        except (InputError, MemoryError) as error:
+            picture.error = str(error) or "out of memory"
+        except Exception as error:  # noqa: BLE001 - a picture nobody foresaw must not end a job of millions
+            picture.error = f"{picture.path}: unexpected {type(error).__name__}: {error}"
+
+    def _timed(self, stage: str, pictures: list[_Picture]) -> _Timed:
+        return _Timed(stage, pictures, self.cpu_s)
+
+
+class _Timed:
+    """Adds the body's wall time to the pictures, each its faces' share of it, and its processor time to a counter."""
+
+    def __init__(self, stage: str, pictures: list[_Picture], cpu_s: dict[str, float]) -> None:
+        self._stage, self._pictures, self._cpu_s = stage, pictures, cpu_s
+
+    def __enter__(self) -> None:
+        self._begin = time.perf_counter(), time.thread_time()
+
+    def __exit__(self, *_: object) -> None:
+        milliseconds = (time.perf_counter() - self._begin[0]) * 1000
+        self._cpu_s[self._stage] += time.thread_time() - self._begin[1]
+        faces = sum(len(p.detections) for p in self._pictures)
+        for picture in self._pictures:
+            share = len(picture.detections) / faces if len(self._pictures) > 1 else 1.0
+            key = f"{self._stage}_ms"
+            picture.extra[key] = round(picture.extra.get(key, 0.0) + share * milliseconds, 3)
+
+
+class _Ahead:
+    """Iterates in a thread of its own, so far ahead as `_AHEAD_BYTES` of decoded pictures allow; at least one."""
+
+    def __init__(self, pictures: Iterator[_Picture]) -> None:
+        self._source = pictures
+        self._queue: queue.SimpleQueue[_Picture | BaseException | None] = queue.SimpleQueue()
+        self._room = threading.Condition()
+        self._held = 0.0
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="facealign-read", daemon=True)
+
+    def __enter__(self) -> Iterator[_Picture]:
+        self._thread.start()
+        return self._items()
+
+    def __exit__(self, *_: object) -> None:
+        with self._room:
+            self._closed = True
+            self._room.notify_all()
+
+    def _run(self) -> None:
+        end: BaseException | None = None
+        try:
+            for picture in self._source:
+                with self._room:
+                    self._held += picture.n_bytes + 1
+                self._queue.put(picture)
+                with self._room:
+                    self._room.wait_for(lambda: self._held <= _AHEAD_BYTES or self._closed)
+                    if self._closed:
+                        return
+        except BaseException as error:  # noqa: BLE001 - raised again where the pictures are taken
+            end = error
+        self._queue.put(end)
+
+    def _items(self) -> Iterator[_Picture]:
+        while isinstance(item := self._queue.get(), _Picture):
+            size = item.n_bytes + 1
+            with self._room:
+                self._held -= size
+                self._room.notify_all()
+            yield item
+        if item is not None:
+            raise item
+
+
+def _faces(picture: _Picture, aligned: AlignedShapes, start: int) -> tuple[Face, ...]:
+    return tuple(
+        Face(i, d.bbox, aligned.landmarks[start + i], float(aligned.confidence[start + i]), d.score)
+        for i, d in enumerate(picture.detections)
+    )
+
+
+def _put(folder: str, source: str, suffix: str, data: bytes) -> None:
+    path = join(folder, safe_tree(source) + suffix)
+    storage_for(folder).write(path, data)

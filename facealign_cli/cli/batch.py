@@ -1,0 +1,227 @@
+"""`facealign batch`: many pictures, in a job that can be killed, moved and resumed."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from facealign_cli.cli import console, options
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+    from facealign_cli.batch.run import Progress
+
+LINE_EVERY_S = 10.0
+"""Seconds between two lines of progress where there is no terminal."""
+
+
+@click.group()
+def batch() -> None:
+    """Work through folders of millions of pictures."""
+
+
+_WHICH = (
+    click.option("--recursive/--no-recursive", help="Look into folders inside folders, too  [default: no]."),
+    click.option("--glob", metavar="P", help="Which names in folders are meant, e.g. '*.jpg'  [default: pictures]."),
+    click.option(
+        "--list",
+        "lists",
+        metavar="FILE",
+        multiple=True,
+        help='Paths, one a line, or a column of a .csv or .parquet; "-" is standard input.',
+    ),
+    click.option("-0", "--null", is_flag=True, help="Paths in lists end with NUL bytes, as find -print0 writes them."),
+    click.option("--column", metavar="NAME", help="The list's column  [default: path, source, file, image or url]."),
+)
+_HOW = (
+    click.option(
+        "--format",
+        "fmt",
+        metavar="NAME",
+        default="parquet",
+        show_default=True,
+        type=click.Choice(["parquet", "jsonl", "csv", "pts"]),
+        help="parquet, jsonl, csv or pts.",
+    ),
+    click.option("--shard-rows", default=10_000, show_default=True, type=click.IntRange(1), help="Rows of a shard."),
+    click.option(
+        "--workers",
+        type=click.IntRange(0, 1024),
+        help="Processes  [default: one per processor]; 0: work in this one, unprotected.",
+    ),
+    click.option(
+        "--batch-size", default=16, show_default=True, type=click.IntRange(1, 4096), help="Pictures at a time."
+    ),
+    click.option(
+        "--timeout",
+        default=300.0,
+        show_default=True,
+        type=click.FloatRange(0),
+        help="Seconds after which a worker that finishes no picture is killed; 0: never.",
+    ),
+    click.option("--resume", is_flag=True, help="Refuse to begin a new job  [default: resume if there is one]."),
+    click.option("--restart", is_flag=True, help="Begin anew: the job's rows in OUT are removed."),
+    click.option("--retry-errors", is_flag=True, help="Do the pictures that failed once more."),
+    click.option("--fail-fast", is_flag=True, help="Stop at the first picture that fails."),
+)
+_MORE = (
+    click.option("--crops-dir", metavar="D", help="Write each face, upright by its landmarks, as a square JPEG."),
+    click.option(
+        "--crop-size", default=256, show_default=True, type=click.IntRange(8, 4096), help="Side of the square, pixels."
+    ),
+    click.option("--overlay-dir", metavar="D", help="Write each picture with its faces drawn onto it."),
+    click.option(
+        "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="local or ray."
+    ),
+    click.option("--ray-address", metavar="A", help="The Ray cluster  [default: start one here]."),
+)
+
+
+@batch.command()
+@click.argument("places", metavar="SRC...", nargs=-1)
+@click.option("-o", "--output", metavar="OUT", required=True, help="Folder or URL of the rows.")
+@options.stacked(*_WHICH, *_HOW, *_MORE)
+@options.detection
+@options.model
+@options.device
+@options.threads
+@options.max_pixels
+def folder(**settings: Any) -> None:
+    """Place landmarks on every face of the pictures in SRC...: folders, globs, files, URLs, "-" for a list of paths.
+
+    OUT gets manifest.json and the rows in shards, one per face, and one for a picture without a face or that failed.
+    The same command again resumes: whatever ended it, even kill -9, nothing is done twice and nothing is lost.
+    """
+    from facealign_cli.batch.run import run_batch
+
+    if settings["resume"] and settings["restart"]:
+        raise click.UsageError("--resume and --restart contradict each other")
+    if not settings["places"] and not settings["lists"]:
+        raise click.UsageError("name at least one SRC, or a --list")
+    if settings["engine"] == "ray":
+        raise click.UsageError("--engine ray is not built yet")
+    job, stop = _job(settings), threading.Event()
+    with console.stop_on_interrupt(stop), _Watcher() as watcher:
+        progress = run_batch(**job, report=watcher, stop=stop)
+    _tell_end(progress, settings["output"])
+    sys.exit(_exit_code(progress))
+
+
+def _job(settings: dict[str, Any]) -> dict[str, Any]:
+    """The library's own options from the command's."""
+    from facealign_cli.batch.run import BatchOptions
+    from facealign_cli.batch.sources import Sources
+    from facealign_cli.batch.work import WorkOptions
+
+    names = ("detector", "detector_model", "boxes", "min_face", "max_faces", "score", "upsample", "threads")
+    detector, detector_options = options.detector_choice(**{name: settings[name] for name in names})
+    sources = Sources(**{name: settings[name] for name in ("places", "lists", "recursive", "glob", "null", "column")})
+    work = WorkOptions(
+        **{name: settings[name] for name in ("model", "device", "threads", "crop_size")},
+        detector=detector,
+        detector_options=detector_options,
+        max_pixels=int(settings["max_pixels"] * 1e6),
+        crops_folder=settings["crops_dir"],
+        overlay_folder=settings["overlay_dir"],
+    )
+    same = ("output", "fmt", "shard_rows", "batch_size", "restart", "retry_errors", "fail_fast")
+    job = BatchOptions(
+        **{name: settings[name] for name in same},
+        workers=_processors() if settings["workers"] is None else settings["workers"],
+        timeout_s=settings["timeout"] or None,
+        must_resume=settings["resume"],
+    )
+    return {"sources": sources, "work": work, "options": job}
+
+
+def _processors() -> int:
+    """Those this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Watcher:
+    """Shows how it goes: a bar at a terminal, else a line now and then."""
+
+    def __init__(self) -> None:
+        self._bar: Bar | None = None
+        self._last_s = time.monotonic()
+        self._told = 0
+
+    def __enter__(self) -> _Watcher:
+        if sys.stderr.isatty():
+            from rich.progress import BarColumn, TextColumn
+
+            self._bar = console.open_bar(BarColumn(), TextColumn("{task.description}"))
+            self._task = self._bar.add_task("starting", total=None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            console.close_bar(self._bar)
+
+    def __call__(self, progress: Progress) -> None:
+        """Show it."""
+        for problem in progress.problems[self._told :]:
+            console.message(f"Warning: {problem}")
+        self._told = len(progress.problems)
+        now = time.monotonic()
+        if self._bar is not None:
+            total = progress.total if progress.total_known else None
+            self._bar.update(self._task, completed=progress.done, total=total, description=_state(progress))
+        elif now - self._last_s >= LINE_EVERY_S:
+            self._last_s = now
+            console.message(_state(progress))
+
+
+def _state(progress: Progress) -> str:
+    total = f"{progress.total:,}" if progress.total_known else f"{progress.total:,} or more"
+    left = "" if progress.left_s is None else f", {_duration(progress.left_s)} left"
+    return (
+        f"{progress.done:,} of {total} pictures, {progress.failed:,} failed, {progress.faces:,} faces, "
+        f"{progress.per_second:.1f}/s{left}"
+    )
+
+
+def _tell_end(progress: Progress, output: str) -> None:
+    counts = progress.counts
+    if progress.stopped is not None:
+        why = "Interrupted" if progress.stopped == "interrupt" else "Stopped at a failure"
+        console.message(f"{why}: what is finished is written; the same command goes on from here.")
+    console.message(
+        f"{progress.done:,} pictures in {_duration(progress.elapsed_s)} ({progress.per_second:.1f}/s), "
+        f"{progress.before:,} done before, {progress.faces:,} faces, {progress.failed:,} failed."
+    )
+    console.message(
+        f"In {output}: {counts.rows:,} rows of {counts.pictures:,} pictures, {counts.faces:,} faces, "
+        f"{counts.no_face:,} without a face, {counts.failed:,} failed."
+    )
+    if not progress.done:
+        return
+    cpu_s = progress.cpu_s()
+    whole = sum(cpu_s.values()) or 1.0
+    console.message("Processor time: " + ", ".join(f"{stage} {s / whole:.0%}" for stage, s in cpu_s.items()) + ".")
+    console.message("Slowest: " + ", ".join(f"{path} ({ms:.0f} ms)" for ms, path in progress.slowest[:3]) + ".")
+    for _, error in progress.failures:
+        console.message(f"Failed: {error}")
+    if progress.failed > len(progress.failures):
+        console.message(f"… and {progress.failed - len(progress.failures):,} more: rows with status error.")
+
+
+def _exit_code(progress: Progress) -> int:
+    if progress.stopped == "interrupt":
+        return console.INTERRUPTED
+    return console.SOME_FAILED if progress.counts.failed or progress.problems else 0
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"

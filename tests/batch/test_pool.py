@@ -1,0 +1,99 @@
+"""Workers that die, hang or cannot start; the feed is a list."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from batch_works import BrokenWork, DyingWork, FakeWork, UnwritableWork
+
+from facealign_cli.batch.base import JournalLine
+from facealign_cli.batch.pool import Pool, PoolUsage, run_here
+from facealign_cli.errors import FacealignError, OutputError
+
+Ran = tuple[dict[str, JournalLine], PoolUsage]
+
+
+class ListFeed:
+    def __init__(self, paths: list[str], size: int = 4) -> None:
+        self.chunks = [paths[i : i + size] for i in range(0, len(paths), size)]
+
+    @property
+    def ended(self) -> bool:
+        return not self.chunks
+
+    def take(self) -> list[str] | None:
+        return self.chunks.pop(0) if self.chunks else None
+
+
+def run(paths: list[str], *, workers: int = 2, timeout_s: float | None = None, make_work: type = FakeWork) -> Ran:
+    usage = PoolUsage()
+    with Pool(make_work, workers, usage, timeout_s) as pool:
+        chunks = list(pool.outcomes(ListFeed(paths), threading.Event()))
+    lines: dict[str, JournalLine] = {line.path: line for chunk in chunks for line in chunk}
+    assert len(lines) == sum(map(len, chunks))
+    return lines, usage
+
+
+def test_one_picture_that_kills_is_the_only_failure(tmp_path: Path) -> None:
+    paths = [str(tmp_path / name) for name in ["once-poison", *map(str, range(30)), "poison", "last"]]
+    lines, usage = run(paths)
+    assert sorted(lines) == sorted(paths)
+    failed = {path: line.error for path, line in lines.items() if line.error}
+    assert list(failed) == [str(tmp_path / "poison")]
+    assert "again when it was alone (SIGKILL, perhaps for want of memory)" in str(failed)
+    assert 2 <= usage.deaths <= 3
+
+
+def test_a_single_poisoned_picture(tmp_path: Path) -> None:
+    lines, usage = run(["poison"], workers=1)
+    assert lines["poison"].error
+    assert usage.deaths == 2
+
+
+def test_a_hung_worker_is_killed() -> None:
+    lines, _ = run(["a", "hang", "b"], workers=1, timeout_s=0.5)
+    assert {path: bool(line.error) for path, line in lines.items()} == {"a": False, "hang": True, "b": False}
+    assert "no answer for 0.5 s" in str(lines["hang"].error)
+
+
+@pytest.mark.parametrize(
+    ("make_work", "kind", "words"),
+    [
+        (BrokenWork, FacealignError, "no such model"),
+        (DyingWork, FacealignError, "die as they start"),
+        (UnwritableWork, OutputError, "disk is full"),
+    ],
+)
+def test_what_ends_the_job(make_work: type, kind: type[Exception], words: str) -> None:
+    with pytest.raises(kind, match=words):
+        run(["a", "b"], workers=1, make_work=make_work)
+
+
+def test_a_chunk_larger_than_a_pipe() -> None:
+    paths = [f"{i:05d}-{'x' * 3000}" for i in range(300)]
+    usage = PoolUsage()
+    with Pool(FakeWork, 1, usage) as pool:
+        done = [line.path for chunk in pool.outcomes(ListFeed(paths, 100), threading.Event()) for line in chunk]
+    assert done == paths
+    assert usage.workers
+
+
+def test_stop_finishes_what_is_in_work() -> None:
+    stop, feed = threading.Event(), ListFeed([f"slow-{i}" for i in range(400)])
+    with Pool(FakeWork, 1, PoolUsage()) as pool:
+        outcomes = pool.outcomes(feed, stop)
+        next(outcomes)
+        stop.set()
+        rest = list(outcomes)
+    assert sum(map(len, rest)) <= 12
+    assert feed.chunks
+
+
+def test_without_processes() -> None:
+    usage = PoolUsage()
+    chunks = list(run_here(ListFeed(["a", "bad", "c"], 2), FakeWork, usage, threading.Event()))
+    assert [[line.path for line in chunk] for chunk in chunks] == [["a", "bad"], ["c"]]
+    (own,) = usage.workers.values()
+    assert own.memory_bytes > 0

@@ -1,0 +1,193 @@
+"""Which pictures are found, whatever their folders and names are like."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from facealign_cli.batch.base import KeySet, key_of
+from facealign_cli.batch.listing import Listing
+from facealign_cli.batch.sources import Sources
+from facealign_cli.errors import FormatError, InputError, MissingDependency
+
+
+def tree(root: Path, *names: str) -> Path:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return root
+
+
+def found(*places: object, told: list[str] | None = None, **options: object) -> list[str]:
+    sources = Sources(tuple(map(str, places)), **options)  # type: ignore[arg-type]
+    sources.check()
+    return sorted(sources.paths((told if told is not None else []).append))
+
+
+def names(paths: list[str], root: Path) -> list[str]:
+    return [os.path.relpath(path, root) for path in paths]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tree(tmp_path, "a.jpg", "B.PNG", "notes.txt", ".hidden.jpg", "sub/c.jpg", "sub/deep/d.webp", ".git/e.jpg")
+
+
+def test_a_folder(folder: Path) -> None:
+    assert names(found(folder), folder) == ["B.PNG", "a.jpg"]
+    assert names(found(folder, recursive=True), folder) == ["B.PNG", "a.jpg", "sub/c.jpg", "sub/deep/d.webp"]
+    assert names(found(folder, recursive=True, glob="*.txt"), folder) == ["notes.txt"]
+    assert found(folder / "notes.txt") == [str(folder / "notes.txt")]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*.jpg", ["a.jpg"]),
+        ("**/*.jpg", ["a.jpg", "sub/c.jpg"]),
+        ("*/*.jpg", ["sub/c.jpg"]),
+        ("sub/**", ["sub/c.jpg", "sub/deep/d.webp"]),
+        ("[aB].???", ["B.PNG", "a.jpg"]),
+        ("[!a].*", ["B.PNG"]),
+        ("nothing*", []),
+    ],
+)
+def test_globs(folder: Path, pattern: str, expected: list[str]) -> None:
+    assert names(found(folder / pattern), folder) == expected
+
+
+def test_a_glob_from_here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    assert found("*.jpg") == ["a.jpg"]
+    assert found("su*/*.jpg") == ["sub/c.jpg"]
+
+
+def test_a_name_that_looks_like_a_glob(tmp_path: Path) -> None:
+    tree(tmp_path, "a[1].jpg")
+    assert found(tmp_path / "a[1].jpg") == [str(tmp_path / "a[1].jpg")]
+
+
+def test_pictures_only_further_down_are_told(tmp_path: Path) -> None:
+    told: list[str] = []
+    assert found(tree(tmp_path, "x/a.jpg"), told=told) == []
+    assert "1 folders; --recursive looks into them" in told[0]
+
+
+def test_a_loop_of_links(folder: Path) -> None:
+    (folder / "sub" / "loop").symlink_to(folder)
+    (folder / "self.jpg").symlink_to("self.jpg")
+    told: list[str] = []
+    assert len(found(folder, recursive=True, told=told)) == 5  # the link to itself is a picture that cannot be read
+    assert len(told) == 1
+    assert "leads back to a folder above it" in told[0]
+
+
+def test_a_linked_folder_is_followed(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = tree(tmp_path_factory.mktemp("other"), "z.jpg")
+    (folder / "link").symlink_to(other)
+    assert "link/z.jpg" in names(found(folder, recursive=True), folder)
+
+
+def test_a_folder_without_permission(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scandir = os.scandir
+
+    def closed(path: str) -> object:
+        if str(path).endswith("sub"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    told: list[str] = []
+    assert names(found(folder, recursive=True, told=told), folder) == ["B.PNG", "a.jpg"]
+    assert told == [f"{folder}/sub: no permission: nothing in this folder was read"]
+
+
+def test_odd_names(tmp_path: Path) -> None:
+    odd = ["new\nline.jpg", "-dash.jpg", "=eq.jpg", "<script>.jpg", "caf\udcff.jpg"]
+    for name in odd:
+        Path(tmp_path, name).touch()
+    assert names(found(tmp_path), tmp_path) == sorted(odd)
+
+
+def test_skipped_folders(folder: Path) -> None:
+    assert names(found(folder, recursive=True, skip=(f"{folder}/sub/deep",)), folder) == ["B.PNG", "a.jpg", "sub/c.jpg"]
+
+
+def test_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines, nulls, table, parquet = (tmp_path / name for name in ("l.txt", "n", "t.csv", "p.parquet"))
+    lines.write_bytes(b"\xef\xbb\xbfa.jpg\r\n\n../b.jpg\n/c\xff.jpg")
+    nulls.write_bytes(b"new\nline\0b\0")
+    table.write_text('id,Path\n1,a.jpg\n2,"x,\ny.jpg"\n3,\n')
+    pq.write_table(pa.table({"k": [1, 2], "url": ["s3://a", None]}), parquet)
+    assert found(lists=(str(lines),)) == ["../b.jpg", "/c\udcff.jpg", "a.jpg"]
+    assert found(lists=(str(nulls),), null=True) == ["b", "new\nline"]
+    assert found(lists=(str(table),)) == ["a.jpg", "x,\ny.jpg"]
+    assert found(lists=(str(table),), column="id") == ["1", "2", "3"]
+    assert found(lists=(str(parquet),)) == ["s3://a"]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"x\ny")))
+    assert found("-") == ["x", "y"]
+
+
+def test_a_long_list_is_not_cut(tmp_path: Path) -> None:
+    paths = sorted(f"{i:06d}{'x' * (i % 50)}.jpg" for i in range(9000))
+    (tmp_path / "l").write_text("\n".join(paths))
+    assert found(lists=(str(tmp_path / "l"),)) == paths
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("t.csv", b"a,b\n1,2\n", "no column path"),
+        ("p.parquet", b"PAR1", "not a Parquet file"),
+        ("l.txt", b"a\0b\n", "--null"),
+    ],
+)
+def test_lists_that_will_not_do(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(FormatError, match=words):
+        found(lists=(str(tmp_path / name),))
+
+
+def test_what_is_not_there() -> None:
+    for sources in (Sources(("/nowhere",)), Sources((), ("/nowhere*",))):
+        with pytest.raises(InputError, match="no such file"):
+            sources.check()
+    with pytest.raises(InputError, match="once"):
+        Sources(("-",), ("-",)).check()
+
+
+def test_a_url_without_fsspec(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    with pytest.raises(MissingDependency, match=r"facealign\[cloud\]"):
+        Sources(("s3://bucket/a",)).check()
+
+
+def test_the_listing_leaves_out_what_is_done_and_what_comes_twice() -> None:
+    done = KeySet([np.array([key_of("b")], np.uint64)])
+    with Listing(lambda tell: iter(["a", "b", "./a", "c", "d\udcff"] * 200), done, 2) as listing:
+        chunks = []
+        while not listing.ended:
+            chunks.append(listing.take())
+    assert [chunk for chunk in chunks if chunk] == [["a", "c"], ["d\udcff"]]
+    assert (listing.found, listing.skipped) == (3, 997)
+
+
+def test_a_listing_that_fails_says_so_after_what_it_found() -> None:
+    def paths(_tell: object) -> Iterator[str]:
+        yield from [f"{i}" for i in range(256)]
+        raise FormatError("cut")
+
+    taken = 0
+    with Listing(paths, KeySet(), 16) as listing, pytest.raises(FormatError, match="cut"):
+        while not listing.ended:
+            taken += len(listing.take() or [])
+    assert taken == 256
