@@ -213,8 +213,9 @@ def quantize(
     if float16 and keep_float:
         raise click.UsageError("--keep-float is about int8: it does not go with --float16")
     require_packages()
+    from facealign_cli.training.index import enter_variant
     from facealign_cli.training.pack import read_pack
-    from facealign_cli.training.quantize import enter_variant, quantize_int8, store_float16
+    from facealign_cli.training.quantize import quantize_int8, store_float16
 
     pack = read_pack(data)
     if float16:
@@ -224,7 +225,9 @@ def quantize(
             file, output, pack, crops=crops, keep_float=keep_float, tolerance=tolerance, overwrite=overwrite
         )
     if index is not None:
-        enter_variant(index, report)
+        difference = "weights stored as float16" if float16 else "int8"
+        names = {"origin": report.origin, "name": report.name}
+        enter_variant(index, report.path, difference=difference, figures=report.figures, **names)
     _print_variant(report)
 
 

@@ -267,8 +267,10 @@ def export(
 
     require_packages()
     from facealign_cli.training.checkpoint import load_checkpoint, model_of
-    from facealign_cli.training.export import enter_into_index, export_model
+    from facealign_cli.training.export import export_model
+    from facealign_cli.training.index import enter_model
     from facealign_cli.training.loop import held_out_errors
+    from facealign_cli.training.network import multiply_adds
     from facealign_cli.training.pack import crops_in_frame, read_pack
 
     model = model_of(load_checkpoint(checkpoint), trained_only=True)
@@ -292,7 +294,8 @@ def export(
         overwrite=overwrite,
     )
     if index is not None:
-        enter_into_index(index, output, model, name=name, licence=licence, summary=summary, figures=figures)
+        facts = {"licence": licence, "summary": summary, "multiply_adds": multiply_adds(model)}
+        enter_model(index, output, name=name, figures=figures, **facts)
     differences = (report.landmarks_px, report.stage1_landmarks_px, report.confidence)
     console.print_table(
         ("", "torch and ONNX Runtime differ at most by"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +14,8 @@ from torch import Tensor, nn
 from facealign_cli.dan import METADATA_KEY, OUTPUTS, DanModel, GraphMetadata
 from facealign_cli.errors import MissingDependency, ModelError
 from facealign_cli.landmarks import MEAN_SHAPE, SCHEME
-from facealign_cli.models import sha256_of
-from facealign_cli.output import atomic_path, write_bytes
-from facealign_cli.training.network import Dan, multiply_adds
+from facealign_cli.output import atomic_path
+from facealign_cli.training.network import Dan
 
 OPSET = 18
 TOLERANCE_PX = 0.01
@@ -152,27 +149,6 @@ def compare(model: nn.Module, exported: DanModel, crops: np.ndarray | None = Non
         pairs = zip(expected, (got.landmarks, got.stage1_landmarks, got.confidence), strict=True)
         worst = np.maximum(worst, [float(np.abs(a - b).max()) for a, b in pairs])
     return float(worst[0]), float(worst[1]), float(worst[2])
-
-
-def enter_into_index(
-    index: Path, path: Path, model: Dan, *, name: str, licence: str, summary: str, figures: dict[str, float]
-) -> None:
-    """Enter an exported graph into a `models.json`; an earlier entry of that name is replaced. Raises ModelError."""
-    empty: dict[str, Any] = {"default": name, "models": {}}
-    try:
-        content = json.loads(index.read_text(encoding="utf-8")) if index.exists() else empty
-        models = content["models"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{index}: not a models.json: {error!r}") from error
-    models[name] = {
-        "file": os.path.relpath(path, index.parent),
-        "sha256": sha256_of(path),
-        "licence": licence,
-        "summary": summary,
-        "multiply_adds": multiply_adds(model),
-        "figures": figures,
-    }
-    write_bytes(index, (json.dumps(content, indent=1) + "\n").encode(), overwrite=True)
 
 
 def _onnx():  # type: ignore[no-untyped-def]

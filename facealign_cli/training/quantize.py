@@ -13,9 +13,7 @@ A variant is compared with its origin, through `DanModel`, on held-out faces, an
 from __future__ import annotations
 
 import fnmatch
-import json
 import logging
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -27,8 +25,7 @@ import numpy as np
 from facealign_cli.dan import METADATA_KEY, DanModel, GraphMetadata
 from facealign_cli.errors import InputError, MissingDependency, ModelError
 from facealign_cli.metrics import nme
-from facealign_cli.models import sha256_of
-from facealign_cli.output import atomic_path, check_output, write_bytes
+from facealign_cli.output import atomic_path, check_output
 from facealign_cli.training.pack import Pack, crops_in_frame
 
 TOLERANCE = {"int8": 0.1, "float16": 0.01}
@@ -118,24 +115,6 @@ def _variant(  # noqa: PLR0917 - one caller a kind
         _refuse_worse(report, TOLERANCE[kind] if tolerance is None else tolerance)
         _describe(temporary, replace(origin.metadata, name=report.name, figures=report.figures))
     return replace(report, bytes_after=Path(output).stat().st_size)
-
-
-def enter_variant(index: Path, report: VariantReport) -> None:
-    """Enter a variant into the `models.json` that holds its origin. Raises ModelError if that is not there."""
-    try:
-        content = json.loads(index.read_text(encoding="utf-8"))
-        origin = content["models"][report.origin]
-        summary = f"{origin['summary']}; {'int8' if report.name.endswith('-int8') else 'weights stored as float16'}"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{index}: not a models.json with an entry {report.origin}: {error!r}") from error
-    content["models"][report.name] = {
-        **origin,
-        "file": os.path.relpath(report.path, index.parent),
-        "sha256": sha256_of(report.path),
-        "summary": summary,
-        "figures": report.figures,
-    }
-    write_bytes(index, (json.dumps(content, indent=1) + "\n").encode(), overwrite=True)
 
 
 def _compare(origin: DanModel, variant: DanModel, held_out: Pack, output: Path, layers: int) -> VariantReport:

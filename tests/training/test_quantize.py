@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,7 @@ from facealign_cli.training import quantize
 from facealign_cli.training.config import NetworkConfig, StageConfig
 from facealign_cli.training.export import export_model
 from facealign_cli.training.pack import Pack
-from facealign_cli.training.quantize import enter_variant, nodes_to_quantize, quantize_int8, store_float16
+from facealign_cli.training.quantize import nodes_to_quantize, quantize_int8, store_float16
 
 Build = Callable[[NetworkConfig], Any]
 _STAGE = StageConfig("residual", 64, 0.5, 16, (16, 32), (1, 1), n_features=32, local=8, local_steps=1)
@@ -193,24 +192,3 @@ def test_calibration_takes_training_faces_only(
     assert len(calibration) == 6
     assert not held_out & set(calibration)
     assert set(compared) == held_out
-
-
-def test_entered_into_the_index(int8: tuple[Path, Any], tmp_path: Path) -> None:
-    index = tmp_path / "models.json"
-    origin = {"file": "wide.onnx", "sha256": "0", "licence": "MIT", "summary": "wide", "multiply_adds": 7}
-    index.write_text(json.dumps({"default": "wide", "models": {"wide": origin}}))
-    enter_variant(index, int8[1])
-    content = json.loads(index.read_text())
-    entry = content["models"]["wide-int8"]
-    assert content["models"]["wide"] == origin
-    assert (entry["licence"], entry["multiply_adds"], entry["summary"]) == ("MIT", 7, "wide; int8")
-    assert (tmp_path / entry["file"]).resolve() == int8[0]
-    assert len(entry["sha256"]) == 64
-    assert entry["figures"] == int8[1].figures
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"models": {}}', '{"models": {"wide": 3}}'])
-def test_an_index_that_is_none(content: str, int8: tuple[Path, Any], tmp_path: Path) -> None:
-    (tmp_path / "models.json").write_text(content)
-    with pytest.raises(ModelError, match=r"not a models\.json with an entry wide"):
-        enter_variant(tmp_path / "models.json", int8[1])
