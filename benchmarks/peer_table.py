@@ -13,7 +13,7 @@ COLUMNS = ("inter-pupil", "inter-pupil, median", "inter-ocular", "inter-pupil, o
 
 @dataclass(frozen=True)
 class Candidate:
-    """A predictor to measure. terms: licence and training data. install: the line that brings it."""
+    """A predictor to measure. terms: licence and training data. install: the line that brings it. model: if ours."""
 
     name: str
     title: str
@@ -21,10 +21,17 @@ class Candidate:
     terms: str
     install: str
     node: bool = False
+    model: str | None = None
 
 
 CANDIDATES: tuple[Candidate, ...] = (
-    Candidate("facealign", "**facealign**", "68", "research only; the rest of these training faces", "pip install ."),
+    *(
+        Candidate(name, title, "68", "research only; the rest of these training faces", "pip install .", model=model)
+        for name, title, model in (
+            ("facealign", "**facealign**", "dan-light"),
+            ("facealign-int8", "**facealign**, int8", "dan-light-int8"),
+        )
+    ),
     *(
         Candidate(
             name,

@@ -182,9 +182,11 @@ def command_of(candidate: Candidate, threads: int, args: argparse.Namespace) -> 
     """The command line of a candidate's process."""
     if candidate.node:
         return ["node", str(HERE / "peer_faceapi.mjs"), candidate.name, str(threads), str(args.node or HERE)]
-    ours = candidate.name == "facealign"
-    command = [sys.executable if ours else args.python, str(HERE / "peer_worker.py"), candidate.name, str(threads)]
-    return command + ([args.model] if ours and args.model else [])
+    worker = str(HERE / "peer_worker.py")
+    if candidate.model is None:
+        return [args.python, worker, candidate.name, str(threads)]
+    model = args.model if args.model and candidate.name == "facealign" else candidate.model
+    return [sys.executable, worker, "facealign", str(threads), model]
 
 
 def fitting_samples(root: Path) -> list[Sample]:

@@ -146,14 +146,26 @@ def test_a_peer_that_cannot_start_is_missing(peers: ModuleType, command: list[st
 def test_table_shows_what_was_measured_and_how_to_get_what_was_not(peers: ModuleType) -> None:
     errors = dict(zip(peers.COLUMNS, (4.0, 3.5, 3.0, 2.0), strict=True))
     ours = peers.Result(peers.CANDIDATES[0], None, "1", "as given", 9, 10, errors, {1: 2.0, 2: 1.0}, 50.0, 10.0)
-    dlib = peers.Result(peers.CANDIDATES[1], None, "20", "square", 10, 10, errors, {1: 3.0, 2: 3.0}, 99.0, 95.1)
-    rest = [peers.Result(candidate, missing="not there") for candidate in peers.CANDIDATES[2:]]
+    dlib = peers.Result(
+        next(c for c in peers.CANDIDATES if c.name == "dlib"),
+        None,
+        "20",
+        "square",
+        10,
+        10,
+        errors,
+        {1: 3.0, 2: 3.0},
+        99.0,
+        95.1,
+    )
+    others = [candidate for candidate in peers.CANDIDATES if candidate.name not in ("facealign", "dlib")]
+    rest = [peers.Result(candidate, missing="not there") for candidate in others]
     text = peers.table([ours, dlib, *rest])
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in rows}) == 1
     assert "| 9/10 | 4.00 | 3.50 | 3.00 | 2.00 | 2.0 | 1.0 | 50 | 10.0 |" in text
     assert "these very faces among them" in rows[3]
-    assert all(f"`{candidate.install}`" in text for candidate in peers.CANDIDATES[2:])
+    assert all(f"`{candidate.install}`" in text for candidate in others)
     assert "dlib, 68-point trees 1.50, 3.00" in text
 
 
