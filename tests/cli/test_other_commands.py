@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import click
@@ -81,6 +83,11 @@ def test_from_a_pack_to_a_model(shared_data: Path, tmp_path: Path) -> None:
     assert run("train", "run", *common, "--steps", 4).exit_code == 1  # a run is there already
     assert run("train", "run", *common, "--steps", 4, "--resume").exit_code == 0
     assert {path.name for path in folder.iterdir()} == {"last.ckpt", "best.ckpt", "log.csv", "curves.png"}
+    again = ("--data", data, "--run", tmp_path / "second", "--batch", 4, "--steps", 1)
+    begun = run("train", "run", *again, "--init", folder / "last.ckpt")
+    assert begun.exit_code == 0
+    taken, whole = re.findall(r"(\d+) of (\d+) tensors taken", begun.stderr)[0]
+    assert taken == whole
     model = tmp_path / "mine.onnx"
     exported = run(
         "train", "export", folder / "last.ckpt", "-o", model, "--name", "mine", "--model-version", 1, "--data", data
@@ -88,6 +95,23 @@ def test_from_a_pack_to_a_model(shared_data: Path, tmp_path: Path) -> None:
     assert exported.exit_code == 0
     info = json.loads(run("model", "info", model, "--json").stdout)
     assert info["held-out inter-pupil NME %, stage 2"] > 0
+
+
+def test_rough_labels_are_averaged_with_a_model_s(shared_data: Path, tmp_path: Path) -> None:
+    """Eight frames of one person of ytf, of whom four stay."""
+    frames = sorted((shared_data / "ytf").glob("Adam_Sandler_*.jpg"))[:8]
+    (tmp_path / "ytf").mkdir()
+    for frame in frames:
+        for file in (frame, frame.with_suffix(".pts")):
+            shutil.copy(file, tmp_path / "ytf")
+    rough, better = tmp_path / "rough.h5", tmp_path / "better.h5"
+    assert run("train", "pack", tmp_path / "ytf", "-o", rough, "--size", 128).exit_code == 0
+    result = run("train", "relabel", rough, "-o", better, "--worst", 1)
+    assert result.exit_code == 0
+    row = next(line.split() for line in result.stdout.splitlines() if line.startswith("ytf"))
+    assert row[1:3] == ["4", str(len(frames) - 4)]
+    assert 0 < float(row[3]) < 50
+    assert run("train", "relabel", rough, "-o", better).exit_code == 1  # exists already
 
 
 def test_stages_build_on_one_another(tmp_path: Path) -> None:
