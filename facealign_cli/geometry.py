@@ -35,13 +35,13 @@ class SimilarityTransform:
         src, dst = np.asarray(src, float), np.asarray(dst, float)
         if src.ndim != 2 or src.shape[1] != 2 or src.shape != dst.shape:
             raise ValueError(f"expected two (K, 2) arrays of one shape, got {src.shape} and {dst.shape}")
-        src_mean, dst_mean = src.mean(axis=0), dst.mean(axis=0)
+        src_mean, dst_mean = src.sum(axis=0) / len(src), dst.sum(axis=0) / len(dst)
         s, d = src - src_mean, dst - dst_mean
-        norm = float((s**2).sum())
+        norm = float(np.vdot(s, s))
         if not norm > 1e-12:
             raise ValueError("the source points coincide: no similarity can be estimated")
-        a = float((s * d).sum()) / norm
-        b = float((s[:, 0] * d[:, 1] - s[:, 1] * d[:, 0]).sum()) / norm
+        a = float(np.vdot(s, d)) / norm
+        b = float(s[:, 0] @ d[:, 1] - s[:, 1] @ d[:, 0]) / norm
         tx = float(dst_mean[0] - a * src_mean[0] + b * src_mean[1])
         ty = float(dst_mean[1] - b * src_mean[0] - a * src_mean[1])
         return cls(a, b, tx, ty)
@@ -123,9 +123,17 @@ def init_shape_from_bbox(bbox: ArrayLike, mean_shape: np.ndarray = MEAN_SHAPE) -
     size = box[2:] - box[:2]
     if (size <= 0).any():
         raise ValueError(f"the box {box.tolist()} is empty")
-    mean_box = bbox_of_shape(mean_shape)
-    scale = float((size / (mean_box[2:] - mean_box[:2])).mean())
-    return (mean_shape - (mean_box[:2] + mean_box[2:]) / 2) * scale + (box[:2] + box[2:]) / 2
+    centred, extents = _MEAN if mean_shape is MEAN_SHAPE else _centred(mean_shape)
+    return centred * float((size / extents).mean()) + (box[:2] + box[2:]) / 2
+
+
+def _centred(shape: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(K, 2) points about the middle of their box, and the (2,) box's sides."""
+    box = bbox_of_shape(shape)
+    return shape - (box[:2] + box[2:]) / 2, box[2:] - box[:2]
+
+
+_MEAN = _centred(MEAN_SHAPE)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ def enter_model(index: Path, path: Path, *, name: str, figures: dict[str, float]
 
     facts: licence, summary, multiply_adds. Raises ModelError for a file that is no models.json, OutputError.
     """
-    content = _read(index) if index.exists() else {"default": name, "models": {}}
+    content: dict[str, Any] = _read(index) if index.exists() else {"default": name, "models": {}}
     file = {"file": os.path.relpath(path, index.parent), "sha256": sha256_of(path)}
     content["models"][name] = {**file, **facts, "figures": figures}
     write_bytes(index, (json.dumps(content, indent=1) + "\n").encode(), overwrite=True)
