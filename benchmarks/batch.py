@@ -1,10 +1,11 @@
 """`facealign batch folder` on thousands of pictures: complete? flat memory? how fast? what does kill -9 cost?
 
-    python benchmarks/batch.py ../shared/data/300w [--pictures 5000] [--kills 10] [--work FOLDER]
+    python benchmarks/batch.py ../shared/data/300w [--pictures 5000] [--kills 10] [--work FOLDER] [--ray]
 
 Makes a folder from 300-W pictures: 1 % damaged in five ways, 2 % without a face, two of 50 megapixels. Then measures
 and prints a Markdown table: one worker, two, a shell loop over `facealign detect image` (on a sample), two workers
 killed by `kill -9` at random moments and resumed each time, the rows compared with those of the undisturbed run.
+With --ray: only Ray, started here, beside local, two workers each, on the same pictures.
 """
 
 from __future__ import annotations
@@ -38,12 +39,13 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=5000)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--work", type=Path, help="where to put the pictures and rows [default: a temporary folder]")
+    parser.add_argument("--ray", action="store_true", help="compare the engine ray with local, and nothing else")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.work or Path(temporary)
         pictures = make_pictures(options.data, folder / "pictures", options.pictures)
         rows = [("pictures", f"{pictures['all']}, {pictures['damaged']} of them damaged")]
-        rows += measure(folder, pictures, options.kills)
+        rows += measure_ray(folder) if options.ray else measure(folder, pictures, options.kills)
     print("| What | Measured |\n| --- | --- |")
     for what, value in rows:
         print(f"| {what} | {value} |")
@@ -107,6 +109,34 @@ def measure(folder: Path, pictures: dict[str, int], kills: int) -> list[tuple[st
         ("memory per worker: first tenth, last tenth, most", memory),
         (f"killed {n_kills} times and resumed: the same rows", _yes(killed == whole)),
     ]
+
+
+def measure_ray(folder: Path) -> list[tuple[str, str]]:
+    """(what, measured) of Ray beside local. An engine's start: its job of a single picture, by the same clock."""
+    one = (str(next((folder / "pictures").rglob("*.jpg"))),)
+    everything = (str(folder / "pictures"),)
+    rows, rates = [], {}
+    for engine in ("local", "ray"):
+        start_s = engine_run(folder, f"{engine}-one", one, engine).elapsed_s
+        whole = engine_run(folder, engine, everything, engine)
+        rates[engine] = whole.per_second, (whole.done - 1) / (whole.elapsed_s - start_s)
+        rows += [
+            (f"{engine}, two workers, with their start", f"{rates[engine][0]:.1f} pictures/s"),
+            (f"{engine}: a job of one picture", f"{start_s:.1f} s"),
+            (f"{engine}, two workers, without that", f"{rates[engine][1]:.1f} pictures/s"),
+        ]
+    with_start, without = (ray / local for ray, local in zip(rates["ray"], rates["local"], strict=True))
+    return [
+        *rows,
+        ("Ray over local: with start, without", f"{with_start:.0%}, {without:.0%}"),
+        ("Ray gives the rows of local", _yes(rows_of(folder / "ray") == rows_of(folder / "local"))),
+    ]
+
+
+def engine_run(folder: Path, name: str, places: tuple[str, ...], engine: str) -> Progress:
+    """A run with two workers; for Ray, on a cluster started for it."""
+    job = BatchOptions(str(folder / name), workers=2, engine=engine, timeout_s=None)
+    return run_batch(Sources(places, recursive=True), WorkOptions(), job)
 
 
 def timed_run(folder: Path, name: str, workers: int) -> tuple[Progress, str]:

@@ -60,6 +60,10 @@ class Storage(Protocol):
         """Write a whole file, in place of an older one; its folders are made. Raises OutputError."""
         ...
 
+    def move(self, path: str, new_path: str) -> None:
+        """Give a file of this storage another place in it, over an older file there. Raises OutputError."""
+        ...
+
     def remove(self, path: str) -> None:
         """Remove a file, if it is there. Raises OutputError."""
         ...
@@ -77,6 +81,19 @@ def storage_for(path: str) -> Storage:
 def join(folder: str, name: str) -> str:
     """The path of a name in a folder, also where the folder is a URL."""
     return f"{folder.rstrip('/')}/{name}" if is_url(folder) else os.path.join(folder, name)
+
+
+def arrow_folder(folder: str) -> Any:
+    """A folder or URL as a pyarrow file system whose paths count from it, whatever characters the folder's has.
+
+    Raises as `storage_for` does. pyarrow has to be there.
+    """
+    from pyarrow import fs
+
+    if not is_url(folder):
+        return fs.SubTreeFileSystem(os.path.abspath(folder), fs.LocalFileSystem())
+    inner, path = _file_system(folder)
+    return fs.SubTreeFileSystem(path, fs.PyFileSystem(fs.FSSpecHandler(inner)))
 
 
 class LocalStorage:
@@ -130,6 +147,13 @@ class LocalStorage:
         make_folder(os.path.dirname(path) or ".")
         write_bytes(path, data, overwrite=True)
 
+    def move(self, path: str, new_path: str) -> None:
+        """See `Storage.move`. Nobody ever sees a part of it."""
+        try:
+            os.replace(path, new_path)
+        except OSError as error:
+            raise OutputError(f"cannot move {path} to {new_path}: {_reason(error)}") from error
+
     def remove(self, path: str) -> None:
         """See `Storage.remove`."""
         try:
@@ -152,7 +176,7 @@ class UrlStorage:
     """Files behind a URL, by fsspec. Everything such a file system raises becomes our own error."""
 
     def __init__(self, url: str) -> None:
-        self._fs, self._protocol = _file_system(url), url.partition("://")[0]
+        self._fs, self._protocol = _file_system(url)[0], url.partition("://")[0]
         self.shared_between_processes = self._protocol != "memory"
 
     def kind(self, path: str) -> str:
@@ -191,6 +215,11 @@ class UrlStorage:
             else:
                 self._fs.pipe_file(path, data)
 
+    def move(self, path: str, new_path: str) -> None:
+        """See `Storage.move`. An object store copies it, then removes the first."""
+        with _url_errors(f"{new_path} (from {path})", OutputError):
+            self._fs.mv(path, new_path)
+
     def remove(self, path: str) -> None:
         """See `Storage.remove`."""
         with _url_errors(path, OutputError), contextlib.suppress(FileNotFoundError):
@@ -207,17 +236,19 @@ class UrlStorage:
         return sorted(str(name).rstrip("/").rpartition("/")[2] for name in found)
 
 
-def _file_system(url: str) -> Any:
+def _file_system(url: str) -> tuple[Any, str]:
+    """fsspec's file system of a URL, and the path in it."""
     try:
         import fsspec
     except ImportError as error:
         raise MissingDependency(f"{url.partition('://')[0]}://", "fsspec", "cloud") from error
     try:
-        return fsspec.core.url_to_fs(url)[0]
+        file_system, path = fsspec.core.url_to_fs(url)
     except ImportError as error:  # fsspec says which package this scheme needs
         raise InputError(f"{url}: {error}") from error
     except (ValueError, TypeError, OSError) as error:
         raise InputError(f"{url}: cannot be used: {error}") from error
+    return file_system, str(path)
 
 
 @contextlib.contextmanager

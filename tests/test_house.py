@@ -57,6 +57,7 @@ DOORS = {PACKAGE, f"{PACKAGE}.__main__"}
 """They open onto the highest floors, late; that they load nothing early is tested below."""
 
 SHARED = {
+    "batch": {"base", "ray_session"},
     "datasets": {"base", "splits"},
     "cli": {"options", "console"},
 }

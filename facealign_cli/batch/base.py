@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 
 from facealign_cli.errors import FormatError
-from facealign_cli.formats import jsonl
+from facealign_cli.formats import jsonl, parquet
 from facealign_cli.formats.base import from_dict, parse_json
 from facealign_cli.records import FrameResult
 from facealign_cli.storage import is_url
@@ -24,6 +26,19 @@ EXTRA: dict[str, str] = {"bytes": "int64", "sha256": "string"} | {f"{stage}_ms":
 
 bytes, sha256: of the file's content. …_ms: wall time of each stage; a batch's network time is shared by its faces.
 """
+
+SHARD_SUFFIXES = {"parquet": ".parquet", "jsonl": ".jsonl", "csv": ".csv", "pts": ".jsonl"}
+"""Format → suffix of its shards. The .pts files lie in a tree of their own; their index is JSON lines."""
+
+RAY_FILE = re.compile(r"part-ray(\d{3,})-\d{6,}\.parquet")
+"""A file of rows that a Ray job made; the group is the number of its run."""
+
+
+RAY_FOLDER = "_ray"
+"""Below OUT: where Ray writes; emptied when a run begins and ends."""
+
+FATAL = "fatal"
+"""Status of rows that end a Ray job; no file that counts has it."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +98,51 @@ class JournalLine:
         return max(1, self.n_faces)
 
 
+@dataclass(frozen=True)
+class Counts:
+    """Of what stands in the rows. no_face: pictures without one. failed: pictures with an error."""
+
+    pictures: int = 0
+    rows: int = 0
+    faces: int = 0
+    no_face: int = 0
+    failed: int = 0
+
+    @classmethod
+    def of(cls, lines: Iterable[JournalLine]) -> Counts:
+        """Of some outcomes."""
+        total = cls()
+        for line in lines:
+            total += cls(1, line.n_rows, line.n_faces, int(not line.n_faces and not line.error), int(bool(line.error)))
+        return total
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*(a + b for a, b in zip(asdict(self).values(), asdict(other).values(), strict=True)))
+
+
+class Work(Protocol):
+    """What a worker does; `work.PictureWork` is one. cpu_s: seconds of processor time by stage so far."""
+
+    cpu_s: Any
+
+    def process_chunks(
+        self, chunks: Iterator[Sequence[str]], on_picture: Callable[[], None] = ...
+    ) -> Iterator[list[Outcome]]: ...
+
+
+class ChunkFeed(Protocol):
+    """Where chunks of paths come from."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether `take` will never give a chunk again."""
+        ...
+
+    def take(self) -> list[str] | None:
+        """The next chunk; None if there is none yet, or, when `ended` is true, none any more. Does not wait."""
+        ...
+
+
 def key_of(path: str) -> int:
     """64 bits that stand for a picture in memory: of its path, without what does not change where that leads.
 
@@ -125,3 +185,13 @@ class KeySet:
         while self._sorted and len(self._sorted[-1]) <= 2 * len(keys):
             keys = np.sort(np.concatenate([self._sorted.pop(), keys]), kind="stable")
         self._sorted.append(keys)
+
+
+def parquet_without_failed(shard: bytes) -> bytes:
+    """The bytes of a Parquet file of rows, without the rows of failed pictures."""
+    pa, pq = parquet.import_pyarrow()
+    table, stream = pq.read_table(pa.BufferReader(shard)), io.BytesIO()
+    writer = parquet.open_writer(stream, table.schema)
+    writer.write_table(table.filter(pa.array([status != "error" for status in table["status"].to_pylist()])))
+    writer.close()
+    return stream.getvalue()

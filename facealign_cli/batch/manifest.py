@@ -62,16 +62,19 @@ class Manifest:
 
     def check_same(self, config: dict[str, Any], folder: str) -> None:
         """Raise OutputError, a line for each difference, if a job of `config` would make other rows."""
-        old, new = flattened(self.config), flattened(json.loads(json.dumps(config)))
-        changed = [
-            f"  {k}: was {_shown(old.get(k))}, is {_shown(new.get(k))}" for k in old | new if old.get(k) != new.get(k)
-        ]
+        changed = differences(self.config, config)
         if changed:
             raise OutputError(
                 f"{folder} holds a job of another configuration; nothing was done. What differs:\n"
                 + "\n".join(changed)
                 + "\nResume it as it was, name another folder, or begin anew with --restart."
             )
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """What differs between two configurations, a line of text each."""
+    was, now = (flattened(json.loads(json.dumps(config))) for config in (old, new))
+    return [f"  {k}: was {_shown(was.get(k))}, is {_shown(now.get(k))}" for k in was | now if was.get(k) != now.get(k)]
 
 
 def versions() -> dict[str, str]:

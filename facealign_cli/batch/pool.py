@@ -18,9 +18,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from typing import Any, Protocol
 
-from facealign_cli.batch.base import JournalLine, Outcome
+from facealign_cli.batch.base import ChunkFeed, JournalLine, Outcome, Work
 from facealign_cli.errors import FacealignError, OutputError
 from facealign_cli.records import FrameResult
 
@@ -29,29 +28,6 @@ IN_FLIGHT = 2
 
 _STARTS = 3
 """Workers that may die one after the other before one is ready."""
-
-
-class Work(Protocol):
-    """What a worker does; `work.PictureWork` is one. cpu_s: seconds of processor time by stage so far."""
-
-    cpu_s: Any
-
-    def process_chunks(
-        self, chunks: Iterator[Sequence[str]], on_picture: Callable[[], None] = ...
-    ) -> Iterator[list[Outcome]]: ...
-
-
-class ChunkFeed(Protocol):
-    """Where chunks of paths come from."""
-
-    @property
-    def ended(self) -> bool:
-        """Whether `take` will never give a chunk again."""
-        ...
-
-    def take(self) -> list[str] | None:
-        """The next chunk; None if there is none yet, or, when `ended` is true, none any more. Does not wait."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import heapq
+import os
+import socket
 import threading
 import time
 from collections import Counter
@@ -17,51 +19,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from facealign_cli.batch.base import STAGES, JournalLine, KeySet
+from facealign_cli.batch.base import STAGES, Counts, JournalLine, KeySet, Work
 from facealign_cli.batch.listing import Listing
-from facealign_cli.batch.manifest import Manifest, locked, versions
-from facealign_cli.batch.pool import Pool, PoolUsage, Work, run_here
-from facealign_cli.batch.shards import SHARD_SUFFIXES, Counts, RowStore
+from facealign_cli.batch.manifest import Manifest, differences, locked, versions
+from facealign_cli.batch.options import BatchOptions
+from facealign_cli.batch.pool import Pool, PoolUsage, run_here
+from facealign_cli.batch.ray_engine import RayEngine
+from facealign_cli.batch.ray_rows import RayRows
+from facealign_cli.batch.ray_session import Cluster, import_ray
+from facealign_cli.batch.shards import RowStore
 from facealign_cli.batch.sources import Sources
 from facealign_cli.batch.work import CROP_SHARE, NETWORK_BATCH, PictureWork, WorkOptions
-from facealign_cli.errors import InputError, OutputError
+from facealign_cli.errors import FacealignError, InputError, OutputError
 from facealign_cli.formats.base import get_format
 from facealign_cli.models import model_file, sha256_of
-from facealign_cli.storage import Storage, join, storage_for
+from facealign_cli.storage import Storage, is_url, join, storage_for
 
 FLUSH_S = 2.0
 """Seconds of work that a kill can cost."""
 
 _SHOWN = 5
-
-
-@dataclass(frozen=True)
-class BatchOptions:
-    """How a job is run. output: its folder, or a URL. fmt: parquet, jsonl, csv or pts.
-
-    workers: processes; 0: this one, which nothing protects from a picture that kills. batch_size: pictures that a
-    worker gets at a time. timeout_s: after so long without a finished picture a worker is taken for hung; None: never.
-    restart: begin anew. must_resume: refuse to begin. retry_errors: do failed pictures again. fail_fast: stop at the
-    first one.
-    """
-
-    output: str
-    fmt: str = "parquet"
-    shard_rows: int = 10_000
-    workers: int = 1
-    batch_size: int = 16
-    timeout_s: float | None = 300.0
-    restart: bool = False
-    must_resume: bool = False
-    retry_errors: bool = False
-    fail_fast: bool = False
-
-    def __post_init__(self) -> None:
-        if self.fmt not in SHARD_SUFFIXES:
-            raise InputError(f"unknown format {self.fmt!r} of a batch: known are {', '.join(SHARD_SUFFIXES)}")
-        for name, least in (("shard_rows", 1), ("workers", 0), ("batch_size", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name}: expected {least} or more, got {getattr(self, name)}")
 
 
 @dataclass
@@ -133,6 +110,7 @@ def job_config(work: WorkOptions, options: BatchOptions) -> dict[str, Any]:
         "model_sha256": _sha256(file),
         "detector": detector,
         "max_pixels": work.max_pixels,
+        "engine": options.engine,
         "format": options.fmt,
         "shard_rows": options.shard_rows,
         "crop_size": work.crop_size if work.crops_folder else None,
@@ -168,6 +146,8 @@ def run_batch(
     job can be resumed.
     """
     get_format("jsonl" if options.fmt == "pts" else options.fmt).require()
+    if options.engine == "ray":
+        work, options = _for_a_cluster(work, options)
     sources = dataclasses.replace(sources, skip=(*sources.skip, *_written_to(work, options)))
     sources.check()
     storage = storage_for(options.output)
@@ -176,11 +156,14 @@ def run_batch(
     config = job_config(work, options)
     _check_processes(sources, work, options)
     with locked(storage, options.output):
-        job = _Job(storage, options, config)
+        job = _Job(storage, work, options, config)
         progress = Progress(before=job.store.counts.pictures, counts=job.store.counts)
         listing = Listing(sources.paths, KeySet(job.store.done_keys()), options.batch_size)
-        make = make_work or partial(PictureWork, work)
-        with listing, _outcomes(listing, make, options, progress, stop or threading.Event()) as outcomes:
+        if make_work is None:
+            local = options.engine == "local"
+            make_work = partial(PictureWork, work) if local else partial(_same_work, work, options, config)
+        source = _outcomes(listing, make_work, job, progress, stop or threading.Event())
+        with listing, source as outcomes:
             job.run(outcomes, listing, progress, report)
     if not progress.done and not progress.before and not progress.stopped:
         raise InputError(_nothing(sources, listing.problems))
@@ -207,8 +190,13 @@ def _nothing(sources: Sources, problems: list[str]) -> str:
 
 @contextlib.contextmanager
 def _outcomes(
-    listing: Listing, make_work: Callable[[], Work], options: BatchOptions, progress: Progress, stop: threading.Event
+    listing: Listing, make_work: Callable[[], Work], job: _Job, progress: Progress, stop: threading.Event
 ) -> Iterator[tuple[Iterator[list[JournalLine]], threading.Event]]:
+    options = job.options
+    if isinstance(job.store, RayRows):
+        with RayEngine(make_work, _cluster(job.work, options), job.store) as engine:
+            yield engine.outcomes(listing, stop), stop
+        return
     if options.workers == 0:
         yield run_here(listing, make_work, progress.usage, stop), stop
         return
@@ -216,12 +204,43 @@ def _outcomes(
         yield pool.outcomes(listing, stop), stop
 
 
+def _for_a_cluster(work: WorkOptions, options: BatchOptions) -> tuple[WorkOptions, BatchOptions]:
+    """The same, with folders that do not depend on where a process stands. Raises InputError, MissingDependency."""
+    import_ray()
+    if work.device.startswith("cuda:"):
+        raise InputError(f"the engine ray chooses each worker's GPU: name the device cuda, not {work.device}")
+    crops, overlays = _absolute(work.crops_folder), _absolute(work.overlay_folder)
+    work = dataclasses.replace(work, crops_folder=crops, overlay_folder=overlays)
+    return work, dataclasses.replace(options, output=_absolute(options.output) or options.output)
+
+
+def _absolute(path: str | None) -> str | None:
+    return path if path is None or is_url(path) else os.path.abspath(path)
+
+
+def _cluster(work: WorkOptions, options: BatchOptions) -> Cluster:
+    gpus = 1 if work.device == "cuda" else 0
+    return Cluster(options.ray_address, options.workers, work.threads, gpus, options.batch_size, options.shard_rows)
+
+
+def _same_work(work: WorkOptions, options: BatchOptions, config: dict[str, Any]) -> PictureWork:
+    """The work, on a machine of a cluster. Raises FacealignError where it would make other rows there."""
+    changed = differences(config, job_config(work, options))
+    if changed:
+        where = f"the machine {socket.gethostname()} would make other rows than where the job was started"
+        raise FacealignError("\n".join([f"{where}:", *changed]))
+    return PictureWork(work)
+
+
 class _Job:
     """A job in its folder: its rows and its manifest."""
 
-    def __init__(self, storage: Storage, options: BatchOptions, config: dict[str, Any]) -> None:
-        self._storage, self._options = storage, options
-        self.store = RowStore(storage, options.output, options.fmt, options.shard_rows)
+    def __init__(self, storage: Storage, work: WorkOptions, options: BatchOptions, config: dict[str, Any]) -> None:
+        self._storage, self.work, self.options = storage, work, options
+        self._files = RowStore(storage, options.output, options.fmt, options.shard_rows)
+        self.store: RowStore | RayRows = self._files
+        if options.engine == "ray":
+            self.store = RayRows(storage, options.output)
         manifest = None if options.restart else Manifest.read(storage, options.output)
         if manifest is None:
             self._begin(config)
@@ -233,16 +252,16 @@ class _Job:
             self.store.drop_failed()
 
     def _begin(self, config: dict[str, Any]) -> None:
-        if self._options.must_resume:
-            raise OutputError(f"{self._options.output}: no job to resume: no manifest.json there")
-        if self._options.restart:
-            self.store.remove_all()
-        elif self.store.holds_files():
+        if self.options.must_resume:
+            raise OutputError(f"{self.options.output}: no job to resume: no manifest.json there")
+        if self.options.restart:
+            self._files.remove_all()
+        elif self._files.holds_files():
             raise OutputError(
-                f"{self._options.output}: holds rows of a job, but no manifest.json; name another folder, or --restart"
+                f"{self.options.output}: holds rows of a job, but no manifest.json; name another folder, or --restart"
             )
         self._manifest = Manifest(config)
-        self._manifest.write(self._storage, self._options.output)
+        self._manifest.write(self._storage, self.options.output)
 
     def run(
         self,
@@ -267,7 +286,7 @@ class _Job:
                 if self.store.n_shards > shards:
                     shards = self.store.n_shards
                     self._write_manifest("running")
-                if progress.failed and self._options.fail_fast and not stop.is_set():
+                if progress.failed and self.options.fail_fast and not stop.is_set():
                     progress.stopped = "fail_fast"
                     stop.set()
                 self._tell(progress, listing, begin, own_s, report)
@@ -291,7 +310,7 @@ class _Job:
         self._manifest = dataclasses.replace(
             self._manifest, counts=asdict(self.store.counts), shards=self.store.n_shards, state=state
         )
-        self._manifest.write(self._storage, self._options.output)
+        self._manifest.write(self._storage, self.options.output)
 
     def _tell(
         self, progress: Progress, listing: Listing, begin: float, own_s: float, report: Callable[[Progress], None]
@@ -299,5 +318,5 @@ class _Job:
         progress.total, progress.total_known = listing.found, listing.complete
         progress.skipped, progress.problems = listing.skipped, listing.problems
         progress.elapsed_s = time.monotonic() - begin
-        progress.own_cpu_s = time.process_time() - own_s if self._options.workers else 0.0
+        progress.own_cpu_s = time.process_time() - own_s if self.options.workers else 0.0
         report(progress)

@@ -21,7 +21,15 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from facealign_cli.batch.base import EXTRA, JournalLine, Outcome
+from facealign_cli.batch.base import (
+    EXTRA,
+    RAY_FILE,
+    SHARD_SUFFIXES,
+    Counts,
+    JournalLine,
+    Outcome,
+    parquet_without_failed,
+)
 from facealign_cli.errors import FormatError, OutputError
 from facealign_cli.formats import csv as csv_format
 from facealign_cli.formats import parquet
@@ -29,35 +37,10 @@ from facealign_cli.storage import Storage, join
 
 JOURNAL = "_journal"
 
-SHARD_SUFFIXES = {"parquet": ".parquet", "jsonl": ".jsonl", "csv": ".csv", "pts": ".jsonl"}
-"""Format → suffix of its shards. The .pts files lie in a tree of their own; their index is JSON lines."""
-
 _SEGMENT = re.compile(r"(\d{6,})\.jsonl")
 _INDEX = re.compile(r"part-(\d{6,})\.json")
 _SHARD = re.compile(r"part-(\d{6,})\.(?:parquet|jsonl|csv)")
 _TEMPORARY = re.compile(r"\.facealign-[0-9a-f]{12}.*")
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Of what stands in the rows. no_face: pictures without one. failed: pictures with an error."""
-
-    pictures: int = 0
-    rows: int = 0
-    faces: int = 0
-    no_face: int = 0
-    failed: int = 0
-
-    @classmethod
-    def of(cls, lines: Iterable[JournalLine]) -> Counts:
-        """Of some outcomes."""
-        total = cls()
-        for line in lines:
-            total += cls(1, line.n_rows, line.n_faces, int(not line.n_faces and not line.error), int(bool(line.error)))
-        return total
-
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(*(a + b for a, b in zip(asdict(self).values(), asdict(other).values(), strict=True)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,8 +159,8 @@ class RowStore:
         return before
 
     def remove_all(self) -> None:
-        """Remove every file of a job's rows, and no other."""
-        for folder, patterns in ((self._folder, [_SHARD]), (self._path(JOURNAL), [_SEGMENT, _INDEX])):
+        """Remove every file of a job's rows, whichever engine's, and no other."""
+        for folder, patterns in ((self._folder, [_SHARD, RAY_FILE]), (self._path(JOURNAL), [_SEGMENT, _INDEX])):
             for name in self._storage.names(folder):
                 if any(pattern.fullmatch(name) for pattern in (*patterns, _TEMPORARY)):
                     self._storage.remove(join(folder, name))
@@ -185,7 +168,8 @@ class RowStore:
     def holds_files(self) -> bool:
         """Whether files stand there that would be taken for ours."""
         journal = self._storage.names(self._path(JOURNAL))
-        return bool(journal) or any(_SHARD.fullmatch(name) for name in self._storage.names(self._folder))
+        names = self._storage.names(self._folder)
+        return bool(journal) or any(_SHARD.fullmatch(name) or RAY_FILE.fullmatch(name) for name in names)
 
     def _path(self, *parts: str) -> str:
         path = self._folder
@@ -292,7 +276,7 @@ def encode_shard(lines: Sequence[bytes], fmt: str) -> bytes:
 
 
 def _without_failed(shard: bytes, fmt: str) -> bytes:
-    clean: Callable[[bytes], bytes] = {".parquet": _clean_parquet, ".csv": _clean_csv, ".jsonl": _clean_jsonl}[
+    clean: Callable[[bytes], bytes] = {".parquet": parquet_without_failed, ".csv": _clean_csv, ".jsonl": _clean_jsonl}[
         SHARD_SUFFIXES[fmt]
     ]
     return clean(shard)
@@ -309,12 +293,3 @@ def _clean_csv(shard: bytes) -> bytes:
     status = csv_format.COLUMNS.index("status")
     writer.writerows(row for row in rows if row[status] != "error")
     return out.getvalue().encode("utf-8", "surrogateescape")
-
-
-def _clean_parquet(shard: bytes) -> bytes:
-    pa, pq = parquet.import_pyarrow()
-    table, stream = pq.read_table(pa.BufferReader(shard)), io.BytesIO()
-    writer = parquet.open_writer(stream, table.schema)
-    writer.write_table(table.filter(pa.array([status != "error" for status in table["status"].to_pylist()])))
-    writer.close()
-    return stream.getvalue()

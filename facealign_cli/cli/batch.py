@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from facealign_cli.cli import console, options
 
@@ -104,8 +105,6 @@ def folder(**settings: Any) -> None:
         raise click.UsageError("--resume and --restart contradict each other")
     if not settings["places"] and not settings["lists"]:
         raise click.UsageError("name at least one SRC, or a --list")
-    if settings["engine"] == "ray":
-        raise click.UsageError("--engine ray is not built yet")
     job, stop = _job(settings), threading.Event()
     with console.stop_on_interrupt(stop), _Watcher() as watcher:
         progress = run_batch(**job, report=watcher, stop=stop)
@@ -118,6 +117,7 @@ def _job(settings: dict[str, Any]) -> dict[str, Any]:
     from facealign_cli.batch.run import BatchOptions
     from facealign_cli.batch.sources import Sources
     from facealign_cli.batch.work import WorkOptions
+    from facealign_cli.errors import InputError
 
     names = ("detector", "detector_model", "boxes", "min_face", "max_faces", "score", "upsample", "threads")
     detector, detector_options = options.detector_choice(**{name: settings[name] for name in names})
@@ -130,14 +130,41 @@ def _job(settings: dict[str, Any]) -> dict[str, Any]:
         crops_folder=settings["crops_dir"],
         overlay_folder=settings["overlay_dir"],
     )
-    same = ("output", "fmt", "shard_rows", "batch_size", "restart", "retry_errors", "fail_fast")
-    job = BatchOptions(
-        **{name: settings[name] for name in same},
-        workers=_processors() if settings["workers"] is None else settings["workers"],
-        timeout_s=settings["timeout"] or None,
-        must_resume=settings["resume"],
+    same = (
+        "output",
+        "fmt",
+        "shard_rows",
+        "batch_size",
+        "restart",
+        "retry_errors",
+        "fail_fast",
+        "engine",
+        "ray_address",
     )
+    try:
+        job = BatchOptions(
+            **{name: settings[name] for name in same},
+            workers=_workers(settings),
+            timeout_s=_timeout_s(settings),
+            must_resume=settings["resume"],
+        )
+    except InputError as error:
+        raise click.UsageError(str(error)) from error
     return {"sources": sources, "work": work, "options": job}
+
+
+def _workers(settings: dict[str, Any]) -> int:
+    if settings["workers"] is None and settings["ray_address"] is not None:
+        raise click.UsageError("say how many --workers the cluster is to have")
+    return _processors() if settings["workers"] is None else int(settings["workers"])
+
+
+def _timeout_s(settings: dict[str, Any]) -> float | None:
+    """None: no limit, which the engine ray has only if nobody asked for one."""
+    source = click.get_current_context().get_parameter_source("timeout")
+    if settings["engine"] == "ray" and source is ParameterSource.DEFAULT:
+        return None
+    return settings["timeout"] or None
 
 
 def _processors() -> int:
@@ -203,9 +230,10 @@ def _tell_end(progress: Progress, output: str) -> None:
     )
     if not progress.done:
         return
-    cpu_s = progress.cpu_s()
-    whole = sum(cpu_s.values()) or 1.0
-    console.message("Processor time: " + ", ".join(f"{stage} {s / whole:.0%}" for stage, s in cpu_s.items()) + ".")
+    if progress.usage.workers:  # Ray keeps that to itself
+        cpu_s = progress.cpu_s()
+        whole = sum(cpu_s.values()) or 1.0
+        console.message("Processor time: " + ", ".join(f"{stage} {s / whole:.0%}" for stage, s in cpu_s.items()) + ".")
     console.message("Slowest: " + ", ".join(f"{path} ({ms:.0f} ms)" for ms, path in progress.slowest[:3]) + ".")
     for _, error in progress.failures:
         console.message(f"Failed: {error}")

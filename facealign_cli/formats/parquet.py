@@ -143,8 +143,13 @@ def _landmarks(pa: ModuleType, rows: list[dict[str, Any]]) -> pa.FixedSizeListAr
 def open_writer(stream: BinaryIO | PathLike, schema: pa.Schema) -> pq.ParquetWriter:
     """A writer of tables with this schema, each as row groups, compressed as suits landmarks. It has to be closed."""
     _, pq = import_pyarrow()
+    return pq.ParquetWriter(stream, schema, **writer_options(schema))
+
+
+def writer_options(schema: pa.Schema) -> dict[str, Any]:
+    """How pyarrow's writers are to compress tables with this schema."""
     texts = [field.name for field in schema if field.type == "string"]
-    return pq.ParquetWriter(stream, schema, compression="zstd", compression_level=5, use_dictionary=texts)
+    return {"compression": "zstd", "compression_level": 5, "use_dictionary": texts}
 
 
 def dump(results: Iterable[FrameResult], stream: BinaryIO) -> None:

@@ -1,0 +1,181 @@
+"""The rows of a job on Ray: the files that Ray writes, on their way to their place.
+
+Ray writes a file straight to its place (seen in 2.60: pyarrow's `write_dataset`), so a kill leaves a part of one there.
+It is therefore given `OUT/_ray`, and the driver moves what is whole to `OUT/part-rayRRR-NNNNNN.parquet`, R the run's
+number: a file of such a name is whole and counts, and nothing else does. Whatever stands in `OUT/_ray` when a run
+begins is removed: a worker of the last run may have written it after this one looked.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from facealign_cli.batch.base import (
+    EXTRA,
+    FATAL,
+    RAY_FILE,
+    RAY_FOLDER,
+    STAGES,
+    Counts,
+    JournalLine,
+    Outcome,
+    key_of,
+    parquet_without_failed,
+)
+from facealign_cli.errors import FacealignError, OutputError
+from facealign_cli.formats import parquet
+from facealign_cli.storage import Storage, arrow_folder, join
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_STOP = "stop"
+_COLUMNS = ("source", "source_bytes", "status", "error", "face_id", *(f"{stage}_ms" for stage in STAGES))
+
+
+class RayRows:
+    """The rows of a Ray job in its folder: the files that are moved there, and what they hold."""
+
+    def __init__(self, storage: Storage, folder: str) -> None:
+        self._storage, self.folder = storage, folder
+        self._arrow = arrow_folder(folder)
+        self._temporary = join(folder, RAY_FOLDER)
+        self.stop_file = join(self._temporary, _STOP)
+        self._moved: set[str] = set()
+        self._keys: list[np.ndarray] = []
+        self._run = 0
+        self.counts = Counts()
+        self.n_shards = 0
+
+    def done_keys(self) -> list[np.ndarray]:
+        """The keys of all pictures that have their rows; several (N,) uint64."""
+        return self._keys
+
+    def recover(self, known_shards: int = 0) -> None:
+        """Read which pictures the files hold. A file that was removed is no error: its pictures are done again."""
+        self._forget()
+        for name in self._files():
+            self._enter(_lines_of(_read(self._arrow, name, join(self.folder, name))))
+
+    def drop_failed(self) -> int:
+        """Take the failed pictures out of the files; how many there were. Raises OutputError."""
+        failed = self.counts.failed
+        for name in self._files() if failed else ():
+            path = join(self.folder, name)
+            if any(line.error for line in _lines_of(_read(self._arrow, name, path))):
+                self._storage.write(path, parquet_without_failed(self._storage.read(path)))
+        self.recover()
+        return failed
+
+    def clear(self) -> None:
+        """Remove what Ray wrote and nobody moved."""
+        for name in self._storage.names(self._temporary):
+            self._storage.remove(join(self._temporary, name))
+
+    def tell_workers_to_stop(self) -> None:
+        """Write the file at whose sight workers do no more. Raises OutputError."""
+        self._storage.write(self.stop_file, b"")
+
+    def collect(self, *, ended: bool) -> list[JournalLine]:
+        """Move the files that Ray has finished to their place; their pictures, without their lines.
+
+        ended: Ray writes no more, so each has to be whole. Raises OutputError, FacealignError for what ends the job.
+        """
+        lines: list[JournalLine] = []
+        for name in self._storage.names(self._temporary):
+            path = join(self._temporary, name)
+            if not name.endswith(".parquet"):
+                continue
+            if name in self._moved:  # written once more, by a task that Ray repeated
+                if ended:
+                    self._storage.remove(path)
+                continue
+            table = _read_if_whole(self._arrow, f"{RAY_FOLDER}/{name}")
+            if table is None and ended:
+                raise OutputError(f"{path}: Ray left a file that is not whole")
+            if table is not None:
+                _raise_fatal(table)
+                self._storage.move(path, self._new_name())
+                self._moved.add(name)
+                lines += self._enter(_lines_of(table))
+        return lines
+
+    def put(self, outcomes: Sequence[Outcome]) -> list[JournalLine]:
+        """Write some rows as a file of their own. Raises OutputError."""
+        stream = io.BytesIO()
+        with parquet.open_writer(stream, parquet.table_schema(EXTRA)) as writer:
+            writer.write_table(parquet.to_table([o.record for o in outcomes], EXTRA, [o.extra for o in outcomes]))
+        self._storage.write(self._new_name(), stream.getvalue())
+        return self._enter([JournalLine.of(outcome) for outcome in outcomes])
+
+    def add(self, lines: Iterable[JournalLine]) -> None:
+        """Nothing to do: what comes out of Ray has its file."""
+
+    def flush(self) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+    def _files(self) -> list[str]:
+        return [name for name in self._storage.names(self.folder) if RAY_FILE.fullmatch(name)]
+
+    def _forget(self) -> None:
+        runs = [int(match[1]) for name in self._files() if (match := RAY_FILE.fullmatch(name))]
+        self._run = max([self._run, *(run + 1 for run in runs)])
+        self._keys, self.counts, self.n_shards = [], Counts(), 0
+
+    def _new_name(self) -> str:
+        return join(self.folder, f"part-ray{self._run:03d}-{self.n_shards:06d}.parquet")
+
+    def _enter(self, lines: list[JournalLine]) -> list[JournalLine]:
+        self._keys.append(np.array([line.key for line in lines], np.uint64))
+        self.counts += Counts.of(lines)
+        self.n_shards += 1
+        return lines
+
+
+def _raise_fatal(table: pa.Table) -> None:
+    for status, error in zip(table["status"].to_pylist(), table["error"].to_pylist(), strict=True):
+        if status == FATAL:
+            kind, _, message = error.partition(": ")
+            raise (OutputError if kind == OutputError.__name__ else FacealignError)(message)
+
+
+def _read(arrow: Any, name: str, path: str) -> pa.Table:
+    table = _read_if_whole(arrow, name)
+    if table is None:
+        raise OutputError(f"{path}: damaged; remove it to have its pictures done again")
+    return table
+
+
+def _read_if_whole(arrow: Any, name: str) -> pa.Table | None:
+    """The columns that a job needs to know of; None for a file that is not whole (yet)."""
+    pa, pq = parquet.import_pyarrow()
+    try:
+        with arrow.open_input_file(name) as stream:
+            return pq.read_table(stream, columns=list(_COLUMNS))
+    except pa.ArrowInvalid:
+        return None
+    except OSError as error:
+        raise OutputError(f"{name}: cannot be read again: {error}") from error
+
+
+def _lines_of(table: pa.Table) -> list[JournalLine]:
+    """A line, without its text, for each picture of a file."""
+    pictures: dict[str, list[dict[str, Any]]] = {}
+    for row in table.to_pylist():
+        odd = row["source_bytes"]
+        path = row["source"] if odd is None else odd.decode("utf-8", "surrogateescape")
+        pictures.setdefault(path, []).append(row)
+    return [_line(path, rows) for path, rows in pictures.items()]
+
+
+def _line(path: str, rows: list[dict[str, Any]]) -> JournalLine:
+    first = rows[0]
+    faces = len(rows) if first["status"] == "ok" else 0
+    return JournalLine(b"", path, key_of(path), faces, first["error"], sum(first[f"{s}_ms"] or 0.0 for s in STAGES))

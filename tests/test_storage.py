@@ -1,0 +1,98 @@
+"""Files behind paths and URLs: each storage keeps the same promises."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from facealign_cli.errors import InputError, OutputError
+from facealign_cli.storage import arrow_folder, is_url, join, storage_for
+
+
+@pytest.fixture(params=["local", "file", "memory"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An odd name, in each storage."""
+    if request.param != "local":
+        pytest.importorskip("fsspec", reason="URLs need fsspec: pip install 'facealign[cloud]'")
+    yield {
+        "local": f"{tmp_path}/a folder",
+        "file": f"file://{tmp_path}/a folder",
+        "memory": f"memory://{uuid.uuid4()}/a folder",
+    }[request.param]
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        ("s3://bucket/a", True),
+        ("memory://x", True),
+        ("zip::s3://a", True),
+        ("/a", False),
+        ("c:/a", False),
+        ("a:b", False),
+    ],
+)
+def test_what_is_a_url(path: str, answer: bool) -> None:
+    assert is_url(path) is answer
+
+
+def test_write_read_list_move_remove(folder: str) -> None:
+    storage, path, inner = storage_for(folder), join(folder, "a.txt"), join(join(folder, "in"), "b.txt")
+    assert storage.names(folder) == []
+    assert storage.kind(path) == ""
+    storage.write(path, b"one")
+    storage.write(path, b"two")
+    storage.write(inner, b"three")
+    assert storage.read(path) == b"two"
+    assert storage.names(folder) == ["a.txt", "in"]
+    assert (storage.kind(path), storage.kind(folder)) == ("file", "folder")
+    assert {(entry.path, entry.is_folder) for entry in storage.scan(folder)} == {
+        (path, False),
+        (join(folder, "in"), True),
+    }
+    storage.move(inner, path)
+    assert storage.read(path) == b"three"
+    assert storage.kind(inner) == ""
+    storage.remove(path)
+    storage.remove(path)
+    assert storage.kind(path) == ""
+
+
+def test_what_cannot_be_read(folder: str) -> None:
+    storage = storage_for(folder)
+    storage.write(join(folder, "a"), bytes(2 << 20))
+    with pytest.raises(InputError, match="missing: no such file"):
+        storage.read(join(folder, "missing"))
+    with pytest.raises(InputError, match="more than 1 MiB"):
+        storage.read(join(folder, "a"), 1 << 20)
+    with pytest.raises(InputError, match="a folder"):
+        storage.read(folder)
+    with pytest.raises(InputError, match="missing: no such file"):
+        list(storage.scan(join(folder, "missing")))
+    with pytest.raises(OutputError, match="missing"):
+        storage.move(join(folder, "missing"), join(folder, "b"))
+
+
+def test_arrow_sees_the_same(folder: str) -> None:
+    pytest.importorskip("pyarrow", reason="needs pyarrow: pip install 'facealign[parquet]'")
+    storage_for(folder).write(join(folder, "x/#1?.txt"), b"seen")
+    with arrow_folder(folder).open_input_file("x/#1?.txt") as stream:
+        assert stream.read() == b"seen"
+
+
+def test_a_pipe_is_no_file(tmp_path: Path) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("this system has no pipes in folders")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="a device or a pipe"):
+        storage_for(str(tmp_path)).read(str(tmp_path / "pipe"))
+
+
+def test_an_unknown_scheme() -> None:
+    pytest.importorskip("fsspec", reason="URLs need fsspec: pip install 'facealign[cloud]'")
+    with pytest.raises(InputError, match="nosuch"):
+        storage_for("nosuch://a/b")
