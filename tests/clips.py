@@ -25,6 +25,12 @@ def pictures(count: int, size: tuple[int, int] = SIZE) -> list[np.ndarray]:
     return found
 
 
+def noisy_pictures(count: int) -> list[np.ndarray]:
+    """`pictures` that do not compress well: every frame takes some bytes."""
+    rng = np.random.default_rng(0)
+    return [np.clip(i + rng.normal(0, 20, i.shape), 0, 255).astype(np.uint8) for i in pictures(count)]
+
+
 def write_clip(
     path: Path,
     images: Iterable[np.ndarray],
@@ -75,6 +81,22 @@ def _add_tone(container: av.container.OutputContainer, stream: av.AudioStream, s
         container.mux(stream.encode(frame))
         position += len(part)
     container.mux(stream.encode(None))
+
+
+def write_truncated(path: Path) -> Path:
+    """50 noisy frames, of whose file the last two fifths are missing."""
+    write_clip(path, noisy_pictures(50), options={"movflags": "faststart"})
+    data = path.read_bytes()
+    path.write_bytes(data[: int(0.6 * len(data))])
+    return path
+
+
+def write_damaged(path: Path) -> Path:
+    """50 noisy frames, 400 bytes in the middle of whose file are zero."""
+    data = bytearray(write_clip(path, noisy_pictures(50)).read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 400] = bytes(400)
+    path.write_bytes(data)
+    return path
 
 
 @dataclass(frozen=True)

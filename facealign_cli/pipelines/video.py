@@ -137,7 +137,7 @@ class _Writer:
         self._sink, self._blank = sink, blank
         self._queue: _Pipe[tuple[VideoFrame, tuple[Face, ...]] | SoundPacket | _End] = _Pipe()
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="facealign-encode", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(sink,), name="facealign-encode", daemon=True)
 
     def __enter__(self) -> _Writer:
         if self._sink is not None:
@@ -157,14 +157,13 @@ class _Writer:
         if self._sink is not None and not self._queue.put(item) and self._error is not None:
             raise self._error
 
-    def _run(self) -> None:
-        assert self._sink is not None
+    def _run(self, sink: VideoSink) -> None:
         try:
             while not isinstance(item := self._queue.get(), _End):
                 if isinstance(item, SoundPacket):
-                    self._sink.write_sound(item)
+                    sink.write_sound(item)
                 else:
-                    self._draw(self._sink, *item)
+                    self._draw(sink, *item)
         except BaseException as problem:  # noqa: BLE001 - raised again in the caller's thread
             self._error = problem
             self._queue.close()

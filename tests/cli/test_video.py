@@ -17,7 +17,7 @@ import jsonschema
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from clips import facts, pictures, write_clip
+from clips import facts, write_clip, write_damaged
 
 from facealign_cli.cli.main import main
 from facealign_cli.formats.base import format_for_path, get_format
@@ -109,12 +109,7 @@ def test_smoothing_can_be_turned_off_and_tuned(tmp_path: Path, photo: np.ndarray
 
 
 def test_a_damaged_frame_is_a_row_and_exit_code_3(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    noisy = [np.clip(i + rng.normal(0, 20, i.shape), 0, 255).astype(np.uint8) for i in pictures(50)]
-    path = write_clip(tmp_path / "in.mp4", noisy)
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2 : len(data) // 2 + 400] = bytes(400)
-    path.write_bytes(data)
+    path = write_damaged(tmp_path / "in.mp4")
     result = run("overlay", path, "-o", tmp_path / "o.mp4", "--landmarks", tmp_path / "o.csv")
     assert result.exit_code == 3
     assert "damaged" in result.stderr

@@ -10,7 +10,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from clips import SIZE, facts, pictures, write_clip
+from clips import SIZE, facts, pictures, write_clip, write_damaged, write_truncated
 
 from facealign_cli.errors import InputError, MissingDependency
 from facealign_cli.video import SoundPacket, VideoFrame, open_source
@@ -99,11 +99,7 @@ def test_a_part_begins_and_ends_where_it_should(tmp_path: Path) -> None:
 
 
 def test_of_a_truncated_clip_what_is_there_is_read(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    noisy = [np.clip(i + rng.normal(0, 20, i.shape), 0, 255).astype(np.uint8) for i in pictures(50)]
-    path = write_clip(tmp_path / "a.mp4", noisy, options={"movflags": "faststart"})
-    data = path.read_bytes()
-    path.write_bytes(data[: int(0.6 * len(data))])
+    path = write_truncated(tmp_path / "a.mp4")
     frames = frames_of(path)
     good = [frame for frame in frames if frame.error is None]
     assert 20 < len(good) < 40
@@ -112,12 +108,7 @@ def test_of_a_truncated_clip_what_is_there_is_read(tmp_path: Path) -> None:
 
 
 def test_a_damaged_frame_is_told_and_the_rest_goes_on(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    noisy = [np.clip(i + rng.normal(0, 20, i.shape), 0, 255).astype(np.uint8) for i in pictures(50)]
-    path = write_clip(tmp_path / "a.mp4", noisy)
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2 : len(data) // 2 + 400] = bytes(400)
-    path.write_bytes(data)
+    path = write_damaged(tmp_path / "a.mp4")
     frames = frames_of(path)
     assert np.allclose([frame.timestamp_s for frame in frames], np.arange(50) * 0.04)
     assert 1 <= sum(frame.error is not None for frame in frames) <= 5
