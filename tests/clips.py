@@ -92,9 +92,12 @@ def write_truncated(path: Path) -> Path:
 
 
 def write_damaged(path: Path) -> Path:
-    """50 noisy frames, 400 bytes in the middle of whose file are zero."""
-    data = bytearray(write_clip(path, noisy_pictures(50)).read_bytes())
-    data[len(data) // 2 : len(data) // 2 + 400] = bytes(400)
+    """50 noisy frames; of the packet in the middle only the first bytes are left, the others are zero."""
+    with av.open(str(write_clip(path, noisy_pictures(50)))) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    position, size = packets[len(packets) // 2]
+    data = bytearray(path.read_bytes())
+    data[position + 8 : position + size] = bytes(size - 8)
     path.write_bytes(data)
     return path
 
