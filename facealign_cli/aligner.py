@@ -95,10 +95,7 @@ class Aligner:
     def align_crops(self, faces: FaceCrops) -> AlignedShapes:
         """Place landmarks in crops, of one picture or of several; each face's are in the pixels of its own picture."""
         prediction = self.model.predict(faces.crops)
-        landmarks, stage1 = (
-            np.array([back.apply(shape) for back, shape in zip(faces.to_picture, shapes, strict=True)]).reshape(
-                -1, 68, 2
-            )
-            for shapes in (prediction.landmarks, prediction.stage1_landmarks)
-        )
-        return AlignedShapes(landmarks, stage1, np.clip(prediction.confidence, 0, 1))
+        matrices = np.array([back.matrix for back in faces.to_picture]).reshape(-1, 2, 3)
+        linear, shift = matrices[:, :, :2].transpose(0, 2, 1), matrices[:, None, :, 2]
+        landmarks, stage1 = (shapes @ linear + shift for shapes in (prediction.landmarks, prediction.stage1_landmarks))
+        return AlignedShapes(landmarks, stage1, prediction.confidence.clip(0, 1))

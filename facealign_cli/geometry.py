@@ -200,15 +200,22 @@ def _region(
     image: np.ndarray, transform: SimilarityTransform, size: int, reduce: int
 ) -> tuple[np.ndarray, SimilarityTransform]:
     """The part of a picture that the square needs, a whole multiple of `reduce` wide and high, and part → square."""
-    corners = transform.inverse().apply(np.array([[-1, -1], [size, -1], [-1, size], [size, size]], float))
+    back = transform.inverse()
+    half, middle = (size + 1) / 2, (size - 1) / 2  # the square with a pixel around it
+    x, y = back.a * middle - back.b * middle + back.tx, back.b * middle + back.a * middle + back.ty
+    reach = (abs(back.a) + abs(back.b)) * half  # by plain arithmetic: NumPy would take longer than the crop itself
     height, width = image.shape[:2]
-    x1, y1 = np.clip(np.floor(corners.min(axis=0)).astype(int) - reduce, 0, [width, height])
-    x2, y2 = np.clip(np.ceil(corners.max(axis=0)).astype(int) + reduce + 1, 0, [width, height])
+    x1, x2 = _clipped(math.floor(x - reach) - reduce, width), _clipped(math.ceil(x + reach) + reduce + 1, width)
+    y1, y2 = _clipped(math.floor(y - reach) - reduce, height), _clipped(math.ceil(y + reach) + reduce + 1, height)
     columns, rows = (x2 - x1) // reduce * reduce, (y2 - y1) // reduce * reduce
     if columns < 1 or rows < 1:  # nothing of the picture lies in the square
         return np.zeros((1, 1, *image.shape[2:]), image.dtype), transform
     part = image[y1 : y1 + rows, x1 : x1 + columns]
     return part, SimilarityTransform(1.0, 0.0, float(x1), float(y1)).then(transform)
+
+
+def _clipped(position: int, extent: int) -> int:
+    return min(max(position, 0), extent)
 
 
 def _reduced(image: np.ndarray, transform: SimilarityTransform, reduce: int) -> tuple[np.ndarray, SimilarityTransform]:

@@ -62,7 +62,16 @@ def pack(*, roots: tuple[Path, ...], output: Path, size: int, context: float, qu
 @train.command()
 @click.argument("data", metavar="PACK", type=PACK)
 @click.option("-o", "--output", required=True, type=options.FILE, help="The HDF5 file to write.")
-@options.model
+@click.option(
+    "--model", "models", metavar="NAME|FILE", multiple=True, help="Landmark models to ask [default: dan-light]."
+)
+@click.option(
+    "--hand",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="The models' share in the labels of training faces labelled by hand.",
+)
 @click.option(
     "--per-photo",
     default=4,
@@ -78,17 +87,26 @@ def pack(*, roots: tuple[Path, ...], output: Path, size: int, context: float, qu
     help="Leave out a face where label and model differ by more, in inter-pupil distances.",
 )
 @options.overwrite
-def relabel(*, data: Path, output: Path, model: str | None, per_photo: int, worst: float, overwrite: bool) -> None:
-    """Average the rough labels of PACK with a trained model's landmarks, and write a pack to train the next one on."""
+def relabel(
+    *,
+    data: Path,
+    output: Path,
+    models: tuple[str, ...],
+    hand: float,
+    per_photo: int,
+    worst: float,
+    overwrite: bool,
+) -> None:
+    """Average the rough labels of PACK with trained models' landmarks, and write a pack to train the next one on."""
     from facealign_cli.training import require_packages
 
     require_packages()
     from facealign_cli.models import load_model
     from facealign_cli.training.relabel import relabel_pack
 
-    dan = load_model(model, device="cpu", batch_size=64)
-    report = relabel_pack(data, output, dan, per_photo=per_photo, worst=worst, overwrite=overwrite)
-    columns = ("data set", "relabelled", "left out", "label and model differed by, %")
+    asked = [load_model(model, device="cpu", batch_size=64) for model in models or (None,)]
+    report = relabel_pack(data, output, asked, hand=hand, per_photo=per_photo, worst=worst, overwrite=overwrite)
+    columns = ("data set", "relabelled", "left out", "label and models differed by, %")
     rows = [(name, kept, left, f"{100 * difference:.1f}") for name, (kept, left, difference) in report.sets.items()]
     console.print_table(columns, rows, numbers=columns[1:])
 

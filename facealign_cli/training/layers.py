@@ -76,14 +76,14 @@ def warp_image(image: Tensor, back: Tensor, size: int) -> Tensor:
     back: (N, 2, 3), from the result's pixels to the image's. Bilinear; outside, the border's values. Written with
     gathers, which ONNX Runtime runs in half of GridSample's time.
     """
-    side = image.shape[-1]
+    side = int(image.shape[-1])  # int: a traced size would put its arithmetic into the graph
     axis = torch.arange(size, dtype=image.dtype, device=image.device)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     grid = torch.stack([x, y, torch.ones_like(x)]).reshape(3, size * size)
     before, fraction = _split(back @ grid, side)  # (N, 2, size²)
-    corner = (before * image.new_tensor([[1.0], [side]])).sum(dim=1, keepdim=True).long()  # (N, 1, size²)
+    corner = (image.new_tensor([[1.0, side]]) @ before).long()  # (N, 1, size²)
     fx, fy = fraction.split(1, dim=1)
-    pixels = image.flatten(2)
+    pixels = image.reshape(-1, 1, side * side)
     top, bottom = pixels.gather(2, corner), pixels.gather(2, corner + side)
     top = top + fx * (pixels.gather(2, corner + 1) - top)
     bottom = bottom + fx * (pixels.gather(2, corner + (side + 1)) - bottom)
@@ -91,9 +91,13 @@ def warp_image(image: Tensor, back: Tensor, size: int) -> Tensor:
 
 
 def _split(position: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """The pixel before each position, and how far beyond it that lies, positions being held inside 0 … size - 1."""
-    position = position.clamp(0, size - 1)
-    before = position.floor().clamp(max=size - 2)
+    """The pixel before each position, and how far beyond it that lies, positions being held inside 0 … size - 1.
+
+    The last pixel itself is never the one before: positions stop a rounding error short of it.
+    """
+    last = np.nextafter(torch.empty(0, dtype=position.dtype).numpy().dtype.type(size - 1), 0)
+    position = position.clamp(0, float(last))
+    before = position.floor()
     return before, position - before
 
 
@@ -103,7 +107,7 @@ def sample_at(image: Tensor, points: Tensor) -> Tensor:
     Rows of all channels are gathered at once: for many channels at few places that is several times faster in ONNX
     Runtime than GridSample, which goes channel by channel.
     """
-    n_channels, height, width = image.shape[1:]
+    n_channels, height, width = map(int, image.shape[1:])
     x1, fx = _split(points[..., 0], width)  # (N, P)
     y1, fy = _split(points[..., 1], height)
     fx, fy = fx.unsqueeze(2), fy.unsqueeze(2)  # (N, P, 1)
@@ -126,19 +130,18 @@ def sample_patches(image: Tensor, points: Tensor) -> Tensor:
     All nine share their fractions, so the 4×4 pixels around a position are gathered once and a matrix product weighs
     them. A position nearer than a pixel to the border is moved that far inside.
     """
-    n_channels, side = image.shape[1], image.shape[-1]
+    n_channels, side = int(image.shape[1]), int(image.shape[-1])
     wide = PATCH_SIDE + 1
     before, fraction = _split(points - 1, side - PATCH_SIDE + 1)  # (N, P, 2): of the patch's first place
     first = torch.arange(image.shape[0], device=image.device).reshape(-1, 1) * (side * side)
-    corner = first + (before * before.new_tensor([1.0, side])).sum(dim=2).long()  # (N, P)
-    axis = torch.arange(wide, device=image.device)
-    pixels = (axis.unsqueeze(1) * side + axis).flatten()  # (16,)
+    corner = (before @ before.new_tensor([[1.0], [side]])).long()  # (N, P, 1)
+    pixels = torch.tensor([[y * side + x for y in range(wide) for x in range(wide)]], device=image.device)  # (1, 16)
     rows = image.permute(0, 2, 3, 1).reshape(-1, n_channels)  # (N·S·S, C)
-    gathered = rows[corner.unsqueeze(2) + pixels]  # (N, P, 16, C)
+    gathered = rows[corner + (first.unsqueeze(2) + pixels)]  # (N, P, 16, C)
     basis = _patch_basis().to(points)
     terms = torch.cat([fraction, fraction.prod(dim=2, keepdim=True)], dim=2)  # fx, fy, fx·fy
     weights = terms @ basis[1:] + basis[0]  # (N, P, 9·16)
-    return weights.reshape(-1, points.shape[1], PATCH_SIDE**2, wide**2) @ gathered
+    return weights.reshape(-1, int(points.shape[1]), PATCH_SIDE**2, wide**2) @ gathered
 
 
 def _patch_basis() -> Tensor:
@@ -151,11 +154,10 @@ def _patch_basis() -> Tensor:
 
 def landmark_heatmap(landmarks: Tensor, size: int) -> Tensor:
     """Landmark heatmap: (N, 1, size, size), 1 / (1 + distance in pixels to the nearest of the (N, K, 2) landmarks)."""
-    axis = torch.arange(size, dtype=landmarks.dtype, device=landmarks.device)
-    dx = (axis - landmarks[..., 0:1]) ** 2  # (N, K, size)
-    dy = (axis - landmarks[..., 1:2]) ** 2
-    squared = (dx.unsqueeze(2) + dy.unsqueeze(3)).amin(dim=1, keepdim=True)  # (N, 1, size, size)
-    return 1 / (1 + torch.sqrt(squared + 1e-12))  # the epsilon keeps the gradient finite on a landmark
+    axis = torch.arange(size, dtype=landmarks.dtype, device=landmarks.device).unsqueeze(1)
+    squared = (axis - landmarks.transpose(1, 2).unsqueeze(2)) ** 2  # (N, 2, size, K): along x, along y
+    nearest = (squared[:, 0].unsqueeze(1) + squared[:, 1].unsqueeze(2)).amin(dim=3)  # (N, size, size)
+    return 1 / (1 + torch.sqrt(nearest.unsqueeze(1) + 1e-12))  # the epsilon keeps the gradient finite on a landmark
 
 
 class FeatureImage(nn.Module):

@@ -156,7 +156,8 @@ class LocalStep(nn.Module):
 
     def forward(self, fused: Tensor, features: Tensor, cells: Tensor) -> Tensor:
         """(N, C, H, W), (N, n_features), (N, 68, 2) in cells → the correction (N, 68, 2) in frame pixels."""
-        samples = F.relu(self.shared(sample_patches(fused, cells).flatten(2)))  # (N, 68, SHARED)
+        patches = sample_patches(fused, cells).reshape(-1, self.shared.in_features)  # (N·68, 9·C)
+        samples = F.relu(self.shared(patches)).reshape(-1, N_LANDMARKS, self.SHARED)
         own = F.relu(samples.transpose(0, 1) @ self.weight + self.bias)  # (68, N, OWN)
         hidden = torch.cat([own.transpose(0, 1).flatten(1), features], dim=1)
         return self.out(self.dropout(hidden)).reshape(-1, N_LANDMARKS, 2)

@@ -1,12 +1,14 @@
-"""Better labels for roughly labelled faces: a trained model's opinion and the given labels, averaged.
+"""Better labels: the opinion of trained models and the given labels, averaged.
 
-The two err independently (one is this project's network, the other somebody else's), so their mean errs less than
-either. Source of the idea: self-training (Lee, "Pseudo-label", ICML workshop 2013), with averaging over test-time
-transforms as in data distillation (Radosavovic et al., CVPR 2018).
+For roughly labelled faces the two err independently (one is this project's network, the other somebody else's), so
+their mean errs less than either; in hand-made labels it softens what no network can know, such as where along the jaw
+somebody put a point. Source of the idea: self-training (Lee, "Pseudo-label", ICML workshop 2013), with averaging over
+test-time transforms as in data distillation (Radosavovic et al., CVPR 2018).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,12 +24,16 @@ from facealign_cli.training.augment import Augmentation, perturbed_init
 from facealign_cli.training.pack import read_pack, rewrite_pack
 
 _MIRROR = np.array(MIRROR_ORDER)
+BY_HAND = "by hand"
 _INIT = Augmentation(shift_sigma=0.04, angle_sigma=8.0, scale_sigma=0.08)
 
 
 @dataclass(frozen=True)
 class RelabelReport:
-    """Per data set: name → (faces relabelled, left out, mean inter-pupil difference of all before averaging)."""
+    """Per data set: name → (faces relabelled, left out, mean inter-pupil difference of all before averaging).
+
+    Faces labelled by hand stand together under `BY_HAND`.
+    """
 
     sets: dict[str, tuple[int, int, float]]
 
@@ -35,24 +41,26 @@ class RelabelReport:
 def relabel_pack(
     source: Path,
     path: Path,
-    model: DanModel,
+    models: Sequence[DanModel],
     *,
+    hand: float = 0.0,
     per_photo: int = 4,
     rounds: int = 4,
     worst: float = 0.12,
     seed: int = 0,
     overwrite: bool = False,
 ) -> RelabelReport:
-    """Write a pack whose rough faces have new labels, in the convention of the hand-made ones; others stay as they are.
+    """Write a pack whose rough faces have new labels, in the convention of the hand-made ones.
 
     A new label is the mean of the given one, freed of the constant offset that each point of its data set has from
-    the model's, and of the model's mean over `rounds` perturbed inits of the face and as many of its mirror image.
+    the models', and of the models' mean over `rounds` perturbed inits of the face and as many of its mirror image.
     A face on which the two differ by more than `worst` of the inter-pupil distance, or whose confidence is below 0.5,
     is left out; of one photo or person only `per_photo` rough faces stay, spread over it.
-    Raises InputError if the pack has no rough face.
+    hand: the models' share in the labels of training faces labelled by hand, 0 to 1; held-out faces never change.
+    Raises InputError if there is nothing to relabel.
     """
     pack = read_pack(source)
-    if not pack.rough.any():
+    if not pack.rough.any() and not hand:
         raise InputError(f"{source}: no roughly labelled face in it")
     landmarks, keep = pack.landmarks.astype(float), ~pack.rough
     sets: dict[str, tuple[int, int, float]] = {}
@@ -61,7 +69,7 @@ def relabel_pack(
         rows = np.flatnonzero(pack.rough & (np.array(names) == name))
         chosen = rows[_spread([photo_key(name, Path(pack.names[i]).stem) for i in rows], per_photo)]
         given = pack.landmarks[chosen].astype(float)
-        seen, confidence = opinion(model, pack.images[chosen], given, rounds, np.random.default_rng(seed))
+        seen, confidence = _opinion_of_all(models, pack.images[chosen], given, rounds, seed)
         extents = np.array([extent_of_shape(shape) for shape in seen])[:, None, None]
         given = given - np.median((given - seen) / extents, axis=0) * extents  # the constant offsets
         difference = nme(given, seen, "inter-pupil")
@@ -69,9 +77,22 @@ def relabel_pack(
         landmarks[chosen[good]] = (given[good] + seen[good]) / 2
         keep[chosen[good]] = True
         sets[name] = (int(good.sum()), int(len(rows) - good.sum()), float(difference.mean()))
+    rows = np.flatnonzero(~pack.rough & ~pack.held_out)
+    if hand and len(rows):
+        seen, _ = _opinion_of_all(models, pack.images[rows], landmarks[rows], rounds, seed)
+        sets[BY_HAND] = (len(rows), 0, float(nme(seen, landmarks[rows], "inter-pupil").mean()))
+        landmarks[rows] += hand * (seen - landmarks[rows])
     relabelled = replace(pack, landmarks=landmarks.astype(np.float32), rough=np.zeros(len(pack), bool))
     rewrite_pack(source, path, relabelled, keep, overwrite)
     return RelabelReport(sets)
+
+
+def _opinion_of_all(
+    models: Sequence[DanModel], images: np.ndarray, landmarks: np.ndarray, rounds: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The models' mean landmarks and confidence."""
+    said = [opinion(model, images, landmarks, rounds, np.random.default_rng(seed)) for model in models]
+    return np.mean([shapes for shapes, _ in said], axis=0), np.mean([confidence for _, confidence in said], axis=0)
 
 
 def opinion(

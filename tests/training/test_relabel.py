@@ -78,7 +78,7 @@ def test_offset_goes_and_noise_halves(tmp_path: Path, upright: Pack, monkeypatch
     truth = upright.landmarks[6:].astype(float)
     monkeypatch.setattr("facealign_cli.training.relabel.opinion", lambda *_: (truth, np.ones(6)))
     source = write(tmp_path / "a.h5", given)
-    report = relabel_pack(source, tmp_path / "b.h5", SimpleNamespace(), per_photo=9)  # type: ignore[arg-type]
+    report = relabel_pack(source, tmp_path / "b.h5", [SimpleNamespace()], per_photo=9)  # type: ignore[arg-type]
     relabelled = read_pack(tmp_path / "b.h5")
     assert report.sets["ytf"][:2] == (6, 0)
     assert not relabelled.rough.any()
@@ -92,7 +92,7 @@ def test_offset_goes_and_noise_halves(tmp_path: Path, upright: Pack, monkeypatch
 
 def test_a_person_s_frames_are_thinned_evenly(tmp_path: Path, upright: Pack) -> None:
     model: Any = InitModel()
-    relabel_pack(write(tmp_path / "a.h5", upright), tmp_path / "b.h5", model, per_photo=2)
+    relabel_pack(write(tmp_path / "a.h5", upright), tmp_path / "b.h5", [model], per_photo=2)
     kept = [name for name in read_pack(tmp_path / "b.h5").names if name.startswith("ytf")]
     assert kept == ["ytf:A_B_0.jpg", "ytf:A_B_3.jpg", "ytf:C_D_0.jpg", "ytf:C_D_1.jpg"]
 
@@ -102,22 +102,44 @@ def test_a_face_that_model_and_label_see_elsewhere_is_left_out(tmp_path: Path, u
     landmarks[7] = landmarks[7, ::-1]  # no face looks like this
     source = write(tmp_path / "a.h5", replace(upright, landmarks=landmarks))
     model: Any = InitModel()
-    report = relabel_pack(source, tmp_path / "b.h5", model)
+    report = relabel_pack(source, tmp_path / "b.h5", [model])
     assert report.sets["ytf"][:2] == (5, 1)
     assert upright.names[7] not in read_pack(tmp_path / "b.h5").names
 
 
 def test_faces_the_model_does_not_believe_in_are_left_out(tmp_path: Path, upright: Pack) -> None:
     model: Any = InitModel(confidence=0.2)
-    report = relabel_pack(write(tmp_path / "a.h5", upright), tmp_path / "b.h5", model)
+    report = relabel_pack(write(tmp_path / "a.h5", upright), tmp_path / "b.h5", [model])
     assert report.sets["ytf"][:2] == (0, 6)
     assert len(read_pack(tmp_path / "b.h5")) == 6
+
+
+def test_hand_made_labels_take_the_models_share(tmp_path: Path, upright: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two models, one that sees all points 3 px further right and one 1 px: their mean counts, on training faces."""
+
+    def seen(model: Any, images: Any, given: np.ndarray, *_: Any) -> tuple[np.ndarray, np.ndarray]:
+        return given + np.array([model.shift, 0.0]), np.ones(len(given))
+
+    monkeypatch.setattr("facealign_cli.training.relabel.opinion", seen)
+    models: Any = [SimpleNamespace(shift=3.0), SimpleNamespace(shift=1.0)]
+    report = relabel_pack(write(tmp_path / "a.h5", upright), tmp_path / "b.h5", models, hand=0.25, per_photo=9)
+    moved = read_pack(tmp_path / "b.h5").landmarks - upright.landmarks
+    by_hand = ~upright.rough & ~upright.held_out
+    assert report.sets["by hand"][:2] == (5, 0)
+    np.testing.assert_allclose(moved[by_hand], np.broadcast_to([0.5, 0.0], (5, 68, 2)), atol=1e-4)
+    np.testing.assert_array_equal(moved[upright.held_out], 0)
+
+
+def test_a_pack_without_rough_faces_can_have_its_hand_made_labels_softened(tmp_path: Path, upright: Pack) -> None:
+    source = write(tmp_path / "a.h5", replace(upright, rough=np.zeros(12, bool)))
+    model: Any = InitModel()
+    assert list(relabel_pack(source, tmp_path / "b.h5", [model], hand=1.0).sets) == ["by hand"]
 
 
 def test_a_pack_without_rough_faces_is_refused(tmp_path: Path, upright: Pack) -> None:
     source = write(tmp_path / "a.h5", replace(upright, rough=np.zeros(12, bool)))
     with pytest.raises(InputError, match="no roughly labelled face"):
-        relabel_pack(source, tmp_path / "b.h5", SimpleNamespace())  # type: ignore[arg-type]
+        relabel_pack(source, tmp_path / "b.h5", [SimpleNamespace()])  # type: ignore[arg-type]
 
 
 def test_the_opinion_averages_the_face_and_its_mirror_image(upright: Pack) -> None:
