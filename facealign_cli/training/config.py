@@ -72,14 +72,14 @@ def _stage_config(values: dict[str, Any]) -> StageConfig:
 
 
 _VGG_STAGE = StageConfig("vgg", 112, 0.5, 0, (64, 128, 256, 512), (2, 2, 2, 2), dropout=0.5)
-_LIGHT_1 = StageConfig("residual", 80, 0.5, 16, (16, 48, 64), (1, 1, 1), dropout=0.15, n_features=128, squeeze=32)
+_LIGHT_1 = StageConfig("residual", 80, 0.5, 16, (16, 32, 64), (1, 1, 1), dropout=0.15, n_features=128, squeeze=32)
 _LIGHT_2 = StageConfig(
     "residual",
     96,
     0.75,
     32,
     (32, 64, 96),
-    (1, 2, 2),
+    (1, 1, 2),
     dropout=0.15,
     n_features=192,
     feature_side=12,

@@ -142,7 +142,7 @@ class LocalStep(nn.Module):
     Its last layer starts at zero, so it begins as none.
     """
 
-    SHARED, OWN = 96, 16
+    SHARED, OWN = 64, 16
 
     def __init__(self, config: StageConfig) -> None:
         super().__init__()

@@ -213,11 +213,11 @@ class TestStageByStage:
 class TestTraining:
     def test_loss_goes_down(self, tiny_light: NetworkConfig, tiny_pack: Pack, tmp_path: Path) -> None:
         config = TrainConfig(
-            40, batch=12, lr=5e-3, warmup_steps=2, average=0.8, eval_every=10, checkpoint_every=40, augmentation=GENTLE
+            60, batch=12, lr=5e-3, warmup_steps=2, average=0.8, eval_every=10, checkpoint_every=60, augmentation=GENTLE
         )
         rows: list[dict[str, Any]] = []
         new_run(tmp_path, tiny_light, tiny_pack, config).train(rows.append)
-        assert [row["step"] for row in rows] == [10, 20, 30, 40]
+        assert [row["step"] for row in rows] == [10, 20, 30, 40, 50, 60]
         assert rows[-1]["train_loss"] < 0.8 * rows[0]["train_loss"]
         assert rows[-1]["held_out_stage2"] < rows[0]["held_out_stage2"]
         assert [float(row["train_loss"]) for row in log_rows(tmp_path)] == [row["train_loss"] for row in rows]

@@ -297,6 +297,6 @@ def test_multiply_adds_by_hand() -> None:
     level1 = 16 * (9 * 2 * 2 * 2 + 2 * 2)
     level2 = 4 * (9 * 2 * 4 + 9 * 4 * 4 + 2 * 4)
     heads = 4 * 4 * 1 + 4 * 5 + 5 * 136 + 5
-    head = 16 * 2 * 3 + 4 * 4 * 3 + 68 * 27 * 96 + 68 * 96 * 16 + (68 * 16 + 5) * 136
+    head = 16 * 2 * 3 + 4 * 4 * 3 + 68 * 27 * 64 + 68 * 64 * 16 + (68 * 16 + 5) * 136
     expected = stem + level1 + level2 + heads + head
     assert multiply_adds(Dan(NetworkConfig("hand", 16, 0.5, (local,)))) == expected
