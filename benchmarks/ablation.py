@@ -1,13 +1,15 @@
 """What each idea brings: short trainings that differ from the shipped recipe in one thing, measured held out.
 
-    python benchmarks/ablation.py PACK -o FOLDER [--rough PACK] [--init CHECKPOINT] [--steps N] [--only NAME...]
+    python benchmarks/ablation.py PACK --init CHECKPOINT -o FOLDER [--hard PACK] [--rough PACK] [--steps N]
+        [--only NAME...]
 
-PACK: as the shipped model's, by `train pack` and `train relabel`. --rough: a pack of the 300-W folders alone, not
-relabelled, for the row that does without either. --init: the checkpoint that the shipped model's training began with,
-for the row that does so too; all others begin with random weights. Every variant trains with the same seed and so the
-same faces in the same order, for `--steps` batches of 64 of which the last 40 % bring the learning rate down, in a
-folder of its own; one that is finished already is not trained again, so the table grows run by run. Short runs tell
-what learns fast; what pays only after many passes (regularisation above all) looks worse here than it is.
+PACK: as the shipped model's, by `train pack` and `train relabel --hand`. --init: the weights that all variants but one
+begin with, wherever name and shape agree; what a variant changes begins with random weights, so it looks a little worse
+than it is. --hard: the same faces with the hand-made labels as they are, --rough: the 300-W folders alone, nothing
+relabelled, for the rows that train on these. Every variant trains with the same seed and so the same faces in the same
+order, for `--steps` batches of 64 of which the last 60 % bring the learning rate down, in a folder of its own; one that
+is finished already is not trained again, so the table grows run by run. Short runs tell what learns fast; what pays
+only after many passes (regularisation above all) looks worse here than it is.
 """
 
 from __future__ import annotations
@@ -31,9 +33,9 @@ SHIPPED = network_config("dan-light")
 
 @dataclass(frozen=True)
 class Variant:
-    """One row. network: the whole architecture; training, augmentation: fields to change; pack: "labels" or "rough".
+    """One row. network: the whole architecture; training, augmentation: fields to change.
 
-    init: begin with the weights of `--init`.
+    pack: "labels", "hard" or "rough". init: begin with the weights of `--init`.
     """
 
     what: str
@@ -41,7 +43,7 @@ class Variant:
     training: dict[str, Any] | None = None
     augmentation: dict[str, Any] | None = None
     pack: str = "labels"
-    init: bool = False
+    init: bool = True
 
 
 def stages(**changes: Any) -> NetworkConfig:
@@ -54,10 +56,15 @@ def last_stage(**changes: Any) -> NetworkConfig:
     return replace(SHIPPED, stages=(*SHIPPED.stages[:-1], replace(SHIPPED.stages[-1], **changes)))
 
 
+def first_stage(**changes: Any) -> NetworkConfig:
+    """The shipped network with changes to its first stage."""
+    return replace(SHIPPED, stages=(replace(SHIPPED.stages[0], **changes), *SHIPPED.stages[1:]))
+
+
 _SECOND = SHIPPED.stages[1]
 VARIANTS: dict[str, Variant] = {
     "shipped": Variant("the shipped recipe"),
-    "init": Variant("begun with the weights of the version before", init=True),
+    "random": Variant("random weights to begin with", init=False),
     "no-local-head": Variant("stage 2 without the local head", last_stage(local=0, local_steps=0)),
     "one-look": Variant("the local head looks once", last_stage(local_steps=1)),
     "three-looks": Variant("the local head looks three times", last_stage(local_steps=3)),
@@ -66,9 +73,14 @@ VARIANTS: dict[str, Variant] = {
         "one stage: the second's net on the crop at 80 px",
         replace(SHIPPED, stages=(replace(_SECOND, frame_size=80, frame_share=0.5, feature_side=0),)),
     ),
+    "stage1-wide": Variant("stage 1 with 32, 64, 64 channels", first_stage(channels=(32, 64, 64))),
+    "two-blocks": Variant("two blocks at 12x12 in stage 2", last_stage(blocks=(1, 2, 2))),
+    "one-block": Variant("one block at 6x6 in stage 2", last_stage(blocks=(1, 1, 1))),
     "wide": Variant("half as many channels again in stage 2", last_stage(stem=48, channels=(48, 96, 144))),
     "narrow": Variant("half the channels in stage 2", last_stage(stem=16, channels=(16, 32, 48))),
     "large-frame": Variant("stage 2 at 128 px", last_stage(frame_size=128, feature_side=16)),
+    "small-frame": Variant("stage 2 at 80 px", last_stage(frame_size=80, feature_side=10)),
+    "small-crop": Variant("crop of 128 px, stage 1 at 64 px", replace(first_stage(frame_size=64), crop_size=128)),
     "no-elastic": Variant("no elastic deformation", augmentation={"elastic": 0.0}),
     "no-stretch": Variant(
         "neither stretch nor elastic deformation",
@@ -84,11 +96,12 @@ VARIANTS: dict[str, Variant] = {
     "paper-fit": Variant(
         "the similarity fitted as in the paper, landmarks onto mean shape", replace(SHIPPED, fit_landmarks=False)
     ),
+    "hard-labels": Variant("hand-made labels as they are", pack="hard"),
     "rough-labels": Variant("300-W faces alone, rough labels as they came", pack="rough"),
 }
 
 
-def train(variant: Variant, folder: Path, pack: Pack, config: TrainConfig, init: Path | None) -> None:
+def train(variant: Variant, folder: Path, pack: Pack, config: TrainConfig, init: Path) -> None:
     """Train a variant, going on where an earlier call stopped."""
     config = replace(config, **(variant.training or {}))
     config = replace(config, augmentation=replace(Augmentation(), **(variant.augmentation or {})))
@@ -96,7 +109,7 @@ def train(variant: Variant, folder: Path, pack: Pack, config: TrainConfig, init:
         run = Run.resume(folder, pack)
     else:
         model = new_model(variant.network, pack)
-        if variant.init and init is not None:
+        if variant.init:
             transfer_weights(model, load_checkpoint(init))
         run = Run(folder, model, config, pack)
     if run.step < run.config.steps:
@@ -130,22 +143,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pack", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--hard", type=Path)
     parser.add_argument("--rough", type=Path)
-    parser.add_argument("--init", type=Path)
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--init", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--only", nargs="*", choices=list(VARIANTS), default=list(VARIANTS))
     options = parser.parse_args()
-    packs = {"labels": read_pack(options.pack)}
-    if options.rough is not None:
-        packs["rough"] = read_pack(options.rough)
+    files = {"labels": options.pack, "hard": options.hard, "rough": options.rough}
+    packs = {name: read_pack(file) for name, file in files.items() if file is not None}
     config = TrainConfig(
-        steps=options.steps, decay_steps=options.steps * 2 // 5, weight_decay=0.05, bf16=True, eval_every=options.steps
+        steps=options.steps,
+        lr=1e-3,
+        warmup_steps=50,
+        decay_steps=options.steps * 3 // 5,
+        weight_decay=0.05,
+        average=0.99,
+        bf16=True,
+        eval_every=options.steps,
     )
     rows = []
     for name, variant in VARIANTS.items():
         folder = options.output / name
-        possible = variant.pack in packs and (options.init is not None or not variant.init)
-        if name in options.only and possible:
+        if name in options.only and variant.pack in packs:
             train(variant, folder, packs[variant.pack], config, options.init)
         if (folder / "log.csv").exists():
             rows.append((variant.what, last_row(folder), multiply_adds(Dan(variant.network))))

@@ -27,7 +27,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from peer_table import CANDIDATES, COLUMNS, FITTING_FACES, ROUNDS, Candidate, Result, table
@@ -71,14 +71,18 @@ class Worker:
 
     def ask(self, faces: list[dict[str, Any]], option: str) -> dict[str, Any]:
         """Predict some faces. Raises RuntimeError if the process dies."""
-        assert self._process and self._process.stdin
-        self._process.stdin.write(json.dumps({"faces": faces, "option": option}) + "\n")
-        self._process.stdin.flush()
+        into, _ = self._pipes()
+        into.write(json.dumps({"faces": faces, "option": option}) + "\n")
+        into.flush()
         return self._read()
 
+    def _pipes(self) -> tuple[IO[str], IO[str]]:
+        if self._process is None or self._process.stdin is None or self._process.stdout is None:
+            raise RuntimeError("its process was never started")
+        return self._process.stdin, self._process.stdout
+
     def _read(self) -> dict[str, Any]:
-        assert self._process and self._process.stdout
-        line = self._process.stdout.readline()
+        line = self._pipes()[1].readline()
         if line:
             return dict(json.loads(line))
         self._stderr.seek(0)
