@@ -11,7 +11,7 @@ import numpy as np
 from facealign_cli.dan import DanModel
 from facealign_cli.detectors import Detector, DetectorOptions, create_detector
 from facealign_cli.detectors.base import DEFAULT_DETECTOR, check_image
-from facealign_cli.geometry import SimilarityTransform, init_shape_from_bbox
+from facealign_cli.geometry import CropFrame, SimilarityTransform, init_shape_from_bbox
 from facealign_cli.models import load_model
 from facealign_cli.records import BoxCalibration, Detection, Face
 
@@ -31,6 +31,31 @@ class FaceCrops:
 
     crops: np.ndarray
     to_picture: tuple[SimilarityTransform, ...]
+
+    @classmethod
+    def joined(cls, parts: Sequence[FaceCrops]) -> FaceCrops:
+        """The faces of several pictures, one after the other; at least one part."""
+        return cls(np.concatenate([part.crops for part in parts]), tuple(t for part in parts for t in part.to_picture))
+
+
+def cut_crops(frame: CropFrame, image_bgr: np.ndarray, init_shapes: Sequence[np.ndarray]) -> FaceCrops:
+    """What a network with that frame sees of a picture around init shapes, (68, 2) picture pixels each."""
+    image = check_image(image_bgr)
+    crops = np.zeros((len(init_shapes), 1, frame.size, frame.size), np.uint8)
+    to_picture = []
+    for i, shape in enumerate(init_shapes):
+        crops[i, 0], transform = frame.crop(image, shape, grey=True)
+        to_picture.append(transform.inverse())
+    return FaceCrops(crops, tuple(to_picture))
+
+
+def align_crops(model: DanModel, faces: FaceCrops) -> AlignedShapes:
+    """Place landmarks in crops, of one picture or of several; each face's are in the pixels of its own picture."""
+    prediction = model.predict(faces.crops)
+    matrices = np.array([back.matrix for back in faces.to_picture]).reshape(-1, 2, 3)
+    linear, shift = matrices[:, :, :2].transpose(0, 2, 1), matrices[:, None, :, 2]
+    landmarks, stage1 = (shapes @ linear + shift for shapes in (prediction.landmarks, prediction.stage1_landmarks))
+    return AlignedShapes(landmarks, stage1, prediction.confidence.clip(0, 1))
 
 
 class Aligner:
@@ -84,18 +109,8 @@ class Aligner:
 
     def cut_crops(self, image_bgr: np.ndarray, init_shapes: Sequence[np.ndarray]) -> FaceCrops:
         """What the network sees of a picture around init shapes, (68, 2) picture pixels each."""
-        frame, image = self.model.frame, check_image(image_bgr)
-        crops = np.zeros((len(init_shapes), 1, frame.size, frame.size), np.uint8)
-        to_picture = []
-        for i, shape in enumerate(init_shapes):
-            crops[i, 0], transform = frame.crop(image, shape, grey=True)
-            to_picture.append(transform.inverse())
-        return FaceCrops(crops, tuple(to_picture))
+        return cut_crops(self.model.frame, image_bgr, init_shapes)
 
     def align_crops(self, faces: FaceCrops) -> AlignedShapes:
         """Place landmarks in crops, of one picture or of several; each face's are in the pixels of its own picture."""
-        prediction = self.model.predict(faces.crops)
-        matrices = np.array([back.matrix for back in faces.to_picture]).reshape(-1, 2, 3)
-        linear, shift = matrices[:, :, :2].transpose(0, 2, 1), matrices[:, None, :, 2]
-        landmarks, stage1 = (shapes @ linear + shift for shapes in (prediction.landmarks, prediction.stage1_landmarks))
-        return AlignedShapes(landmarks, stage1, prediction.confidence.clip(0, 1))
+        return align_crops(self.model, faces)

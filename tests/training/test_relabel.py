@@ -126,6 +126,8 @@ def test_hand_made_labels_take_the_models_share(tmp_path: Path, upright: Pack, m
     moved = read_pack(tmp_path / "b.h5").landmarks - upright.landmarks
     by_hand = ~upright.rough & ~upright.held_out
     assert report.sets["by hand"][:2] == (5, 0)
+    assert report.sets["held out"][0] == 0
+    assert report.sets["held out"][2] == pytest.approx(report.sets["by hand"][2], rel=0.2)  # the models' error
     np.testing.assert_allclose(moved[by_hand], np.broadcast_to([0.5, 0.0], (5, 68, 2)), atol=1e-4)
     np.testing.assert_array_equal(moved[upright.held_out], 0)
 
@@ -133,7 +135,7 @@ def test_hand_made_labels_take_the_models_share(tmp_path: Path, upright: Pack, m
 def test_a_pack_without_rough_faces_can_have_its_hand_made_labels_softened(tmp_path: Path, upright: Pack) -> None:
     source = write(tmp_path / "a.h5", replace(upright, rough=np.zeros(12, bool)))
     model: Any = InitModel()
-    assert list(relabel_pack(source, tmp_path / "b.h5", [model], hand=1.0).sets) == ["by hand"]
+    assert list(relabel_pack(source, tmp_path / "b.h5", [model], hand=1.0).sets) == ["by hand", "held out"]
 
 
 def test_a_pack_without_rough_faces_is_refused(tmp_path: Path, upright: Pack) -> None:
