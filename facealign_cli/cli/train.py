@@ -11,6 +11,7 @@ import click
 
 from facealign_cli.cli import console, options
 from facealign_cli.errors import InputError
+from facealign_cli.output import check_output
 
 if TYPE_CHECKING:
     from facealign_cli.training.loop import Run, TrainConfig
@@ -266,6 +267,7 @@ def _report(row: dict[str, Any]) -> None:
 @click.option("--licence", default="", help="Licence of the weights, for the metadata.")
 @click.option("--summary", default="", help="What it is, for `model list`.")
 @click.option("--index", type=options.FILE, help="Enter it also in this models.json.")
+@click.option("--weights", type=options.FILE, help="Keep the weights also here, as float16, for `train run --init`.")
 @options.overwrite
 def export(
     *,
@@ -278,20 +280,24 @@ def export(
     licence: str,
     summary: str,
     index: Path | None,
+    weights: Path | None,
     overwrite: bool,
 ) -> None:
     """Write a checkpoint as one ONNX graph, if ONNX Runtime gives the same landmarks as torch."""
     from facealign_cli.training import require_packages
 
     require_packages()
-    from facealign_cli.training.checkpoint import load_checkpoint, model_of
+    from facealign_cli.training.checkpoint import load_checkpoint, model_of, save_weights
     from facealign_cli.training.export import export_model
     from facealign_cli.training.index import enter_model
     from facealign_cli.training.loop import held_out_errors
     from facealign_cli.training.network import multiply_adds
     from facealign_cli.training.pack import crops_in_frame, read_pack
 
-    model = model_of(load_checkpoint(checkpoint), trained_only=True)
+    if weights is not None:
+        check_output(weights, overwrite)
+    loaded = load_checkpoint(checkpoint)
+    model = model_of(loaded, trained_only=True)
     figures: dict[str, float] = {}
     crops = None
     if data is not None:
@@ -314,6 +320,8 @@ def export(
     if index is not None:
         facts = {"licence": licence, "summary": summary, "multiply_adds": multiply_adds(model)}
         enter_model(index, output, name=name, figures=figures, **facts)
+    if weights is not None:
+        save_weights(weights, loaded)
     differences = (report.landmarks_px, report.stage1_landmarks_px, report.confidence)
     console.print_table(
         ("", "torch and ONNX Runtime differ at most by"),

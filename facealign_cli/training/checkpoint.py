@@ -24,6 +24,16 @@ def save_checkpoint(path: Path, values: dict[str, Any]) -> None:
         torch.save({"format": FORMAT, **values}, temporary)
 
 
+def save_weights(path: Path, checkpoint: dict[str, Any]) -> None:
+    """Write what `transfer_weights` and `model_of` need of a checkpoint, a seventh of its size: no run goes on from it.
+
+    The averaged weights alone, matrices and kernels as float16. Raises OutputError.
+    """
+    average = {key: value.half() if value.ndim > 1 else value for key, value in checkpoint["average"].items()}
+    kept = {key: checkpoint[key] for key in ("config", "network", "step")}
+    save_checkpoint(path, {**kept, "average": average})
+
+
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint: tensors and plain values only, no pickled objects. Raises InputError, FormatError."""
     if not Path(path).is_file():

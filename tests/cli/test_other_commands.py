@@ -89,10 +89,11 @@ def test_from_a_pack_to_a_model(shared_data: Path, tmp_path: Path) -> None:
     taken, whole = re.findall(r"(\d+) of (\d+) tensors taken", begun.stderr)[0]
     assert taken == whole
     model = tmp_path / "mine.onnx"
-    exported = run(
-        "train", "export", folder / "last.ckpt", "-o", model, "--name", "mine", "--model-version", 1, "--data", data
-    )
-    assert exported.exit_code == 0
+    kept = tmp_path / "kept.ckpt"
+    exporting = ("--name", "mine", "--model-version", 1, "--data", data, "--weights", kept)
+    assert run("train", "export", folder / "last.ckpt", "-o", model, *exporting).exit_code == 0
+    begun = run("train", "run", "--run", tmp_path / "third", *again[:2], *again[4:], "--init", kept)
+    assert f"{whole} of {whole} tensors taken" in begun.stderr
     info = json.loads(run("model", "info", model, "--json").stdout)
     assert info["held-out inter-pupil NME %, stage 2"] > 0
 

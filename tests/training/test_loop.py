@@ -20,7 +20,13 @@ from facealign_cli.errors import FormatError, InputError
 from facealign_cli.metrics import nme
 from facealign_cli.training import loop
 from facealign_cli.training.augment import PAPER, Augmentation
-from facealign_cli.training.checkpoint import load_checkpoint, model_of, save_checkpoint, transfer_weights
+from facealign_cli.training.checkpoint import (
+    load_checkpoint,
+    model_of,
+    save_checkpoint,
+    save_weights,
+    transfer_weights,
+)
 from facealign_cli.training.config import NetworkConfig
 from facealign_cli.training.loop import (
     Run,
@@ -326,6 +332,16 @@ class TestCheckpoint:
         run = new_run(tmp_path, tiny_vgg, tiny_pack)
         run.save("a.ckpt")
         return tmp_path / "a.ckpt"
+
+    def test_weights_alone(self, saved: Path, tmp_path: Path) -> None:
+        """A fraction of the size, and the same network to within float16."""
+        values = load_checkpoint(saved)
+        save_weights(tmp_path / "weights.ckpt", values)
+        assert (tmp_path / "weights.ckpt").stat().st_size < saved.stat().st_size / 3
+        kept = model_of(load_checkpoint(tmp_path / "weights.ckpt")).state_dict()
+        for key, value in model_of(values).state_dict().items():
+            assert kept[key].dtype == value.dtype
+            torch.testing.assert_close(kept[key], value, rtol=1e-3, atol=1e-4)
 
     def test_averaged_or_last_weights(self, saved: Path) -> None:
         values = load_checkpoint(saved)
