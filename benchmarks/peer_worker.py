@@ -255,6 +255,7 @@ def answer(peer: Peer, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Say hello, or what is missing, then answer each line of standard input with one line."""
     name, threads = sys.argv[1], int(sys.argv[2])
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what a library prints must not get between the replies

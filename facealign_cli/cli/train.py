@@ -14,7 +14,10 @@ from facealign_cli.errors import InputError
 from facealign_cli.output import check_output
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from facealign_cli.training.loop import Run, TrainConfig
+    from facealign_cli.training.network import Dan
     from facealign_cli.training.pack import Pack
 
 PACK = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -290,22 +293,15 @@ def export(
     from facealign_cli.training.checkpoint import load_checkpoint, model_of, save_weights
     from facealign_cli.training.export import export_model
     from facealign_cli.training.index import enter_model
-    from facealign_cli.training.loop import held_out_errors
     from facealign_cli.training.network import multiply_adds
-    from facealign_cli.training.pack import crops_in_frame, read_pack
 
     if weights is not None:
+        if weights.resolve() == output.resolve():
+            raise InputError(f"{weights} cannot hold both the graph and the weights")
         check_output(weights, overwrite)
-    loaded = load_checkpoint(checkpoint)
-    model = model_of(loaded, trained_only=True)
-    figures: dict[str, float] = {}
-    crops = None
-    if data is not None:
-        pack = read_pack(data)
-        held_out = pack.select(pack.held_out)
-        crops = crops_in_frame(held_out, model.config.crop_frame)[0]
-        errors = held_out_errors(model, held_out)
-        figures = {f"held-out inter-pupil NME %, stage {i + 1}": round(100 * e, 2) for i, e in enumerate(errors)}
+    values = load_checkpoint(checkpoint)
+    model = model_of(values, trained_only=True)
+    crops, figures = (None, {}) if data is None else _held_out(model, data)
     report = export_model(
         model,
         output,
@@ -321,7 +317,7 @@ def export(
         facts = {"licence": licence, "summary": summary, "multiply_adds": multiply_adds(model)}
         enter_model(index, output, name=name, figures=figures, **facts)
     if weights is not None:
-        save_weights(weights, loaded)
+        save_weights(weights, values, overwrite)
     differences = (report.landmarks_px, report.stage1_landmarks_px, report.confidence)
     console.print_table(
         ("", "torch and ONNX Runtime differ at most by"),
@@ -331,3 +327,15 @@ def export(
             ("confidence", f"{differences[2]:.1e}"),
         ],
     )
+
+
+def _held_out(model: Dan, data: Path) -> tuple[np.ndarray, dict[str, float]]:
+    """A pack's held-out crops, and the model's errors on them by name, for the metadata."""
+    from facealign_cli.metrics import nme
+    from facealign_cli.training.loop import predict_crops
+    from facealign_cli.training.pack import crops_in_frame, read_pack
+
+    pack = read_pack(data)
+    crops, truth = crops_in_frame(pack.select(pack.held_out), model.config.crop_frame)
+    errors = [float(nme(stage, truth, "inter-pupil").mean()) for stage in predict_crops(model, crops)]
+    return crops, {f"held-out inter-pupil NME %, stage {i + 1}": round(100 * e, 2) for i, e in enumerate(errors)}

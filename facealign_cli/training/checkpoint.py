@@ -18,20 +18,20 @@ from facealign_cli.training.network import Dan
 FORMAT = "facealign-checkpoint/1"
 
 
-def save_checkpoint(path: Path, values: dict[str, Any]) -> None:
+def save_checkpoint(path: Path, values: dict[str, Any], overwrite: bool = True) -> None:
     """Write tensors and plain values; the file is whole or the old one stays. Raises OutputError."""
-    with atomic_path(path, overwrite=True) as temporary:
+    with atomic_path(path, overwrite) as temporary:
         torch.save({"format": FORMAT, **values}, temporary)
 
 
-def save_weights(path: Path, checkpoint: dict[str, Any]) -> None:
+def save_weights(path: Path, checkpoint: dict[str, Any], overwrite: bool = False) -> None:
     """Write what `transfer_weights` and `model_of` need of a checkpoint, a seventh of its size: no run goes on from it.
 
     The averaged weights alone, matrices and kernels as float16. Raises OutputError.
     """
     average = {key: value.half() if value.ndim > 1 else value for key, value in checkpoint["average"].items()}
     kept = {key: checkpoint[key] for key in ("config", "network", "step")}
-    save_checkpoint(path, {**kept, "average": average})
+    save_checkpoint(path, {**kept, "average": average}, overwrite)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

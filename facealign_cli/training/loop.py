@@ -269,17 +269,22 @@ def held_out_errors(model: Dan, pack: Pack, n_stages: int | None = None) -> list
     return [float(nme(stage, truth, "inter-pupil").mean()) for stage in landmarks]
 
 
-@torch.no_grad()
 def predict_pack(model: Dan, pack: Pack, n_stages: int | None = None) -> tuple[list[np.ndarray], np.ndarray]:
     """Landmarks per stage and the truth, each (N, 68, 2) in crop pixels, without augmentation."""
+    crops, truth = crops_in_frame(pack, model.config.crop_frame)
+    return predict_crops(model, crops, n_stages), truth
+
+
+@torch.no_grad()
+def predict_crops(model: Dan, crops: np.ndarray, n_stages: int | None = None) -> list[np.ndarray]:
+    """Landmarks per stage, each (N, 68, 2) in the pixels of the (N, 1, S, S) uint8 crops."""
     model.eval()
     device = model.mean_image.device
-    crops, truth = crops_in_frame(pack, model.config.crop_frame)
     outputs = [
         [stage.cpu().numpy() for stage in model(torch.from_numpy(part).to(device).float(), n_stages).landmarks]
         for part in np.array_split(crops, max(1, len(crops) // 64))
     ]
-    return [np.concatenate(stage) for stage in zip(*outputs, strict=True)], truth
+    return [np.concatenate(stage) for stage in zip(*outputs, strict=True)]
 
 
 def _trained_parameters(model: Dan, stage: int) -> list[torch.nn.Parameter]:

@@ -92,6 +92,9 @@ def test_from_a_pack_to_a_model(shared_data: Path, tmp_path: Path) -> None:
     kept = tmp_path / "kept.ckpt"
     exporting = ("--name", "mine", "--model-version", 1, "--data", data, "--weights", kept)
     assert run("train", "export", folder / "last.ckpt", "-o", model, *exporting).exit_code == 0
+    both = run("train", "export", folder / "last.ckpt", "-o", kept, *exporting, "--overwrite")
+    assert both.exit_code == 1
+    assert "cannot hold both" in both.stderr
     begun = run("train", "run", "--run", tmp_path / "third", *again[:2], *again[4:], "--init", kept)
     assert f"{whole} of {whole} tensors taken" in begun.stderr
     info = json.loads(run("model", "info", model, "--json").stdout)
