@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from facealign_cli import __version__
 from facealign_cli.errors import FacealignError
+from facealign_cli.version import __version__
 
 State = Literal["ok", "missing", "broken"]
 

@@ -18,6 +18,7 @@ ROOT = Path(facealign_cli.__file__).resolve().parent
 
 FLOORS: dict[str, float] = {
     "errors": 0,
+    "version": 0,
     "landmarks": 0,
     "geometry": 1,
     "image_header": 1,

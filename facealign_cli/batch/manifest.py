@@ -14,9 +14,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from facealign_cli import __version__
 from facealign_cli.errors import InputError, OutputError
 from facealign_cli.storage import LocalStorage, Storage, join
+from facealign_cli.version import __version__
 
 MANIFEST, LOCK = "manifest.json", ".facealign-lock"
 SCHEMA = "facealign-batch/1"

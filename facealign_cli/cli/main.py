@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 
-from facealign_cli import __version__
 from facealign_cli.cli import console
 from facealign_cli.cli.batch import batch
 from facealign_cli.cli.detect import detect
@@ -21,6 +20,7 @@ from facealign_cli.cli.model import model
 from facealign_cli.cli.train import train
 from facealign_cli.cli.video import video
 from facealign_cli.errors import FacealignError
+from facealign_cli.version import __version__
 
 
 class FacealignGroup(click.Group):

@@ -17,7 +17,6 @@ from collections.abc import Iterable
 from importlib.resources import files
 from typing import Any, BinaryIO
 
-from facealign_cli import __version__
 from facealign_cli.errors import FormatError
 from facealign_cli.formats.base import (
     SCHEMA,
@@ -31,6 +30,7 @@ from facealign_cli.formats.base import (
     write_file,
 )
 from facealign_cli.records import FrameResult
+from facealign_cli.version import __version__
 
 
 def dump(results: Iterable[FrameResult], stream: BinaryIO) -> None:

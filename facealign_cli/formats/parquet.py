@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from facealign_cli import __version__
 from facealign_cli.errors import FormatError, MissingDependency
 from facealign_cli.formats.base import (
     FACE_COLUMNS,
@@ -37,6 +36,7 @@ from facealign_cli.formats.base import (
 )
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.records import FrameResult
+from facealign_cli.version import __version__
 
 if TYPE_CHECKING:
     import pyarrow as pa
