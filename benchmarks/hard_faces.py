@@ -20,8 +20,8 @@ import numpy as np
 from facealign_cli.aligner import Aligner
 from facealign_cli.datasets import Sample, held_out_samples
 from facealign_cli.detectors import create_detector
+from facealign_cli.files.pictures import read_image
 from facealign_cli.geometry import SimilarityTransform, bbox_of_shape, init_shape_from_bbox
-from facealign_cli.media import read_image
 from facealign_cli.metrics import nme
 from facealign_cli.records import BBox
 

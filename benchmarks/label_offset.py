@@ -18,9 +18,9 @@ import numpy as np
 
 from facealign_cli.aligner import Aligner
 from facealign_cli.datasets import Sample, held_out_samples, read_samples
+from facealign_cli.files.pictures import read_image
 from facealign_cli.geometry import bbox_of_shape, init_shape_from_bbox
 from facealign_cli.landmarks import MIRROR_ORDER
-from facealign_cli.media import read_image
 
 
 def offset(aligner: Aligner, sample: Sample) -> tuple[float, float]:

@@ -34,9 +34,9 @@ from peer_table import CANDIDATES, COLUMNS, FITTING_FACES, ROUNDS, Candidate, Re
 
 from facealign_cli.datasets import Sample, held_out_samples, read_samples
 from facealign_cli.datasets.splits import is_held_out
+from facealign_cli.files.pictures import read_image
 from facealign_cli.geometry import SimilarityTransform
 from facealign_cli.landmarks import MEAN_SHAPE
-from facealign_cli.media import read_image
 from facealign_cli.metrics import nme
 
 ROUND_FACES = 16

@@ -26,8 +26,8 @@ from facealign_cli.aligner import Aligner
 from facealign_cli.dan import DanModel
 from facealign_cli.detectors import create_detector
 from facealign_cli.errors import FacealignError
+from facealign_cli.files.pictures import decode_image
 from facealign_cli.geometry import CropFrame, init_shape_from_bbox
-from facealign_cli.media import decode_image
 from facealign_cli.models import load_model
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}

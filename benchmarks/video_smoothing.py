@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 
 from facealign_cli.aligner import Aligner
+from facealign_cli.files.pictures import read_image
 from facealign_cli.landmarks import OUTER_EYE_CORNERS
-from facealign_cli.media import read_image
 from facealign_cli.smoothing import RIGID, FaceSmoother, OneEuroFilter, Smoothing
 from facealign_cli.tracking import Tracker, TrackingOptions
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from facealign_cli.errors import FormatError
 from facealign_cli.evaluation import Evaluation, FaceRow, from_dict, to_dict
+from facealign_cli.files.output import write_bytes
 from facealign_cli.formats.base import read_bytes
 from facealign_cli.metrics import NORMALISERS
-from facealign_cli.output import write_bytes
 
 
 def write_json(path: Path, evaluation: Evaluation, overwrite: bool = False) -> None:

@@ -24,10 +24,10 @@ from typing import Any, Literal
 import numpy as np
 
 from facealign_cli.errors import FormatError, InputError
+from facealign_cli.files.output import exists_already, make_folder
 from facealign_cli.formats.base import read_bytes
 from facealign_cli.formats.pts import write_pts
 from facealign_cli.landmarks import N_LANDMARKS
-from facealign_cli.output import exists_already, make_folder
 
 Status = Literal["ok", "missed", "no_prediction", "wrong_points", "nan", "no_box", "error"]
 

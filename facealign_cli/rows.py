@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from facealign_cli.errors import FacealignError, InputError, OutputError
+from facealign_cli.files.output import check_output
 from facealign_cli.formats import jsonl
 from facealign_cli.formats.base import Dump, Format
-from facealign_cli.output import check_output
 from facealign_cli.records import FrameResult
 
 _TAILS = {"json": b"\n]}\n"}

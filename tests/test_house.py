@@ -21,17 +21,14 @@ FLOORS: dict[str, float] = {
     "version": 0,
     "landmarks": 0,
     "geometry": 1,
-    "image_header": 1,
-    "output": 1,
+    "files": 1,
     "records": 1,
     "runtime": 1,
-    "storage": 1.5,
     "formats": 2,
-    "media": 2,
     "metrics": 2,
     "overlay": 2,
     "smoothing": 2,
-    "video": 2.5,  # reads pictures by media
+    "video": 2.5,  # needs aligned records
     "dan": 3,
     "datasets": 3,
     "detectors": 3,
@@ -58,6 +55,7 @@ DOORS = {PACKAGE, f"{PACKAGE}.__main__"}
 """They open onto the highest floors, late; that they load nothing early is tested below."""
 
 SHARED = {
+    "files": {"header", "output"},
     "batch": {"base", "ray_session"},
     "datasets": {"base", "splits"},
     "cli": {"options", "console"},

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from facealign_cli.errors import FormatError
+from facealign_cli.files.storage import is_url
 from facealign_cli.formats import jsonl, parquet
 from facealign_cli.formats.base import from_dict, parse_json
 from facealign_cli.records import FrameResult
-from facealign_cli.storage import is_url
 
 STAGES = ("read", "decode", "detect", "align", "write")
 """What a picture goes through. `align` is crop and network, `write` the crops, overlays and .pts files."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from facealign_cli.errors import InputError, OutputError
-from facealign_cli.storage import LocalStorage, Storage, join
+from facealign_cli.files.storage import LocalStorage, Storage, join
 from facealign_cli.version import __version__
 
 MANIFEST, LOCK = "manifest.json", ".facealign-lock"

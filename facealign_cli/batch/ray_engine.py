@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from facealign_cli.batch.base import EXTRA, FATAL, RAY_FOLDER, ChunkFeed, JournalLine, Outcome, Work, key_of
 from facealign_cli.batch.ray_session import Cluster, connect, first_line, import_ray, quiet
 from facealign_cli.errors import FacealignError, InputError, OutputError
+from facealign_cli.files.storage import arrow_folder, storage_for
 from facealign_cli.formats import parquet
 from facealign_cli.records import FrameResult
-from facealign_cli.storage import arrow_folder, storage_for
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -27,8 +27,8 @@ from facealign_cli.batch.base import (
     parquet_without_failed,
 )
 from facealign_cli.errors import FacealignError, OutputError
+from facealign_cli.files.storage import Storage, arrow_folder, join
 from facealign_cli.formats import parquet
-from facealign_cli.storage import Storage, arrow_folder, join
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -31,9 +31,9 @@ from facealign_cli.batch.shards import RowStore
 from facealign_cli.batch.sources import Sources
 from facealign_cli.batch.work import CROP_SHARE, NETWORK_BATCH, PictureWork, WorkOptions
 from facealign_cli.errors import FacealignError, InputError, OutputError
+from facealign_cli.files.storage import Storage, is_url, join, storage_for
 from facealign_cli.formats.base import get_format
 from facealign_cli.models import model_file, sha256_of
-from facealign_cli.storage import Storage, is_url, join, storage_for
 
 FLUSH_S = 2.0
 """Seconds of work that a kill can cost."""

@@ -31,9 +31,9 @@ from facealign_cli.batch.base import (
     parquet_without_failed,
 )
 from facealign_cli.errors import FormatError, OutputError
+from facealign_cli.files.storage import Storage, join
 from facealign_cli.formats import csv as csv_format
 from facealign_cli.formats import parquet
-from facealign_cli.storage import Storage, join
 
 JOURNAL = "_journal"
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from facealign_cli.errors import FormatError, InputError
+from facealign_cli.files.pictures import STDIN
+from facealign_cli.files.storage import LocalStorage, Storage, is_url, join, storage_for
 from facealign_cli.formats.parquet import import_pyarrow
-from facealign_cli.media import STDIN
-from facealign_cli.storage import LocalStorage, Storage, is_url, join, storage_for
 
 PICTURE_SUFFIXES = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".avif", ".jp2", ".j2k",

@@ -24,14 +24,14 @@ from facealign_cli.batch.base import Outcome
 from facealign_cli.detectors import DetectorOptions
 from facealign_cli.detectors.base import DEFAULT_DETECTOR
 from facealign_cli.errors import InputError, OutputError
+from facealign_cli.files.output import safe_tree
+from facealign_cli.files.pictures import MAX_PIXELS, decode_image, encode_image, max_file_bytes
+from facealign_cli.files.storage import join, storage_for
 from facealign_cli.formats.pts import encode_pts
 from facealign_cli.geometry import CropFrame, init_shape_from_bbox
-from facealign_cli.media import MAX_PIXELS, decode_image, encode_image, max_file_bytes
 from facealign_cli.models import load_model
-from facealign_cli.output import safe_tree
 from facealign_cli.overlay import draw_overlay
 from facealign_cli.records import Detection, Face, FrameResult
-from facealign_cli.storage import join, storage_for
 
 NETWORK_BATCH = 8
 """Faces that go through the network together: no more, and padded, no fewer."""

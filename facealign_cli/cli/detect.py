@@ -89,8 +89,8 @@ class _Writer:
     def __init__(
         self, output: Path | None, fmt: Format | None, overlay: Path | None, count: int, overwrite: bool
     ) -> None:
-        from facealign_cli.media import image_suffix
-        from facealign_cli.output import UniqueNames, check_output, make_folder
+        from facealign_cli.files.output import UniqueNames, check_output, make_folder
+        from facealign_cli.files.pictures import image_suffix
 
         self.output, self.format, self.overwrite = output, fmt, overwrite
         self.records: list[FrameResult] = []
@@ -118,8 +118,8 @@ class _Writer:
     def _draw(self, result: PictureResult) -> None:
         if self.overlay is None or result.image is None:
             return
-        from facealign_cli.media import write_image
-        from facealign_cli.output import safe_stem
+        from facealign_cli.files.output import safe_stem
+        from facealign_cli.files.pictures import write_image
         from facealign_cli.overlay import draw_overlay
 
         path = self.overlay

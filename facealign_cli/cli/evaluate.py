@@ -67,7 +67,7 @@ class _Outputs:
 
     def check(self) -> None:
         """Raise OutputError for a file that could not be written."""
-        from facealign_cli.output import check_output
+        from facealign_cli.files.output import check_output
 
         for path in (self.json_file, self.csv_file, self.report_file):
             if path is not None:

@@ -11,7 +11,7 @@ import click
 
 from facealign_cli.cli import console, options
 from facealign_cli.errors import InputError
-from facealign_cli.output import check_output
+from facealign_cli.files.output import check_output
 
 if TYPE_CHECKING:
     import numpy as np

@@ -152,7 +152,7 @@ class _Run:
     def __init__(
         self, settings: dict[str, Any], rows: Path | None, record: Path | None, *, rows_to_stdout: bool = False
     ) -> None:
-        from facealign_cli.output import check_output
+        from facealign_cli.files.output import check_output
         from facealign_cli.rows import check_rows
         from facealign_cli.video import import_av
         from facealign_cli.video.sink import check_suffix

@@ -21,8 +21,8 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 
 from facealign_cli.errors import FormatError, InputError
+from facealign_cli.files.output import atomic_write
 from facealign_cli.landmarks import N_LANDMARKS
-from facealign_cli.output import atomic_write
 from facealign_cli.records import BBox, Face, FrameResult
 
 PathLike = str | os.PathLike[str]

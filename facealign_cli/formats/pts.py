@@ -22,10 +22,10 @@ from pathlib import Path
 import numpy as np
 
 from facealign_cli.errors import FormatError, InputError, OutputError
+from facealign_cli.files.output import UniqueNames, check_output, make_folder, safe_stem, write_bytes
 from facealign_cli.formats.base import PathLike, read_bytes, register_format
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import N_LANDMARKS
-from facealign_cli.output import UniqueNames, check_output, make_folder, safe_stem, write_bytes
 from facealign_cli.records import BBox, Face, FrameResult
 
 _MAX_BYTES = 1 << 20

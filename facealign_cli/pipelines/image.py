@@ -9,7 +9,7 @@ import numpy as np
 
 from facealign_cli.aligner import Aligner
 from facealign_cli.errors import InputError
-from facealign_cli.media import MAX_PIXELS, read_image
+from facealign_cli.files.pictures import MAX_PIXELS, read_image
 from facealign_cli.records import FrameResult
 
 

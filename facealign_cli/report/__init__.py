@@ -6,7 +6,7 @@ import os
 from string import Template
 
 from facealign_cli.evaluation import Evaluation
-from facealign_cli.output import check_output, write_bytes
+from facealign_cli.files.output import check_output, write_bytes
 from facealign_cli.report import charts, gallery, style, tables
 from facealign_cli.report.base import escape, plural
 

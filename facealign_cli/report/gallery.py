@@ -116,7 +116,7 @@ def picture_data(path: str | None, left: int, top: int, side: int) -> str | None
     """A square of a picture as a JPEG data URI, grey beyond its edges; None where the picture cannot be read."""
     import cv2
 
-    from facealign_cli.media import read_image
+    from facealign_cli.files.pictures import read_image
 
     try:
         image = read_image(path) if path else None

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from facealign_cli.errors import FormatError, InputError
-from facealign_cli.output import atomic_path
+from facealign_cli.files.output import atomic_path
 from facealign_cli.training.config import NetworkConfig
 from facealign_cli.training.network import Dan
 

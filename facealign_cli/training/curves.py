@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 
 from facealign_cli.errors import FormatError, MissingDependency
-from facealign_cli.output import atomic_path
+from facealign_cli.files.output import atomic_path
 
 
 def draw_curves(log: Path, path: Path) -> None:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from facealign_cli.dan import METADATA_KEY, OUTPUTS, DanModel, GraphMetadata
 from facealign_cli.errors import MissingDependency, ModelError
+from facealign_cli.files.output import atomic_path
 from facealign_cli.landmarks import MEAN_SHAPE, SCHEME
-from facealign_cli.output import atomic_path
 from facealign_cli.training.network import Dan
 
 OPSET = 18

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from facealign_cli.errors import ModelError
+from facealign_cli.files.output import write_bytes
 from facealign_cli.models import sha256_of
-from facealign_cli.output import write_bytes
 
 
 def enter_model(index: Path, path: Path, *, name: str, figures: dict[str, float], **facts: Any) -> None:

@@ -15,6 +15,8 @@ import numpy as np
 from facealign_cli.datasets import LeftOut, Sample, read_samples
 from facealign_cli.datasets.splits import is_held_out
 from facealign_cli.errors import FormatError, InputError, MissingDependency
+from facealign_cli.files.output import atomic_path, check_output
+from facealign_cli.files.pictures import read_image
 from facealign_cli.geometry import (
     CropFrame,
     SimilarityTransform,
@@ -23,8 +25,6 @@ from facealign_cli.geometry import (
     init_shape_from_bbox,
     warp,
 )
-from facealign_cli.media import read_image
-from facealign_cli.output import atomic_path, check_output
 
 FORMAT = "facealign-pack/1"
 _SMALLEST_FACE = 16.0

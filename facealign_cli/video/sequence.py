@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from facealign_cli.errors import InputError
-from facealign_cli.media import read_image
+from facealign_cli.files.pictures import read_image
 from facealign_cli.video.base import VideoFrame, VideoInfo
 
 DEFAULT_RATE = 25.0

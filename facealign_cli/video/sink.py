@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from facealign_cli.errors import InputError, OutputError
-from facealign_cli.output import atomic_path
+from facealign_cli.files.output import atomic_path
 from facealign_cli.video.base import SoundPacket, VideoInfo, import_av
 
 _H264 = ("libx264", {"preset": "veryfast", "crf": "18"})

@@ -29,7 +29,7 @@ from facealign_cli.batch.sources import Sources
 from facealign_cli.batch.work import WorkOptions
 from facealign_cli.cli.main import main
 from facealign_cli.errors import FacealignError, InputError, OutputError
-from facealign_cli.storage import storage_for
+from facealign_cli.files.storage import storage_for
 
 pytest.importorskip("ray.data", reason="the engine ray needs ray[data]: pip install 'facealign[ray]'")
 

@@ -17,18 +17,18 @@ import numpy as np
 import pytest
 from batch_works import FakeWork, rows_of, same_rows
 
-from facealign_cli import output
 from facealign_cli.batch.manifest import locked
 from facealign_cli.batch.run import BatchOptions, Progress, job_config, run_batch
 from facealign_cli.batch.sources import Sources
 from facealign_cli.batch.work import PictureWork, WorkOptions
 from facealign_cli.errors import InputError, OutputError
+from facealign_cli.files import output
+from facealign_cli.files.pictures import read_image
+from facealign_cli.files.storage import LocalStorage
 from facealign_cli.formats.base import get_format
 from facealign_cli.formats.pts import read_pts
 from facealign_cli.landmarks import MEAN_SHAPE
-from facealign_cli.media import read_image
 from facealign_cli.metrics import nme
-from facealign_cli.storage import LocalStorage
 
 
 def run(source: object, out: object, *, work: WorkOptions | None = None, **options: Any) -> Progress:
@@ -232,7 +232,7 @@ def test_the_lock_of_a_dead_process_in_a_store_without_locks() -> None:
     files = fsspec.filesystem("memory")
     gone = subprocess.Popen(["true"])
     gone.wait()
-    from facealign_cli.storage import storage_for
+    from facealign_cli.files.storage import storage_for
 
     storage = storage_for("memory://locks")
     for pid, free in ((gone.pid, True), (os.getpid(), False)):

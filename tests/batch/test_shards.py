@@ -11,7 +11,7 @@ from batch_works import fake_outcome, rows_of, same_rows
 from facealign_cli.batch.base import JournalLine, KeySet, Outcome, key_of
 from facealign_cli.batch.shards import SHARD_SUFFIXES, Counts, RowStore
 from facealign_cli.errors import FormatError, OutputError
-from facealign_cli.storage import LocalStorage
+from facealign_cli.files.storage import LocalStorage
 
 PATHS = [f"{i}-{kind}" for i in range(8) for kind in ("one", "two", "bad", "none")]
 

@@ -13,10 +13,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from facealign_cli.cli.main import main
+from facealign_cli.files.pictures import read_image
 from facealign_cli.formats.base import get_format
 from facealign_cli.formats.json import json_schema
 from facealign_cli.landmarks import N_LANDMARKS
-from facealign_cli.media import read_image
 from facealign_cli.metrics import nme
 
 # Marked by eye on the 512×512 picture, enlarged nine times with a grid over it.

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from facealign_cli.errors import OutputError
-from facealign_cli.output import atomic_path, atomic_write, check_output, make_folder, write_bytes
+from facealign_cli.files.output import atomic_path, atomic_write, check_output, make_folder, write_bytes
 
 
 def leftovers(folder: Path) -> list[str]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from facealign_cli.errors import InputError, MissingDependency, OutputError
-from facealign_cli.output import make_folder, write_bytes
+from facealign_cli.files.output import make_folder, write_bytes
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)(::|://)")
 

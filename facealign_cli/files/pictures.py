@@ -21,8 +21,8 @@ from typing import BinaryIO
 import numpy as np
 
 from facealign_cli.errors import InputError, OutputError
-from facealign_cli.image_header import ImageHeader, is_known, plain_png, read_header
-from facealign_cli.output import check_output, write_bytes
+from facealign_cli.files.header import ImageHeader, is_known, plain_png, read_header
+from facealign_cli.files.output import check_output, write_bytes
 
 MAX_PIXELS = 200_000_000
 """The default limit of a picture's size: 200 megapixels."""

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from facealign_cli.errors import InputError, OutputError
-from facealign_cli.image_header import read_header
-from facealign_cli.media import decode_image, read_image, read_image_stream, write_image
+from facealign_cli.files.header import read_header
+from facealign_cli.files.pictures import decode_image, read_image, read_image_stream, write_image
 
 Image = pytest.importorskip("PIL.Image")
 ImageOps = pytest.importorskip("PIL.ImageOps")
@@ -248,7 +248,7 @@ def test_no_permission(tmp_path: Path) -> None:
 
 
 def test_standard_input(small: np.ndarray) -> None:
-    code = "from facealign_cli.media import read_image; print(read_image('-').shape)"
+    code = "from facealign_cli.files.pictures import read_image; print(read_image('-').shape)"
     done = subprocess.run([sys.executable, "-c", code], input=encode(small, ".png"), capture_output=True, check=True)
     assert done.stdout.strip() == b"(120, 200, 3)"
     with pytest.raises(InputError, match="standard input: the file is empty"):
@@ -264,7 +264,7 @@ def test_an_endless_stream_is_given_up() -> None:
 
 
 def test_importing_loads_no_opencv() -> None:
-    code = "import sys, facealign_cli.media, facealign_cli.overlay, facealign_cli.formats.base as b; b.format_names()"
+    code = "import sys, facealign_cli.files.pictures, facealign_cli.overlay, facealign_cli.formats.base as b; b.format_names()"
     code += "; print('cv2' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"False"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from facealign_cli.errors import InputError, OutputError
-from facealign_cli.storage import arrow_folder, is_url, join, storage_for
+from facealign_cli.files.storage import arrow_folder, is_url, join, storage_for
 
 
 @pytest.fixture(params=["local", "file", "memory"])
