@@ -137,30 +137,6 @@ def detections_from_arrays(boxes: np.ndarray, scores: np.ndarray) -> list[Detect
     return [Detection(BBox(*box), float(score)) for box, score in zip(boxes[good], scores[good], strict=True)]
 
 
-def check_image(image: np.ndarray) -> np.ndarray:
-    """The picture itself, contiguous. Raises InputError unless it is (H, W, 3) or (H, W) uint8 and not empty."""
-    colour = image.ndim == 3 and image.shape[2] == 3
-    if image.dtype != np.uint8 or not (image.ndim == 2 or colour) or image.size == 0:
-        raise InputError(f"expected a picture (H, W, 3) BGR or (H, W) grey, uint8, got {image.shape} {image.dtype}")
-    return np.ascontiguousarray(image)
-
-
-def to_grey(image: np.ndarray) -> np.ndarray:
-    """(H, W) of a picture as `check_image` takes it."""
-    import cv2
-
-    image = check_image(image)
-    return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-
-
-def to_bgr(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3) of a picture as `check_image` takes it."""
-    import cv2
-
-    image = check_image(image)
-    return image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-
-
 def require_model_file(detector: str, options: DetectorOptions, what: str) -> Path:
     """The model file of a detector that ships none.
 

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from facealign_cli.detectors.base import DetectorOptions, check_image, register_detector, select_faces
+from facealign_cli.detectors.base import DetectorOptions, register_detector, select_faces
 from facealign_cli.errors import FormatError, InputError
+from facealign_cli.files.pictures import check_image
 from facealign_cli.records import BBox, BoxCalibration, Detection
 
 BoxTable = dict[str, list[Detection]]

@@ -7,14 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from facealign_cli.detectors.base import (
-    DetectorOptions,
-    detections_from_arrays,
-    register_detector,
-    select_faces,
-    to_grey,
-)
+from facealign_cli.detectors.base import DetectorOptions, detections_from_arrays, register_detector, select_faces
 from facealign_cli.errors import MissingDependency
+from facealign_cli.files.pictures import to_grey
 from facealign_cli.records import BoxCalibration, Detection
 
 SCORE = 0.0

@@ -14,9 +14,9 @@ from facealign_cli.detectors.base import (
     register_detector,
     require_model_file,
     select_faces,
-    to_grey,
 )
 from facealign_cli.errors import MissingPackage, ModelError
+from facealign_cli.files.pictures import to_grey
 from facealign_cli.records import BoxCalibration, Detection
 
 SCALE_FACTOR = 1.1

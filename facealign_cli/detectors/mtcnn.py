@@ -17,14 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from facealign_cli.detectors.base import (
-    DetectorOptions,
-    check_image,
-    detections_from_arrays,
-    register_detector,
-    select_faces,
-)
+from facealign_cli.detectors.base import DetectorOptions, detections_from_arrays, register_detector, select_faces
 from facealign_cli.errors import MissingPackage
+from facealign_cli.files.pictures import check_image
 from facealign_cli.records import BoxCalibration, Detection
 from facealign_cli.runtime import create_session
 

@@ -17,9 +17,9 @@ from facealign_cli.detectors.base import (
     register_detector,
     require_model_file,
     select_faces,
-    to_bgr,
 )
 from facealign_cli.errors import ModelError
+from facealign_cli.files.pictures import to_bgr
 from facealign_cli.records import BoxCalibration, Detection
 
 SCORE = 0.7

@@ -18,8 +18,9 @@ from facealign_cli.detectors import (
     register_detector,
     select_faces,
 )
-from facealign_cli.detectors.base import check_image, detections_from_arrays, to_bgr, to_grey
+from facealign_cli.detectors.base import detections_from_arrays
 from facealign_cli.errors import InputError
+from facealign_cli.files.pictures import check_image, to_bgr, to_grey
 from facealign_cli.records import BBox, BoxCalibration, Detection
 
 PACKAGE = Path(facealign_cli.detectors.__file__).parent

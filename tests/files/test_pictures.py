@@ -264,8 +264,8 @@ def test_an_endless_stream_is_given_up() -> None:
 
 
 def test_importing_loads_no_opencv() -> None:
-    code = "import sys, facealign_cli.files.pictures, facealign_cli.overlay, facealign_cli.formats.base as b; b.format_names()"
-    code += "; print('cv2' in sys.modules)"
+    code = "import sys, facealign_cli.files.pictures, facealign_cli.overlay, facealign_cli.formats.base as b"
+    code += "; b.format_names(); print('cv2' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"False"
 
 
