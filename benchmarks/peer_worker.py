@@ -103,7 +103,7 @@ def make_facealign(threads: int, model: str | None) -> Peer:
     """This project's model, without a detector."""
     from facealign_cli.aligner import Aligner
     from facealign_cli.geometry import init_shape_from_bbox
-    from facealign_cli.models import load_model
+    from facealign_cli.models.registry import load_model
 
     dan = load_model(model, device="cpu", threads=threads)
     aligner = Aligner(dan, _NoDetector())  # type: ignore[arg-type]

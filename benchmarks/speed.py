@@ -23,12 +23,12 @@ import cv2
 import numpy as np
 
 from facealign_cli.aligner import Aligner
-from facealign_cli.dan import DanModel
 from facealign_cli.detectors import create_detector
 from facealign_cli.errors import FacealignError
 from facealign_cli.files.pictures import decode_image
 from facealign_cli.geometry import CropFrame, init_shape_from_bbox
-from facealign_cli.models import load_model
+from facealign_cli.models.dan import DanModel
+from facealign_cli.models.registry import load_model
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 BATCHES, THREADS = (1, 16), (1, 2)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from facealign_cli.dan import DanModel
 from facealign_cli.detectors import Detector, DetectorOptions, create_detector
 from facealign_cli.detectors.base import DEFAULT_DETECTOR
 from facealign_cli.files.pictures import check_image
 from facealign_cli.geometry import CropFrame, SimilarityTransform, init_shape_from_bbox
-from facealign_cli.models import load_model
+from facealign_cli.models.dan import DanModel
+from facealign_cli.models.registry import load_model
 from facealign_cli.records import BoxCalibration, Detection, Face
 
 

@@ -89,7 +89,7 @@ def _providers() -> Iterator[Check]:
     if CUDA not in available:
         yield Check("provider", CUDA, "missing", "pip uninstall onnxruntime && pip install onnxruntime-gpu")
         return
-    from facealign_cli.models import read_registry
+    from facealign_cli.models.registry import read_registry
 
     registry = read_registry()
     try:
@@ -100,7 +100,7 @@ def _providers() -> Iterator[Check]:
 
 
 def _models() -> Iterator[Check]:
-    from facealign_cli.models import read_registry
+    from facealign_cli.models.registry import read_registry
 
     registry = read_registry()
     for entry in registry.models.values():

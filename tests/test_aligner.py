@@ -11,7 +11,7 @@ from facealign_cli.aligner import Aligner
 from facealign_cli.errors import InputError
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.metrics import nme
-from facealign_cli.models import load_model
+from facealign_cli.models.registry import load_model
 from facealign_cli.records import BBox, BoxCalibration, Detection
 
 FACE = Detection(BBox(177, 87, 266, 178), 0.9)

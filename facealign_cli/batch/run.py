@@ -33,7 +33,7 @@ from facealign_cli.batch.work import CROP_SHARE, NETWORK_BATCH, PictureWork, Wor
 from facealign_cli.errors import FacealignError, InputError, OutputError
 from facealign_cli.files.storage import Storage, is_url, join, storage_for
 from facealign_cli.formats.base import get_format
-from facealign_cli.models import model_file, sha256_of
+from facealign_cli.models.registry import model_file, sha256_of
 
 FLUSH_S = 2.0
 """Seconds of work that a kill can cost."""

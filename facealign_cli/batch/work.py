@@ -29,7 +29,7 @@ from facealign_cli.files.pictures import MAX_PIXELS, decode_image, encode_image,
 from facealign_cli.files.storage import join, storage_for
 from facealign_cli.formats.pts import encode_pts
 from facealign_cli.geometry import CropFrame, init_shape_from_bbox
-from facealign_cli.models import load_model
+from facealign_cli.models.registry import load_model
 from facealign_cli.overlay import draw_overlay
 from facealign_cli.records import Detection, Face, FrameResult
 

@@ -25,7 +25,7 @@ def model() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_models(as_json: bool) -> None:
     """List the shipped models; * marks the default."""
-    from facealign_cli.models import read_registry
+    from facealign_cli.models.registry import read_registry
 
     registry = read_registry()
     if as_json:
@@ -43,7 +43,7 @@ def list_models(as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(name: str, as_json: bool) -> None:
     """Show a model's metadata, figures and card. NAME is a shipped model or an .onnx file of facealign's."""
-    from facealign_cli.models import load_model, read_registry
+    from facealign_cli.models.registry import load_model, read_registry
 
     loaded = load_model(name, device="cpu")
     metadata = loaded.metadata
@@ -77,8 +77,8 @@ def verify(names: tuple[str, ...], as_json: bool) -> None:
     beside it, which states how many pixels another machine may be off. Exit code 1 when anything differs or is
     missing.
     """
-    from facealign_cli.model_check import verify as verify_model
-    from facealign_cli.models import read_registry
+    from facealign_cli.models.check import verify as verify_model
+    from facealign_cli.models.registry import read_registry
 
     findings = [finding for name in names or tuple(read_registry().models) for finding in verify_model(name)]
     if as_json:
@@ -112,8 +112,8 @@ def check_file(
 
     The crops show one face, its box moved, scaled and turned; the astronaut is NASA's picture, public domain.
     """
-    from facealign_cli.model_check import check_path, face_of, make_check, perturbed_crops, write_check
-    from facealign_cli.models import load_model
+    from facealign_cli.models.check import check_path, face_of, make_check, perturbed_crops, write_check
+    from facealign_cli.models.registry import load_model
 
     picture_bgr, bbox = face_of(picture)
     check = make_check(file, perturbed_crops(load_model(file, device="cpu").frame, picture_bgr, bbox, crops), tolerance)
@@ -148,8 +148,8 @@ def bench(
     NAME is a shipped model (the default one if none is given), FILE an .onnx file. All are timed in turn in every
     round; the figures are medians, the ratio is to the first model at as many threads and faces.
     """
-    from facealign_cli.benchmark import bench as bench_models
-    from facealign_cli.models import read_registry
+    from facealign_cli.models.registry import read_registry
+    from facealign_cli.models.timing import bench as bench_models
 
     models = [*(names or (read_registry().default,)), *map(str, against)]
     timings = bench_models(
@@ -213,7 +213,7 @@ def quantize(
     if float16 and keep_float:
         raise click.UsageError("--keep-float is about int8: it does not go with --float16")
     require_packages()
-    from facealign_cli.training.index import enter_variant
+    from facealign_cli.models.registry import enter_variant
     from facealign_cli.training.pack import read_pack
     from facealign_cli.training.quantize import quantize_int8, store_float16
 

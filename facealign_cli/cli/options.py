@@ -36,7 +36,7 @@ def _known_detector(_context: click.Context, _parameter: click.Parameter, value:
 
 
 def _known_model(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    from facealign_cli.models import read_registry
+    from facealign_cli.models.registry import read_registry
 
     if value is not None and not value.lower().endswith(".onnx"):
         _or_bad_parameter(read_registry().get, value)

@@ -105,7 +105,7 @@ def relabel(
     from facealign_cli.training import require_packages
 
     require_packages()
-    from facealign_cli.models import load_model
+    from facealign_cli.models.registry import load_model
     from facealign_cli.training.relabel import relabel_pack
 
     asked = [load_model(model, device="cpu", batch_size=64) for model in models or (None,)]
@@ -290,9 +290,9 @@ def export(
     from facealign_cli.training import require_packages
 
     require_packages()
+    from facealign_cli.models.registry import enter_model
     from facealign_cli.training.checkpoint import load_checkpoint, model_of, save_weights
     from facealign_cli.training.export import export_model
-    from facealign_cli.training.index import enter_model
     from facealign_cli.training.network import multiply_adds
 
     if weights is not None:

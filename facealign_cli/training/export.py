@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from facealign_cli.dan import METADATA_KEY, OUTPUTS, DanModel, GraphMetadata
 from facealign_cli.errors import MissingDependency, ModelError
 from facealign_cli.files.output import atomic_path
 from facealign_cli.landmarks import MEAN_SHAPE, SCHEME
+from facealign_cli.models.dan import METADATA_KEY, OUTPUTS, DanModel, GraphMetadata
 from facealign_cli.training.network import Dan
 
 OPSET = 18

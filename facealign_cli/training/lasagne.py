@@ -27,10 +27,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facealign_cli.dan import GraphMetadata
 from facealign_cli.errors import FormatError
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import N_LANDMARKS, SCHEME
+from facealign_cli.models.dan import GraphMetadata
 from facealign_cli.training.export import ExportReport, export_graph
 from facealign_cli.training.lasagne_file import LasagneFile, read_lasagne
 from facealign_cli.training.layers import (

@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from facealign_cli.dan import METADATA_KEY, DanModel, GraphMetadata
 from facealign_cli.errors import InputError, MissingDependency, ModelError
 from facealign_cli.files.output import atomic_path, check_output
 from facealign_cli.metrics import nme
+from facealign_cli.models.dan import METADATA_KEY, DanModel, GraphMetadata
 from facealign_cli.training.pack import Pack, crops_in_frame
 
 TOLERANCE = {"int8": 0.1, "float16": 0.01}

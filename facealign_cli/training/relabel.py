@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from facealign_cli.aligner import FaceCrops, align_crops, cut_crops
-from facealign_cli.dan import DanModel
 from facealign_cli.datasets.splits import photo_key
 from facealign_cli.errors import InputError
 from facealign_cli.geometry import bbox_of_shape, extent_of_shape, init_shape_from_bbox
 from facealign_cli.landmarks import MIRROR_ORDER
 from facealign_cli.metrics import nme
+from facealign_cli.models.dan import DanModel
 from facealign_cli.training.augment import Augmentation, perturbed_init
 from facealign_cli.training.pack import read_pack, rewrite_pack
 

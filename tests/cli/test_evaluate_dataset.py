@@ -22,7 +22,7 @@ from facealign_cli.files.pictures import read_image
 from facealign_cli.formats.pts import read_pts
 from facealign_cli.geometry import init_shape_from_bbox
 from facealign_cli.metrics import nme
-from facealign_cli.models import read_registry
+from facealign_cli.models.registry import read_registry
 from facealign_cli.pipelines.dataset import predict_samples
 
 

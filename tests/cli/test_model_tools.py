@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from facealign_cli import models
 from facealign_cli.cli.main import main
-from facealign_cli.dan import DanModel
 from facealign_cli.geometry import CropFrame
 from facealign_cli.landmarks import MEAN_SHAPE
-from facealign_cli.models import read_registry
+from facealign_cli.models import registry
+from facealign_cli.models.dan import DanModel
+from facealign_cli.models.registry import read_registry
 
 
 def run(*args: object) -> Result:
@@ -40,7 +40,7 @@ def shipped(model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     name = DanModel(model, device="cpu").metadata.name
     index = {"default": name, "models": {name: values}}
     (model.parent / "models.json").write_text(json.dumps(index), encoding="utf-8")
-    monkeypatch.setattr(models, "models_folder", lambda: model.parent)
+    monkeypatch.setattr(registry, "models_folder", lambda: model.parent)
     return model.parent
 
 
@@ -104,7 +104,7 @@ class TestVerify:
     def test_options_of_the_check_file(self, model: Path, astronaut: np.ndarray, tmp_path: Path) -> None:
         import cv2
 
-        from facealign_cli.model_check import read_check
+        from facealign_cli.models.check import read_check
 
         cv2.imwrite(str(tmp_path / "face.png"), astronaut)
         options = ("-o", tmp_path / "x.npz", "--picture", tmp_path / "face.png", "--crops", 2, "--tolerance", 0.3)

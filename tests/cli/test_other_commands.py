@@ -63,11 +63,11 @@ def test_doctor_is_content_here() -> None:
 
 
 def test_doctor_tells_of_a_damaged_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from facealign_cli import models
+    from facealign_cli.models import registry
 
-    entry = models.ModelEntry("broken", tmp_path / "m.onnx", "0" * 64, "none", "nothing")
+    entry = registry.ModelEntry("broken", tmp_path / "m.onnx", "0" * 64, "none", "nothing")
     entry.path.write_bytes(b"x")
-    monkeypatch.setattr(models, "read_registry", lambda: models.Registry("broken", {"broken": entry}))
+    monkeypatch.setattr(registry, "read_registry", lambda: registry.Registry("broken", {"broken": entry}))
     result = run("doctor")
     assert result.exit_code == 1
     assert "damaged" in " ".join(result.stdout.split())

@@ -12,9 +12,9 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from facealign_cli.dan import METADATA_KEY, DanModel, GraphMetadata
 from facealign_cli.errors import ModelError, OutputError
 from facealign_cli.landmarks import MEAN_SHAPE
+from facealign_cli.models.dan import METADATA_KEY, DanModel, GraphMetadata
 from facealign_cli.training import export
 from facealign_cli.training.config import NetworkConfig
 from facealign_cli.training.export import compare, export_model

@@ -13,10 +13,10 @@ import pytest
 from scipy.ndimage import map_coordinates
 from scipy.signal import convolve2d
 
-from facealign_cli.dan import DanModel
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.geometry import CropFrame
 from facealign_cli.landmarks import MEAN_SHAPE
+from facealign_cli.models.dan import DanModel
 from facealign_cli.training.lasagne import LasagneDan, convert_lasagne, window
 from facealign_cli.training.lasagne_file import LasagneFile, read_lasagne
 

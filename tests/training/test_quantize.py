@@ -12,8 +12,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from facealign_cli.dan import DanModel
 from facealign_cli.errors import InputError, ModelError, OutputError
+from facealign_cli.models.dan import DanModel
 from facealign_cli.training import quantize
 from facealign_cli.training.config import NetworkConfig, StageConfig
 from facealign_cli.training.export import export_model

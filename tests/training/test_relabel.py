@@ -11,10 +11,10 @@ import h5py
 import numpy as np
 import pytest
 
-from facealign_cli.dan import DanPrediction
 from facealign_cli.errors import InputError
 from facealign_cli.geometry import CropFrame
 from facealign_cli.metrics import nme
+from facealign_cli.models.dan import DanPrediction
 from facealign_cli.training.pack import FORMAT, Pack, read_pack
 from facealign_cli.training.relabel import opinion, relabel_pack
 

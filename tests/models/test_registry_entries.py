@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from facealign_cli.errors import ModelError
-from facealign_cli.models import read_registry, sha256_of
-from facealign_cli.training.index import enter_model, enter_variant
+from facealign_cli.models.registry import enter_model, enter_variant, read_registry, sha256_of
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from facealign_cli import models
 from facealign_cli.errors import InputError, ModelError
-from facealign_cli.models import ModelEntry, load_model, read_registry
+from facealign_cli.models import registry
+from facealign_cli.models.registry import ModelEntry, load_model, read_registry
 
 CONTENT = b"weights"
 ENTRY = {
@@ -111,29 +111,29 @@ class TestFolder:
     def package(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         """An empty package in a folder of its own."""
         (tmp_path / "facealign_cli").mkdir()
-        monkeypatch.setattr(models, "__file__", str(tmp_path / "facealign_cli" / "models.py"))
+        monkeypatch.setattr(registry, "__file__", str(tmp_path / "facealign_cli" / "models" / "registry.py"))
         return tmp_path / "facealign_cli"
 
     def test_checkout(self, package: Path) -> None:
         (package.parent / "models").mkdir()
         write_index(package.parent / "models")
-        assert models.models_folder() == package.parent / "models"
+        assert registry.models_folder() == package.parent / "models"
 
     def test_installed_comes_first(self, package: Path) -> None:
         for folder in (package.parent / "models", package / "weights"):
             folder.mkdir()
             write_index(folder)
-        assert models.models_folder() == package / "weights"
+        assert registry.models_folder() == package / "weights"
 
     def test_neither(self, package: Path) -> None:
         with pytest.raises(ModelError, match=r"no models\.json beside .*install facealign again"):
-            models.models_folder()
+            registry.models_folder()
 
 
 class TestLoadModel:
     @pytest.fixture(autouse=True)
     def shipped(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(models, "models_folder", lambda: folder)
+        monkeypatch.setattr(registry, "models_folder", lambda: folder)
 
     def test_unknown_name(self) -> None:
         with pytest.raises(InputError, match="unknown model 'big'"):

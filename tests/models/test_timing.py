@@ -9,10 +9,10 @@ from pathlib import Path
 import cv2
 import pytest
 
-from facealign_cli import benchmark
-from facealign_cli.benchmark import Step, bench, measure, timings
 from facealign_cli.errors import InputError, ModelError
-from facealign_cli.models import read_registry
+from facealign_cli.models import timing
+from facealign_cli.models.registry import read_registry
+from facealign_cli.models.timing import Step, bench, measure, timings
 
 
 def step(model: str, seconds: list[float], *, faces: int = 1, what: str = "x", batch: int = 1) -> Step:
@@ -38,7 +38,7 @@ def test_only_like_is_compared_with_like() -> None:
 def test_rounds_are_interleaved_and_the_first_warms_up(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
     clock = itertools.count()
-    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))
     steps = [Step(name, "x", 1, 1, 1, lambda name=name: ran.append(name)) for name in "abc"]  # type: ignore[misc]
     before = cv2.getNumThreads()
     measure(steps, 2)

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from facealign_cli.dan import DanModel, DanPrediction
 from facealign_cli.detectors import create_detector
 from facealign_cli.detectors.base import DEFAULT_DETECTOR
 from facealign_cli.errors import FacealignError, FormatError, InputError, MissingPackage, ModelError
 from facealign_cli.files.output import atomic_write
 from facealign_cli.files.pictures import read_image
 from facealign_cli.geometry import CropFrame, SimilarityTransform, init_shape_from_bbox
-from facealign_cli.models import read_registry, sha256_of
+from facealign_cli.models.dan import DanModel, DanPrediction
+from facealign_cli.models.registry import read_registry, sha256_of
 from facealign_cli.records import BBox
 
 FORMAT = "facealign-check/1"

@@ -14,9 +14,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from facealign_cli import runtime
-from facealign_cli.dan import DanModel, GraphMetadata
 from facealign_cli.errors import DeviceError, InputError, ModelError
 from facealign_cli.landmarks import MEAN_SHAPE
+from facealign_cli.models.dan import DanModel, GraphMetadata
 from facealign_cli.runtime import create_session, provider_of
 
 SIZE = 12

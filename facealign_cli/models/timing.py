@@ -15,9 +15,9 @@ from itertools import product
 
 import numpy as np
 
-from facealign_cli.dan import DanModel
 from facealign_cli.geometry import CropFrame, init_shape_from_bbox
-from facealign_cli.models import load_model
+from facealign_cli.models.dan import DanModel
+from facealign_cli.models.registry import load_model
 
 BATCHES, THREADS = (1, 16), (1, 2)
 PICTURE = (480, 640)

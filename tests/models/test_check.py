@@ -13,12 +13,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from facealign_cli import models
-from facealign_cli.dan import DanModel, DanPrediction, GraphMetadata
 from facealign_cli.errors import FormatError, InputError, OutputError
 from facealign_cli.geometry import CropFrame, init_shape_from_bbox
 from facealign_cli.landmarks import MEAN_SHAPE
-from facealign_cli.model_check import (
+from facealign_cli.models import registry
+from facealign_cli.models.check import (
     CheckSet,
     check_path,
     face_of,
@@ -29,6 +28,7 @@ from facealign_cli.model_check import (
     verify,
     write_check,
 )
+from facealign_cli.models.dan import DanModel, DanPrediction, GraphMetadata
 
 SIZE = 24
 
@@ -72,7 +72,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     entry = {"file": "tiny.onnx", "sha256": sha256, "licence": "none", "summary": "small"}
     (tmp_path / "models.json").write_text(json.dumps({"default": "tiny", "models": {"tiny": entry}}))
     write_check(make_check(path, crops()), check_path(path))
-    monkeypatch.setattr(models, "models_folder", lambda: tmp_path)
+    monkeypatch.setattr(registry, "models_folder", lambda: tmp_path)
     return tmp_path
 
 
