@@ -15,7 +15,8 @@ import pytest
 from facealign_cli.datasets import Sample
 from facealign_cli.datasets.protocol import FOLDER_SIZES
 from facealign_cli.errors import OutputError
-from facealign_cli.evaluation import Evaluation, Irregularity, Prediction, evaluate, summarise
+from facealign_cli.evaluation.base import Irregularity, Prediction
+from facealign_cli.evaluation.figures import Evaluation, evaluate, summarise
 from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.report import charts, gallery, render_report, tables, write_report
 

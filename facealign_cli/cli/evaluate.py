@@ -14,8 +14,8 @@ import click
 from facealign_cli.cli import console, options
 
 if TYPE_CHECKING:
-    from facealign_cli.evaluation import Evaluation
-    from facealign_cli.report.text import TextTable
+    from facealign_cli.evaluation.figures import Evaluation
+    from facealign_cli.evaluation.text import TextTable
 
 
 EXISTING_PATH = click.Path(exists=True, path_type=Path)
@@ -75,8 +75,8 @@ class _Outputs:
 
     def finish(self, evaluation: Evaluation) -> None:
         """Write the files, print the tables, and end with the exit code."""
-        from facealign_cli.evaluation_files import write_csv, write_json
-        from facealign_cli.report.text import describe, evaluation_notes, evaluation_tables
+        from facealign_cli.evaluation.files import write_csv, write_json
+        from facealign_cli.evaluation.text import describe, evaluation_notes, evaluation_tables
 
         if self.json_file is not None:
             write_json(self.json_file, evaluation, self.overwrite)
@@ -143,9 +143,9 @@ def dataset(
     ROOT holds 300-W folders (lfpw/testset, helen/testset, ibug, 300W/01_Indoor, …), or pictures with .pts files, or is
     a dlib .xml file. Faces that the detector misses count as failures. Exit code 3: some faces could not be evaluated.
     """
-    from facealign_cli.evaluation import evaluate as evaluate_samples
-    from facealign_cli.pipelines.dataset import check_boxes, describe, predict_samples, select_samples
-    from facealign_cli.predictions import check_predictions, write_predictions
+    from facealign_cli.evaluation.figures import evaluate as evaluate_samples
+    from facealign_cli.evaluation.predict import check_boxes, describe, predict_samples, select_samples
+    from facealign_cli.evaluation.predictions import check_predictions, write_predictions
 
     if init != "detector" and aligner_options["detector"] not in (None, "boxes"):
         raise click.UsageError(f"--detector {aligner_options['detector']} goes with --init detector")
@@ -186,9 +186,10 @@ def predictions(*, predictions: Path, ground_truth: Path, outputs: _Outputs) -> 
     GROUND_TRUTH: as ROOT of `evaluate dataset`. Faces without a usable prediction count as failures. Exit code 3: there
     are predictions that are missing, broken or of no annotated face.
     """
-    from facealign_cli.evaluation import evaluate as evaluate_samples
-    from facealign_cli.pipelines.dataset import select_samples
-    from facealign_cli.predictions import match_predictions, read_predictions
+    from facealign_cli.evaluation.figures import evaluate as evaluate_samples
+    from facealign_cli.evaluation.foreign import read_predictions
+    from facealign_cli.evaluation.predict import select_samples
+    from facealign_cli.evaluation.predictions import match_predictions
 
     outputs.check()
     selection = select_samples(ground_truth, outputs.split, need_pictures=False)
@@ -221,9 +222,9 @@ def compare(*, before: Path, after: Path, normaliser: str, threshold: float, wor
 
     Differences are B's error less A's: below 0, B is better. The interval is a paired bootstrap's over the faces, 95 %.
     """
-    from facealign_cli.comparison import compare as compare_evaluations
-    from facealign_cli.evaluation_files import read_json
-    from facealign_cli.report.text import comparison_notes, comparison_tables, describe
+    from facealign_cli.evaluation.compare import compare as compare_evaluations
+    from facealign_cli.evaluation.files import read_json
+    from facealign_cli.evaluation.text import comparison_notes, comparison_tables, describe
 
     first, second = read_json(before), read_json(after)
     comparison = compare_evaluations(first, second, normaliser=normaliser, threshold=threshold)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from string import Template
 
-from facealign_cli.evaluation import Evaluation
+from facealign_cli.evaluation.figures import Evaluation
 from facealign_cli.files.output import check_output, write_bytes
 from facealign_cli.report import charts, gallery, style, tables
 from facealign_cli.report.base import escape, plural

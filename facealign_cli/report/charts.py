@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facealign_cli.evaluation import Evaluation, SubsetSummary
+from facealign_cli.evaluation.figures import Evaluation, SubsetSummary
 from facealign_cli.landmarks import CONTOURS, MEAN_SHAPE
 from facealign_cli.metrics import NORMALISERS, POINT_SETS, REGIONS, ced, point_errors
 from facealign_cli.report.base import escape, percent

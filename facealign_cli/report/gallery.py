@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from facealign_cli.errors import InputError
-from facealign_cli.evaluation import STATUSES, Evaluation, FaceRow, Irregularity
+from facealign_cli.evaluation.base import Irregularity
+from facealign_cli.evaluation.figures import STATUSES, Evaluation, FaceRow
 from facealign_cli.landmarks import CONTOURS
 from facealign_cli.report.base import escape, percent
 

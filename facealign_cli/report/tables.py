@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facealign_cli.evaluation import STATUSES, Evaluation, SubsetSummary
+from facealign_cli.evaluation.figures import STATUSES, Evaluation, SubsetSummary
 from facealign_cli.metrics import NORMALISERS, auc, failure_rate
 from facealign_cli.report.base import Column, percent, plural, table
 

@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 from facealign_cli.cli.main import main
 from facealign_cli.datasets import LeftOut, read_samples
 from facealign_cli.datasets.splits import is_held_out
-from facealign_cli.evaluation import Evaluation
-from facealign_cli.evaluation_files import read_json
+from facealign_cli.evaluation.figures import Evaluation
+from facealign_cli.evaluation.files import read_json
 from facealign_cli.formats.pts import read_pts, write_pts
 from facealign_cli.landmarks import MEAN_SHAPE
 

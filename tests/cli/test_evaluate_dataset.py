@@ -16,14 +16,14 @@ from facealign_cli.aligner import Aligner
 from facealign_cli.cli.main import main
 from facealign_cli.datasets import LeftOut, read_samples
 from facealign_cli.errors import FacealignError
-from facealign_cli.evaluation import Evaluation
-from facealign_cli.evaluation_files import read_json
+from facealign_cli.evaluation.figures import Evaluation
+from facealign_cli.evaluation.files import read_json
+from facealign_cli.evaluation.predict import predict_samples
 from facealign_cli.files.pictures import read_image
 from facealign_cli.formats.pts import read_pts
 from facealign_cli.geometry import init_shape_from_bbox
 from facealign_cli.metrics import nme
 from facealign_cli.models.registry import read_registry
-from facealign_cli.pipelines.dataset import predict_samples
 
 
 def run(*args: object) -> Result:

@@ -16,7 +16,7 @@ import numpy as np
 
 from facealign_cli.datasets.protocol import sets_of, title_of
 from facealign_cli.errors import InputError
-from facealign_cli.evaluation import Evaluation, FaceRow
+from facealign_cli.evaluation.figures import Evaluation, FaceRow
 from facealign_cli.metrics import Interval, auc, paired_bootstrap
 
 SAME_TRUTH_PX = 0.01

@@ -9,19 +9,12 @@ import numpy as np
 import pytest
 
 from facealign_cli.errors import FormatError, InputError, OutputError
+from facealign_cli.evaluation.base import Prediction
+from facealign_cli.evaluation.foreign import PredictedFace, PredictedPicture, read_predictions
+from facealign_cli.evaluation.predictions import Matched, match_predictions, prediction_file, write_predictions
 from facealign_cli.formats.base import get_format
 from facealign_cli.formats.pts import read_pts, write_pts
 from facealign_cli.geometry import init_shape_from_bbox
-from facealign_cli.predictions import (
-    Matched,
-    PredictedFace,
-    PredictedPicture,
-    Prediction,
-    match_predictions,
-    prediction_file,
-    read_predictions,
-    write_predictions,
-)
 from facealign_cli.records import BBox, Face, FrameResult
 
 SHAPE = np.round(init_shape_from_bbox((10, 20, 110, 120)), 3)

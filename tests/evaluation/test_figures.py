@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facealign_cli.comparison import compare
 from facealign_cli.datasets import Sample
 from facealign_cli.datasets.protocol import FOLDER_SIZES, protocol_folder
 from facealign_cli.errors import FormatError, InputError, OutputError
-from facealign_cli.evaluation import Evaluation, SubsetSummary, evaluate, from_dict, to_dict
-from facealign_cli.evaluation_files import read_json, write_csv, write_json
+from facealign_cli.evaluation.base import Irregularity, Prediction
+from facealign_cli.evaluation.compare import compare
+from facealign_cli.evaluation.figures import Evaluation, SubsetSummary, evaluate
+from facealign_cli.evaluation.files import from_dict, read_json, to_dict, write_csv, write_json
 from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.metrics import NORMALISERS, nme
-from facealign_cli.predictions import Irregularity, Prediction
 
 OCULAR = 91.60119  # outer eye corners of the mean shape: 45.80059 on either side
 TRUTH = MEAN_SHAPE + 100

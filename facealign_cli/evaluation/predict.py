@@ -18,11 +18,11 @@ from facealign_cli.datasets import LeftOut, Sample, read_samples
 from facealign_cli.datasets.protocol import TRAINING_FOLDERS, folder_of
 from facealign_cli.datasets.splits import is_held_out
 from facealign_cli.errors import FacealignError, InputError
+from facealign_cli.evaluation.base import Irregularity, Prediction
 from facealign_cli.files.pictures import read_image
 from facealign_cli.geometry import bbox_of_shape, init_shape_from_bbox
 from facealign_cli.metrics import NORMALISERS
 from facealign_cli.models.registry import sha256_of
-from facealign_cli.predictions import Irregularity, Prediction
 from facealign_cli.records import BBox
 
 Init = Literal["boxes", "ground-truth", "detector"]

@@ -12,18 +12,15 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from facealign_cli.datasets.base import Sample
 from facealign_cli.datasets.protocol import TRAINING_FOLDERS, expected_size, folder_of, sets_of, title_of
-from facealign_cli.errors import FormatError
+from facealign_cli.evaluation.base import Irregularity, Prediction, Status
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.metrics import NORMALISERS, POINT_SETS, auc, failure_rate, percentile, point_errors, scale_of
-from facealign_cli.predictions import Irregularity, Prediction, Status
 
-SCHEMA = "facealign-evaluation/1"
 DEFAULT_NORMALISER = "inter-ocular"
 DEFAULT_THRESHOLD = 0.08
 
@@ -298,57 +295,3 @@ def _means(rows: list[FaceRow], points: tuple[str, ...]) -> dict[str, dict[str, 
 def _mean(errors: np.ndarray) -> float:
     found = errors[np.isfinite(errors)]
     return float(found.mean()) if len(found) else math.nan
-
-
-def to_dict(evaluation: Evaluation) -> dict[str, Any]:
-    """The evaluation as plain JSON values; what is infinite or has no value is null; landmarks have 3 decimals.
-
-    `sets` and each face's `nme` follow from the other values: they are there to be read, and `from_dict` derives them.
-    """
-    return {
-        "schema": SCHEMA,
-        "about": dict(evaluation.about),
-        "split": evaluation.split,
-        "normaliser": evaluation.normaliser,
-        "threshold": evaluation.threshold,
-        "sets": [_plain(vars(summary)) for summary in evaluation.summaries],
-        "irregularities": [vars(item) for item in evaluation.irregularities],
-        "faces": [_row_to_dict(row) for row in evaluation.rows],
-    }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, Distribution):
-        return _plain(vars(value))
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _row_to_dict(row: FaceRow) -> dict[str, Any]:
-    landmarks = None if row.landmarks is None else np.round(row.landmarks, 3).tolist()
-    nme = {key: _plain(row.nme(key)) for key in row.scales_px}
-    return {**vars(row), "nme": nme, "truth": np.round(row.truth, 3).tolist(), "landmarks": landmarks}
-
-
-def from_dict(document: Any) -> Evaluation:
-    """The evaluation of such values; its summaries are computed anew. Raises FormatError, which says what is wrong."""
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        raise FormatError(f"not an evaluation by facealign: expected schema {SCHEMA}")
-    try:
-        rows = tuple(_row_from_dict(values) for values in document["faces"])
-        irregularities = tuple(Irregularity(**values) for values in document["irregularities"])
-        about, split = dict(document["about"]), str(document["split"])
-        normaliser, threshold = document["normaliser"], float(document["threshold"])
-        summaries = summarise(rows, normaliser, threshold, split)
-    except (KeyError, ValueError, TypeError, AttributeError, ZeroDivisionError) as error:
-        raise FormatError(f"not a valid evaluation: {error!r}") from error
-    return Evaluation(about, normaliser, threshold, rows, summaries, irregularities, split)
-
-
-def _row_from_dict(values: dict[str, Any]) -> FaceRow:
-    fields = {key: value for key, value in values.items() if key != "nme"}
-    shapes = {key: np.array(fields[key], float) for key in ("truth", "landmarks") if fields[key] is not None}
-    if any(shape.shape != (N_LANDMARKS, 2) for shape in shapes.values()):
-        raise ValueError(f"{fields['name']}: landmarks of another shape")
-    return FaceRow(**{**fields, **shapes})

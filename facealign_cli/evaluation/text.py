@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from facealign_cli.comparison import Comparison, SetComparison
 from facealign_cli.datasets.protocol import TRAINING_FOLDERS
-from facealign_cli.evaluation import STATUSES, Evaluation, SubsetSummary
+from facealign_cli.evaluation.compare import Comparison, SetComparison
+from facealign_cli.evaluation.figures import STATUSES, Evaluation, SubsetSummary
 from facealign_cli.metrics import Interval
 
 _NAMES_SHOWN = 3
