@@ -26,11 +26,11 @@ import numpy as np
 from facealign_cli.aligner import Aligner
 from facealign_cli.formats.base import get_format
 from facealign_cli.overlay import draw_overlay
-from facealign_cli.pipelines.video import VideoOptions, track_video
 from facealign_cli.rows import write_rows
-from facealign_cli.tracking import TrackingOptions
 from facealign_cli.video import SoundPacket, VideoFrame, VideoInfo, VideoSource, open_source
 from facealign_cli.video.sink import open_sink
+from facealign_cli.video.track import VideoOptions, track_video
+from facealign_cli.video.tracking import TrackingOptions
 
 STEP_FRAMES = 150
 """Frames that each step is timed on by itself."""

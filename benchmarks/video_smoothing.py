@@ -22,8 +22,8 @@ import numpy as np
 from facealign_cli.aligner import Aligner
 from facealign_cli.files.pictures import read_image
 from facealign_cli.landmarks import OUTER_EYE_CORNERS
-from facealign_cli.smoothing import RIGID, FaceSmoother, OneEuroFilter, Smoothing
-from facealign_cli.tracking import Tracker, TrackingOptions
+from facealign_cli.video.smoothing import RIGID, FaceSmoother, OneEuroFilter, Smoothing
+from facealign_cli.video.tracking import Tracker, TrackingOptions
 
 RATE = 30
 SIGMAS = (2.0, 4.0, 8.0)

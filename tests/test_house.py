@@ -27,16 +27,14 @@ FLOORS: dict[str, float] = {
     "formats": 2,
     "metrics": 2,
     "overlay": 2,
-    "smoothing": 2,
-    "video": 2.5,  # needs aligned records
     "datasets": 3,
     "detectors": 3,
     "rows": 3,
-    "tracking": 3,
     "models": 3.5,  # its check looks with detectors
     "aligner": 4,
     "evaluation": 4.5,
     "batch": 5,
+    "video": 5,
     "doctor": 5,
     "pipelines": 5,
     "report": 5,
@@ -49,6 +47,7 @@ DOORS = {PACKAGE, f"{PACKAGE}.__main__"}
 """They open onto the highest floors, late; that they load nothing early is tested below."""
 
 SHARED = {
+    "video": {"base", "sink", "smoothing", "tracking"},
     "evaluation": {"base", "figures", "compare", "foreign"},
     "models": {"dan", "registry"},
     "files": {"header", "output"},

@@ -18,10 +18,10 @@ from facealign_cli.cli import console, options
 from facealign_cli.errors import InputError
 
 if TYPE_CHECKING:
-    from facealign_cli.pipelines.video import VideoOptions
     from facealign_cli.records import FrameResult
-    from facealign_cli.smoothing import Smoothing
     from facealign_cli.video import VideoSource
+    from facealign_cli.video.smoothing import Smoothing
+    from facealign_cli.video.track import VideoOptions
 
 
 def _detect_every(_context: click.Context, _parameter: click.Parameter, value: str) -> int | None:
@@ -33,7 +33,7 @@ def _detect_every(_context: click.Context, _parameter: click.Parameter, value: s
 
 
 def _smooth(_context: click.Context, _parameter: click.Parameter, value: str) -> Smoothing | None:
-    from facealign_cli.smoothing import Smoothing
+    from facealign_cli.video.smoothing import Smoothing
 
     try:
         return Smoothing.parse(value)
@@ -199,8 +199,8 @@ class _Run:
 
     @contextlib.contextmanager
     def _results(self, source: VideoSource, aligner: Any) -> Iterator[Iterator[FrameResult]]:
-        from facealign_cli.pipelines.video import track_video
         from facealign_cli.video.sink import open_sink
+        from facealign_cli.video.track import track_video
 
         with contextlib.ExitStack() as stack:
             sink = None
@@ -235,8 +235,8 @@ class _Run:
 
 def _video_options(settings: dict[str, Any]) -> VideoOptions:
     """Takes its settings out of those of the command."""
-    from facealign_cli.pipelines.video import VideoOptions
-    from facealign_cli.tracking import TrackingOptions
+    from facealign_cli.video.track import VideoOptions
+    from facealign_cli.video.tracking import TrackingOptions
 
     tracking = TrackingOptions(settings.pop("detect_every"), max_faces=settings.pop("max_faces"))
     return VideoOptions(tracking, settings.pop("smooth"), settings.pop("blank", False))

@@ -13,10 +13,10 @@ from clips import facts, write_clip
 
 from facealign_cli.aligner import Aligner
 from facealign_cli.errors import OutputError
-from facealign_cli.pipelines.video import QUEUED, VideoOptions, track_video
-from facealign_cli.tracking import TrackingOptions
 from facealign_cli.video import SoundPacket, VideoFrame, VideoInfo, open_source
 from facealign_cli.video.sink import open_sink
+from facealign_cli.video.track import QUEUED, VideoOptions, track_video
+from facealign_cli.video.tracking import TrackingOptions
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from facealign_cli.aligner import Aligner
 from facealign_cli.errors import InputError
 from facealign_cli.landmarks import OUTER_EYE_CORNERS
 from facealign_cli.records import Face
-from facealign_cli.smoothing import FaceSmoother, Smoothing
-from facealign_cli.tracking import CutDetector, Tracker, TrackingOptions, _detector_box, normalised
+from facealign_cli.video.smoothing import FaceSmoother, Smoothing
+from facealign_cli.video.tracking import CutDetector, Tracker, TrackingOptions, _detector_box, normalised
 
 RATE = 30
 Path = Callable[[float], tuple[float, float]]

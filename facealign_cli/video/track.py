@@ -17,10 +17,10 @@ import numpy as np
 from facealign_cli.aligner import Aligner
 from facealign_cli.overlay import draw_overlay
 from facealign_cli.records import Face, FrameResult
-from facealign_cli.smoothing import FaceSmoother, Smoothing
-from facealign_cli.tracking import Tracker, TrackingOptions
-from facealign_cli.video import SoundPacket, VideoFrame, VideoSource
+from facealign_cli.video.base import SoundPacket, VideoFrame, VideoSource
 from facealign_cli.video.sink import VideoSink
+from facealign_cli.video.smoothing import FaceSmoother, Smoothing
+from facealign_cli.video.tracking import Tracker, TrackingOptions
 
 QUEUED = 8
 """Frames that may wait between two steps."""

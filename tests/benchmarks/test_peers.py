@@ -14,7 +14,7 @@ import pytest
 
 from facealign_cli.landmarks import MEAN_SHAPE
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from facealign_cli.errors import InputError
 from facealign_cli.geometry import init_shape_from_bbox
 from facealign_cli.records import BBox, Face
-from facealign_cli.smoothing import _HEAD_KNEE, FaceSmoother, OneEuroFilter, Smoothing
+from facealign_cli.video.smoothing import _HEAD_KNEE, FaceSmoother, OneEuroFilter, Smoothing
 
 SHAPE = init_shape_from_bbox(np.array([100.0, 100, 200, 200]))
 SIZE = 100.0
@@ -56,7 +56,7 @@ def test_points_at_rest_come_to_rest() -> None:
 
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "benchmarks"))
     return importlib.import_module("video_smoothing")
 
 

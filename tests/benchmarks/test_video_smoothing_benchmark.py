@@ -11,12 +11,12 @@ import pytest
 
 from facealign_cli.aligner import Aligner
 from facealign_cli.geometry import init_shape_from_bbox
-from facealign_cli.smoothing import Smoothing
+from facealign_cli.video.smoothing import Smoothing
 
 
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "benchmarks"))
     return importlib.import_module("video_smoothing")
 
 
