@@ -23,7 +23,8 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 
-from facealign_cli.batch.run import BatchOptions, Progress, run_batch
+from facealign_cli.batch.progress import Progress
+from facealign_cli.batch.run import BatchOptions, run_batch
 from facealign_cli.batch.sources import Sources
 from facealign_cli.batch.work import WorkOptions
 

@@ -51,7 +51,7 @@ SHARED = {
     "evaluation": {"base", "figures", "compare", "foreign"},
     "models": {"dan", "registry"},
     "files": {"header", "output"},
-    "batch": {"base", "ray_session"},
+    "batch": {"base", "keys", "pool", "session"},
     "datasets": {"base", "splits"},
     "cli": {"options", "console"},
 }

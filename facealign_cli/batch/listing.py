@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from facealign_cli.batch.base import KeySet, key_of
+from facealign_cli.batch.keys import KeySet, key_of
 from facealign_cli.errors import FacealignError
 
 LISTED_AHEAD = 1_000_000

@@ -7,26 +7,25 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import heapq
 import os
 import socket
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from facealign_cli.batch.base import STAGES, Counts, JournalLine, KeySet, Work
+from facealign_cli.batch.base import SHARD_SUFFIXES, JournalLine, Work
+from facealign_cli.batch.keys import KeySet
 from facealign_cli.batch.listing import Listing
 from facealign_cli.batch.manifest import Manifest, differences, locked, versions
-from facealign_cli.batch.options import BatchOptions
-from facealign_cli.batch.pool import Pool, PoolUsage, run_here
-from facealign_cli.batch.ray_engine import RayEngine
-from facealign_cli.batch.ray_rows import RayRows
-from facealign_cli.batch.ray_session import Cluster, import_ray
+from facealign_cli.batch.pool import Pool, run_here
+from facealign_cli.batch.progress import Progress
+from facealign_cli.batch.ray.engine import RayEngine
+from facealign_cli.batch.ray.rows import RayRows
+from facealign_cli.batch.ray.session import Cluster, import_ray
 from facealign_cli.batch.shards import RowStore
 from facealign_cli.batch.sources import Sources
 from facealign_cli.batch.work import CROP_SHARE, NETWORK_BATCH, PictureWork, WorkOptions
@@ -38,63 +37,53 @@ from facealign_cli.models.registry import model_file, sha256_of
 FLUSH_S = 2.0
 """Seconds of work that a kill can cost."""
 
-_SHOWN = 5
 
+@dataclass(frozen=True)
+class BatchOptions:
+    """How a job is run. output: its folder, or a URL. fmt: parquet, jsonl, csv or pts.
 
-@dataclass
-class Progress:
-    """How a run goes. done, failed, faces: in this run. before: done by earlier runs. total: to do in this run.
-
-    total_known: the listing is complete. slowest: (milliseconds, path), longest first; failures: (path, error), the
-    first few. stopped: "interrupt" or "fail_fast", if it ended early. elapsed_s: with the workers' start. skipped: done
-    before or named twice.
+    engine: local, or ray, which writes Parquet only, and knows of neither timeout_s nor fail_fast. ray_address: of a
+    running cluster; None: one is started here. workers: processes; 0: this one, which nothing protects from a picture
+    that kills. batch_size: pictures that a worker works on at a time. timeout_s: after so long without a finished
+    picture a worker is taken for hung; None: never. restart: begin anew. must_resume: refuse to begin. retry_errors: do
+    failed pictures again. fail_fast: stop at the first one.
     """
 
-    done: int = 0
-    failed: int = 0
-    faces: int = 0
-    before: int = 0
-    skipped: int = 0
-    total: int = 0
-    total_known: bool = False
-    elapsed_s: float = 0.0
-    counts: Counts = field(default_factory=Counts)
-    slowest: list[tuple[float, str]] = field(default_factory=list)
-    failures: list[tuple[str, str]] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    usage: PoolUsage = field(default_factory=PoolUsage)
-    own_cpu_s: float = 0.0
-    stopped: str | None = None
+    output: str
+    fmt: str = "parquet"
+    shard_rows: int = 10_000
+    workers: int = 1
+    batch_size: int = 16
+    timeout_s: float | None = 300.0
+    restart: bool = False
+    must_resume: bool = False
+    retry_errors: bool = False
+    fail_fast: bool = False
+    engine: str = "local"
+    ray_address: str | None = None
 
-    @property
-    def per_second(self) -> float:
-        """Pictures a second, in this run."""
-        return self.done / self.elapsed_s if self.elapsed_s > 0 else 0.0
+    def __post_init__(self) -> None:
+        if self.fmt not in SHARD_SUFFIXES:
+            raise InputError(f"unknown format {self.fmt!r} of a batch: known are {', '.join(SHARD_SUFFIXES)}")
+        for name, least in (("shard_rows", 1), ("workers", 0), ("batch_size", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name}: expected {least} or more, got {getattr(self, name)}")
+        if self.engine not in ("local", "ray"):
+            raise InputError(f"unknown engine {self.engine!r}: known are local, ray")
+        if self.engine == "local" and self.ray_address is not None:
+            raise InputError("a Ray address without the engine ray (--ray-address without --engine ray)")
+        if self.engine == "ray":
+            self._check_ray()
 
-    @property
-    def left_s(self) -> float | None:
-        """Seconds left at this rate; None where that is not known."""
-        return (self.total - self.done) / self.per_second if self.done and self.total_known else None
-
-    def cpu_s(self) -> dict[str, float]:
-        """Seconds of processor time by stage, of all processes; `other` is what belongs to none."""
-        by_stage: Counter[str] = Counter()
-        for worker in self.usage.workers.values():
-            by_stage.update(worker.by_stage)
-        whole = sum(worker.cpu_s for worker in self.usage.workers.values()) + self.own_cpu_s
-        stages = {stage: float(by_stage[stage]) for stage in STAGES}
-        return stages | {"other": max(0.0, whole - sum(stages.values()))}
-
-    def take(self, lines: list[JournalLine]) -> None:
-        """Count some outcomes."""
-        for line in lines:
-            self.done += 1
-            self.faces += line.n_faces
-            self.slowest = heapq.nlargest(_SHOWN, [*self.slowest, (line.milliseconds, line.path)])
-            if line.error is not None:
-                self.failed += 1
-                if len(self.failures) < _SHOWN:
-                    self.failures.append((line.path, line.error))
+    def _check_ray(self) -> None:
+        for wrong, why in (
+            (self.fmt != "parquet", f"writes Parquet only, not {self.fmt}"),
+            (self.workers == 0, "has 1 worker or more"),
+            (self.timeout_s is not None, "has no time limit for a picture (--timeout)"),
+            (self.fail_fast, "cannot stop at a picture (--fail-fast): rows come back by the file"),
+        ):
+            if wrong:
+                raise InputError(f"the engine ray {why}")
 
 
 def job_config(work: WorkOptions, options: BatchOptions) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from facealign_cli.cli import console, options
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-    from facealign_cli.batch.run import Progress
+    from facealign_cli.batch.progress import Progress
 
 LINE_EVERY_S = 10.0
 """Seconds between two lines of progress where there is no terminal."""

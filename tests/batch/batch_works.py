@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from facealign_cli.batch.base import Outcome, key_of
+from facealign_cli.batch.base import Outcome
+from facealign_cli.batch.keys import key_of
 from facealign_cli.errors import InputError, OutputError
 from facealign_cli.formats.base import parse_json
 from facealign_cli.landmarks import MEAN_SHAPE

@@ -18,7 +18,8 @@ import pytest
 from batch_works import FakeWork, rows_of, same_rows
 
 from facealign_cli.batch.manifest import locked
-from facealign_cli.batch.run import BatchOptions, Progress, job_config, run_batch
+from facealign_cli.batch.progress import Progress
+from facealign_cli.batch.run import BatchOptions, job_config, run_batch
 from facealign_cli.batch.sources import Sources
 from facealign_cli.batch.work import PictureWork, WorkOptions
 from facealign_cli.errors import InputError, OutputError

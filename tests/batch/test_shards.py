@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from batch_works import fake_outcome, rows_of, same_rows
 
-from facealign_cli.batch.base import JournalLine, KeySet, Outcome, key_of
+from facealign_cli.batch.base import JournalLine, Outcome
+from facealign_cli.batch.keys import KeySet, key_of
 from facealign_cli.batch.shards import SHARD_SUFFIXES, Counts, RowStore
 from facealign_cli.errors import FormatError, OutputError
 from facealign_cli.files.storage import LocalStorage

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from facealign_cli.batch.base import KeySet, key_of
+from facealign_cli.batch.keys import KeySet, key_of
 from facealign_cli.batch.listing import Listing
 from facealign_cli.batch.sources import Sources
 from facealign_cli.errors import FormatError, InputError, MissingDependency

@@ -1,7 +1,7 @@
 """The same job on Ray: a Ray Data pipeline from paths to Parquet files, on this machine or on a cluster.
 
 The paths go to Ray in rounds, cut into tasks. Actors, one per worker, turn a task's paths into a table of rows; Ray
-writes the tables as Parquet, and `ray_rows` gives the finished files their place.
+writes the tables as Parquet, and `rows` gives the finished files their place.
 
 A task whose actor dies is lost (Ray starts another actor). At the end of its round each of its pictures is tried
 again in a task of its own, by Ray twice; the one that never comes back is recorded as failed. So is the work of a
@@ -19,8 +19,9 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from facealign_cli.batch.base import EXTRA, FATAL, RAY_FOLDER, ChunkFeed, JournalLine, Outcome, Work, key_of
-from facealign_cli.batch.ray_session import Cluster, connect, first_line, import_ray, quiet
+from facealign_cli.batch.base import EXTRA, FATAL, RAY_FOLDER, ChunkFeed, JournalLine, Outcome, Work
+from facealign_cli.batch.keys import key_of
+from facealign_cli.batch.ray.session import Cluster, connect, first_line, import_ray, quiet
 from facealign_cli.errors import FacealignError, InputError, OutputError
 from facealign_cli.files.storage import arrow_folder, storage_for
 from facealign_cli.formats import parquet
@@ -47,7 +48,7 @@ _TASKS_TO_JUDGE = 8
 
 
 class FinishedRows(Protocol):
-    """Where the files go that Ray has finished; `ray_rows.RayRows` is it.
+    """Where the files go that Ray has finished; `rows.RayRows` is it.
 
     folder: the job's. stop_file: where it stands, workers do nothing any more.
     """

@@ -1,0 +1,55 @@
+"""What stands for a picture in memory: 64 bits of its path, and sets of millions of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+
+import numpy as np
+
+from facealign_cli.files.storage import is_url
+
+
+def key_of(path: str) -> int:
+    """64 bits that stand for a picture in memory: of its path, without what does not change where that leads.
+
+    Two of a million paths share theirs with a probability of 3e-8, two of 1000 million with 3 %.
+    """
+    plain = path if is_url(path) or ".." in path else os.path.normpath(path)
+    return int.from_bytes(hashlib.blake2b(plain.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+class KeySet:
+    """A set of `key_of` numbers that takes about 8 bytes each: sorted arrays, merged when they are of a size."""
+
+    def __init__(self, arrays: Iterable[np.ndarray] = ()) -> None:
+        keys = np.concatenate([np.zeros(0, np.uint64), *arrays])
+        self._sorted = [np.unique(keys)] if len(keys) else []
+
+    def __len__(self) -> int:
+        return sum(len(keys) for keys in self._sorted)
+
+    def add(self, keys: np.ndarray) -> np.ndarray:
+        """(N,) bool: which of (N,) keys are new; they are in the set from now on. Of equal ones the first is new."""
+        new = self.missing(keys)
+        first = np.zeros(len(keys), bool)
+        first[np.unique(keys, return_index=True)[1]] = True
+        new &= first
+        self._insert(np.sort(keys[new]))
+        return new
+
+    def missing(self, keys: np.ndarray) -> np.ndarray:
+        """(N,) bool: which of (N,) keys are not in the set."""
+        absent = np.ones(len(keys), bool)
+        for known in self._sorted:
+            places = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+            absent &= known[places] != keys
+        return absent
+
+    def _insert(self, keys: np.ndarray) -> None:
+        if not len(keys):
+            return
+        while self._sorted and len(self._sorted[-1]) <= 2 * len(keys):
+            keys = np.sort(np.concatenate([self._sorted.pop(), keys]), kind="stable")
+        self._sorted.append(keys)
