@@ -25,8 +25,8 @@ import numpy as np
 
 from facealign_cli.aligner import Aligner
 from facealign_cli.formats.base import get_format
+from facealign_cli.formats.growing import write_rows
 from facealign_cli.overlay import draw_overlay
-from facealign_cli.rows import write_rows
 from facealign_cli.video import SoundPacket, VideoFrame, VideoInfo, VideoSource, open_source
 from facealign_cli.video.sink import open_sink
 from facealign_cli.video.track import VideoOptions, track_video

@@ -29,7 +29,6 @@ FLOORS: dict[str, float] = {
     "overlay": 2,
     "datasets": 3,
     "detectors": 3,
-    "rows": 3,
     "models": 3.5,  # its check looks with detectors
     "aligner": 4,
     "evaluation": 4.5,
@@ -47,6 +46,7 @@ DOORS = {PACKAGE, f"{PACKAGE}.__main__"}
 """They open onto the highest floors, late; that they load nothing early is tested below."""
 
 SHARED = {
+    "formats": {"base", "codec"},
     "video": {"base", "sink", "smoothing", "tracking"},
     "evaluation": {"base", "figures", "compare", "foreign"},
     "models": {"dan", "registry"},
@@ -57,7 +57,7 @@ SHARED = {
 }
 """What siblings in a package may import; elsewhere it is `base` alone."""
 
-FRONTS = {f"{PACKAGE}.datasets.read", f"{PACKAGE}.cli.main", f"{PACKAGE}.batch.run"}
+FRONTS = {f"{PACKAGE}.datasets.read", f"{PACKAGE}.cli.main", f"{PACKAGE}.batch.run", f"{PACKAGE}.formats.growing"}
 """They choose among their siblings, as a package's __init__ may."""
 
 TRAINING_ONLY = {"torch", "h5py", "onnx"}

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from facealign_cli.batch.keys import key_of
 from facealign_cli.errors import FormatError
 from facealign_cli.formats import jsonl, parquet
-from facealign_cli.formats.base import from_dict, parse_json
+from facealign_cli.formats.codec import from_dict, parse_json
 from facealign_cli.records import FrameResult
 
 STAGES = ("read", "decode", "detect", "align", "write")

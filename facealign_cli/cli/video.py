@@ -153,7 +153,7 @@ class _Run:
         self, settings: dict[str, Any], rows: Path | None, record: Path | None, *, rows_to_stdout: bool = False
     ) -> None:
         from facealign_cli.files.output import check_output
-        from facealign_cli.rows import check_rows
+        from facealign_cli.formats.growing import check_rows
         from facealign_cli.video import import_av
         from facealign_cli.video.sink import check_suffix
 
@@ -212,7 +212,7 @@ class _Run:
             yield results
 
     def _write(self, results: Iterator[FrameResult]) -> None:
-        from facealign_cli.rows import partial_path, stream_rows, write_rows
+        from facealign_cli.formats.growing import partial_path, stream_rows, write_rows
 
         if self.format is None:
             for _ in results:

@@ -16,18 +16,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, TextIO
 
 from facealign_cli.errors import FormatError
-from facealign_cli.formats.base import (
+from facealign_cli.formats.base import PathLike, read_bytes, register_format, write_file
+from facealign_cli.formats.codec import (
     FACE_COLUMNS,
     RESULT_COLUMNS,
     RUN_COLUMNS,
-    PathLike,
     from_dict,
     from_rows,
-    read_bytes,
-    register_format,
     to_dict,
     to_rows,
-    write_file,
 )
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.records import FrameResult

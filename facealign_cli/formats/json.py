@@ -18,17 +18,8 @@ from importlib.resources import files
 from typing import Any, BinaryIO
 
 from facealign_cli.errors import FormatError
-from facealign_cli.formats.base import (
-    SCHEMA,
-    PathLike,
-    from_dict,
-    json_line,
-    parse_json,
-    read_bytes,
-    register_format,
-    to_dict,
-    write_file,
-)
+from facealign_cli.formats.base import PathLike, read_bytes, register_format, write_file
+from facealign_cli.formats.codec import SCHEMA, from_dict, json_line, parse_json, to_dict
 from facealign_cli.records import FrameResult
 from facealign_cli.version import __version__
 

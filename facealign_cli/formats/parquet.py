@@ -20,19 +20,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from facealign_cli.errors import FormatError, MissingDependency
-from facealign_cli.formats.base import (
+from facealign_cli.formats.base import PathLike, reading, register_format, write_file
+from facealign_cli.formats.codec import (
     FACE_COLUMNS,
     RESULT_COLUMNS,
     RUN_COLUMNS,
     SCHEMA,
-    PathLike,
     from_dict,
     from_rows,
-    reading,
-    register_format,
     to_dict,
     to_rows,
-    write_file,
 )
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.records import FrameResult

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from facealign_cli.errors import FormatError, InputError, OutputError
-from facealign_cli.formats.base import format_for_path, to_dict
+from facealign_cli.formats.base import format_for_path
+from facealign_cli.formats.codec import to_dict
 from facealign_cli.formats.jsonl import iterate, line, read, write
 from facealign_cli.records import FrameResult
 

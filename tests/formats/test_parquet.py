@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from facealign_cli import __version__
 from facealign_cli.errors import FormatError, InputError, MissingDependency, OutputError
-from facealign_cli.formats.base import from_dict, get_format, to_dict
+from facealign_cli.formats.base import get_format
+from facealign_cli.formats.codec import from_dict, to_dict
 from facealign_cli.records import FrameResult
 
 pa = pytest.importorskip("pyarrow")

@@ -1,0 +1,196 @@
+"""Records as plain values and back: for JSON, and for the rows of tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from types import NoneType
+from typing import Any
+
+import numpy as np
+
+from facealign_cli.errors import FormatError
+from facealign_cli.landmarks import N_LANDMARKS
+from facealign_cli.records import BBox, Face, FrameResult
+
+SCHEMA = "facealign/1"
+"""The layout of a record: its name and number."""
+
+
+def json_line(record: dict[str, Any]) -> bytes:
+    """A record as JSON without line breaks, UTF-8; no NaN."""
+    try:
+        return json.dumps(record, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:  # a path whose bytes are no UTF-8: Python keeps them as lone surrogates
+        return json.dumps(record, allow_nan=False).encode()
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text. Raises ValueError, also for NaN and for nesting too deep."""
+    try:
+        return json.loads(text if isinstance(text, str) else text.decode("utf-8-sig"), parse_constant=_refuse)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON value")
+
+
+def to_dict(result: FrameResult) -> dict[str, Any]:
+    """A record as plain JSON values: pixels with 3 decimals, scores with 4, times with 6; every key is always there.
+
+    The keys are those of `facealign-1.schema.json`, one of its `results`.
+    """
+    record: dict[str, Any] = {key: getattr(result, key) for key in _RESULT_KEYS}
+    record |= {
+        "width": int(result.width),
+        "height": int(result.height),
+        "frame": _integer(result.frame),
+        "timestamp_s": _rounded(result.timestamp_s, 6),
+        "faces": [_face_to_dict(face) for face in result.faces],
+    }
+    return record
+
+
+def from_dict(record: Any) -> FrameResult:
+    """The record of such values. Raises FormatError, which says where they break the rules."""
+    values = _checked(record, _RESULT_KEYS, "a result")
+    if not isinstance(values["faces"], list):
+        raise FormatError(f"faces: expected a list, got {values['faces']!r:.40}")
+    values["faces"] = tuple(_face_from_dict(face, i) for i, face in enumerate(values["faces"]))
+    try:
+        return FrameResult(**values)
+    except (ValueError, TypeError) as error:
+        raise FormatError(str(error)) from error
+
+
+_RESULT_KEYS: dict[str, tuple[type, ...]] = {
+    "source": (str,),
+    "status": (str,),
+    "error": (str, NoneType),
+    "width": (int,),
+    "height": (int,),
+    "frame": (int, NoneType),
+    "timestamp_s": (int, float, NoneType),
+    "scheme": (str,),
+    "model": (str, NoneType),
+    "provider": (str, NoneType),
+    "detector": (str, NoneType),
+    "faces": (list,),
+}
+_FACE_KEYS: dict[str, tuple[type, ...]] = {
+    "face_id": (int,),
+    "track_id": (int, NoneType),
+    "bbox": (list,),
+    "detector_score": (int, float, NoneType),
+    "confidence": (int, float),
+    "landmarks": (list,),
+}
+
+
+RESULT_COLUMNS = ("source", "status", "error", "width", "height", "frame", "timestamp_s")
+FACE_COLUMNS = ("face_id", "track_id", "x1", "y1", "x2", "y2", "detector_score", "confidence")
+RUN_COLUMNS = ("scheme", "model", "provider", "detector")
+"""The columns of tables, but for the landmarks, in their order."""
+
+_BOX_COLUMNS = ("x1", "y1", "x2", "y2")
+
+
+def to_rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The rows of a table that a record of `to_dict` makes: one per face, or one without the face's columns.
+
+    A face's row also has its `landmarks`, as they stand in the record.
+    """
+    if not record["faces"]:
+        yield record
+    for face in record["faces"]:
+        yield {**record, **face, **dict(zip(_BOX_COLUMNS, face["bbox"], strict=True))}
+
+
+def from_rows(rows: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The records, for `from_dict`, of numbered rows of a table; each with the number of its first row.
+
+    A row has all columns and `landmarks`; one without a face has no `face_id`. Rows that follow one another, of the
+    same picture and with rising face_id, make one record.
+    """
+    first, last = 0, None
+    for number, row in rows:
+        record = _record_of_row(row)
+        if last is not None and _continues(last, record):
+            last["faces"] += record["faces"]
+            continue
+        if last is not None:
+            yield first, last
+        first, last = number, record
+    if last is not None:
+        yield first, last
+
+
+def _record_of_row(row: dict[str, Any]) -> dict[str, Any]:
+    record = {column: row[column] for column in RESULT_COLUMNS + RUN_COLUMNS}
+    if row["face_id"] is None:
+        return {**record, "faces": []}
+    face = {column: row[column] for column in FACE_COLUMNS if column not in _BOX_COLUMNS}
+    face |= {"bbox": [row[column] for column in _BOX_COLUMNS], "landmarks": row["landmarks"]}
+    return {**record, "faces": [face]}
+
+
+def _continues(last: dict[str, Any], record: dict[str, Any]) -> bool:
+    if not last["faces"] or not record["faces"]:
+        return False
+    same = all(last[column] == record[column] for column in RESULT_COLUMNS + RUN_COLUMNS)
+    return same and record["faces"][0]["face_id"] > last["faces"][-1]["face_id"]
+
+
+def _face_to_dict(face: Face) -> dict[str, Any]:
+    return {
+        "face_id": int(face.face_id),
+        "track_id": _integer(face.track_id),
+        "bbox": [_rounded(value, 3) for value in face.bbox.xyxy],
+        "detector_score": _rounded(face.detector_score, 4),
+        "confidence": _rounded(face.confidence, 4),
+        "landmarks": (np.round(face.landmarks, 3) + 0.0).tolist(),
+    }
+
+
+def _face_from_dict(record: Any, index: int) -> Face:
+    try:
+        values = _checked(record, _FACE_KEYS, "a face")
+        values["bbox"] = BBox(*_numbers(values["bbox"], (4,), "bbox").tolist())
+        values["landmarks"] = _numbers(values["landmarks"], (N_LANDMARKS, 2), "landmarks")
+        return Face(**values)
+    except (ValueError, TypeError, FormatError) as error:
+        raise FormatError(f"faces[{index}]: {error}") from error
+
+
+def _numbers(values: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
+    try:
+        array = np.array(values)
+    except (ValueError, OverflowError) as error:  # lists of unequal length
+        raise FormatError(f"{name}: expected numbers of shape {shape}") from error
+    if array.shape != shape or array.dtype.kind not in "iuf":
+        raise FormatError(f"{name}: expected numbers of shape {shape}, got {array.dtype} of shape {array.shape}")
+    return array.astype(np.float64)
+
+
+def _checked(record: Any, keys: dict[str, tuple[type, ...]], name: str) -> dict[str, Any]:
+    """A copy of the record, if it has exactly these keys with values of these types."""
+    if not isinstance(record, dict):
+        raise FormatError(f"expected {name}, got {record!r:.40}")
+    if record.keys() != keys.keys():
+        wrong = sorted(record.keys() ^ keys.keys())
+        raise FormatError(f"{name} has missing or unknown keys: {', '.join(map(str, wrong))}")
+    for key, types in keys.items():
+        value = record[key]
+        if not isinstance(value, types) or isinstance(value, bool):
+            raise FormatError(f"{key}: expected {' or '.join(t.__name__ for t in types)}, got {value!r:.40}")
+    return dict(record)
+
+
+def _integer(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+def _rounded(value: float | None, decimals: int) -> float | None:
+    return None if value is None else round(float(value), decimals) + 0.0  # + 0.0 turns -0.0 into 0.0
