@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +10,12 @@ import numpy as np
 
 from facealign_cli.detectors import Detector, DetectorOptions, create_detector
 from facealign_cli.detectors.base import DEFAULT_DETECTOR
-from facealign_cli.files.pictures import check_image
+from facealign_cli.errors import InputError
+from facealign_cli.files.pictures import MAX_PIXELS, check_image, read_image
 from facealign_cli.geometry import CropFrame, SimilarityTransform, init_shape_from_bbox
 from facealign_cli.models.dan import DanModel
 from facealign_cli.models.registry import load_model
-from facealign_cli.records import BoxCalibration, Detection, Face
+from facealign_cli.records import BoxCalibration, Detection, Face, FrameResult
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,3 +116,33 @@ class Aligner:
     def align_crops(self, faces: FaceCrops) -> AlignedShapes:
         """Place landmarks in crops, of one picture or of several; each face's are in the pixels of its own picture."""
         return align_crops(self.model, faces)
+
+
+@dataclass(frozen=True, eq=False)
+class PictureResult:
+    """A record, and the picture it is of: (H, W, 3) uint8 BGR, upright; None where it could not be read."""
+
+    record: FrameResult
+    image: np.ndarray | None
+
+
+def align_pictures(paths: Iterable[str], aligner: Aligner, *, max_pixels: int = MAX_PIXELS) -> Iterator[PictureResult]:
+    """Align each picture in turn. A picture that fails gives a record with status "error", and the others go on.
+
+    paths: files, or "-" for standard input.
+    """
+    for path in paths:
+        yield _align_picture(path, aligner, max_pixels)
+
+
+def _align_picture(path: str, aligner: Aligner, max_pixels: int) -> PictureResult:
+    used = {"detector": aligner.detector.name, "model": aligner.model.name, "provider": aligner.model.provider}
+    image = None
+    try:
+        image = read_image(path, max_pixels=max_pixels)
+        faces = aligner.align(image, path)
+    except (InputError, MemoryError) as error:
+        size = {} if image is None else {"height": image.shape[0], "width": image.shape[1]}
+        return PictureResult(FrameResult.of_error(path, str(error) or "out of memory", **used, **size), image)
+    height, width = image.shape[:2]
+    return PictureResult(FrameResult.of_faces(path, faces, width=width, height=height, **used), image)

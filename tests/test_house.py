@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,31 +17,20 @@ import facealign_cli
 PACKAGE = "facealign_cli"
 ROOT = Path(facealign_cli.__file__).resolve().parent
 
-FLOORS: dict[str, float] = {
-    "errors": 0,
-    "version": 0,
-    "landmarks": 0,
-    "geometry": 1,
-    "files": 1,
-    "records": 1,
-    "runtime": 1,
-    "formats": 2,
-    "metrics": 2,
-    "overlay": 2,
-    "datasets": 3,
-    "detectors": 3,
-    "models": 3.5,  # its check looks with detectors
-    "aligner": 4,
-    "evaluation": 4.5,
-    "batch": 5,
-    "video": 5,
-    "doctor": 5,
-    "pipelines": 5,
-    "report": 5,
-    "training": 5,
-    "cli": 6,
-}
-"""Module or package → floor; imports go to lower floors only."""
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("errors", "landmarks", "version"),
+    ("files", "geometry", "records", "runtime"),
+    ("formats", "metrics", "overlay"),
+    ("datasets", "detectors"),
+    ("models",),
+    ("aligner",),
+    ("batch", "evaluation", "video"),
+    ("doctor", "report", "training"),
+    ("cli",),
+)
+"""Modules and packages, lowest floor first; imports go to lower floors only. DESIGN.md shows the same."""
+
+FLOOR_OF = {name: number for number, floor in enumerate(FLOORS) for name in floor}
 
 DOORS = {PACKAGE, f"{PACKAGE}.__main__"}
 """They open onto the highest floors, late; that they load nothing early is tested below."""
@@ -98,14 +88,20 @@ def part(module: str) -> str:
 
 
 def test_every_module_has_its_floor() -> None:
-    assert {part(module) for module in TREES if module not in DOORS} <= set(FLOORS)
+    assert {part(module) for module in TREES if module not in DOORS} == set(FLOOR_OF)
+
+
+def test_design_shows_these_floors() -> None:
+    text = (ROOT.parent / "DESIGN.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^ (\d)  (\w+)(?:\.py|/) ", text, re.MULTILINE)
+    assert {name: int(number) for number, name in shown} == FLOOR_OF
 
 
 def test_imports_go_downwards() -> None:
     wrong = [
         f"{module} imports {imported}"
         for module, imported in own_imports()
-        if part(module) != part(imported) and FLOORS.get(part(imported), 0) >= FLOORS.get(part(module), 9)
+        if part(module) != part(imported) and FLOOR_OF[part(imported)] >= FLOOR_OF[part(module)]
     ]
     assert not wrong
 

@@ -12,8 +12,8 @@ import click
 from facealign_cli.cli import console, options
 
 if TYPE_CHECKING:
+    from facealign_cli.aligner import PictureResult
     from facealign_cli.formats.base import Format
-    from facealign_cli.pipelines.image import PictureResult
     from facealign_cli.records import FrameResult
 
 
@@ -59,7 +59,7 @@ def image(
     To a terminal: a table of the faces. To a pipe or with -o: JSON, or what --format says; with --format pts, OUT is a
     folder that gets one file per face. A picture that fails is recorded as such and the others go on (exit code 3).
     """
-    from facealign_cli.pipelines.image import align_pictures
+    from facealign_cli.aligner import align_pictures
 
     if paths.count("-") > 1:
         raise click.UsageError('standard input ("-") can be read once only')
