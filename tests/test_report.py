@@ -263,6 +263,15 @@ def test_histogram_counts_every_face(tmp_path: Path) -> None:
     assert sum(counts) == 30 and counts[-1] == beyond >= 2
 
 
+def test_bars_beyond_the_threshold_are_failures() -> None:
+    row = make_evaluation(make_samples(Path("/nowhere"), ["a.png"], picture=False)).rows[0]
+    scale = row.scales_px["inter-ocular"]
+    for error, kind in ((0.03, "good"), (0.13, "bad")):
+        rows = (replace(row, errors_px=dict.fromkeys(row.errors_px, error * scale)),)
+        evaluation = Evaluation({}, "inter-ocular", 0.08, rows, summarise(rows, "inter-ocular", 0.08))
+        assert re.findall(r'<rect class="(\w+)"', charts.histogram(evaluation)) == [kind]
+
+
 def test_mean_face_discs_have_the_errors_size(tmp_path: Path) -> None:
     evaluation = make_evaluation(make_samples(tmp_path, ["a.png"]))
     radii = [float(r) for r in re.findall(r' r="([\d.]+)"', charts.mean_face(evaluation))]

@@ -85,6 +85,8 @@ def _misbehave(path: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if "hang" in path:
         time.sleep(1000)
+    if "long" in path:  # longer than the parent waits for news at a time
+        time.sleep(0.6)
     if "slow" in path:
         time.sleep(0.05)
 

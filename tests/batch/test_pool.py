@@ -58,6 +58,29 @@ def test_a_hung_worker_is_killed() -> None:
     assert "no answer for 0.5 s" in str(lines["hang"].error)
 
 
+def test_a_worker_that_only_takes_its_time_is_left_alone() -> None:
+    lines, usage = run(["a", "long", "b"], workers=1, timeout_s=30)
+    assert not any(line.error for line in lines.values())
+    assert usage.deaths == 0
+
+
+def test_after_a_picture_tried_alone_the_worker_goes_on_with_the_rest(tmp_path: Path) -> None:
+    """A worker that were taken for one with a dangerous picture for ever would never get another chunk."""
+    paths = [str(tmp_path / name) for name in ["once-poison", *map(str, range(40))]]
+    stop, done = threading.Event(), []
+
+    def work() -> None:
+        with Pool(FakeWork, 1, PoolUsage()) as pool:
+            done.extend(line.path for chunk in pool.outcomes(ListFeed(paths), stop) for line in chunk)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(60)
+    stop.set()
+    thread.join(60)
+    assert sorted(done) == sorted(paths)
+
+
 @pytest.mark.parametrize(
     ("make_work", "kind", "words"),
     [

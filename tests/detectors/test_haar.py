@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from facealign_cli.detectors import create_detector
+from facealign_cli.detectors import DetectorOptions, create_detector, haar
 from facealign_cli.errors import InputError, MissingDependency, ModelError
 from facealign_cli.records import BBox
 
@@ -40,3 +40,16 @@ def test_needs_a_file_that_is_a_cascade(tmp_path: Path) -> None:
     (tmp_path / "c.xml").write_text("<no>cascade</no>")
     with pytest.raises(ModelError, match=r"c\.xml: not a cascade"):
         create_detector("haar", model_file=tmp_path / "c.xml")
+
+
+def test_boxes_count_from_pixel_centres(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenCV's rectangles count from the pixels' edges, so they begin half a pixel further left and higher here."""
+
+    class Cascade:
+        def detectMultiScale3(self, *_: object, **__: object) -> tuple[list[list[int]], list[int], list[float]]:
+            return [[10, 20, 30, 40]], [0], [2.0]
+
+    detector = object.__new__(haar.HaarDetector)
+    detector._options, detector._cascade = DetectorOptions(), Cascade()  # type: ignore[assignment]
+    (face,) = detector.detect(np.zeros((90, 90), np.uint8))
+    assert face.bbox.xyxy == (9.5, 19.5, 39.5, 59.5)

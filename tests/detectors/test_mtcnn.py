@@ -169,3 +169,11 @@ def test_normalise_swaps_axes_and_channels() -> None:
     assert out.shape == (3, 2, 3)
     np.testing.assert_allclose(out[2, 1], [0.5 / 128, -127.5 / 128, 127.5 / 128])
     assert mtcnn.normalise(image[..., 0]).shape == (3, 2, 3)
+
+
+def test_boxes_count_from_pixel_centres(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The networks' boxes count from the pixels' edges, so they begin half a pixel further left and higher here."""
+    for step in ("_propose", "_refine", "_finish"):
+        monkeypatch.setattr(detector, step, lambda *_: np.array([[10.0, 20, 40, 60, 0.9]]))
+    (face,) = detector.detect(np.zeros((90, 90, 3), np.uint8))
+    assert face.bbox.xyxy == (9.5, 19.5, 39.5, 59.5)

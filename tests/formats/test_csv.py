@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from facealign_cli.errors import FormatError
 from facealign_cli.formats.csv import COLUMNS, read, write
-from facealign_cli.records import FrameResult
+from facealign_cli.landmarks import MEAN_SHAPE
+from facealign_cli.records import BBox, Face, FrameResult
 
 
 def test_round_trip(results, write_read, same) -> None:
@@ -78,3 +79,10 @@ def test_empty_file(tmp_path: Path) -> None:
     (tmp_path / "a.csv").touch()
     with pytest.raises(FormatError, match="header"):
         read(tmp_path / "a.csv")
+
+
+def test_rows_of_one_face_number_are_two_records(tmp_path: Path) -> None:
+    """The same picture named twice: its second record's first face has the number of the first one's."""
+    record = FrameResult.of_faces("a.jpg", [Face(0, BBox(0, 0, 9, 9), MEAN_SHAPE, 0.5)], width=10, height=10)
+    write(tmp_path / "a.csv", [record, record])
+    assert [len(r.faces) for r in read(tmp_path / "a.csv")] == [1, 1]

@@ -131,6 +131,13 @@ def test_the_box_is_smoothed_with_the_points() -> None:
     assert smooth < raw / 2
 
 
+def test_the_first_box_comes_out_as_it_went_in() -> None:
+    bbox = BBox(10, 200, 110, 330)
+    face = Face(0, bbox, SHAPE + np.array([-90, 160]), 0.9, track_id=3)
+    (smoothed_face,) = FaceSmoother(Smoothing())([face], 0.0)
+    assert smoothed_face.bbox.xyxy == pytest.approx(bbox.xyxy)
+
+
 def test_parameters_are_parsed() -> None:
     assert Smoothing.parse("off") is None
     assert Smoothing.parse("on") == Smoothing()

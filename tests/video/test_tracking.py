@@ -11,10 +11,10 @@ import pytest
 
 from facealign_cli.aligner import Aligner
 from facealign_cli.errors import InputError
-from facealign_cli.landmarks import OUTER_EYE_CORNERS
+from facealign_cli.landmarks import MEAN_SHAPE, OUTER_EYE_CORNERS
 from facealign_cli.records import Face
 from facealign_cli.video.smoothing import FaceSmoother, Smoothing
-from facealign_cli.video.tracking import CutDetector, Tracker, TrackingOptions, _detector_box, normalised
+from facealign_cli.video.tracking import CutDetector, Tracker, TrackingOptions, _detector_box, _Track, normalised
 
 RATE = 30
 Path = Callable[[float], tuple[float, float]]
@@ -198,6 +198,24 @@ def test_only_so_many_faces_are_followed(aligner: Aligner, people: list[tuple[np
     assert len(Tracker(aligner).update(image, 0.0)) == 2
     tracker = Tracker(aligner, TrackingOptions(max_faces=1))
     assert [len(tracker.update(image, i / 10)) for i in range(15)] == [1] * 15
+
+
+def test_of_too_many_faces_the_largest_are_followed(
+    aligner: Aligner, people: list[tuple[np.ndarray, np.ndarray]]
+) -> None:
+    small = [cv2.resize(part, None, fx=0.7, fy=0.7, interpolation=cv2.INTER_AREA) for part in people[1]]
+    image = scene([people[0], (small[0], small[1])], [(100, 110), (340, 110)], 0)
+    (face,) = Tracker(aligner, TrackingOptions(max_faces=1)).update(image, 0.0)
+    assert face.landmarks[:, 0].mean() < 200
+
+
+def test_a_face_is_expected_where_its_motion_leads() -> None:
+    shape = MEAN_SHAPE + 100
+    track = _Track(0, shape, 0.9, 0.0, normalised(shape))
+    for i in range(1, 20):
+        track.move(shape + np.array([30, -12]) * i / RATE, 0.9, i / RATE)
+    ahead = track.expected(19 / RATE + 0.5) - track.landmarks
+    assert np.allclose(ahead, [15, -6], atol=0.5)
 
 
 def test_boxes_are_those_of_the_detector(aligner: Aligner, photo: np.ndarray) -> None:

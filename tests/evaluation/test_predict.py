@@ -1,0 +1,71 @@
+"""Which box an evaluation begins from: this guards the figures that are published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from facealign_cli.aligner import AlignedShapes
+from facealign_cli.datasets import Sample
+from facealign_cli.evaluation.predict import Init, predict_sample
+from facealign_cli.geometry import bbox_of_shape
+from facealign_cli.landmarks import MEAN_SHAPE
+from facealign_cli.records import BBox, BoxCalibration, Detection
+
+TRUTH = MEAN_SHAPE + 100
+TIGHT = BBox(*bbox_of_shape(TRUTH).tolist())
+
+
+def moved(share: float) -> BBox:
+    """The tight box moved right by a share of its width; its IoU with it is (1 - share) / (1 + share)."""
+    x1, y1, x2, y2 = TIGHT.xyxy
+    return BBox(x1 + share * (x2 - x1), y1, x2 + share * (x2 - x1), y2)
+
+
+class FoundBoxes:
+    """Stands for an Aligner whose detector finds given boxes; it says that the face is where its init was."""
+
+    def __init__(self, name: str, boxes: list[BBox]) -> None:
+        self.detector = SimpleNamespace(
+            name=name, calibration=BoxCalibration(), detect=lambda *_: [Detection(box, 0.9) for box in boxes]
+        )
+        self.model = SimpleNamespace(metadata=SimpleNamespace(stages=1))
+
+    def align_shapes(self, _image: np.ndarray, shapes: list[np.ndarray]) -> AlignedShapes:
+        """The init shapes."""
+        return AlignedShapes(np.array(shapes), np.array(shapes), np.ones(len(shapes)))
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> Sample:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((200, 200, 3), np.uint8))
+    return Sample("a.png", "some", "some/a", tmp_path / "a.png", TRUTH)
+
+
+def init_center(sample: Sample, detector: str, boxes: list[BBox], init: Init) -> float | str:
+    """Where the init shape's box lay, in widths of the tight box to the right of it; or the status of a failure."""
+    prediction = predict_sample(sample, FoundBoxes(detector, boxes), init)  # type: ignore[arg-type]
+    if prediction.status != "ok":
+        return prediction.status
+    box = bbox_of_shape(prediction.stages[-1])
+    return float((box[0] + box[2] - TIGHT.x1 - TIGHT.x2) / 2 / (TIGHT.x2 - TIGHT.x1))
+
+
+def test_of_several_boxes_the_one_that_overlaps_best_counts(sample: Sample) -> None:
+    boxes = [moved(0.3), moved(0.05), moved(0.2)]
+    for detector, init in (("any", "detector"), ("boxes", "boxes")):
+        assert init_center(sample, detector, boxes, init) == pytest.approx(0.05)  # type: ignore[arg-type]
+
+
+def test_a_detector_has_found_a_face_at_an_overlap_of_two_fifths(sample: Sample) -> None:
+    assert init_center(sample, "any", [moved(0.42)], "detector") == pytest.approx(0.42)  # IoU 0.408
+    assert init_center(sample, "any", [moved(0.44)], "detector") == "missed"  # IoU 0.389
+    assert init_center(sample, "any", [], "detector") == "missed"
+
+
+def test_boxes_from_a_file_are_taken_as_they_are(sample: Sample) -> None:
+    assert init_center(sample, "boxes", [moved(0.6)], "boxes") == pytest.approx(0.6)
