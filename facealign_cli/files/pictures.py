@@ -121,7 +121,7 @@ def encode_image(image: np.ndarray, suffix: str, name: str = "picture") -> bytes
         raise ValueError(f"image: expected (H, W, 3) or (H, W) uint8, got {image.shape} {image.dtype}")
     option = _WRITE_OPTIONS[suffix]
     try:
-        with _quiet_opencv():
+        with quiet_opencv():
             done, data = cv2.imencode(suffix, image, [getattr(cv2, option[0]), option[1]] if option else [])
     except cv2.error:
         done = False
@@ -159,7 +159,7 @@ def _imdecode(data: bytes, flags: int) -> np.ndarray | None:
     import cv2
 
     try:
-        with _quiet_opencv():
+        with quiet_opencv():
             return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except (cv2.error, MemoryError):
         return None
@@ -209,13 +209,15 @@ _quiet_state = {"users": 0, "level": 0}
 
 
 @contextlib.contextmanager
-def _quiet_opencv() -> Iterator[None]:
+def quiet_opencv() -> Iterator[None]:
     """OpenCV logs to stderr what our errors already say; the level is the process's, so the last thread restores it."""
     import cv2
 
+    logging = getattr(cv2.utils, "logging", cv2)  # OpenCV 4.9 to 4.12 have these functions at the top
     with _quiet_lock:
         if _quiet_state["users"] == 0:
-            _quiet_state["level"] = cv2.utils.logging.setLogLevel(0)
+            _quiet_state["level"] = logging.getLogLevel()
+            logging.setLogLevel(0)
         _quiet_state["users"] += 1
     try:
         yield
@@ -223,7 +225,7 @@ def _quiet_opencv() -> Iterator[None]:
         with _quiet_lock:
             _quiet_state["users"] -= 1
             if _quiet_state["users"] == 0:
-                cv2.utils.logging.setLogLevel(_quiet_state["level"])
+                logging.setLogLevel(_quiet_state["level"])
 
 
 def _shown(name: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from facealign_cli.errors import InputError
+from facealign_cli.files.pictures import quiet_opencv
 from facealign_cli.video.base import VideoFrame, VideoInfo
 
 _TICKS = 90_000
@@ -50,11 +51,8 @@ class CameraSource:
 def _open(device_index: int) -> Any:
     import cv2
 
-    level = cv2.utils.logging.setLogLevel(0)  # what it would print, the error says
-    try:
+    with quiet_opencv():
         capture = cv2.VideoCapture(device_index)
-    finally:
-        cv2.utils.logging.setLogLevel(level)
     if not capture.isOpened():
         raise InputError(f"camera {device_index}: not there, in use, or not allowed")
     return capture

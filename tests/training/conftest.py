@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from facealign_cli.geometry import CropFrame, SimilarityTransform, bbox_of_shape
 from facealign_cli.training.config import NetworkConfig, StageConfig
-from facealign_cli.training.network import Dan
 from facealign_cli.training.pack import Pack
 
-torch.set_num_threads(1)
+if TYPE_CHECKING:
+    from facealign_cli.training.network import Dan
 
 _VGG = StageConfig("vgg", 32, 0.5, 0, (4, 8), (1, 1), dropout=0.5, n_features=16)
 _VGG_LATER = StageConfig("vgg", 32, 0.5, 0, (4, 8), (1, 1), dropout=0.5, n_features=16, feature_side=16)
@@ -53,6 +53,11 @@ def random_dan() -> Callable[[NetworkConfig], Dan]:
     """Builds a network in evaluation mode in which nothing is at its initial zero or one, batch norm included."""
 
     def build(config: NetworkConfig) -> Dan:
+        import torch
+
+        from facealign_cli.training.network import Dan
+
+        torch.set_num_threads(1)
         torch.manual_seed(5)
         side = (config.crop_size,) * 2 if config.mean_image else (1, 1)
         rng = np.random.default_rng(5)
