@@ -26,6 +26,9 @@ GROUPS: dict[str, tuple[int, ...]] = {
 INNER_51: tuple[int, ...] = tuple(range(17, 68))
 """The 51 points without the jaw line."""
 
+INNER_WITHOUT_BRIDGE: tuple[int, ...] = tuple(i for i in INNER_51 if i not in (27, 28, 29))
+"""The inner points whose place does not depend on the convention by which turned heads are labelled."""
+
 OUTER_EYE_CORNERS = (36, 45)
 """The inter-ocular normaliser of the 300-W challenge."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ class Sample:
     name: path relative to the root, with "/". dataset: first folder of the name ("afw", "helen", …).
     photo: key of the photo the face comes from. landmarks: (68, 2) 0-based pixels. bbox: the data set's own face box,
     if it gives one. rough: labels that were estimated, not made by hand; for training only.
+    weights: (68,) how far each point is to be trusted, 0 to 1; 0 is never learnt from nor measured on; None where all
+    are 1. yaw: how far the head is turned to a side, in degrees, as the data set says; NaN where it does not.
     """
 
     name: str
@@ -26,6 +29,8 @@ class Sample:
     landmarks: np.ndarray
     bbox: BBox | None = None
     rough: bool = False
+    weights: np.ndarray | None = None
+    yaw: float = math.nan
 
 
 @dataclass(frozen=True)

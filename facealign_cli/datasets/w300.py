@@ -1,20 +1,30 @@
-"""Folders of the 300-W kind: NAME.pts beside NAME.jpg or NAME.png, and a boxes.json where there are face boxes."""
+"""Folders of the 300-W kind: NAME.pts beside NAME.jpg or NAME.png.
+
+Beside them may stand boxes.json (picture → face box), weights.json (NAME → how far each of the 68 points is to be
+trusted) and info.json (NAME → facts, of which `yaw` is read).
+"""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from facealign_cli.datasets.base import LeftOut, Sample
 from facealign_cli.datasets.splits import photo_key
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.formats.pts import read_pts
+from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.records import BBox
 
 _SUFFIXES = (".jpg", ".png", ".jpeg", ".JPG", ".PNG", ".bmp")
-_KNOWN_SETS = ("afw", "helen", "lfpw", "ibug", "300W", "ytf")
+SETS_OF_300W = ("afw", "helen", "lfpw", "ibug", "300W")
+_KNOWN_SETS = (*SETS_OF_300W, "ytf", "aflw2000", "fgnet", "webmorph", "facesynth")
 _ROUGH_FOLDERS = ("trainset_lowres", "ytf")
 """Folders whose labels are estimates (../shared/data/README.md)."""
 
@@ -25,15 +35,34 @@ def read(root: Path, *, need_pictures: bool = True) -> Iterator[Sample | LeftOut
     files = sorted(root.rglob("*.pts"))
     if not files:
         raise InputError(f"{root}: no .pts file in it or below it")
-    boxes: dict[Path, dict[str, BBox]] = {}
+    beside: dict[Path, _Beside] = {}
     for pts in files:
         folder = pts.parent
-        if folder not in boxes:
-            boxes[folder] = read_boxes(folder / "boxes.json")
-        yield _face(root, pts, boxes[folder], need_pictures)
+        if folder not in beside:
+            beside[folder] = _Beside.read(folder)
+        yield _face(root, pts, beside[folder], need_pictures)
 
 
-def _face(root: Path, pts: Path, boxes: dict[str, BBox], need_pictures: bool) -> Sample | LeftOut:
+@dataclass(frozen=True)
+class _Beside:
+    """What stands beside a folder's faces."""
+
+    boxes: dict[str, BBox]
+    weights: dict[str, np.ndarray]
+    info: dict[str, dict[str, Any]]
+
+    @classmethod
+    def read(cls, folder: Path) -> _Beside:
+        return cls(
+            read_boxes(folder / "boxes.json"), read_weights(folder / "weights.json"), read_info(folder / "info.json")
+        )
+
+    def yaw(self, name: str) -> float:
+        value = self.info.get(name, {}).get("yaw")
+        return float(value) if isinstance(value, int | float) else float("nan")
+
+
+def _face(root: Path, pts: Path, beside: _Beside, need_pictures: bool) -> Sample | LeftOut:
     name = pts.relative_to(root).as_posix()
     image = next((pts.with_suffix(s) for s in _SUFFIXES if pts.with_suffix(s).exists()), None)
     if image is None and need_pictures:
@@ -51,17 +80,54 @@ def _face(root: Path, pts: Path, boxes: dict[str, BBox], need_pictures: bool) ->
         photo=photo_key(dataset, pts.stem),
         image_path=image,
         landmarks=landmarks,
-        bbox=boxes.get(image.name),
+        bbox=beside.boxes.get(image.name),
         rough=any(p in _ROUGH_FOLDERS for p in folders),
+        weights=beside.weights.get(pts.stem),
+        yaw=beside.yaw(pts.stem),
     )
 
 
 def read_boxes(path: Path) -> dict[str, BBox]:
     """Picture name → box from a boxes.json ({name: [x1, y1, x2, y2]}); empty where there is none."""
+    try:
+        return {name: BBox(*box) for name, box in _read_object(path).items()}
+    except (ValueError, TypeError) as error:
+        raise FormatError(f"{path}: expected {{name: [x1, y1, x2, y2]}}: {error}") from error
+
+
+def read_weights(path: Path) -> dict[str, np.ndarray]:
+    """Name without suffix → (68,) weights in [0, 1] from a weights.json; empty where there is none.
+
+    Raises FormatError for weights that are not 68 such numbers.
+    """
+    weights: dict[str, np.ndarray] = {}
+    for name, values in _read_object(path).items():
+        try:
+            row = np.asarray(values, np.float32)
+        except (ValueError, TypeError) as error:
+            raise FormatError(f"{path}: {name}: expected {N_LANDMARKS} numbers: {error}") from error
+        if row.shape != (N_LANDMARKS,) or not ((row >= 0) & (row <= 1)).all():
+            raise FormatError(f"{path}: {name}: expected {N_LANDMARKS} numbers between 0 and 1")
+        weights[name] = row
+    return weights
+
+
+def read_info(path: Path) -> dict[str, dict[str, Any]]:
+    """Name without suffix → what an info.json says of it; empty where there is none. Raises FormatError."""
+    content = _read_object(path)
+    for name, facts in content.items():
+        if not isinstance(facts, dict):
+            raise FormatError(f"{path}: {name}: expected an object with facts, such as {{\"yaw\": 12.5}}")
+    return content
+
+
+def _read_object(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return {name: BBox(*box) for name, box in content.items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise FormatError(f"{path}: expected {{name: [x1, y1, x2, y2]}}: {error}") from error
+    except (OSError, ValueError) as error:
+        raise FormatError(f"{path}: {error}") from error
+    if not isinstance(content, dict):
+        raise FormatError(f"{path}: expected a JSON object with names as keys")
+    return content

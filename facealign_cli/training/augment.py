@@ -23,6 +23,8 @@ from facealign_cli.landmarks import MIRROR_ORDER
 from facealign_cli.training.pack import Pack, decode_grey
 
 _MIRROR = np.array(MIRROR_ORDER)
+SYMMETRIC_SETS = ("aflw2000", "webmorph", "facesynth")
+"""Data sets whose labels stand where mirror symmetry has them, unlike those of 300-W and fgnet."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Augmentation:
     label_shift: how far the hand-made labels stand to the right of where mirror symmetry would have them, in shares
     of the face's extent. Mirrored faces keep the labels' convention; without that, the two would teach two places.
     The 300-W faces in use here have 0.9 pixels (`python benchmarks/label_offset.py` measures it), their rough labels
-    none.
+    and the sets in `SYMMETRIC_SETS` none.
     """
 
     shift_sigma: float = 0.08
@@ -84,13 +86,14 @@ PAPER = Augmentation(
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """crops (N, 1, S, S) uint8; landmarks (N, 68, 2) float32 in crop pixels, the truth.
+    """crops (N, 1, S, S) uint8; landmarks (N, 68, 2) float32 in crop pixels, the truth; weights (N, 68) float32.
 
     has_face: (N,) whether a face is there; aligned: (N,) whether its landmarks are to be learnt from.
     """
 
     crops: np.ndarray
     landmarks: np.ndarray
+    weights: np.ndarray
     has_face: np.ndarray
     aligned: np.ndarray
 
@@ -101,6 +104,7 @@ def make_batch(
     """Crops of the given faces of a pack, augmented."""
     crops = np.empty((len(rows), 1, frame.size, frame.size), np.uint8)
     landmarks = np.empty((len(rows), 68, 2), np.float32)
+    weights = pack.weights[rows]
     has_face = np.ones(len(rows), bool)
     aligned = np.ones(len(rows), bool)
     kinds = rng.random(len(rows))
@@ -108,6 +112,7 @@ def make_batch(
         image, truth = pack.images[row], _hand_like(pack, row, augmentation.label_shift)
         if rng.random() < 0.5:
             image, truth = mirrored(image, truth, augmentation.label_shift)
+            weights[i] = weights[i][_MIRROR]
         displaced = kinds[i] < augmentation.displaced
         faceless = not displaced and kinds[i] < augmentation.displaced + augmentation.faceless
         init = _displaced_init(truth, rng) if displaced else perturbed_init(truth, augmentation, rng)
@@ -120,13 +125,14 @@ def make_batch(
             crop = _faceless(image, truth, crop, frame, rng)
         crops[i, 0] = _photometric(crop, augmentation, rng)
         has_face[i], aligned[i] = not faceless, not (faceless or displaced)
-    return Batch(crops, landmarks, has_face, aligned)
+    return Batch(crops, landmarks, weights, has_face, aligned)
 
 
 def _hand_like(pack: Pack, row: int, label_shift: float) -> np.ndarray:
     """A face's labels, in the convention of those made by hand."""
     truth = pack.landmarks[row].astype(float)
-    return truth + np.array([label_shift * extent_of_shape(truth), 0.0]) if pack.rough[row] else truth
+    symmetric = pack.rough[row] or pack.set_of(row) in SYMMETRIC_SETS
+    return truth + np.array([label_shift * extent_of_shape(truth), 0.0]) if symmetric else truth
 
 
 def mirrored(image: np.ndarray, landmarks: np.ndarray, label_shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:

@@ -25,8 +25,12 @@ from facealign_cli.geometry import (
     init_shape_from_bbox,
     warp,
 )
+from facealign_cli.landmarks import N_LANDMARKS
 
-FORMAT = "facealign-pack/1"
+FORMAT = "facealign-pack/2"
+_OLD_FORMAT = "facealign-pack/1"
+"""Packs without weights and yaw, which are still read: every point counts whole, no yaw is known."""
+_COLUMNS = ("landmarks", "bbox", "rough", "held_out", "weights", "yaw")
 _SMALLEST_FACE = 16.0
 _SAME_FACE = 0.002
 """In shares of the face's extent: two sets of landmarks that differ by less are one face given twice."""
@@ -46,7 +50,8 @@ class Pack:
 
     images: (N, P, P) uint8 grey. landmarks: (N, 68, 2) float32. bbox: (N, 4) float32, NaN where the data set gave none.
     rough: (N,) bool, labels that were estimated and do not follow the hand-made ones' convention. held_out: (N,) bool.
-    names: N strings, unique.
+    weights: (N, 68) float32, how far each point is to be trusted; 0 is never learnt from nor measured on.
+    yaw: (N,) float32 degrees, NaN where unknown. names: N strings, unique.
     """
 
     images: np.ndarray
@@ -54,22 +59,27 @@ class Pack:
     bbox: np.ndarray
     rough: np.ndarray
     held_out: np.ndarray
+    weights: np.ndarray
+    yaw: np.ndarray
     names: list[str]
 
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def sets(self) -> np.ndarray:
+        """(N,) the data set of each face."""
+        return np.array([self.set_of(row) for row in range(len(self))])
+
+    def set_of(self, row: int) -> str:
+        """The data set of a face."""
+        return self.names[row].split(":")[0]
+
     def select(self, mask: np.ndarray) -> Pack:
         """The faces where the (N,) mask is true."""
         rows = np.flatnonzero(mask)
-        return Pack(
-            self.images[rows],
-            self.landmarks[rows],
-            self.bbox[rows],
-            self.rough[rows],
-            self.held_out[rows],
-            [self.names[i] for i in rows],
-        )
+        columns = {column: getattr(self, column)[rows] for column in ("images", *_COLUMNS)}
+        return Pack(**columns, names=[self.names[i] for i in rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,6 +186,9 @@ def _write(path: Path, rows: list[_Row], size: int, context: float, overwrite: b
         file["bbox"] = np.stack([row.bbox for row in rows]).astype(np.float32)
         file["rough"] = np.array([row.sample.rough for row in rows])
         file["held_out"] = np.array([is_held_out(row.sample.photo) for row in rows])
+        whole = np.ones(N_LANDMARKS, np.float32)
+        file["weights"] = np.stack([whole if row.sample.weights is None else row.sample.weights for row in rows])
+        file["yaw"] = np.array([row.sample.yaw for row in rows], np.float32)
         file.create_dataset("name", data=[row.name for row in rows], dtype=h5py.string_dtype())
 
 
@@ -187,11 +200,11 @@ def rewrite_pack(source: Path, path: Path, pack: Pack, keep: np.ndarray, overwri
     h5py = _h5py()
     rows = np.flatnonzero(keep)
     with h5py.File(source, "r") as old, atomic_path(path, overwrite) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs.update(dict(old.attrs))
+        file.attrs.update({**old.attrs, "format": FORMAT})
         jpeg = file.create_dataset("jpeg", (len(rows),), dtype=h5py.vlen_dtype(np.uint8))
         for i, row in enumerate(rows):
             jpeg[i] = old["jpeg"][row]
-        for column in ("landmarks", "bbox", "rough", "held_out"):
+        for column in _COLUMNS:
             file[column] = getattr(pack, column)[rows]
         file.create_dataset("name", data=[pack.names[row] for row in rows], dtype=h5py.string_dtype())
 
@@ -203,16 +216,32 @@ def read_pack(path: Path) -> Pack:
         raise InputError(f"{path}: no such file")
     try:
         with h5py.File(path, "r") as file:
-            if file.attrs.get("format") != FORMAT:
+            if file.attrs.get("format") not in (FORMAT, _OLD_FORMAT):
                 raise FormatError(f"{path}: not a {FORMAT} file")
             images = np.stack([decode_grey(data) for data in file["jpeg"][:]])
-            columns = {key: file[key][:] for key in ("landmarks", "bbox", "rough", "held_out")}
             names = [name.decode() for name in file["name"][:]]
+            columns = {key: file[key][:] for key in _COLUMNS if file.attrs["format"] == FORMAT or key in file}
+            columns.setdefault("weights", np.ones((len(names), N_LANDMARKS), np.float32))
+            columns.setdefault("yaw", np.full(len(names), np.nan, np.float32))
     except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise FormatError(f"{path}: {error}") from error
     if any(len(column) != len(names) for column in (images, *columns.values())):
         raise FormatError(f"{path}: its columns are not of one length")
     return Pack(images=images, names=names, **columns)
+
+
+def read_packs(paths: Sequence[Path]) -> Pack:
+    """Several packs as one, in the order given. Raises InputError where their pictures differ in size or a face is
+    twice in them; errors as `read_pack`."""
+    packs = [read_pack(path) for path in paths]
+    if len({pack.images.shape[1:] for pack in packs}) != 1:
+        raise InputError(f"{', '.join(map(str, paths))}: the packs' pictures differ in size; pack them with one --size")
+    names = [name for pack in packs for name in pack.names]
+    if len(set(names)) != len(names):
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise InputError(f"{twice} is in more than one of the packs {', '.join(map(str, paths))}")
+    columns = {column: np.concatenate([getattr(pack, column) for pack in packs]) for column in ("images", *_COLUMNS)}
+    return Pack(**columns, names=names)
 
 
 def crops_in_frame(pack: Pack, frame: CropFrame) -> tuple[np.ndarray, np.ndarray]:

@@ -31,6 +31,7 @@ _LIGHT_LATER = StageConfig(
     local=4,
     local_steps=2,
     squeeze=4,
+    sigma=True,
 )
 
 
@@ -99,4 +100,6 @@ def draw_pack(count: int, size: int = 96) -> Pack:
         if i % 2:
             bbox[i] = bbox_of_shape(landmarks[i]) + rng.normal(0, 0.5, 4)
     held_out = np.arange(count) % 6 == 5
-    return Pack(images, landmarks, bbox, np.zeros(count, bool), held_out, [f"drawn:{i}" for i in range(count)])
+    weights, yaw = np.ones((count, 68), np.float32), np.full(count, np.nan, np.float32)
+    names = [f"drawn:{i}" for i in range(count)]
+    return Pack(images, landmarks, bbox, np.zeros(count, bool), held_out, weights, yaw, names)
