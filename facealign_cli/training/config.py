@@ -13,10 +13,11 @@ from facealign_cli.geometry import CropFrame
 class StageConfig:
     """One stage: the frame it sees (side in pixels, the face's share of it) and the net that looks.
 
-    channels: per resolution; blocks: convolutions (vgg) or residual blocks (residual) per resolution.
+    channels: per resolution; blocks: convolutions (vgg) or residual blocks (residual) per resolution; a mobilenet has
+    its own.
     feature_side: side of the feature image made from the stage before; 0 for the first stage. local: channels of the
     local head's map, 0 for none; local_steps: how often it looks. squeeze: channels
-    that a 1×1 convolution leaves before fc 256; 0 for all.
+    that a 1×1 convolution leaves before fc 256; 0 for all. sigma: whether it also says how far off each landmark may be.
     """
 
     backbone: str
@@ -31,6 +32,7 @@ class StageConfig:
     local: int = 0
     local_steps: int = 0
     squeeze: int = 0
+    sigma: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,21 @@ _LIGHT_2 = StageConfig(
     local_steps=2,
     squeeze=32,
 )
+_LARGE_2 = StageConfig(
+    "mobilenet",
+    128,
+    0.75,
+    32,
+    (24, 32, 96, 320),
+    (2, 3, 7, 4),
+    dropout=0.15,
+    n_features=256,
+    feature_side=16,
+    local=48,
+    local_steps=3,
+    squeeze=48,
+    sigma=True,
+)
 
 NETWORKS: dict[str, NetworkConfig] = {
     "dan": NetworkConfig(
@@ -99,6 +116,7 @@ NETWORKS: dict[str, NetworkConfig] = {
         fit_landmarks=False,
     ),
     "dan-light": NetworkConfig("dan-light", 160, 0.5, (_LIGHT_1, _LIGHT_2)),
+    "dan-large": NetworkConfig("dan-large", 160, 0.5, (_LIGHT_1, _LARGE_2)),
 }
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from facealign_cli.geometry import CropFrame
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.training.config import NetworkConfig, StageConfig
+from facealign_cli.training.mobilenet import MobileNetBackbone
 from facealign_cli.training.layers import (
     PATCH_SIDE,
     FeatureImage,
@@ -124,16 +125,18 @@ class LocalHead(nn.Module):
         self.lateral = nn.ModuleList(nn.Conv2d(c, config.local, 1) for c in config.channels)
         self.steps = nn.ModuleList(LocalStep(config) for _ in range(config.local_steps))
 
-    def forward(self, maps: list[Tensor], features: Tensor, landmarks: Tensor) -> list[Tensor]:
-        """Maps finest first, (N, n_features), (N, 68, 2) in frame pixels → the landmarks after each step."""
+    def forward(self, maps: list[Tensor], features: Tensor, landmarks: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Maps finest first, (N, n_features), (N, 68, 2) in frame pixels → the landmarks after each step; what the last
+        step saw, (N, n_hidden)."""
         fused = self.lateral[-1](maps[-1])
         for lateral, finer in zip(list(self.lateral)[-2::-1], maps[-2::-1], strict=True):
             fused = upsample(fused, 2) + lateral(finer)
-        refined = []
+        refined, hidden = [], features
         for step in self.steps:
-            landmarks = landmarks + step(fused, features, landmarks.detach() / self.STRIDE)
+            correction, hidden = step(fused, features, landmarks.detach() / self.STRIDE)
+            landmarks = landmarks + correction
             refined.append(landmarks)
-        return refined
+        return refined, hidden
 
 
 class LocalStep(nn.Module):
@@ -154,16 +157,43 @@ class LocalStep(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, fused: Tensor, features: Tensor, cells: Tensor) -> Tensor:
-        """(N, C, H, W), (N, n_features), (N, 68, 2) in cells → the correction (N, 68, 2) in frame pixels."""
+    @classmethod
+    def n_hidden(cls, config: StageConfig) -> int:
+        """How many numbers the last layer sees."""
+        return N_LANDMARKS * cls.OWN + config.n_features
+
+    def forward(self, fused: Tensor, features: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, C, H, W), (N, n_features), (N, 68, 2) in cells → the correction (N, 68, 2) in frame pixels, and what its
+        last layer saw, (N, n_hidden)."""
         patches = sample_patches(fused, cells).reshape(-1, self.shared.in_features)  # (N·68, 9·C)
         samples = F.relu(self.shared(patches)).reshape(-1, N_LANDMARKS, self.SHARED)
         own = F.relu(samples.transpose(0, 1) @ self.weight + self.bias)  # (68, N, OWN)
         hidden = torch.cat([own.transpose(0, 1).flatten(1), features], dim=1)
-        return self.out(self.dropout(hidden)).reshape(-1, N_LANDMARKS, 2)
+        return self.out(self.dropout(hidden)).reshape(-1, N_LANDMARKS, 2), hidden
 
 
-_BACKBONES: dict[str, type[VggBackbone] | type[ResidualBackbone]] = {"vgg": VggBackbone, "residual": ResidualBackbone}
+class SigmaHead(nn.Module):
+    """How far each landmark may be off, from what its stage saw last; learns without changing what the stage sees."""
+
+    def __init__(self, config: StageConfig) -> None:
+        super().__init__()
+        self.face = config.frame_size * config.frame_share
+        n_hidden = LocalStep.n_hidden(config) if config.local_steps else config.n_features
+        self.dense = nn.Linear(n_hidden, N_LANDMARKS)
+        nn.init.zeros_(self.dense.weight)
+        nn.init.constant_(self.dense.bias, -3.5)  # 3 % of the face
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(N, n_hidden) → (N, 68) frame pixels."""
+        return torch.exp(self.dense(hidden.detach()).clamp(-7, 1)) * self.face
+
+
+Backbone = (VggBackbone, ResidualBackbone, MobileNetBackbone)
+_BACKBONES: dict[str, type[VggBackbone] | type[ResidualBackbone] | type[MobileNetBackbone]] = {
+    "vgg": VggBackbone,
+    "residual": ResidualBackbone,
+    "mobilenet": MobileNetBackbone,
+}
 
 
 @dataclass
@@ -171,12 +201,14 @@ class StageOutput:
     """steps: (N, 68, 2) frame pixels each, of fc 136 and after each step of the local head; the last is the stage's
     result.
 
-    features: (N, n_features). logit: (N,) confidence before the sigmoid.
+    features: (N, n_features). logit: (N,) confidence before the sigmoid. sigma: (N, 68) how far each landmark may be
+    off, frame pixels, or None where the stage has no head for it.
     """
 
     steps: list[Tensor]
     features: Tensor
     logit: Tensor
+    sigma: Tensor | None = None
 
 
 class Stage(nn.Module):
@@ -194,6 +226,7 @@ class Stage(nn.Module):
         self.out = nn.Linear(config.n_features, 2 * N_LANDMARKS)
         self.confidence = nn.Linear(config.n_features, 1)
         self.local = LocalHead(config) if config.local else None
+        self.sigma = SigmaHead(config) if config.sigma else None
         nn.init.zeros_(self.out.bias)
         nn.init.normal_(self.out.weight, std=0.01)
 
@@ -202,18 +235,24 @@ class Stage(nn.Module):
         maps = [m.to(image.dtype) for m in self.backbone(image, extra)]  # training may run convolutions in bfloat16
         features = F.relu(self.norm(self.dense(self.dropout(self.squeeze(maps[-1]).flatten(1)))))
         offset = self.out(features).reshape(-1, N_LANDMARKS, 2)
-        steps = [landmarks + offset]
+        steps, hidden = [landmarks + offset], features
         if self.local is not None:
-            steps += self.local(maps, features, steps[0])
-        return StageOutput(steps, features, self.confidence(features).squeeze(1))
+            refined, hidden = self.local(maps, features, steps[0])
+            steps += refined
+        sigma = None if self.sigma is None else self.sigma(hidden)
+        return StageOutput(steps, features, self.confidence(features).squeeze(1), sigma)
 
 
 @dataclass
 class DanOutput:
-    """steps: per stage, per step within it, (N, 68, 2) in crop pixels. logit: (N,) confidence before the sigmoid."""
+    """steps: per stage, per step within it, (N, 68, 2) in crop pixels. logit: (N,) confidence before the sigmoid.
+
+    sigma: (N, 68) how far each landmark of the last stage may be off, crop pixels; None without a head for it.
+    """
 
     steps: list[list[Tensor]]
     logit: Tensor
+    sigma: Tensor | None = None
 
     @property
     def landmarks(self) -> list[Tensor]:
@@ -269,6 +308,9 @@ class Dan(nn.Module):
             output, back = self._later_stage(i, image, previous, output.features)
             result.steps.append([transform_landmarks(step, back) for step in output.steps])
             result.logit = output.logit
+            if output.sigma is not None:
+                scale = torch.linalg.vector_norm(back[:, :, 0], dim=1)  # frame → crop
+                result.sigma = output.sigma * scale.unsqueeze(1)
         return result
 
     def _first_stage(self, image: Tensor) -> StageOutput:
