@@ -116,11 +116,15 @@ def relabel(
 
 
 _TRAINING = (
-    click.option("--data", required=True, type=PACK, help="A pack that `train pack` wrote."),
+    click.option(
+        "--data", required=True, multiple=True, type=PACK, help="A pack that `train pack` wrote; may be given repeatedly."
+    ),
     click.option(
         "--run", "folder", required=True, type=options.FILE, help="Folder for checkpoints, log.csv and curves.png."
     ),
-    click.option("--network", default="dan-light", show_default=True, help="dan (the paper's) or dan-light."),
+    click.option(
+        "--network", default="dan-light", show_default=True, help="dan (the paper's), dan-light or dan-large."
+    ),
     click.option("--steps", default=16000, show_default=True, type=click.IntRange(1), help="Batches in all."),
     click.option("--batch", default=64, show_default=True, type=click.IntRange(2), help="Faces a batch."),
     click.option(
@@ -135,6 +139,20 @@ _TRAINING = (
         show_default=True,
         type=click.IntRange(0),
         help="Last batches, in which it falls.",
+    ),
+    click.option(
+        "--minutes",
+        default=0.0,
+        show_default=True,
+        type=click.FloatRange(0),
+        help="End after so long, the rate falling over the second half; 0: after --steps.",
+    ),
+    click.option(
+        "--turned",
+        default=(1, 1),
+        show_default=True,
+        type=(click.IntRange(1), click.IntRange(1)),
+        help="How often a pass draws faces turned by 30-60 degrees, and by more.",
     ),
     click.option("--weight-decay", default=0.02, show_default=True, type=click.FloatRange(0), help="AdamW's."),
     click.option(
@@ -171,7 +189,9 @@ _TRAINING = (
     options.device,
     click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="torch's threads."),
     click.option(
-        "--resume", is_flag=True, help="Go on from the folder's last checkpoint; only --steps and --device may differ."
+        "--resume",
+        is_flag=True,
+        help="Go on from the folder's last checkpoint; only --data, --steps, --minutes and --device may differ.",
     ),
 )
 
@@ -194,26 +214,27 @@ def stage(stage: int, previous: Path | None, **values: Any) -> None:
 @click.option(
     "--init", type=PACK, help="Checkpoint, also of another network: take its weights where name and shape agree."
 )
+@click.option("--imagenet", is_flag=True, help="Begin with ImageNet weights where the network's backbone has them.")
 def run(**values: Any) -> None:
     """Train all stages jointly."""
     _train(0, None, **values)
 
 
 def _train(
-    stage: int, previous: Path | None, *, data: Path, folder: Path, threads: int, resume: bool, **values: Any
+    stage: int, previous: Path | None, *, data: tuple[Path, ...], folder: Path, threads: int, resume: bool, **values: Any
 ) -> None:
     from facealign_cli.training import require_packages, use_threads
 
     require_packages()
     from facealign_cli.training.curves import draw_curves
     from facealign_cli.training.loop import Run
-    from facealign_cli.training.pack import read_pack
+    from facealign_cli.training.pack import read_packs
 
     use_threads(threads)
     if (folder / "last.ckpt").exists() and not resume:
         raise InputError(f"{folder} holds a run already: --resume goes on with it, or name another folder")
-    pack = read_pack(data)
-    changes = {"steps": values["steps"], "device": values["device"]}
+    pack = read_packs(data)
+    changes = {key: values[key] for key in ("steps", "minutes", "device")}
     run = Run.resume(folder, pack, **changes) if resume else _new_run(stage, previous, folder, pack, values)
     before = signal.signal(signal.SIGINT, lambda *_: run.stop())
     try:
@@ -231,14 +252,18 @@ def _new_run(stage: int, previous: Path | None, folder: Path, pack: Pack, values
     from facealign_cli.training.checkpoint import load_checkpoint, model_of, transfer_weights
     from facealign_cli.training.config import network_config
     from facealign_cli.training.loop import Run, new_model
+    from facealign_cli.training.mobilenet import take_imagenet
 
     init: Path | None = values.pop("init", None)
+    imagenet: bool = values.pop("imagenet", False)
     network, config = network_config(values.pop("network")), _config(stage, values)
     if stage > len(network.stages):
         raise InputError(f"{network.name} has {len(network.stages)} stages")
     model = new_model(network, pack, config.seed) if previous is None else model_of(load_checkpoint(previous))
     if model.config.name != network.name:
         raise InputError(f"{previous} holds the network {model.config.name}, not {network.name}")
+    if imagenet:
+        console.message(f"{take_imagenet(model)} tensors taken from ImageNet weights")
     if init is not None:
         taken = transfer_weights(model, load_checkpoint(init))
         console.message(f"{len(taken)} of {len(model.state_dict())} tensors taken from {init}")
@@ -255,7 +280,11 @@ def _config(stage: int, values: dict[str, Any]) -> TrainConfig:
 
 def _report(row: dict[str, Any]) -> None:
     errors = ", ".join(f"{key[9:]} {100 * value:.2f} %" for key, value in row.items() if key.startswith("held_out"))
-    console.message(f"step {row['step']}: held-out inter-pupil NME {errors}; training {100 * row['train_last']:.2f} %")
+    turned = ", ".join(f"{key[4:]} {100 * value:.2f} %" for key, value in row.items() if key.startswith("yaw_"))
+    turned = f"; by yaw {turned} of the face's size" if turned else ""
+    console.message(
+        f"step {row['step']}: held-out inter-pupil NME {errors}{turned}; training {100 * row['train_last']:.2f} %"
+    )
 
 
 @train.command()

@@ -185,8 +185,40 @@ PUPILS = (slice(36, 42), slice(42, 48))
 """The eyes' points; their means stand for the pupils (DAN's "centers" normaliser)."""
 
 
-def landmark_loss(landmarks: Tensor, truth: Tensor) -> Tensor:
-    """(N,) the test's metric: mean point-to-point distance over the truth's inter-pupil distance, both (N, 68, 2)."""
-    distance = torch.sqrt(((landmarks - truth) ** 2).sum(dim=2) + 1e-12).mean(dim=1)
+LEAST_NORMALISER = 0.4
+"""In shares of the face's size. A frontal face has an inter-pupil distance of 0.45 of it, a profile nearly none."""
+
+
+def point_distance(landmarks: Tensor, truth: Tensor) -> Tensor:
+    """(N, 68) distance of each point to the truth, both (N, 68, 2)."""
+    return torch.sqrt(((landmarks - truth) ** 2).sum(dim=2) + 1e-12)
+
+
+def normaliser(truth: Tensor) -> Tensor:
+    """(N,) what errors are divided by: the inter-pupil distance of the (N, 68, 2) truth, or 0.4 of the face's size if
+    that is larger.
+
+    The face's size is the square root of the area of the truth's box.
+    """
     left, right = (truth[:, eye].mean(dim=1) for eye in PUPILS)
-    return distance / torch.linalg.vector_norm(left - right, dim=1)
+    size = (truth.amax(dim=1) - truth.amin(dim=1)).prod(dim=1).sqrt()
+    return torch.maximum(torch.linalg.vector_norm(left - right, dim=1), LEAST_NORMALISER * size)
+
+
+def landmark_loss(landmarks: Tensor, truth: Tensor, weights: Tensor | None = None) -> Tensor:
+    """(N,) the mean over the points of distance by weight, in shares of `normaliser`.
+
+    landmarks, truth: (N, 68, 2). weights: (N, 68), all 1 where None is given; a point of weight 0 has no gradient.
+    """
+    distance = point_distance(landmarks, truth)
+    return (distance if weights is None else distance * weights).mean(dim=1) / normaliser(truth)
+
+
+def sigma_loss(sigma: Tensor, distance: Tensor, weights: Tensor, unit: Tensor) -> Tensor:
+    """(N,) how badly `sigma` states the distances: the weighted negative log-likelihood, up to a constant.
+
+    The density of a point at distance d is taken as exp(-d / sigma) / (2 pi sigma²), a Laplace distribution in the plane.
+    sigma, distance, weights: (N, 68); unit: (N,) pixels that count as one, so that large faces weigh as much as small ones.
+    """
+    terms = distance / sigma + 2 * torch.log(sigma / unit.unsqueeze(1))
+    return (terms * weights).mean(dim=1)

@@ -20,18 +20,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from facealign_cli.datasets.w300 import SETS_OF_300W
 from facealign_cli.errors import DeviceError, InputError
+from facealign_cli.landmarks import INNER_WITHOUT_BRIDGE, N_LANDMARKS
 from facealign_cli.metrics import nme
 from facealign_cli.runtime import check_device
 from facealign_cli.training.augment import Augmentation, Batch, make_batch
 from facealign_cli.training.checkpoint import load_checkpoint, save_checkpoint
 from facealign_cli.training.config import NetworkConfig
-from facealign_cli.training.layers import landmark_loss
-from facealign_cli.training.network import Dan, DanOutput, ResidualBackbone, VggBackbone
+from facealign_cli.training.layers import landmark_loss, normaliser, point_distance, sigma_loss
+from facealign_cli.training.network import Backbone, Dan, DanOutput
 from facealign_cli.training.pack import Pack, crops_in_frame
 
 RIGHT_WITHIN = 0.10
-"""Landmarks whose inter-pupil error is below this count as right for the confidence."""
+"""Landmarks whose error is below this share of `layers.normaliser` count as right for the confidence."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class TrainConfig:
     """One run. stage: 1, 2, … trains that stage alone with the earlier ones frozen; 0 trains all jointly.
 
     The learning rate rises over `warmup_steps`, stays at `lr`, and falls along a cosine over the last `decay_steps`.
+    minutes: ends the run by the clock instead; the rate then falls over the last `decay_share` of that time, and `steps`
+    is only the most that it may take. turned: how often a pass draws a face turned by 30 to 60 degrees and by more.
     """
 
     steps: int
@@ -54,17 +58,27 @@ class TrainConfig:
     checkpoint_every: int = 250
     patience: int = 0
     confidence_weight: float = 0.05
+    sigma_weight: float = 0.02
+    turned: tuple[int, int] = (1, 1)
+    minutes: float = 0.0
+    decay_share: float = 0.5
     bf16: bool = False
     device: str = "cpu"
     augmentation: Augmentation = field(default_factory=Augmentation)
 
-    def lr_at(self, step: int) -> float:
-        """Learning rate of a step, counted from 0."""
+    def lr_at(self, step: int, seconds: float = 0.0) -> float:
+        """Learning rate of a step, counted from 0; `seconds` of the run have passed."""
         rate = self.lr * min(1.0, (step + 1) / max(1, self.warmup_steps))
-        left = self.steps - step
-        if left < self.decay_steps:
-            rate *= 0.5 * (1 - math.cos(math.pi * left / self.decay_steps))
+        left, decay = self.steps - step, self.decay_steps
+        if self.minutes:
+            left, decay = max(0.0, 60 * self.minutes - seconds), 60 * self.minutes * self.decay_share
+        if left < decay:
+            rate *= 0.5 * (1 - math.cos(math.pi * left / decay))
         return rate
+
+    def ended(self, step: int, seconds: float) -> bool:
+        """Whether a run that has made so many steps, in so many seconds, is over."""
+        return step >= self.steps or bool(self.minutes and seconds >= 60 * self.minutes)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for checkpoints."""
@@ -73,7 +87,18 @@ class TrainConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
         """From `to_dict`'s values."""
-        return cls(**{**values, "augmentation": Augmentation(**values["augmentation"])})
+        turned = tuple(values.get("turned", (1, 1)))  # absent in checkpoints of earlier versions
+        return cls(**{**values, "turned": turned, "augmentation": Augmentation(**values["augmentation"])})
+
+
+def drawn_rows(yaw: np.ndarray, turned: tuple[int, int]) -> np.ndarray:
+    """The rows of a pass, in their order: a face turned by 30 to 60 degrees, and one by more, so often as `turned` says.
+
+    yaw: (N,) degrees, NaN where unknown; those are drawn once.
+    """
+    side = np.nan_to_num(np.abs(yaw), nan=0.0)
+    repeats = np.where(side >= 60, turned[1], np.where(side >= 30, turned[0], 1))
+    return np.repeat(np.arange(len(yaw)), repeats)
 
 
 def rows_of_step(n: int, batch: int, step: int, seed: int) -> np.ndarray:
@@ -117,9 +142,15 @@ class Run:
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {key: value.detach().clone() for key, value in self.model.state_dict().items()}
         self.step, self.best, self.since_best, self.stopped = 0, math.inf, 0, False
+        self.seconds, self._started = 0.0, math.nan  # of training so far, and when this process began
         self.train_pack, self.held_out = pack.select(~pack.held_out), pack.select(pack.held_out)
+        self.turned = self.held_out.select(np.isfinite(self.held_out.yaw))
+        self.measured = self.held_out.select(np.isin(self.held_out.sets, SETS_OF_300W))
+        if not len(self.measured):
+            self.measured = self.held_out
         if not len(self.train_pack) or not len(self.held_out):
             raise InputError("the pack needs faces of both splits, training and held out")
+        self.drawn = drawn_rows(self.train_pack.yaw, config.turned)
         self.parameters = _trained_parameters(self.model, config.stage)
         self.optimizer = torch.optim.AdamW(_groups(self.parameters, config.weight_decay), lr=config.lr)
         if config.bf16:
@@ -136,6 +167,7 @@ class Run:
         run.average = {key: value.to(run.device) for key, value in values["average"].items()}
         run.optimizer.load_state_dict(values["optimizer"])
         run.step, run.best, run.since_best = values["step"], values["best"], values["since_best"]
+        run.seconds = values.get("seconds", 0.0)
         _drop_rows_after(run.folder / "log.csv", run.step)
         return run
 
@@ -152,26 +184,29 @@ class Run:
                 "step": self.step,
                 "best": self.best,
                 "since_best": self.since_best,
+                "seconds": self._elapsed(),
             },
         )
 
     def train(self, report: Callable[[dict[str, Any]], None] = lambda row: None) -> None:
-        """Run to `config.steps`, until `patience` evaluations brought nothing, or until `stop`; then save.
+        """Run to `config.steps` or for `config.minutes`, until `patience` evaluations brought nothing, or until `stop`;
+        then save.
 
         report: called with every log row.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.step == 0:
             (self.folder / "log.csv").unlink(missing_ok=True)  # of a run that ended before its first checkpoint
-        config, started, losses = self.config, time.monotonic(), []
+        config, losses = self.config, []
+        self._started = time.monotonic()
         with ThreadPoolExecutor(1) as pool:
             batch = pool.submit(self._batch, self.step)
-            while self.step < config.steps and not self._stalled() and not self.stopped:
+            while not self._ended() and not self._stalled() and not self.stopped:
                 current, batch = batch.result(), pool.submit(self._batch, self.step + 1)
                 losses.append(self._train_step(current))
                 self.step += 1
-                if self.step % config.eval_every == 0 or self.step == config.steps:
-                    report(self._evaluate(np.mean(losses, axis=0), (time.monotonic() - started)))
+                if self.step % config.eval_every == 0 or self._ended():
+                    report(self._evaluate(np.mean(losses, axis=0)))
                     losses.clear()
                 if self.step % config.checkpoint_every == 0:
                     self.save()
@@ -181,18 +216,25 @@ class Run:
         """Let `train` end after the step it is in, so that the checkpoint holds whole steps only."""
         self.stopped = True
 
+    def _elapsed(self) -> float:
+        """Seconds of training, those before a resume included."""
+        return self.seconds + (0.0 if math.isnan(self._started) else time.monotonic() - self._started)
+
+    def _ended(self) -> bool:
+        return self.config.ended(self.step, self._elapsed())
+
     def _stalled(self) -> bool:
         return bool(self.config.patience) and self.since_best >= self.config.patience
 
     def _batch(self, step: int) -> Batch:
         config = self.config
-        rows = rows_of_step(len(self.train_pack), config.batch, step, config.seed)
+        rows = self.drawn[rows_of_step(len(self.drawn), config.batch, step, config.seed)]
         rng = np.random.default_rng([config.seed, 2, step])
         return make_batch(self.train_pack, rows, self.model.config.crop_frame, config.augmentation, rng)
 
     def _train_step(self, batch: Batch) -> list[float]:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.lr_at(self.step)
+            group["lr"] = self.config.lr_at(self.step, self._elapsed())
         torch.manual_seed(self.config.seed * 1_000_003 + self.step)  # dropout
         _set_modes(self.model, self.config.stage)
         crops = torch.from_numpy(batch.crops).to(self.device).float()
@@ -208,14 +250,18 @@ class Run:
     def _loss(self, output: DanOutput, batch: Batch) -> tuple[Tensor, list[float]]:
         truth = torch.from_numpy(batch.landmarks).to(self.device)
         aligned = torch.from_numpy(batch.aligned).to(self.device).float()
-        steps = [[landmark_loss(landmarks, truth) for landmarks in stage] for stage in output.steps]
-        errors = [stage[-1] for stage in steps]
-        loss = self._weighted(steps, aligned)
-        right = (errors[-1].detach() < RIGHT_WITHIN) & torch.from_numpy(batch.has_face).to(self.device)
+        weights = torch.from_numpy(batch.weights).to(self.device)
+        steps = [[landmark_loss(landmarks, truth, weights) for landmarks in stage] for stage in output.steps]
+        share = weights.mean(dim=1).clamp(min=1e-6)
+        errors = [stage[-1].detach() / share for stage in steps]  # means over the points by weight
+        loss, count = self._weighted(steps, aligned), aligned.sum().clamp(min=1)
+        right = (errors[-1] < RIGHT_WITHIN) & torch.from_numpy(batch.has_face).to(self.device)
         loss = loss + self.config.confidence_weight * F.binary_cross_entropy_with_logits(output.logit, right.float())
-        means = [
-            float((error.detach() * aligned).sum() / aligned.sum().clamp(min=1)) for error in (errors[0], errors[-1])
-        ]
+        if output.sigma is not None:
+            distance = point_distance(output.landmarks[-1].detach(), truth)
+            terms = sigma_loss(output.sigma, distance, weights, normaliser(truth))
+            loss = loss + self.config.sigma_weight * (terms * aligned).sum() / count
+        means = [float((error * aligned).sum() / count) for error in (errors[0], errors[-1])]
         return loss, [float(loss.detach()), *means]
 
     def _weighted(self, steps: list[list[Tensor]], aligned: Tensor) -> Tensor:
@@ -239,10 +285,11 @@ class Run:
             else:
                 mean.copy_(value)
 
-    def _evaluate(self, losses: np.ndarray, seconds: float) -> dict[str, Any]:
+    def _evaluate(self, losses: np.ndarray) -> dict[str, Any]:
         last = {key: value.clone() for key, value in self.model.state_dict().items()}
         self.model.load_state_dict(self.average)
-        errors = held_out_errors(self.model, self.held_out, self.config.stage or None)
+        errors = held_out_errors(self.model, self.measured, self.config.stage or None)
+        turned = turned_errors(self.model, self.turned, self.config.stage or None)
         self.model.load_state_dict(last)
         score = errors[-1]
         self.since_best = 0 if score < self.best else self.since_best + 1
@@ -252,15 +299,37 @@ class Run:
         row = {
             "step": self.step,
             "faces": self.step * self.config.batch,
-            "lr": round(self.config.lr_at(self.step - 1), 7),
-            "seconds": round(seconds, 1),
+            "lr": round(self.config.lr_at(self.step - 1, self._elapsed()), 7),
+            "seconds": round(self._elapsed(), 1),
             "train_loss": round(float(losses[0]), 5),
             "train_stage1": round(float(losses[1]), 5),
             "train_last": round(float(losses[2]), 5),
             **{f"held_out_stage{i + 1}": round(error, 5) for i, error in enumerate(errors)},
+            **{f"yaw_{name}": round(error, 5) for name, error in turned.items()},
         }
         _append_row(self.folder / "log.csv", row)
         return row
+
+
+YAW_BANDS = {"0_30": (0.0, 30.0), "30_60": (30.0, 60.0), "60_90": (60.0, 90.0)}
+"""Name → degrees to either side; the lower bound is within."""
+
+
+def turned_errors(model: Dan, pack: Pack, n_stages: int | None = None) -> dict[str, float]:
+    """Per band of yaw: the mean error of the inner points without the bridge of the nose, in shares of the face's size.
+
+    The face's size is the square root of the area of the truth's box. Bands without a face are left out.
+    """
+    side = np.abs(pack.yaw)
+    if not np.isfinite(side).any():
+        return {}
+    stages, truth = predict_pack(model, pack, n_stages)
+    size = np.sqrt(np.ptp(truth, axis=1).prod(axis=1))
+    weights = (pack.weights > 0) & np.isin(np.arange(N_LANDMARKS), INNER_WITHOUT_BRIDGE)
+    distance = np.linalg.norm(stages[-1] - truth, axis=2)
+    errors = (distance * weights).sum(axis=1) / np.maximum(1, weights.sum(axis=1)) / size
+    bands = {name: (side >= low) & (side < high) for name, (low, high) in YAW_BANDS.items()}
+    return {name: float(errors[band].mean()) for name, band in bands.items() if band.any()}
 
 
 def held_out_errors(model: Dan, pack: Pack, n_stages: int | None = None) -> list[float]:
@@ -318,7 +387,7 @@ def _groups(parameters: list[torch.nn.Parameter], weight_decay: float) -> list[d
 def _run_backbones_in_bf16(model: Dan, device: str) -> None:
     """Convolutions in bfloat16; coordinates, heads and connection layers stay in float32, where pixels need it."""
     for module in model.modules():
-        if isinstance(module, VggBackbone | ResidualBackbone):
+        if isinstance(module, Backbone):
             module.forward = torch.autocast(device, torch.bfloat16)(module.forward)  # type: ignore[method-assign]
 
 
