@@ -117,7 +117,11 @@ def relabel(
 
 _TRAINING = (
     click.option(
-        "--data", required=True, multiple=True, type=PACK, help="A pack that `train pack` wrote; may be given repeatedly."
+        "--data",
+        required=True,
+        multiple=True,
+        type=PACK,
+        help="A pack that `train pack` wrote; may be given repeatedly.",
     ),
     click.option(
         "--run", "folder", required=True, type=options.FILE, help="Folder for checkpoints, log.csv and curves.png."
@@ -221,7 +225,14 @@ def run(**values: Any) -> None:
 
 
 def _train(
-    stage: int, previous: Path | None, *, data: tuple[Path, ...], folder: Path, threads: int, resume: bool, **values: Any
+    stage: int,
+    previous: Path | None,
+    *,
+    data: tuple[Path, ...],
+    folder: Path,
+    threads: int,
+    resume: bool,
+    **values: Any,
 ) -> None:
     from facealign_cli.training import require_packages, use_threads
 

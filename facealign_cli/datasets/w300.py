@@ -89,10 +89,11 @@ def _face(root: Path, pts: Path, beside: _Beside, need_pictures: bool) -> Sample
 
 def read_boxes(path: Path) -> dict[str, BBox]:
     """Picture name → box from a boxes.json ({name: [x1, y1, x2, y2]}); empty where there is none."""
+    form = "{name: [x1, y1, x2, y2]}"
     try:
-        return {name: BBox(*box) for name, box in _read_object(path).items()}
+        return {name: BBox(*box) for name, box in _read_object(path, form).items()}
     except (ValueError, TypeError) as error:
-        raise FormatError(f"{path}: expected {{name: [x1, y1, x2, y2]}}: {error}") from error
+        raise FormatError(f"{path}: expected {form}: {error}") from error
 
 
 def read_weights(path: Path) -> dict[str, np.ndarray]:
@@ -100,34 +101,37 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
 
     Raises FormatError for weights that are not 68 such numbers.
     """
+    form = f"{{name: [{N_LANDMARKS} numbers between 0 and 1]}}"
     weights: dict[str, np.ndarray] = {}
-    for name, values in _read_object(path).items():
+    for name, values in _read_object(path, form).items():
         try:
-            row = np.asarray(values, np.float32)
-        except (ValueError, TypeError) as error:
-            raise FormatError(f"{path}: {name}: expected {N_LANDMARKS} numbers: {error}") from error
-        if row.shape != (N_LANDMARKS,) or not ((row >= 0) & (row <= 1)).all():
-            raise FormatError(f"{path}: {name}: expected {N_LANDMARKS} numbers between 0 and 1")
-        weights[name] = row
+            weights[name] = np.asarray(values, np.float32)
+            whole = weights[name].shape == (N_LANDMARKS,) and ((weights[name] >= 0) & (weights[name] <= 1)).all()
+        except (ValueError, TypeError):
+            whole = False
+        if not whole:
+            raise FormatError(f"{path}: {name}: expected {form}")
     return weights
 
 
 def read_info(path: Path) -> dict[str, dict[str, Any]]:
     """Name without suffix → what an info.json says of it; empty where there is none. Raises FormatError."""
-    content = _read_object(path)
+    form = "{name: {fact: value}}"
+    content = _read_object(path, form)
     for name, facts in content.items():
         if not isinstance(facts, dict):
-            raise FormatError(f"{path}: {name}: expected an object with facts, such as {{\"yaw\": 12.5}}")
+            raise FormatError(f"{path}: {name}: expected {form}")
     return content
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def _read_object(path: Path, form: str) -> dict[str, Any]:
+    """A JSON object with names as keys; `form` says in an error how it should look."""
     if not path.exists():
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise FormatError(f"{path}: {error}") from error
+        raise FormatError(f"{path}: expected {form}: {error}") from error
     if not isinstance(content, dict):
-        raise FormatError(f"{path}: expected a JSON object with names as keys")
+        raise FormatError(f"{path}: expected {form}")
     return content

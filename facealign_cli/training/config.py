@@ -17,7 +17,8 @@ class StageConfig:
     its own.
     feature_side: side of the feature image made from the stage before; 0 for the first stage. local: channels of the
     local head's map, 0 for none; local_steps: how often it looks. squeeze: channels
-    that a 1×1 convolution leaves before fc 256; 0 for all. sigma: whether it also says how far off each landmark may be.
+    that a 1×1 convolution leaves before fc 256; 0 for all. sigma: whether the stage also says how far off each landmark
+    may be.
     """
 
     backbone: str

@@ -217,8 +217,9 @@ def landmark_loss(landmarks: Tensor, truth: Tensor, weights: Tensor | None = Non
 def sigma_loss(sigma: Tensor, distance: Tensor, weights: Tensor, unit: Tensor) -> Tensor:
     """(N,) how badly `sigma` states the distances: the weighted negative log-likelihood, up to a constant.
 
-    The density of a point at distance d is taken as exp(-d / sigma) / (2 pi sigma²), a Laplace distribution in the plane.
-    sigma, distance, weights: (N, 68); unit: (N,) pixels that count as one, so that large faces weigh as much as small ones.
+    The density of a point at distance d is taken as exp(-d / sigma) / (2 pi sigma²), a Laplace distribution in the
+    plane. sigma, distance, weights: (N, 68). unit: (N,) pixels that count as one, so that a large face weighs as much
+    as a small one.
     """
     terms = distance / sigma + 2 * torch.log(sigma / unit.unsqueeze(1))
     return (terms * weights).mean(dim=1)

@@ -41,8 +41,9 @@ class TrainConfig:
     """One run. stage: 1, 2, … trains that stage alone with the earlier ones frozen; 0 trains all jointly.
 
     The learning rate rises over `warmup_steps`, stays at `lr`, and falls along a cosine over the last `decay_steps`.
-    minutes: ends the run by the clock instead; the rate then falls over the last `decay_share` of that time, and `steps`
-    is only the most that it may take. turned: how often a pass draws a face turned by 30 to 60 degrees and by more.
+    minutes: the run ends by the clock instead; the rate then falls over the last `decay_share` of that time, and
+    `steps` is only the most that it may take. turned: how often a pass draws a face turned by 30 to 60 degrees, and how
+    often one turned by more.
     """
 
     steps: int
@@ -69,7 +70,7 @@ class TrainConfig:
     def lr_at(self, step: int, seconds: float = 0.0) -> float:
         """Learning rate of a step, counted from 0; `seconds` of the run have passed."""
         rate = self.lr * min(1.0, (step + 1) / max(1, self.warmup_steps))
-        left, decay = self.steps - step, self.decay_steps
+        left, decay = float(self.steps - step), float(self.decay_steps)
         if self.minutes:
             left, decay = max(0.0, 60 * self.minutes - seconds), 60 * self.minutes * self.decay_share
         if left < decay:
@@ -92,9 +93,9 @@ class TrainConfig:
 
 
 def drawn_rows(yaw: np.ndarray, turned: tuple[int, int]) -> np.ndarray:
-    """The rows of a pass, in their order: a face turned by 30 to 60 degrees, and one by more, so often as `turned` says.
+    """The rows of a pass: a face turned by 30 to 60 degrees, and one turned by more, as often as `turned` says.
 
-    yaw: (N,) degrees, NaN where unknown; those are drawn once.
+    yaw: (N,) degrees; where it is NaN, the face is drawn once.
     """
     side = np.nan_to_num(np.abs(yaw), nan=0.0)
     repeats = np.where(side >= 60, turned[1], np.where(side >= 30, turned[0], 1))

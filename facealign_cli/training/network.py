@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from facealign_cli.geometry import CropFrame
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.training.config import NetworkConfig, StageConfig
-from facealign_cli.training.mobilenet import MobileNetBackbone
 from facealign_cli.training.layers import (
     PATCH_SIDE,
     FeatureImage,
@@ -33,6 +32,7 @@ from facealign_cli.training.layers import (
     upsample,
     warp_image,
 )
+from facealign_cli.training.mobilenet import MobileNetBackbone
 
 
 def _conv_bn(n_in: int, n_out: int, size: int = 3, stride: int = 1) -> nn.Sequential:

@@ -35,6 +35,8 @@ def one_blob(index: int) -> Pack:
         np.full((1, 4), np.nan, np.float32),
         np.zeros(1, bool),
         np.zeros(1, bool),
+        np.ones((1, 68), np.float32),
+        np.full(1, np.nan, np.float32),
         ["blob"],
     )
 
@@ -105,6 +107,28 @@ def test_landmarks_follow_the_picture(index: int, augmentation: Augmentation) ->
             np.testing.assert_allclose(centroid, landmarks[twin], atol=0.1)
             seen[twin] += 1
     assert min(seen.values()) > 15, "both sides should have come up often"
+
+
+def test_weights_go_with_their_points(tiny_pack: Pack) -> None:
+    """A mirrored face's weights are its twins'."""
+    weights = np.tile(np.arange(68, dtype=np.float32) / 68, (len(tiny_pack), 1))
+    batch = batch_of(replace(tiny_pack, weights=weights), NONE)
+    twins = weights[0][list(MIRROR_ORDER)]
+    mirrored_rows = [bool((row == twins).all()) for row in batch.weights]
+    assert all(twin or (row == weights[0]).all() for twin, row in zip(mirrored_rows, batch.weights, strict=True))
+    assert 3 < sum(mirrored_rows) < 21
+    plain = batch_of(tiny_pack, NONE)
+    assert (plain.weights == 1).all()
+    np.testing.assert_array_equal(plain.landmarks, batch.landmarks)
+
+
+@pytest.mark.parametrize("name", ["aflw2000:a.jpg", "webmorph:a.jpg"])
+def test_symmetric_labels_are_taken_over_to_the_convention_of_300w(name: str) -> None:
+    ours, theirs = one_blob(NOSE), replace(one_blob(NOSE), names=[name])
+    augmentation = replace(NONE, label_shift=0.05)
+    pictures = [batch_of(pack, augmentation, count=1).crops[0, 0].astype(float) for pack in (ours, theirs)]
+    centers = [(picture.sum(axis=0) * np.arange(64)).sum() / picture.sum() for picture in pictures]
+    assert abs(centers[0] - centers[1]) == pytest.approx(0.05 * 32, abs=0.15)
 
 
 def test_rough_labels_are_taken_over_to_the_convention_of_those_made_by_hand() -> None:

@@ -31,6 +31,7 @@ from facealign_cli.training.config import NetworkConfig
 from facealign_cli.training.loop import (
     Run,
     TrainConfig,
+    drawn_rows,
     held_out_errors,
     predict_pack,
     rows_of_step,
@@ -87,6 +88,30 @@ def log_rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def timeless(path: Path) -> dict[str, Any]:
+    """A checkpoint without the seconds that the run took."""
+    values = load_checkpoint(path)
+    assert values.pop("seconds") > 0
+    return values
+
+
+class TestDrawnRows:
+    YAW = np.array([np.nan, 0, -29.9, 30, -59, 60, -88, 120], np.float32)
+
+    def test_turned_heads_come_more_often(self) -> None:
+        rows = drawn_rows(self.YAW, (2, 5))
+        assert np.bincount(rows).tolist() == [1, 1, 1, 2, 2, 5, 5, 5]
+
+    def test_evenly_by_default(self) -> None:
+        np.testing.assert_array_equal(drawn_rows(self.YAW, (1, 1)), np.arange(8))
+
+    def test_a_run_draws_them(self, tiny_light: NetworkConfig, tiny_pack: Pack, tmp_path: Path) -> None:
+        yaw = np.where(np.arange(24) < 2, 75.0, np.nan).astype(np.float32)
+        run = new_run(tmp_path, tiny_light, replace(tiny_pack, yaw=yaw), replace(CONFIG, turned=(1, 10)))
+        drawn = run.drawn[np.concatenate([rows_of_step(len(run.drawn), 6, step, 0) for step in range(200)])]
+        assert np.isin(drawn, (0, 1)).mean() == pytest.approx(20 / (20 + 18), abs=0.02)
+
+
 class TestRowsOfStep:
     @pytest.mark.parametrize(("n", "batch"), [(20, 8), (20, 20), (7, 16), (5, 1)])
     def test_each_pass_has_every_row_once(self, n: int, batch: int) -> None:
@@ -117,6 +142,24 @@ class TestLearningRate:
         config = replace(self.CONFIG, warmup_steps=0, decay_steps=0)
         assert {config.lr_at(step) for step in range(100)} == {1.0}
 
+    def test_by_the_clock(self) -> None:
+        config = replace(self.CONFIG, minutes=2.0, decay_share=0.5, warmup_steps=0)
+        rates = [config.lr_at(50, seconds) for seconds in (0, 59, 90, 119.9, 121)]
+        assert rates[:2] == [1.0, 1.0]
+        assert rates[2] == pytest.approx(0.5)
+        assert 0 < rates[3] < 1e-4
+        assert rates[4] == 0
+        assert not config.ended(50, 119)
+        assert config.ended(50, 121)
+        assert config.ended(100, 1), "steps are the most that it may take"
+
+    def test_an_old_checkpoint_s_configuration(self) -> None:
+        """Fields that came later have their defaults."""
+        values = self.CONFIG.to_dict()
+        for name in ("turned", "minutes", "decay_share", "sigma_weight"):
+            del values[name]
+        assert TrainConfig.from_dict(values) == self.CONFIG
+
     def test_config_round_trip(self) -> None:
         config = replace(self.CONFIG, augmentation=GENTLE)
         assert TrainConfig.from_dict(config.to_dict()) == config
@@ -136,10 +179,10 @@ class TestResume:
         resumed = Run.resume(tmp_path / "killed", tiny_pack)
         assert resumed.step == 5
         resumed.train()
-        whole, again = (load_checkpoint(tmp_path / name / "last.ckpt") for name in ("whole", "killed"))
+        whole, again = (timeless(tmp_path / name / "last.ckpt") for name in ("whole", "killed"))
         assert whole["step"] == 12
         assert_same(whole, again)
-        best, best_again = (load_checkpoint(tmp_path / name / "best.ckpt") for name in ("whole", "killed"))
+        best, best_again = (timeless(tmp_path / name / "best.ckpt") for name in ("whole", "killed"))
         assert_same(best, best_again)
 
     def test_log_has_each_row_once(self, tiny_vgg: NetworkConfig, tiny_pack: Pack, tmp_path: Path) -> None:
@@ -190,6 +233,53 @@ def stage1(tiny_vgg: NetworkConfig, tiny_pack: Pack, tmp_path_factory: pytest.Te
     return folder
 
 
+class TestByTheClock:
+    def test_ends_in_time_with_a_last_row(self, tiny_light: NetworkConfig, tiny_pack: Pack, tmp_path: Path) -> None:
+        config = replace(CONFIG, steps=100_000, minutes=1 / 60, eval_every=100_000, checkpoint_every=100_000)
+        run = new_run(tmp_path, tiny_light, tiny_pack, config)
+        run.train()
+        assert 0 < run.step < 100_000
+        assert [int(row["step"]) for row in log_rows(tmp_path)] == [run.step]
+        values = load_checkpoint(tmp_path / "last.ckpt")
+        assert values["step"] == run.step
+        assert values["seconds"] > 1
+
+    def test_goes_on_where_the_clock_stood(self, tiny_light: NetworkConfig, tiny_pack: Pack, tmp_path: Path) -> None:
+        config = replace(CONFIG, steps=100_000, minutes=1 / 60, eval_every=100_000, checkpoint_every=100_000)
+        new_run(tmp_path, tiny_light, tiny_pack, config).train()
+        again = Run.resume(tmp_path, tiny_pack)
+        before = again.step
+        again.train()
+        assert again.step == before, "its time was over"
+
+
+class TestYawErrors:
+    def test_counts_inner_points_of_positive_weight_only(
+        self, tiny_light: NetworkConfig, tiny_pack: Pack, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Jaw, bridge and points of weight zero are a hundred pixels off, the others three percent of the size."""
+        yaw = np.full(24, np.nan, np.float32)
+        yaw[:3] = 10, -45, 75
+        weights = np.ones((24, 68), np.float32)
+        weights[:, 40] = 0
+        pack = replace(tiny_pack, yaw=yaw, weights=weights).select(np.isfinite(yaw))
+
+        def predict(model: Dan, pack: Pack, n_stages: int | None = None) -> tuple[list[np.ndarray], np.ndarray]:
+            truth = pack.landmarks.astype(float)
+            size = np.sqrt(np.ptp(truth, axis=1).prod(axis=1))
+            off = np.zeros((3, 68, 2))
+            off[..., 0] = 0.03 * size[:, None] * np.array([1, 2, 3])[:, None]
+            off[:, [*range(17), 27, 28, 29, 40]] = 100
+            return [truth + off], truth
+
+        monkeypatch.setattr(loop, "predict_pack", predict)
+        errors = loop.turned_errors(Dan(tiny_light), pack)
+        assert errors == pytest.approx({"0_30": 0.03, "30_60": 0.06, "60_90": 0.09})
+
+    def test_nothing_without_yaw(self, tiny_light: NetworkConfig, tiny_pack: Pack) -> None:
+        assert loop.turned_errors(Dan(tiny_light), tiny_pack) == {}
+
+
 class TestStageByStage:
     def stage2(self, folder: Path, stage1: Path, pack: Pack) -> Run:
         model = model_of(load_checkpoint(stage1 / "best.ckpt"))
@@ -212,7 +302,7 @@ class TestStageByStage:
         self.stage2(tmp_path / "whole", stage1, tiny_pack).train()
         kill_at(self.stage2(tmp_path / "killed", stage1, tiny_pack), 9)
         Run.resume(tmp_path / "killed", tiny_pack).train()
-        whole, again = (load_checkpoint(tmp_path / name / "last.ckpt") for name in ("whole", "killed"))
+        whole, again = (timeless(tmp_path / name / "last.ckpt") for name in ("whole", "killed"))
         assert_same(whole, again)
 
 

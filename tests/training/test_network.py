@@ -33,6 +33,12 @@ def light() -> Any:
     return Dan(network_config("dan-light")).eval()
 
 
+@pytest.fixture(scope="module")
+def large() -> Any:
+    torch.manual_seed(0)
+    return Dan(network_config("dan-large")).eval()
+
+
 def noise(count: int, size: int) -> Tensor:
     return torch.randint(0, 256, (count, 1, size, size), generator=torch.Generator().manual_seed(0)).float()
 
@@ -90,7 +96,7 @@ class TestPaper:
 @pytest.mark.parametrize("name", list(NETWORKS))
 class TestKnownNetworks:
     def model(self, name: str, request: pytest.FixtureRequest) -> Any:
-        return request.getfixturevalue({"dan": "paper", "dan-light": "light"}[name])
+        return request.getfixturevalue({"dan": "paper", "dan-light": "light", "dan-large": "large"}[name])
 
     @torch.no_grad()
     def test_shapes(self, name: str, request: pytest.FixtureRequest) -> None:
@@ -237,7 +243,7 @@ class TestLocalHead:
         model = random_dan(tiny_light)
         given: list[Tensor] = []
         for step in model.stages[1].local.steps:
-            step.register_forward_hook(lambda module, inputs, output: given.extend((inputs[0], inputs[2], output)))
+            step.register_forward_hook(lambda module, inputs, output: given.extend((inputs[0], inputs[2], output[0])))
         seen: list[Any] = []
         model.stages[1].register_forward_hook(lambda module, inputs, output: seen.append(output))
         model(noise(2, 64))
@@ -266,7 +272,7 @@ class TestLocalHead:
             for i in range(68):
                 step.out.weight[2 * i, 16 * i] = step.out.weight[2 * i + 1, 16 * i + 1] = 1 / 9
         cells = torch.rand(1, 68, 2) * 6 + 2.5
-        places = step(fused, torch.zeros(1, 16), cells)
+        places, _ = step(fused, torch.zeros(1, 16), cells)
         torch.testing.assert_close(places.detach(), cells, atol=1e-4, rtol=0)
 
 
@@ -300,3 +306,28 @@ def test_multiply_adds_by_hand() -> None:
     head = 16 * 2 * 3 + 4 * 4 * 3 + 68 * 27 * 64 + 68 * 64 * 16 + (68 * 16 + 5) * 136
     expected = stem + level1 + level2 + heads + head
     assert multiply_adds(Dan(NetworkConfig("hand", 16, 0.5, (local,)))) == expected
+
+
+class TestSigma:
+    def test_is_in_crop_pixels(self, tiny_light: NetworkConfig, random_dan: Build) -> None:
+        """A face twice as large in the crop has twice the sigma for the same frame."""
+        model = random_dan(tiny_light)
+        seen: list[Any] = []
+        model.stages[1].register_forward_hook(lambda module, inputs, output: seen.append((inputs[2], output)))
+        output = model(noise(2, 64))
+        assert tuple(output.sigma.shape) == (2, 68)
+        frame_points, stage = seen[0]
+        crop_points = output.steps[0][-1]  # the same points, of stage 1, in the crop
+        scale = crop_points.std(dim=1).norm(dim=1) / frame_points.std(dim=1).norm(dim=1)
+        torch.testing.assert_close(output.sigma, stage.sigma * scale.unsqueeze(1), rtol=1e-3, atol=0)
+
+    def test_learns_without_changing_the_landmarks(self, tiny_light: NetworkConfig, random_dan: Build) -> None:
+        model = random_dan(tiny_light)
+        model(noise(2, 64)).sigma.sum().backward()
+        with_gradient = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
+        assert {"stages.1.sigma.dense.weight", "stages.1.sigma.dense.bias"} == {
+            name for name in with_gradient if name.startswith("stages.1")
+        }
+
+    def test_a_network_without_the_head_has_none(self, light: Any) -> None:
+        assert light(noise(1, 160)).sigma is None

@@ -14,7 +14,7 @@ from facealign_cli.datasets.splits import is_held_out
 from facealign_cli.errors import FormatError, InputError, OutputError
 from facealign_cli.formats.pts import write_pts
 from facealign_cli.geometry import bbox_of_shape, init_shape_from_bbox
-from facealign_cli.training.pack import Pack, PackReport, read_pack, write_pack
+from facealign_cli.training.pack import Pack, PackReport, read_pack, read_packs, write_pack
 
 NOSE = 30
 TRAIN, ALSO_TRAIN, HELD_OUT = (
@@ -166,6 +166,66 @@ def test_a_part_of_the_data_set_gives_the_same_split(root: Path, tmp_path: Path)
     ]
 
 
+class TestWeightsAndYaw:
+    @pytest.fixture
+    def pack_path(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "aflw2000"
+        for stem in ("a", "b"):
+            add_face(folder, stem, face(ord(stem)))
+        weights = [0.0] * 17 + [0.7] * 51
+        (folder / "weights.json").write_text(json.dumps({"a": weights}))
+        (folder / "info.json").write_text(json.dumps({"a": {"yaw": -71.5, "box": [1, 2, 3, 4]}, "b": {}}))
+        write_pack([folder], tmp_path / "faces.h5", size=64)
+        return tmp_path / "faces.h5"
+
+    def test_are_packed(self, pack_path: Path) -> None:
+        pack = read_pack(pack_path)
+        assert pack.sets.tolist() == ["aflw2000", "aflw2000"]
+        np.testing.assert_allclose(pack.weights[0], [0.0] * 17 + [0.7] * 51, rtol=1e-6)
+        np.testing.assert_array_equal(pack.weights[1], np.ones(68))
+        np.testing.assert_array_equal(pack.yaw, np.array([-71.5, np.nan], np.float32))
+        part = pack.select(np.array([False, True]))
+        np.testing.assert_array_equal(part.weights, pack.weights[1:])
+
+    def test_a_pack_of_the_old_format(self, pack_path: Path) -> None:
+        with h5py.File(pack_path, "r+") as file:
+            file.attrs["format"] = "facealign-pack/1"
+            del file["weights"], file["yaw"]
+        pack = read_pack(pack_path)
+        np.testing.assert_array_equal(pack.weights, np.ones((2, 68)))
+        assert np.isnan(pack.yaw).all()
+
+    def test_the_new_format_needs_its_columns(self, pack_path: Path) -> None:
+        with h5py.File(pack_path, "r+") as file:
+            del file["weights"]
+        with pytest.raises(FormatError, match=r"faces\.h5"):
+            read_pack(pack_path)
+
+
+class TestSeveralPacks:
+    def packed(self, folder: Path, stem: str, size: int = 64) -> Path:
+        add_face(folder / "some", stem, face(ord(stem)))
+        write_pack([folder / "some"], folder / f"{stem}.h5", size=size)
+        return folder / f"{stem}.h5"
+
+    def test_are_one(self, tmp_path: Path) -> None:
+        paths = [self.packed(tmp_path / name, name) for name in ("a", "b")]
+        pack, last = read_packs(paths), read_pack(paths[1])
+        assert pack.names == ["some:a.png", "some:b.png"]
+        np.testing.assert_array_equal(pack.images[1], last.images[0])
+        np.testing.assert_array_equal(pack.landmarks[1], last.landmarks[0])
+
+    def test_a_face_in_two(self, tmp_path: Path) -> None:
+        path = self.packed(tmp_path, "a")
+        with pytest.raises(InputError, match=r"some:a\.png is in more than one of the packs"):
+            read_packs([path, path])
+
+    def test_two_sizes(self, tmp_path: Path) -> None:
+        paths = [self.packed(tmp_path / "one", "a"), self.packed(tmp_path / "two", "b", size=96)]
+        with pytest.raises(InputError, match="pack them with one --size"):
+            read_packs(paths)
+
+
 def test_dlib_xml(tmp_path: Path) -> None:
     draw(tmp_path / "helen" / "a.png", face(1))
     parts = "".join(f"<part name='{i:02d}' x='{x}' y='{y}'/>" for i, (x, y) in enumerate(face(1)))
@@ -231,7 +291,7 @@ class TestDamagedPacks:
     def test_another_hdf5(self, tmp_path: Path) -> None:
         with h5py.File(tmp_path / "other.h5", "w") as file:
             file["landmarks"] = np.zeros((2, 68, 2))
-        with pytest.raises(FormatError, match="not a facealign-pack/1 file"):
+        with pytest.raises(FormatError, match="not a facealign-pack/2 file"):
             read_pack(tmp_path / "other.h5")
 
     @pytest.mark.parametrize("key", ["jpeg", "landmarks", "bbox", "rough", "held_out", "name"])
