@@ -365,6 +365,7 @@ def export(
             ("landmarks", f"{differences[0]:.1e} px"),
             ("stage 1", f"{differences[1]:.1e} px"),
             ("confidence", f"{differences[2]:.1e}"),
+            ("sigma", f"{report.sigma_px:.1e} px"),
         ],
     )
 

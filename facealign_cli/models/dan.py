@@ -1,8 +1,9 @@
 """DanModel: a DAN graph run by ONNX Runtime, from crops to landmarks.
 
 The graph's contract. In: `crop` (N, 1, S, S) uint8 or float32, grey, 0–255. Out, in the crop's pixels: `landmarks`
-(N, 68, 2), `stage1_landmarks` (N, 68, 2), and `confidence` (N,), 0 to 1. Its metadata entry "facealign" is JSON that
-`GraphMetadata` describes. A graph that does not match is refused.
+(N, 68, 2), `stage1_landmarks` (N, 68, 2), and `confidence` (N,), 0 to 1. A graph of version 2 also has `sigma` (N, 68):
+how far each landmark may be off, in the crop's pixels; the true point is within that radius in 68 of 100 cases. Its
+metadata entry "facealign" is JSON that `GraphMetadata` describes. A graph that does not match is refused.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from facealign_cli.runtime import create_session, provider_of
 
 METADATA_KEY = "facealign"
 METADATA_FORMAT = "facealign-graph/1"
+METADATA_FORMAT_SIGMA = "facealign-graph/2"
+"""Graphs without and with the output `sigma`."""
 OUTPUTS = ("landmarks", "stage1_landmarks", "confidence")
 
 
@@ -45,8 +48,8 @@ class GraphMetadata:
     format: str = METADATA_FORMAT
 
     def __post_init__(self) -> None:
-        if self.format != METADATA_FORMAT:
-            raise ValueError(f"format: expected {METADATA_FORMAT}, got {self.format!r}")
+        if self.format not in (METADATA_FORMAT, METADATA_FORMAT_SIGMA):
+            raise ValueError(f"format: expected {METADATA_FORMAT} or {METADATA_FORMAT_SIGMA}, got {self.format!r}")
         if self.scheme != SCHEME:
             raise ValueError(f"scheme: expected {SCHEME}, got {self.scheme!r}")
         shape = np.asarray(self.mean_shape, float)
@@ -63,6 +66,11 @@ class GraphMetadata:
         """The frame that crops are cut to."""
         return CropFrame(self.crop_size, self.crop_share, np.asarray(self.mean_shape, float))
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The graph's outputs, in their order."""
+        return OUTPUTS if self.format == METADATA_FORMAT else (*OUTPUTS, "sigma")
+
     def to_json(self) -> str:
         """The metadata entry's text."""
         return json.dumps(asdict(self), allow_nan=False)
@@ -78,11 +86,19 @@ class GraphMetadata:
 
 @dataclass(frozen=True, eq=False)
 class DanPrediction:
-    """landmarks, stage1_landmarks: (N, 68, 2) float32, crop pixels. confidence: (N,) float32, 0 to 1."""
+    """landmarks, stage1_landmarks: (N, 68, 2) float32, crop pixels. confidence: (N,) float32, 0 to 1.
+
+    sigma: (N, 68) float32, crop pixels, how far each landmark may be off; NaN where the graph does not say.
+    """
 
     landmarks: np.ndarray
     stage1_landmarks: np.ndarray
     confidence: np.ndarray
+    sigma: np.ndarray = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.sigma is None:
+            object.__setattr__(self, "sigma", np.full(self.landmarks.shape[:2], np.nan, np.float32))
 
 
 class DanModel:
@@ -136,7 +152,7 @@ class DanModel:
         count = len(crops)
         if self.padded and count < self.batch_size:
             crops = np.concatenate([crops, np.zeros((self.batch_size - count, *crops.shape[1:]), crops.dtype)])
-        return [output[:count] for output in self._session.run(list(OUTPUTS), {"crop": crops})]
+        return [output[:count] for output in self._session.run(list(self.metadata.outputs), {"crop": crops})]
 
     def _cast(self, crops: np.ndarray) -> np.ndarray:
         return (
@@ -162,10 +178,12 @@ class DanModel:
             raise ModelError(f"{self.path}: expected one input, crop, uint8 or float32")
         if list(inputs[0].shape[1:]) != [1, size, size] or isinstance(inputs[0].shape[0], int):
             raise ModelError(f"{self.path}: crop is {inputs[0].shape}, but the metadata says (N, 1, {size}, {size})")
-        missing = [name for name in OUTPUTS if name not in outputs]
+        expected_shapes = {"landmarks": [N_LANDMARKS, 2], "stage1_landmarks": [N_LANDMARKS, 2], "confidence": []}
+        expected_shapes |= {"sigma": [N_LANDMARKS]} if "sigma" in self.metadata.outputs else {}
+        missing = [name for name in expected_shapes if name not in outputs]
         if missing:
             raise ModelError(f"{self.path}: no output {', '.join(missing)}")
-        for name, expected in zip(OUTPUTS, ([N_LANDMARKS, 2], [N_LANDMARKS, 2], []), strict=True):
+        for name, expected in expected_shapes.items():
             if list(outputs[name][1:]) != expected:
                 raise ModelError(f"{self.path}: {name} is {outputs[name]}, expected {['N', *expected]}")
         return dtypes[inputs[0].type]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from facealign_cli.errors import MissingDependency, ModelError
 from facealign_cli.files.output import atomic_path
 from facealign_cli.landmarks import MEAN_SHAPE, SCHEME
-from facealign_cli.models.dan import METADATA_KEY, OUTPUTS, DanModel, GraphMetadata
+from facealign_cli.models.dan import METADATA_FORMAT, METADATA_FORMAT_SIGMA, METADATA_KEY, DanModel, GraphMetadata
 from facealign_cli.training.network import Dan
 
 OPSET = 18
@@ -26,12 +26,16 @@ _DENORMAL = 1e-30
 
 @dataclass(frozen=True)
 class ExportReport:
-    """path, and the largest differences found between torch and ONNX Runtime over the batch sizes compared."""
+    """path, and the largest differences found between torch and ONNX Runtime over the batch sizes compared.
+
+    sigma_px: 0 where the model has none.
+    """
 
     path: Path
     landmarks_px: float
     stage1_landmarks_px: float
     confidence: float
+    sigma_px: float
 
 
 class _Graph(nn.Module):
@@ -41,10 +45,11 @@ class _Graph(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, crop: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(N, 1, S, S) uint8 → landmarks, stage1_landmarks, confidence."""
+    def forward(self, crop: Tensor) -> tuple[Tensor, ...]:
+        """(N, 1, S, S) uint8 → landmarks, stage1_landmarks, confidence and, where the model has it, sigma."""
         output = self.model(crop.float())
-        return output.landmarks[-1], output.landmarks[0], torch.sigmoid(output.logit)
+        sigma = () if output.sigma is None else (output.sigma,)
+        return output.landmarks[-1], output.landmarks[0], torch.sigmoid(output.logit), *sigma
 
 
 def export_model(
@@ -74,6 +79,7 @@ def export_model(
         training_data,
         licence,
         figures or {},
+        METADATA_FORMAT_SIGMA if model.config.stages[-1].sigma else METADATA_FORMAT,
     )
     return export_graph(model, path, metadata, crops=crops, overwrite=overwrite)
 
@@ -90,11 +96,12 @@ def export_graph(
     with atomic_path(path, overwrite) as temporary:
         write_graph(model, temporary, metadata)
         differences = compare(model, DanModel(temporary, device="cpu"), crops)
-        allowed = (TOLERANCE_PX, TOLERANCE_PX, CONFIDENCE_TOLERANCE)
+        allowed = (TOLERANCE_PX, TOLERANCE_PX, CONFIDENCE_TOLERANCE, TOLERANCE_PX)
         if not all(found <= most for found, most in zip(differences, allowed, strict=True)):  # NaN is refused too
             raise ModelError(
                 f"the exported graph differs from torch by {differences[0]:.4f} px (stage 1: {differences[1]:.4f} px, "
-                f"confidence: {differences[2]:.1e}); allowed are {TOLERANCE_PX} px and {CONFIDENCE_TOLERANCE}"
+                f"confidence: {differences[2]:.1e}, sigma: {differences[3]:.4f} px); allowed are {TOLERANCE_PX} px and "
+                f"{CONFIDENCE_TOLERANCE}"
             )
     return ExportReport(Path(path), *differences)
 
@@ -112,9 +119,9 @@ def write_graph(model: nn.Module, path: Path, metadata: GraphMetadata) -> None:
             (dummy,),
             str(path),
             input_names=["crop"],
-            output_names=list(OUTPUTS),
+            output_names=list(metadata.outputs),
             opset_version=OPSET,
-            dynamic_axes={name: {0: "N"} for name in ("crop", *OUTPUTS)},
+            dynamic_axes={name: {0: "N"} for name in ("crop", *metadata.outputs)},
             dynamo=False,
         )
     graph = onnx.load(str(path))
@@ -136,19 +143,22 @@ def _flush_denormals(onnx: Any, graph: Any) -> None:
 
 
 @torch.no_grad()
-def compare(model: nn.Module, exported: DanModel, crops: np.ndarray | None = None) -> tuple[float, float, float]:
-    """Largest difference of landmarks (px), stage 1 landmarks (px) and confidence, in batches of 1, 5 and all."""
+def compare(model: nn.Module, exported: DanModel, crops: np.ndarray | None = None) -> tuple[float, float, float, float]:
+    """Largest difference of landmarks (px), stage 1 landmarks (px), confidence and sigma (px), in batches of 1, 5 and
+    all."""
     size = exported.metadata.crop_size
     if crops is None:
         crops = np.random.default_rng(0).integers(0, 256, (8, 1, size, size), np.uint8)
-    graph, worst = _Graph(model.eval()), np.zeros(3)
+    graph, worst = _Graph(model.eval()), np.zeros(4)
     for count in (1, 5, len(crops)):
         part = crops[:count]
         expected = [value.numpy() for value in graph(torch.from_numpy(part))]
         got = exported.predict(part)
-        pairs = zip(expected, (got.landmarks, got.stage1_landmarks, got.confidence), strict=True)
-        worst = np.maximum(worst, [float(np.abs(a - b).max()) for a, b in pairs])
-    return float(worst[0]), float(worst[1]), float(worst[2])
+        given = (got.landmarks, got.stage1_landmarks, got.confidence, got.sigma)
+        pairs = zip(expected, given, strict=False)  # a model without sigma gives three
+        found = [float(np.abs(a - b).max()) for a, b in pairs]
+        worst = np.maximum(worst, [*found, 0.0][:4])
+    return float(worst[0]), float(worst[1]), float(worst[2]), float(worst[3])
 
 
 def _onnx():  # type: ignore[no-untyped-def]

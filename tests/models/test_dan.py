@@ -192,7 +192,10 @@ class TestMetadata:
         ("change", "message"),
         [
             ({"scheme": "wflw-98"}, "scheme: expected ibug-68, got 'wflw-98'"),
-            ({"format": "facealign-graph/2"}, "format: expected facealign-graph/1, got 'facealign-graph/2'"),
+            (
+                {"format": "facealign-graph/3"},
+                "format: expected facealign-graph/1 or facealign-graph/2, got 'facealign-graph/3'",
+            ),
             ({"stages": 0}, "stages: expected 1 or more, got 0"),
             ({"stages": "two"}, "cannot use"),
             ({"crop_size": 4}, "crop frame needs"),

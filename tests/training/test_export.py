@@ -94,7 +94,23 @@ def test_interface(exported: tuple[Any, Path]) -> None:
     assert crop.type.tensor_type.elem_type == onnx.TensorProto.UINT8
     sides = [d.dim_param or d.dim_value for d in crop.type.tensor_type.shape.dim]
     assert sides == ["N", 1, size, size]
-    assert [output.name for output in graph.output] == ["landmarks", "stage1_landmarks", "confidence"]
+    expected = ["landmarks", "stage1_landmarks", "confidence"]
+    has_sigma = model.config.stages[-1].sigma
+    assert [output.name for output in graph.output] == [*expected, "sigma"] if has_sigma else expected
+    assert DanModel(path, device="cpu").metadata.format == f"facealign-graph/{2 if has_sigma else 1}"
+
+
+@torch.no_grad()
+def test_sigma_is_that_of_torch(exported: tuple[Any, Path]) -> None:
+    model, path = exported
+    size = model.config.crop_size
+    crops = np.random.default_rng(1).integers(0, 256, (3, 1, size, size), np.uint8)
+    got, expected = DanModel(path, device="cpu").predict(crops).sigma, model(torch.from_numpy(crops).float()).sigma
+    if expected is None:
+        assert np.isnan(got).all()
+    else:
+        np.testing.assert_allclose(got, expected.numpy(), rtol=1e-3)
+    assert got.shape == (3, 68)
 
 
 class TestRefusals:
@@ -114,10 +130,13 @@ class TestRefusals:
             export_model(random_dan(tiny_vgg), tmp_path / "model.onnx", name="x", version="1")
         assert list(tmp_path.iterdir()) == []
 
-    @pytest.mark.parametrize("differences", [(0.02, 0, 0), (0, 0.02, 0), (0, 0, 1e-3), (0, np.nan, 0), (0, 0, np.nan)])
+    @pytest.mark.parametrize(
+        "differences",
+        [(0.02, 0, 0, 0), (0, 0.02, 0, 0), (0, 0, 1e-3, 0), (0, np.nan, 0, 0), (0, 0, np.nan, 0), (0, 0, 0, 0.02)],
+    )
     def test_each_output_counts(
         self,
-        differences: tuple[float, float, float],
+        differences: tuple[float, float, float, float],
         random_dan: Build,
         tiny_vgg: NetworkConfig,
         tmp_path: Path,
@@ -153,9 +172,12 @@ def test_compare_measures(exported: tuple[Any, Path]) -> None:
     with torch.no_grad():
         moved.stages[0].confidence.bias += 1
         moved.stages[1].confidence.bias += 1
-    landmarks, stage1, confidence = compare(moved, DanModel(path, device="cpu"))
+        if moved.stages[1].sigma is not None:
+            moved.stages[1].sigma.dense.bias += 0.5
+    landmarks, stage1, confidence, sigma = compare(moved, DanModel(path, device="cpu"))
     assert max(landmarks, stage1) < 1e-3
     assert confidence > 0.01
+    assert (sigma > 0.1) == model.config.stages[-1].sigma
 
 
 class TestDenormals:
