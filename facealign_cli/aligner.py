@@ -20,11 +20,25 @@ from facealign_cli.records import BoxCalibration, Detection, Face, FrameResult
 
 @dataclass(frozen=True, eq=False)
 class AlignedShapes:
-    """landmarks, stage1_landmarks: (N, 68, 2) picture pixels. confidence: (N,), 0 to 1."""
+    """landmarks, stage1_landmarks: (N, 68, 2) picture pixels. confidence: (N,), 0 to 1.
+
+    sigma: (N, 68) picture pixels, how far each landmark may be off; NaN where the model does not say.
+    """
 
     landmarks: np.ndarray
     stage1_landmarks: np.ndarray
     confidence: np.ndarray
+    sigma: np.ndarray = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.sigma is None:
+            object.__setattr__(self, "sigma", np.full(self.landmarks.shape[:2], np.nan))
+
+    def face(self, row: int, face_id: int, detection: Detection) -> Face:
+        """The record of one of the shapes, found in the detection's box."""
+        sigma = self.sigma[row] if np.isfinite(self.sigma[row]).all() else None
+        confidence = float(self.confidence[row])
+        return Face(face_id, detection.bbox, self.landmarks[row], confidence, detection.score, sigma=sigma)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +71,8 @@ def align_crops(model: DanModel, faces: FaceCrops) -> AlignedShapes:
     matrices = np.array([back.matrix for back in faces.to_picture]).reshape(-1, 2, 3)
     linear, shift = matrices[:, :, :2].transpose(0, 2, 1), matrices[:, None, :, 2]
     landmarks, stage1 = (shapes @ linear + shift for shapes in (prediction.landmarks, prediction.stage1_landmarks))
-    return AlignedShapes(landmarks, stage1, prediction.confidence.clip(0, 1))
+    sigma = prediction.sigma * np.array([back.scale for back in faces.to_picture]).reshape(-1, 1)
+    return AlignedShapes(landmarks, stage1, prediction.confidence.clip(0, 1), sigma)
 
 
 class Aligner:
@@ -100,10 +115,7 @@ class Aligner:
         calibration = calibration or BoxCalibration()
         shapes = [init_shape_from_bbox(calibration.landmarks_bbox(d.bbox).xyxy) for d in detections]
         aligned = self.align_shapes(image_bgr, shapes)
-        return [
-            Face(i, d.bbox, aligned.landmarks[i], float(aligned.confidence[i]), d.score)
-            for i, d in enumerate(detections)
-        ]
+        return [aligned.face(i, i, detection) for i, detection in enumerate(detections)]
 
     def align_shapes(self, image_bgr: np.ndarray, init_shapes: Sequence[np.ndarray]) -> AlignedShapes:
         """Place landmarks around init shapes, (68, 2) picture pixels each, such as the last frame's landmarks."""

@@ -102,6 +102,8 @@ class Face:
 
     face_id: counts from 0 within a picture. bbox: the detector's box. detector_score: in the detector's own scale.
     landmarks: (68, 2) float64, read-only. confidence: 0 to 1, how likely the landmarks are right. track_id: in video.
+    sigma: (68,) float64 pixels, read-only, how far each landmark may be off: the true point is within that radius in 68
+    of 100 cases. None where the model does not say.
     """
 
     face_id: int
@@ -110,6 +112,7 @@ class Face:
     confidence: float
     detector_score: float | None = None
     track_id: int | None = None
+    sigma: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         landmarks = np.array(self.landmarks, dtype=np.float64)
@@ -123,7 +126,19 @@ class Face:
             raise ValueError(f"detector_score: expected a finite number or None, got {self.detector_score}")
         landmarks.setflags(write=False)
         object.__setattr__(self, "landmarks", landmarks)
+        if self.sigma is not None:
+            object.__setattr__(self, "sigma", _checked_sigma(self.sigma))
         object.__setattr__(self, "confidence", float(self.confidence))
+
+
+def _checked_sigma(values: np.ndarray) -> np.ndarray:
+    sigma = np.array(values, dtype=np.float64)
+    if sigma.shape != (N_LANDMARKS,):
+        raise ValueError(f"sigma: expected shape ({N_LANDMARKS},), got {sigma.shape}")
+    if not (np.isfinite(sigma) & (sigma >= 0)).all():
+        raise ValueError("sigma: expected finite numbers of 0 or more")
+    sigma.setflags(write=False)
+    return sigma
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 import facealign_cli
-from facealign_cli.aligner import Aligner
+from facealign_cli.aligner import Aligner, align_crops, cut_crops
 from facealign_cli.errors import InputError
-from facealign_cli.geometry import bbox_of_shape
+from facealign_cli.geometry import CropFrame, bbox_of_shape, init_shape_from_bbox
 from facealign_cli.metrics import nme
+from facealign_cli.models.dan import DanPrediction
 from facealign_cli.models.registry import load_model
 from facealign_cli.records import BBox, BoxCalibration, Detection
 
@@ -78,6 +79,37 @@ def test_landmarks_as_init_lead_to_themselves(aligner: Aligner, astronaut: np.nd
     again = aligner.align_shapes(astronaut, [face.landmarks])
     assert again.stage1_landmarks.shape == (1, 68, 2)
     assert error(again.landmarks[0], face.landmarks) < 0.02
+
+
+class SigmaModel:
+    """Says that every point may be off by its number, in crop pixels."""
+
+    frame = CropFrame(160, 0.5)
+
+    def predict(self, crops: np.ndarray) -> DanPrediction:
+        shapes = np.repeat(self.frame.shape[None], len(crops), axis=0).astype(np.float32)
+        sigma = np.tile(np.arange(68, dtype=np.float32), (len(crops), 1))
+        return DanPrediction(shapes, shapes, np.ones(len(crops), np.float32), sigma)
+
+
+def test_sigma_is_in_the_picture_s_pixels(astronaut: np.ndarray) -> None:
+    """A face of 240 pixels in a crop where it has 80: what is a pixel there is three here."""
+    model = SigmaModel()
+    shape = init_shape_from_bbox([100, 60, 340, 300])
+    aligned = align_crops(model, cut_crops(model.frame, astronaut, [shape]))  # type: ignore[arg-type]
+    scale = np.ptp(shape, axis=0).max() / np.ptp(model.frame.shape, axis=0).max()
+    assert 2.5 < scale < 3.5
+    np.testing.assert_allclose(aligned.sigma[0], np.arange(68) * scale, rtol=1e-6)
+    face = aligned.face(0, 4, FACE)
+    assert face.sigma is not None
+    np.testing.assert_allclose(face.sigma, aligned.sigma[0])
+    assert (face.face_id, face.bbox, face.confidence) == (4, FACE.bbox, 1.0)
+
+
+def test_a_model_that_does_not_say_gives_no_sigma(aligner: Aligner, astronaut: np.ndarray) -> None:
+    (face,) = aligner.align_boxes(astronaut, [FACE])
+    assert face.sigma is None
+    assert np.isnan(aligner.align_shapes(astronaut, [face.landmarks]).sigma).all()
 
 
 def test_nothing_in_nothing_out(aligner: Aligner, astronaut: np.ndarray) -> None:

@@ -283,10 +283,7 @@ class _Ahead:
 
 
 def _faces(picture: _Picture, aligned: AlignedShapes, start: int) -> tuple[Face, ...]:
-    return tuple(
-        Face(i, d.bbox, aligned.landmarks[start + i], float(aligned.confidence[start + i]), d.score)
-        for i, d in enumerate(picture.detections)
-    )
+    return tuple(aligned.face(start + i, i, detection) for i, detection in enumerate(picture.detections))
 
 
 def _put(folder: str, source: str, suffix: str, data: bytes) -> None:

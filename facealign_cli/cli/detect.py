@@ -32,6 +32,7 @@ def detect() -> None:
     type=click.Choice(["json", "jsonl", "csv", "openface", "parquet", "pts"]),
     help="json, jsonl, csv, openface, parquet or pts  [default: by OUT's name, or json].",
 )
+@options.sigma_columns
 @click.option(
     "--overlay",
     metavar="PATH",
@@ -49,6 +50,7 @@ def image(
     paths: tuple[str, ...],
     output: Path | None,
     format_name: str | None,
+    sigma: bool,
     overlay: Path | None,
     max_pixels: float,
     overwrite: bool,
@@ -63,7 +65,7 @@ def image(
 
     if paths.count("-") > 1:
         raise click.UsageError('standard input ("-") can be read once only')
-    writer = _Writer(output, _format(output, format_name), overlay, len(paths), overwrite)
+    writer = _Writer(output, _format(output, format_name, sigma), overlay, len(paths), overwrite)
     aligner = options.make_aligner(**aligner_options)
     results = align_pictures(paths, aligner, max_pixels=int(max_pixels * 1e6))
     interrupted = writer.collect(console.progress(results, len(paths), "Aligning"))
@@ -74,13 +76,13 @@ def image(
     sys.exit(console.SOME_FAILED if any(record.status == "error" for record in writer.records) else 0)
 
 
-def _format(output: Path | None, name: str | None) -> Format | None:
+def _format(output: Path | None, name: str | None, sigma: bool) -> Format | None:
     """The format to write; None: a table for the person at the terminal."""
     if output is None and name == "pts":
         raise click.UsageError("--format pts writes one file per face: give -o FOLDER")
-    if output is None and name is None and sys.stdout.isatty():
+    if output is None and name is None and not sigma and sys.stdout.isatty():
         return None
-    return options.output_format(output, name)
+    return options.output_format(output, name, sigma)
 
 
 class _Writer:

@@ -99,10 +99,18 @@ detection = stacked(*_DETECTION)
 """The options that `make_aligner` takes for its detector."""
 
 
-def output_format(path: Path | None, name: str | None) -> Format:
+sigma_columns = click.option(
+    "--sigma",
+    is_flag=True,
+    help="In CSV, too, how far each point may be off in pixels: columns s_0 to s_67. JSON and Parquet always have it.",
+)
+
+
+def output_format(path: Path | None, name: str | None, sigma: bool = False) -> Format:
     """The format that is named, else that of the path's suffix, else JSON. Raises click.UsageError for others.
 
-    Raises MissingDependency where a package that the format needs is not there.
+    sigma: whether CSV has the columns s_0 to s_67. Raises click.UsageError where a format has no place for them, and
+    MissingDependency where a package that the format needs is not there.
     """
     from facealign_cli.formats import base
 
@@ -111,7 +119,13 @@ def output_format(path: Path | None, name: str | None) -> Format:
     except InputError as error:
         raise click.UsageError(str(error)) from error
     chosen.require()
-    return chosen
+    if not sigma or chosen.name in ("json", "jsonl", "parquet"):
+        return chosen
+    if chosen.name != "csv":
+        raise click.UsageError(f"--sigma: the format {chosen.name} has no place for it; csv, json and parquet have")
+    from facealign_cli.formats import csv
+
+    return csv.with_sigma(chosen)
 
 
 def detector_choice(

@@ -58,6 +58,7 @@ _TRACKING = (
         type=click.Choice(["json", "jsonl", "csv", "openface", "parquet"]),
         help="Of the rows: json, jsonl, csv, openface or parquet  [default: by the file's name, or json].",
     ),
+    options.sigma_columns,
     click.option(
         "--detect-every",
         metavar="N|auto",
@@ -160,8 +161,8 @@ class _Run:
         import_av()
         self.rows, self.record, self.overwrite = rows, record, settings.pop("overwrite")
         self.start, self.end, self.fps = (settings.pop(name, None) for name in ("start", "end", "fps"))
-        name = settings.pop("format_name")
-        self.format = options.output_format(rows, name) if rows or rows_to_stdout else None
+        name, sigma = settings.pop("format_name"), settings.pop("sigma")
+        self.format = options.output_format(rows, name, sigma) if rows or rows_to_stdout else None
         if self.format is not None:
             check_rows(self.format, rows, self.overwrite)
         if record is not None:

@@ -13,8 +13,10 @@ from facealign_cli.errors import FormatError
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.records import BBox, Face, FrameResult
 
-SCHEMA = "facealign/1"
+SCHEMA = "facealign/2"
 """The layout of a record: its name and number."""
+READABLE = ("facealign/1", SCHEMA)
+"""Layouts that are read; in the first one, faces have no `sigma`."""
 
 
 def json_line(record: dict[str, Any]) -> bytes:
@@ -40,7 +42,7 @@ def _refuse(constant: str) -> None:
 def to_dict(result: FrameResult) -> dict[str, Any]:
     """A record as plain JSON values: pixels with 3 decimals, scores with 4, times with 6; every key is always there.
 
-    The keys are those of `facealign-1.schema.json`, one of its `results`.
+    The keys are those of `facealign-2.schema.json`, one of its `results`.
     """
     record: dict[str, Any] = {key: getattr(result, key) for key in _RESULT_KEYS}
     record |= {
@@ -86,6 +88,7 @@ _FACE_KEYS: dict[str, tuple[type, ...]] = {
     "detector_score": (int, float, NoneType),
     "confidence": (int, float),
     "landmarks": (list,),
+    "sigma": (list, NoneType),
 }
 
 
@@ -100,7 +103,7 @@ _BOX_COLUMNS = ("x1", "y1", "x2", "y2")
 def to_rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The rows of a table that a record of `to_dict` makes: one per face, or one without the face's columns.
 
-    A face's row also has its `landmarks`, as they stand in the record.
+    A face's row also has its `landmarks` and `sigma`, as they stand in the record.
     """
     if not record["faces"]:
         yield record
@@ -111,8 +114,8 @@ def to_rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def from_rows(rows: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, dict[str, Any]]]:
     """The records, for `from_dict`, of numbered rows of a table; each with the number of its first row.
 
-    A row has all columns and `landmarks`; one without a face has no `face_id`. Rows that follow one another, of the
-    same picture and with rising face_id, make one record.
+    A row has all columns, `landmarks` and perhaps `sigma`; one without a face has no `face_id`. Rows that follow one
+    another, of the same picture and with rising face_id, make one record.
     """
     first, last = 0, None
     for number, row in rows:
@@ -132,7 +135,8 @@ def _record_of_row(row: dict[str, Any]) -> dict[str, Any]:
     if row["face_id"] is None:
         return {**record, "faces": []}
     face = {column: row[column] for column in FACE_COLUMNS if column not in _BOX_COLUMNS}
-    face |= {"bbox": [row[column] for column in _BOX_COLUMNS], "landmarks": row["landmarks"]}
+    face |= {"bbox": [row[column] for column in _BOX_COLUMNS]}
+    face |= {"landmarks": row["landmarks"], "sigma": row.get("sigma")}
     return {**record, "faces": [face]}
 
 
@@ -151,14 +155,18 @@ def _face_to_dict(face: Face) -> dict[str, Any]:
         "detector_score": _rounded(face.detector_score, 4),
         "confidence": _rounded(face.confidence, 4),
         "landmarks": (np.round(face.landmarks, 3) + 0.0).tolist(),
+        "sigma": None if face.sigma is None else (np.round(face.sigma, 3) + 0.0).tolist(),
     }
 
 
 def _face_from_dict(record: Any, index: int) -> Face:
     try:
-        values = _checked(record, _FACE_KEYS, "a face")
+        older = isinstance(record, dict) and "sigma" not in record  # of facealign/1
+        values = _checked({**record, "sigma": None} if older else record, _FACE_KEYS, "a face")
         values["bbox"] = BBox(*_numbers(values["bbox"], (4,), "bbox").tolist())
         values["landmarks"] = _numbers(values["landmarks"], (N_LANDMARKS, 2), "landmarks")
+        if values["sigma"] is not None:
+            values["sigma"] = _numbers(values["sigma"], (N_LANDMARKS,), "sigma")
         return Face(**values)
     except (ValueError, TypeError, FormatError) as error:
         raise FormatError(f"faces[{index}]: {error}") from error

@@ -1,7 +1,8 @@
 """CSV: one row per face, and one for a picture without a face or with an error; UTF-8, comma, a header line.
 
 Columns: source, status, error, width, height, frame, timestamp_s, face_id, track_id, x1, y1, x2, y2, detector_score,
-confidence, scheme, model, provider, detector, x_0 … x_67, y_0 … y_67. What is not there is an empty cell.
+confidence, scheme, model, provider, detector, x_0 … x_67, y_0 … y_67; where they are wanted s_0 … s_67, how far each
+point may be off in pixels. What is not there is an empty cell.
 
 A text cell that begins with = + - @ or a tab or line break would run as a formula in a spreadsheet (CSV injection), so
 it gets an apostrophe in front, as does one that begins with an apostrophe; reading takes it away again.
@@ -10,13 +11,15 @@ it gets an apostrophe in front, as does one that begins with an apostrophe; read
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, BinaryIO, TextIO
 
 from facealign_cli.errors import FormatError
-from facealign_cli.formats.base import PathLike, read_bytes, register_format, write_file
+from facealign_cli.formats.base import Format, PathLike, read_bytes, register_format, write_file
 from facealign_cli.formats.codec import (
     FACE_COLUMNS,
     RESULT_COLUMNS,
@@ -33,6 +36,8 @@ _X = tuple(f"x_{i}" for i in range(N_LANDMARKS))
 _Y = tuple(f"y_{i}" for i in range(N_LANDMARKS))
 COLUMNS: tuple[str, ...] = RESULT_COLUMNS + FACE_COLUMNS + RUN_COLUMNS + _X + _Y
 """The header line."""
+SIGMA_COLUMNS: tuple[str, ...] = tuple(f"s_{i}" for i in range(N_LANDMARKS))
+"""What follows it where sigma is wanted."""
 
 _TEXT = {"source", "status", "error", *RUN_COLUMNS}
 _INTEGERS = {"width", "height", "frame", "face_id", "track_id"}
@@ -54,19 +59,23 @@ def dump(
     stream: BinaryIO,
     extra: Sequence[str] = (),
     values: Iterable[Mapping[str, Any]] | None = None,
+    *,
+    sigma: bool = False,
 ) -> None:
     """Write the table into a binary stream, result by result. A path's bytes that are no UTF-8 stay as they are.
 
     extra: columns behind the own ones. values: for each result, what stands in them, in each of its rows.
+    sigma: whether `SIGMA_COLUMNS` follow the own columns.
     """
+    columns = COLUMNS + SIGMA_COLUMNS if sigma else COLUMNS
     own = itertools.repeat(dict[str, Any]()) if values is None else values
     text = io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="", write_through=True)
     try:
         writer = csv.writer(UnixLines(text))
-        writer.writerow([*COLUMNS, *extra])
+        writer.writerow([*columns, *extra])
         for result, more in zip(results, own, strict=False):
             for row in map(_row, to_rows(to_dict(result))):
-                cells = [_cell(column, row.get(column)) for column in COLUMNS]
+                cells = [_cell(column, row.get(column)) for column in columns]
                 writer.writerow([*cells, *(_guarded(more.get(column)) for column in extra)])
     finally:
         text.detach()  # the stream is the caller's: it stays open
@@ -75,7 +84,8 @@ def dump(
 def _row(row: dict[str, Any]) -> dict[str, Any]:
     """The row with a column for each coordinate."""
     points = row.get("landmarks", ())
-    return row | {name: value for i, (x, y) in enumerate(points) for name, value in ((_X[i], x), (_Y[i], y))}
+    radii = dict(zip(SIGMA_COLUMNS, row.get("sigma") or (), strict=False))
+    return row | radii | {name: value for i, (x, y) in enumerate(points) for name, value in ((_X[i], x), (_Y[i], y))}
 
 
 def _cell(column: str, value: object) -> object:
@@ -92,6 +102,16 @@ def write(path: PathLike, results: Iterable[FrameResult], overwrite: bool = Fals
     write_file(path, results, dump, overwrite)
 
 
+def with_sigma(fmt: Format) -> Format:
+    """This format with the columns `SIGMA_COLUMNS`."""
+
+    def write(path: PathLike, results: Iterable[FrameResult], overwrite: bool = False) -> None:
+        write_file(path, results, dump_sigma, overwrite)
+
+    dump_sigma = functools.partial(dump, sigma=True)
+    return replace(fmt, write=write, dump=dump_sigma)
+
+
 def read(path: PathLike) -> list[FrameResult]:
     """The results of a table. Raises InputError if it cannot be read, FormatError if it breaks the rules.
 
@@ -105,23 +125,28 @@ def _rows(path: PathLike) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line, values) of each row, its landmarks in pairs."""
     for line, cells in _read_rows(path):
         try:
-            row = {column: _value(column, cell) for column, cell in zip(COLUMNS, cells, strict=False)}
+            row = {column: _value(column, cell) for column, cell in cells.items()}
         except ValueError as error:
             raise FormatError(f"{path}: line {line}: {error}") from error
-        yield line, row | {"landmarks": [[row[x], row[y]] for x, y in zip(_X, _Y, strict=True)]}
+        sigma = [row.get(column) for column in SIGMA_COLUMNS]
+        points = [[row[x], row[y]] for x, y in zip(_X, _Y, strict=True)]
+        yield line, row | {"landmarks": points, "sigma": None if set(sigma) == {None} else sigma}
 
 
-def _read_rows(path: PathLike) -> Iterator[tuple[int, list[str]]]:
+def _read_rows(path: PathLike) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line, cells by column) of each row, the own columns only."""
     text = read_bytes(path).decode("utf-8", errors="surrogateescape").removeprefix("\ufeff")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = tuple(next(reader, ()))
         if header[: len(COLUMNS)] != COLUMNS:
             raise FormatError(f"{path}: not a facealign table: another header line")
+        n_own = len(COLUMNS) + len(SIGMA_COLUMNS)
+        own = header[:n_own] if header[len(COLUMNS) : n_own] == SIGMA_COLUMNS else COLUMNS
         for cells in reader:
             if len(cells) != len(header):
                 raise FormatError(f"{path}: line {reader.line_num}: expected {len(header)} cells, got {len(cells)}")
-            yield reader.line_num, cells
+            yield reader.line_num, dict(zip(own, cells, strict=False))
     except csv.Error as error:
         raise FormatError(f"{path}: line {reader.line_num}: {error}") from error
 

@@ -1,13 +1,14 @@
-"""JSON: one document for any number of pictures or frames, described by `facealign-1.schema.json`.
+"""JSON: one document for any number of pictures or frames, described by `facealign-2.schema.json`.
 
-    {"schema": "facealign/1", "version": "0.1.0", "results": [
+    {"schema": "facealign/2", "version": "0.1.0", "results": [
     {"source": "a.jpg", "status": "ok", …, "faces": [{"face_id": 0, "bbox": [x1, y1, x2, y2], …,
-     "landmarks": [[x, y], …]}]},
+     "landmarks": [[x, y], …], "sigma": [s, …]}]},
     …
     ]}
 
 One result a line (broken here). `schema` changes when the layout does, `version` is the program's. Every result carries
-its own model, detector and provider, so documents can be merged. No NaN; pixels have 3 decimals, scores 4.
+its own model, detector and provider, so documents can be merged. No NaN; pixels have 3 decimals, scores 4. `sigma` is
+null where the model does not say how far its landmarks may be off; documents of facealign/1 have none and are read too.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any, BinaryIO
 
 from facealign_cli.errors import FormatError
 from facealign_cli.formats.base import PathLike, read_bytes, register_format, write_file
-from facealign_cli.formats.codec import SCHEMA, from_dict, json_line, parse_json, to_dict
+from facealign_cli.formats.codec import READABLE, SCHEMA, from_dict, json_line, parse_json, to_dict
 from facealign_cli.records import FrameResult
 from facealign_cli.version import __version__
 
@@ -46,8 +47,8 @@ def read(path: PathLike) -> list[FrameResult]:
         raise FormatError(f"{path}: not JSON: {error}") from error
     if not isinstance(document, dict) or not isinstance(document.get("schema"), str):
         raise FormatError(f"{path}: not a facealign document: it has no schema")
-    if document["schema"] != SCHEMA:
-        raise FormatError(f"{path}: schema {document['schema']!r:.40}, this version reads {SCHEMA}")
+    if document["schema"] not in READABLE:
+        raise FormatError(f"{path}: schema {document['schema']!r:.40}, this version reads {' and '.join(READABLE)}")
     if document.keys() != {"schema", "version", "results"} or not isinstance(document["results"], list):
         raise FormatError(f"{path}: expected schema, version and a list of results, got {sorted(document)}")
     return [_result(path, i, record) for i, record in enumerate(document["results"])]
@@ -62,7 +63,7 @@ def _result(path: PathLike, index: int, record: object) -> FrameResult:
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of the document."""
-    return json.loads(files("facealign_cli.formats").joinpath("facealign-1.schema.json").read_text("utf-8"))
+    return json.loads(files("facealign_cli.formats").joinpath("facealign-2.schema.json").read_text("utf-8"))
 
 
 register_format("json", [".json"], write=write, read=read, dump=dump)

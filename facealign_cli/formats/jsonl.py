@@ -1,7 +1,7 @@
 """JSON Lines: a record a line, as the results of a JSON document, without the document around them.
 
     {"source": "a.jpg", "status": "ok", …, "faces": [{"face_id": 0, "bbox": [x1, y1, x2, y2], …,
-     "landmarks": [[x, y], …]}]}
+     "landmarks": [[x, y], …], "sigma": [s, …]}]}
     …
 
 (Broken here.) Lines can be appended, split and joined; each can be read when it stands. So a file whose writing was

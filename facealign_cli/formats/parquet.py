@@ -2,9 +2,11 @@
 
 Columns: those of CSV but for the coordinates, which stand in one column `landmarks`, a list of 136 float64: x_0, y_0,
 x_1, y_1, … x_67, y_67, a (68, 2) array row by row; NaN where there is no face, since pyarrow up to 23 cannot read a
-list of fixed size that is null. `source_bytes` is null unless the path is no UTF-8: then it holds the path's bytes, and
-`source` shows them as \\udcNN escapes (as other texts do, for good). Values have the decimals of JSON. The schema's
-metadata hold `facealign.schema` (facealign/1) and `facealign.version`.
+list of fixed size that is null. `sigma` is a list of 68 float64, NaN where there is no face or the model does not say
+how far its landmarks may be off; tables of facealign/1 have none and are read too. `source_bytes` is null unless the
+path is no UTF-8: then it holds the path's bytes, and `source` shows them as \\udcNN escapes (as other texts do, for
+good). Values have the decimals of JSON. The schema's metadata hold `facealign.schema` (facealign/2) and
+`facealign.version`.
 
 A caller may add columns of its own, such as file sizes or timings: `extra` maps their names to pyarrow's names of types
 ("int64", "string", "double", …). Reading passes over columns that it does not know.
@@ -23,6 +25,7 @@ from facealign_cli.errors import FormatError, MissingDependency
 from facealign_cli.formats.base import PathLike, reading, register_format, write_file
 from facealign_cli.formats.codec import (
     FACE_COLUMNS,
+    READABLE,
     RESULT_COLUMNS,
     RUN_COLUMNS,
     SCHEMA,
@@ -42,15 +45,19 @@ if TYPE_CHECKING:
 ROWS_PER_GROUP = 1000
 """Rows that `dump` gathers before it writes them as a row group."""
 
-COLUMNS: tuple[str, ...] = (*RESULT_COLUMNS, *FACE_COLUMNS, *RUN_COLUMNS, "landmarks", "source_bytes")
+COLUMNS: tuple[str, ...] = (*RESULT_COLUMNS, *FACE_COLUMNS, *RUN_COLUMNS, "landmarks", "sigma", "source_bytes")
 """The columns' names, in their order."""
 
-_VALUES = 2 * N_LANDMARKS
+_LISTS = {"landmarks": 2 * N_LANDMARKS, "sigma": N_LANDMARKS}
+"""Columns of lists, with how many numbers each has."""
 _INTEGERS = {"width": "int32", "height": "int32", "frame": "int64", "face_id": "int64", "track_id": "int64"}
 _NUMBERS = ("timestamp_s", "x1", "y1", "x2", "y2", "detector_score", "confidence")
 _TYPES = _INTEGERS | dict.fromkeys(_NUMBERS, "double") | {"source_bytes": "binary"}  # the others are texts
 _NEVER_NULL = ("source", "status", "width", "height", "scheme")
-_ORDER = {"order": "x_0, y_0, x_1, y_1, ... x_67, y_67: 68 points of ibug-68, pixels"}
+_ORDER = {
+    "landmarks": {"order": "x_0, y_0, x_1, y_1, ... x_67, y_67: 68 points of ibug-68, pixels"},
+    "sigma": {"order": "how far each of the 68 points may be off, pixels: a radius that holds 68 of 100"},
+}
 
 
 def import_pyarrow() -> tuple[ModuleType, ModuleType]:
@@ -70,8 +77,8 @@ def table_schema(extra: Mapping[str, str] | None = None) -> pa.Schema:
     if taken:
         raise ValueError(f"extra: columns that are there already: {', '.join(sorted(taken))}")
     fields = [
-        pa.field("landmarks", pa.list_(pa.float64(), _VALUES), metadata=_ORDER)
-        if name == "landmarks"
+        pa.field(name, pa.list_(pa.float64(), _LISTS[name]), metadata=_ORDER[name])
+        if name in _LISTS
         else pa.field(name, pa.type_for_alias(_TYPES.get(name, "string")), nullable=name not in _NEVER_NULL)
         for name in COLUMNS
     ]
@@ -99,8 +106,8 @@ def to_table(
     ]
     try:
         arrays = [
-            _landmarks(pa, rows)
-            if field.name == "landmarks"
+            _lists(pa, rows, field.name)
+            if field.name in _LISTS
             else pa.array([r.get(field.name) for r in rows], field.type)
             for field in schema
         ]
@@ -128,13 +135,13 @@ def _path_bytes(source: str) -> bytes | None:
     return None
 
 
-def _landmarks(pa: ModuleType, rows: list[dict[str, Any]]) -> pa.FixedSizeListArray:
-    """(rows, 136), NaN where a row has no face."""
-    values = np.full((len(rows), _VALUES), np.nan)
+def _lists(pa: ModuleType, rows: list[dict[str, Any]], name: str) -> pa.FixedSizeListArray:
+    """(rows, 136) landmarks or (rows, 68) sigma, NaN where a row has none."""
+    values = np.full((len(rows), _LISTS[name]), np.nan)
     for place, row in zip(values, rows, strict=True):
-        if "landmarks" in row:
-            place[:] = np.ravel(row["landmarks"])
-    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), _VALUES)
+        if row.get(name) is not None:
+            place[:] = np.ravel(row[name])
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), _LISTS[name])
 
 
 def open_writer(stream: BinaryIO | PathLike, schema: pa.Schema) -> pq.ParquetWriter:
@@ -180,7 +187,8 @@ def _read_rows(path: PathLike) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             with pq.ParquetFile(stream) as file:
                 _check(path, file.schema_arrow)
-                for batch in file.iter_batches(ROWS_PER_GROUP, columns=list(COLUMNS)):
+                columns = [name for name in COLUMNS if name in file.schema_arrow.names]
+                for batch in file.iter_batches(ROWS_PER_GROUP, columns=columns):
                     for row in _rows_of(path, batch):
                         number += 1
                         yield number, row
@@ -195,9 +203,11 @@ def _read_rows(path: PathLike) -> Iterator[tuple[int, dict[str, Any]]]:
 def _check(path: PathLike, schema: pa.Schema) -> None:
     """Raise FormatError unless the own columns are there, with their types."""
     layout = (schema.metadata or {}).get(b"facealign.schema", SCHEMA.encode()).decode("utf-8", "replace")
-    if layout != SCHEMA:
-        raise FormatError(f"{path}: schema {layout!r:.40}, this version reads {SCHEMA}")
+    if layout not in READABLE:
+        raise FormatError(f"{path}: schema {layout!r:.40}, this version reads {' and '.join(READABLE)}")
     for field in table_schema():
+        if field.name == "sigma" and layout != SCHEMA:
+            continue
         if schema.get_field_index(field.name) < 0:
             raise FormatError(f"{path}: not a facealign table: no column {field.name}, or several")
         found = schema.field(field.name).type
@@ -206,15 +216,24 @@ def _check(path: PathLike, schema: pa.Schema) -> None:
 
 
 def _rows_of(path: PathLike, batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
-    names = [name for name in COLUMNS if name != "landmarks"]
-    points = batch.column(batch.schema.get_field_index("landmarks"))
-    if points.null_count:
-        raise FormatError(f"{path}: column landmarks: expected numbers, got null")
-    shapes = points.flatten().to_numpy(zero_copy_only=False).reshape(-1, N_LANDMARKS, 2).tolist()
-    for row, shape in zip(batch.select(names).to_pylist(), shapes, strict=True):
+    names = [name for name in COLUMNS if name not in _LISTS]
+    shapes = _numbers_of(path, batch, "landmarks").reshape(-1, N_LANDMARKS, 2).tolist()
+    if "sigma" in batch.schema.names:
+        radii = [None if np.isnan(row).all() else row.tolist() for row in _numbers_of(path, batch, "sigma")]
+    else:
+        radii = [None] * len(shapes)
+    for row, shape, sigma in zip(batch.select(names).to_pylist(), shapes, radii, strict=True):
         odd = row.pop("source_bytes")
         row["source"] = row["source"] if odd is None else odd.decode("utf-8", "surrogateescape")
-        yield row | {"landmarks": shape}
+        yield row | {"landmarks": shape, "sigma": sigma}
+
+
+def _numbers_of(path: PathLike, batch: pa.RecordBatch, name: str) -> np.ndarray:
+    """(rows, numbers) of a column of lists."""
+    column = batch.column(batch.schema.get_field_index(name))
+    if column.null_count:
+        raise FormatError(f"{path}: column {name}: expected numbers, got null")
+    return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, _LISTS[name])
 
 
 def _result(path: PathLike, number: int, record: dict[str, Any]) -> FrameResult:

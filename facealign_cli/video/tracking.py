@@ -26,10 +26,11 @@ _EMPTY_EVERY = 3  # frames between looks where no face has been for a while
 
 
 class Shapes(Protocol):
-    """What `FaceAligner.align_shapes` returns: (N, 68, 2) picture pixels, and (N,) 0 to 1."""
+    """What `FaceAligner.align_shapes` returns: (N, 68, 2) picture pixels, (N,) 0 to 1, and (N, 68) picture pixels."""
 
     landmarks: np.ndarray
     confidence: np.ndarray
+    sigma: np.ndarray
 
 
 class FaceAligner(Protocol):
@@ -78,6 +79,7 @@ class _Track:
     seen_s: float
     shape: np.ndarray
     score: float | None = None
+    sigma: np.ndarray | None = None
     velocity: np.ndarray = field(default_factory=lambda: np.zeros(2))
     lost: bool = False
 
@@ -93,7 +95,14 @@ class _Track:
         """(68, 2) where the face would be, had it moved on as it did."""
         return self.landmarks + self.velocity * min(max(time_s - self.seen_s, 0.0), 1.0)
 
-    def move(self, landmarks: np.ndarray, confidence: float, time_s: float, score: float | None = None) -> None:
+    def move(
+        self,
+        landmarks: np.ndarray,
+        confidence: float,
+        time_s: float,
+        score: float | None = None,
+        sigma: np.ndarray | None = None,
+    ) -> None:
         """Take the landmarks of a frame."""
         step = time_s - self.seen_s
         if 0 < step < 0.5 and not self.lost:
@@ -101,11 +110,12 @@ class _Track:
             self.velocity = self.velocity + share * ((landmarks.mean(axis=0) - self.center) / step - self.velocity)
         self.shape = self.shape + 0.1 * (normalised(landmarks) - self.shape)
         self.landmarks, self.confidence, self.seen_s, self.score = landmarks, confidence, time_s, score
+        self.sigma = sigma
         self.lost = False
 
     def face(self, index: int, calibration: BoxCalibration) -> Face:
         bbox = _detector_box(BBox(*bbox_of_shape(self.landmarks).tolist()), calibration)
-        return Face(index, bbox, self.landmarks, self.confidence, self.score, self.track_id)
+        return Face(index, bbox, self.landmarks, self.confidence, self.score, self.track_id, self.sigma)
 
 
 class Tracker:
@@ -164,7 +174,8 @@ class Tracker:
             else:
                 taken.append(i)
         for i in taken:
-            held[i].move(found[i][1], found[i][0], time_s)
+            sigma = aligned.sigma[i] if np.isfinite(aligned.sigma[i]).all() else None
+            held[i].move(found[i][1], found[i][0], time_s, sigma=sigma)
 
     def _is_detection_due(self, time_s: float) -> bool:
         every, since = self._options.detect_every, self._since_detection
@@ -188,7 +199,7 @@ class Tracker:
         pairs = self._assign(faces, free, time_s)
         for face, old in pairs:
             if old is not None:
-                old.move(face.landmarks, face.confidence, time_s, face.detector_score)
+                old.move(face.landmarks, face.confidence, time_s, face.detector_score, face.sigma)
             else:
                 self._start(face, time_s)
         for track in free:
@@ -219,7 +230,7 @@ class Tracker:
 
     def _start(self, face: Face, time_s: float) -> None:
         shape = normalised(face.landmarks)
-        track = _Track(self._next_id, face.landmarks, face.confidence, time_s, shape, face.detector_score)
+        track = _Track(self._next_id, face.landmarks, face.confidence, time_s, shape, face.detector_score, face.sigma)
         self._tracks.append(track)
         self._next_id += 1
 

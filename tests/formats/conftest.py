@@ -25,11 +25,12 @@ def make_face(face_id: int = 0, **fields: object) -> Face:
 
 @pytest.fixture
 def results() -> list[FrameResult]:
-    """Every kind of result, with awkward texts."""
+    """Every kind of result, with awkward texts; a face with sigma and one without."""
+    sigma = np.round(np.linspace(0, 9, 68), 3)
     run = {"width": 640, "height": 480, "detector": "mtcnn", "model": "dan-light", "provider": "CPUExecutionProvider"}
     return [
         FrameResult.of_faces("a.jpg", [make_face(0), make_face(1, detector_score=None)], **run),
-        FrameResult.of_faces("a.jpg", [make_face(0)], **run),
+        FrameResult.of_faces("a.jpg", [make_face(0, sigma=sigma)], **run),
         FrameResult.of_faces('Bjørn, "Ö" \n日本.jpg', [], **run),
         FrameResult.of_error("-", "standard input: the file is empty"),
         FrameResult.of_error("=cmd|' /C calc'!A0", "@sum(1)\r\n+1\t'"),
@@ -51,8 +52,8 @@ def write_read(tmp_path: Path) -> WriteRead:
     return through
 
 
-def assert_same(got: list[FrameResult], expected: list[FrameResult]) -> None:
-    """Equal in every field, the landmarks bit by bit."""
+def assert_same(got: list[FrameResult], expected: list[FrameResult], sigma: bool = True) -> None:
+    """Equal in every field, the landmarks bit by bit. sigma: False for what does not carry it: there it is None."""
     assert [replace(r, faces=(), status="error", error="x") for r in got] == [
         replace(r, faces=(), status="error", error="x") for r in expected
     ]
@@ -62,10 +63,14 @@ def assert_same(got: list[FrameResult], expected: list[FrameResult]) -> None:
             np.testing.assert_array_equal(face.landmarks, other.landmarks)
             for name in ("face_id", "track_id", "bbox", "detector_score", "confidence"):
                 assert getattr(face, name) == getattr(other, name), name
+            if other.sigma is None or not sigma:
+                assert face.sigma is None
+            else:
+                np.testing.assert_array_equal(face.sigma, other.sigma)
 
 
 @pytest.fixture
-def same() -> Callable[[list[FrameResult], list[FrameResult]], None]:
+def same() -> Callable[..., None]:
     """The comparison of two lists of results."""
     return assert_same
 

@@ -11,18 +11,43 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from facealign_cli.errors import FormatError
-from facealign_cli.formats.csv import COLUMNS, read, write
+from facealign_cli.formats.base import get_format
+from facealign_cli.formats.csv import COLUMNS, SIGMA_COLUMNS, dump, read, with_sigma, write
 from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.records import BBox, Face, FrameResult
 
 
 def test_round_trip(results, write_read, same) -> None:
-    same(write_read("csv", results), results)
+    same(write_read("csv", results), results, sigma=False)
+
+
+def test_with_sigma(results, tmp_path: Path, same) -> None:
+    """The columns s_0 to s_67 stand between the own and the extra ones, empty where the model does not say."""
+    fmt = with_sigma(get_format("csv"))
+    fmt.write(tmp_path / "a.csv", results)
+    same(read(tmp_path / "a.csv"), results)
+    with open(tmp_path / "a.csv", newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert tuple(rows[0]) == COLUMNS + SIGMA_COLUMNS
+    (with_it,) = (row for row in rows if row["s_67"])
+    assert [float(with_it[name]) for name in SIGMA_COLUMNS] == results[1].faces[0].sigma.tolist()
+    with open(tmp_path / "b.csv", "wb") as stream:
+        dump(results, stream, ["mine"], [{"mine": 7}] * len(results), sigma=True)
+    same(read(tmp_path / "b.csv"), results)
+    assert (tmp_path / "b.csv").read_text("utf-8").splitlines()[0].endswith("s_66,s_67,mine")
+
+
+def test_a_sigma_that_is_not_whole(results, tmp_path: Path) -> None:
+    with_sigma(get_format("csv")).write(tmp_path / "a.csv", [results[1]])
+    text = (tmp_path / "a.csv").read_text("utf-8")
+    (tmp_path / "a.csv").write_text(text.removesuffix("9.0\n") + "\n", "utf-8")
+    with pytest.raises(FormatError, match=r"line 2: faces\[0\]: sigma"):
+        read(tmp_path / "a.csv")
 
 
 def test_a_path_that_is_no_unicode(results, write_read, same) -> None:
     odd = [replace(results[0], source="caf\udce9.jpg")]
-    same(write_read("csv", odd), odd)
+    same(write_read("csv", odd), odd, sigma=False)
 
 
 def test_another_reader_finds_the_columns(results, tmp_path: Path) -> None:

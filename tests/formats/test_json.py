@@ -36,6 +36,26 @@ def test_follows_the_schema(results) -> None:
     validate(document([]))
 
 
+def test_a_document_of_the_first_schema(results, tmp_path: Path, same) -> None:
+    """Its faces have no sigma."""
+    old = document(results)
+    old["schema"] = "facealign/1"
+    for result in old["results"]:
+        for face in result["faces"]:
+            del face["sigma"]
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    same(read(tmp_path / "old.json"), results, sigma=False)
+
+
+@pytest.mark.parametrize("sigma", [[1.0] * 67, [1.0] * 67 + [-1], "1", [[1.0]] * 68, [None] * 68])
+def test_a_sigma_that_cannot_be(results, tmp_path: Path, sigma: object) -> None:
+    doc = document(results)
+    doc["results"][0]["faces"][1]["sigma"] = sigma
+    (tmp_path / "a.json").write_text(json.dumps(doc))
+    with pytest.raises(FormatError, match=r"results\[0\]: faces\[1\]: sigma"):
+        read(tmp_path / "a.json")
+
+
 def test_one_result_a_line_in_plain_unicode(results, tmp_path: Path) -> None:
     write(tmp_path / "a.json", results)
     lines = (tmp_path / "a.json").read_text("utf-8").splitlines()
@@ -111,7 +131,7 @@ def test_reader_and_schema_refuse_the_same(results, tmp_path: Path, how: str) ->
         ("", "not JSON"),
         ("{", "not JSON"),
         ("[]", "no schema"),
-        ('{"schema": "facealign/2", "version": "9", "results": []}', "facealign/2"),
+        ('{"schema": "facealign/3", "version": "9", "results": []}', "facealign/3"),
         ('{"schema": "facealign/1", "version": "9"}', "list of results"),
         ('{"schema": "facealign/1", "version": NaN, "results": []}', "NaN"),
         ("[" * 200_000, "not JSON"),

@@ -66,6 +66,21 @@ def test_what_to_dict_keeps_comes_back(tmp_path: Path, same, face, data: st.Data
     same(read(tmp_path / "a.parquet"), [from_dict(to_dict(result)) for result in sent])
 
 
+def test_a_table_of_the_first_schema(results, tmp_path: Path, same) -> None:
+    """It has no column sigma."""
+    write(tmp_path / "new.parquet", results)
+    table = pq.read_table(tmp_path / "new.parquet").drop_columns(["sigma"])
+    pq.write_table(table.replace_schema_metadata({"facealign.schema": "facealign/1"}), tmp_path / "old.parquet")
+    same(read(tmp_path / "old.parquet"), results, sigma=False)
+
+
+def test_sigma_stands_in_a_list(results, tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet", results)
+    column = pq.read_table(tmp_path / "a.parquet")["sigma"].to_pylist()
+    assert column[2] == results[1].faces[0].sigma.tolist()
+    assert all(np.isnan(row).all() for i, row in enumerate(column) if i != 2)
+
+
 def test_another_reader_finds_the_columns(results, tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", results)
     table = pq.read_table(tmp_path / "a.parquet")
@@ -78,7 +93,7 @@ def test_another_reader_finds_the_columns(results, tmp_path: Path) -> None:
     np.testing.assert_array_equal(shape, results[0].faces[1].landmarks)
     assert table["x1"][1].as_py() == results[0].faces[1].bbox.x1
     assert table["face_id"].to_pylist() == [0, 1, 0, None, None, None, None, 0, 0]
-    assert table.schema.metadata == {b"facealign.schema": b"facealign/1", b"facealign.version": __version__.encode()}
+    assert table.schema.metadata == {b"facealign.schema": b"facealign/2", b"facealign.version": __version__.encode()}
     assert b"x_0, y_0, x_1" in table.schema.field("landmarks").metadata[b"order"]
 
 
@@ -144,7 +159,7 @@ def spoil(table: pa.Table, how: str) -> pa.Table:
         empty = pa.array([None] * table.num_rows, pa.list_(pa.float64(), 136))
         return table.set_column(table.column_names.index("landmarks"), "landmarks", empty)
     if how == "another schema":
-        return table.replace_schema_metadata({"facealign.schema": "facealign/2"})
+        return table.replace_schema_metadata({"facealign.schema": "facealign/3"})
     status = pa.array(["fine"] * table.num_rows)
     return table.set_column(1, "status", status)
 
@@ -155,7 +170,7 @@ def spoil(table: pa.Table, how: str) -> pa.Table:
         ("no column", "no column track_id"),
         ("another type", "column source: expected string, got int64"),
         ("67 points", "column landmarks: expected"),
-        ("another schema", "facealign/2"),
+        ("another schema", "facealign/3"),
         ("status", "row 1: status"),
         ("a null", r"a\.parquet"),  # pyarrow up to 23 cannot read it at all
     ],
