@@ -24,9 +24,10 @@ from typing import Any
 from facealign_cli.training.augment import Augmentation
 from facealign_cli.training.checkpoint import load_checkpoint, transfer_weights
 from facealign_cli.training.config import NetworkConfig, network_config
-from facealign_cli.training.loop import Run, TrainConfig, new_model
+from facealign_cli.training.loop import Run, new_model
 from facealign_cli.training.network import Dan, multiply_adds
 from facealign_cli.training.pack import Pack, read_pack
+from facealign_cli.training.schedule import TrainConfig
 
 SHIPPED = network_config("dan-light")
 

@@ -16,9 +16,10 @@ from facealign_cli.files.output import check_output
 if TYPE_CHECKING:
     import numpy as np
 
-    from facealign_cli.training.loop import Run, TrainConfig
+    from facealign_cli.training.loop import Run
     from facealign_cli.training.network import Dan
     from facealign_cli.training.pack import Pack
+    from facealign_cli.training.schedule import TrainConfig
 
 PACK = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -283,7 +284,7 @@ def _new_run(stage: int, previous: Path | None, folder: Path, pack: Pack, values
 
 def _config(stage: int, values: dict[str, Any]) -> TrainConfig:
     from facealign_cli.training.augment import PAPER, Augmentation
-    from facealign_cli.training.loop import TrainConfig
+    from facealign_cli.training.schedule import TrainConfig
 
     augmentation = PAPER if values.pop("augmentation") == "paper" else Augmentation()
     return TrainConfig(stage=stage, augmentation=augmentation, **values)
@@ -373,7 +374,7 @@ def export(
 def _held_out(model: Dan, data: Path) -> tuple[np.ndarray, dict[str, float]]:
     """A pack's held-out crops, and the model's errors on them by name, for the metadata."""
     from facealign_cli.metrics import nme
-    from facealign_cli.training.loop import predict_crops
+    from facealign_cli.training.measure import predict_crops
     from facealign_cli.training.pack import crops_in_frame, read_pack
 
     pack = read_pack(data)

@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,95 +21,19 @@ from torch import Tensor
 
 from facealign_cli.datasets.w300 import SETS_OF_300W
 from facealign_cli.errors import DeviceError, InputError
-from facealign_cli.landmarks import INNER_WITHOUT_BRIDGE, N_LANDMARKS
-from facealign_cli.metrics import nme
 from facealign_cli.runtime import check_device
-from facealign_cli.training.augment import Augmentation, Batch, make_batch
+from facealign_cli.training.augment import Batch, make_batch
+from facealign_cli.training.batches import drawn_rows, rows_of_step
 from facealign_cli.training.checkpoint import load_checkpoint, save_checkpoint
 from facealign_cli.training.config import NetworkConfig
 from facealign_cli.training.layers import landmark_loss, normaliser, point_distance, sigma_loss
+from facealign_cli.training.measure import held_out_errors, turned_errors
 from facealign_cli.training.network import Backbone, Dan, DanOutput
 from facealign_cli.training.pack import Pack, crops_in_frame
+from facealign_cli.training.schedule import TrainConfig
 
 RIGHT_WITHIN = 0.10
 """Landmarks whose error is below this share of `layers.normaliser` count as right for the confidence."""
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """One run. stage: 1, 2, … trains that stage alone with the earlier ones frozen; 0 trains all jointly.
-
-    The learning rate rises over `warmup_steps`, stays at `lr`, and falls along a cosine over the last `decay_steps`.
-    minutes: the run ends by the clock instead; the rate then falls over the last `decay_share` of that time, and
-    `steps` is only the most that it may take. turned: how often a pass draws a face turned by 30 to 60 degrees, and how
-    often one turned by more.
-    """
-
-    steps: int
-    stage: int = 0
-    batch: int = 64
-    lr: float = 2e-3
-    weight_decay: float = 1e-4
-    warmup_steps: int = 200
-    decay_steps: int = 0
-    average: float = 0.999
-    seed: int = 0
-    eval_every: int = 500
-    checkpoint_every: int = 250
-    patience: int = 0
-    confidence_weight: float = 0.05
-    sigma_weight: float = 0.02
-    turned: tuple[int, int] = (1, 1)
-    minutes: float = 0.0
-    decay_share: float = 0.5
-    bf16: bool = False
-    device: str = "cpu"
-    augmentation: Augmentation = field(default_factory=Augmentation)
-
-    def lr_at(self, step: int, seconds: float = 0.0) -> float:
-        """Learning rate of a step, counted from 0; `seconds` of the run have passed."""
-        rate = self.lr * min(1.0, (step + 1) / max(1, self.warmup_steps))
-        left, decay = float(self.steps - step), float(self.decay_steps)
-        if self.minutes:
-            left, decay = max(0.0, 60 * self.minutes - seconds), 60 * self.minutes * self.decay_share
-        if left < decay:
-            rate *= 0.5 * (1 - math.cos(math.pi * left / decay))
-        return rate
-
-    def ended(self, step: int, seconds: float) -> bool:
-        """Whether a run that has made so many steps, in so many seconds, is over."""
-        return step >= self.steps or bool(self.minutes and seconds >= 60 * self.minutes)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for checkpoints."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
-        """From `to_dict`'s values."""
-        turned = tuple(values.get("turned", (1, 1)))  # absent in checkpoints of earlier versions
-        return cls(**{**values, "turned": turned, "augmentation": Augmentation(**values["augmentation"])})
-
-
-def drawn_rows(yaw: np.ndarray, turned: tuple[int, int]) -> np.ndarray:
-    """The rows of a pass: a face turned by 30 to 60 degrees, and one turned by more, as often as `turned` says.
-
-    yaw: (N,) degrees; where it is NaN, the face is drawn once.
-    """
-    side = np.nan_to_num(np.abs(yaw), nan=0.0)
-    repeats = np.where(side >= 60, turned[1], np.where(side >= 30, turned[0], 1))
-    return np.repeat(np.arange(len(yaw)), repeats)
-
-
-def rows_of_step(n: int, batch: int, step: int, seed: int) -> np.ndarray:
-    """(batch,) rows of a step: every pass is a fresh permutation, passes follow one another without a gap."""
-    first = step * batch
-    rows: list[np.ndarray] = []
-    while sum(map(len, rows)) < batch:
-        position = first + sum(map(len, rows))
-        order = np.random.default_rng([seed, 1, position // n]).permutation(n)
-        rows.append(order[position % n : position % n + batch - sum(map(len, rows))])
-    return np.concatenate(rows)
 
 
 def training_device(name: str) -> torch.device:
@@ -310,51 +233,6 @@ class Run:
         }
         _append_row(self.folder / "log.csv", row)
         return row
-
-
-YAW_BANDS = {"0_30": (0.0, 30.0), "30_60": (30.0, 60.0), "60_90": (60.0, 90.0)}
-"""Name → degrees to either side; the lower bound is within."""
-
-
-def turned_errors(model: Dan, pack: Pack, n_stages: int | None = None) -> dict[str, float]:
-    """Per band of yaw: the mean error of the inner points without the bridge of the nose, in shares of the face's size.
-
-    The face's size is the square root of the area of the truth's box. Bands without a face are left out.
-    """
-    side = np.abs(pack.yaw)
-    if not np.isfinite(side).any():
-        return {}
-    stages, truth = predict_pack(model, pack, n_stages)
-    size = np.sqrt(np.ptp(truth, axis=1).prod(axis=1))
-    weights = (pack.weights > 0) & np.isin(np.arange(N_LANDMARKS), INNER_WITHOUT_BRIDGE)
-    distance = np.linalg.norm(stages[-1] - truth, axis=2)
-    errors = (distance * weights).sum(axis=1) / np.maximum(1, weights.sum(axis=1)) / size
-    bands = {name: (side >= low) & (side < high) for name, (low, high) in YAW_BANDS.items()}
-    return {name: float(errors[band].mean()) for name, band in bands.items() if band.any()}
-
-
-def held_out_errors(model: Dan, pack: Pack, n_stages: int | None = None) -> list[float]:
-    """Mean inter-pupil NME after each stage, init from the data set's boxes (the tight box where there is none)."""
-    landmarks, truth = predict_pack(model, pack, n_stages)
-    return [float(nme(stage, truth, "inter-pupil").mean()) for stage in landmarks]
-
-
-def predict_pack(model: Dan, pack: Pack, n_stages: int | None = None) -> tuple[list[np.ndarray], np.ndarray]:
-    """Landmarks per stage and the truth, each (N, 68, 2) in crop pixels, without augmentation."""
-    crops, truth = crops_in_frame(pack, model.config.crop_frame)
-    return predict_crops(model, crops, n_stages), truth
-
-
-@torch.no_grad()
-def predict_crops(model: Dan, crops: np.ndarray, n_stages: int | None = None) -> list[np.ndarray]:
-    """Landmarks per stage, each (N, 68, 2) in the pixels of the (N, 1, S, S) uint8 crops."""
-    model.eval()
-    device = model.mean_image.device
-    outputs = [
-        [stage.cpu().numpy() for stage in model(torch.from_numpy(part).to(device).float(), n_stages).landmarks]
-        for part in np.array_split(crops, max(1, len(crops) // 64))
-    ]
-    return [np.concatenate(stage) for stage in zip(*outputs, strict=True)]
 
 
 def _trained_parameters(model: Dan, stage: int) -> list[torch.nn.Parameter]:

@@ -18,8 +18,9 @@ import torch
 
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.metrics import nme
-from facealign_cli.training import loop
+from facealign_cli.training import loop, measure
 from facealign_cli.training.augment import PAPER, Augmentation
+from facealign_cli.training.batches import drawn_rows, rows_of_step
 from facealign_cli.training.checkpoint import (
     load_checkpoint,
     model_of,
@@ -28,16 +29,11 @@ from facealign_cli.training.checkpoint import (
     transfer_weights,
 )
 from facealign_cli.training.config import NetworkConfig
-from facealign_cli.training.loop import (
-    Run,
-    TrainConfig,
-    drawn_rows,
-    held_out_errors,
-    predict_pack,
-    rows_of_step,
-)
+from facealign_cli.training.loop import Run
+from facealign_cli.training.measure import held_out_errors, predict_pack
 from facealign_cli.training.network import Dan
 from facealign_cli.training.pack import Pack, crops_in_frame
+from facealign_cli.training.schedule import TrainConfig
 
 CONFIG = TrainConfig(12, batch=6, warmup_steps=3, decay_steps=5, average=0.9, eval_every=4, checkpoint_every=5)
 GENTLE = replace(PAPER, shift_sigma=0.05, angle_sigma=5.0, scale_sigma=0.05, light=0.3)
@@ -272,12 +268,12 @@ class TestYawErrors:
             off[:, [*range(17), 27, 28, 29, 40]] = 100
             return [truth + off], truth
 
-        monkeypatch.setattr(loop, "predict_pack", predict)
-        errors = loop.turned_errors(Dan(tiny_light), pack)
+        monkeypatch.setattr(measure, "predict_pack", predict)
+        errors = measure.turned_errors(Dan(tiny_light), pack)
         assert errors == pytest.approx({"0_30": 0.03, "30_60": 0.06, "60_90": 0.09})
 
     def test_nothing_without_yaw(self, tiny_light: NetworkConfig, tiny_pack: Pack) -> None:
-        assert loop.turned_errors(Dan(tiny_light), tiny_pack) == {}
+        assert measure.turned_errors(Dan(tiny_light), tiny_pack) == {}
 
 
 class TestStageByStage:

@@ -1,0 +1,55 @@
+"""How far a network in training is off on held-out faces."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from facealign_cli.landmarks import INNER_WITHOUT_BRIDGE, N_LANDMARKS
+from facealign_cli.metrics import nme
+from facealign_cli.training.network import Dan
+from facealign_cli.training.pack import Pack, crops_in_frame
+
+YAW_BANDS = {"0_30": (0.0, 30.0), "30_60": (30.0, 60.0), "60_90": (60.0, 90.0)}
+"""Name → degrees to either side; the lower bound is within."""
+
+
+def turned_errors(model: Dan, pack: Pack, n_stages: int | None = None) -> dict[str, float]:
+    """Per band of yaw: the mean error of the inner points without the bridge of the nose, in shares of the face's size.
+
+    The face's size is the square root of the area of the truth's box. Bands without a face are left out.
+    """
+    side = np.abs(pack.yaw)
+    if not np.isfinite(side).any():
+        return {}
+    stages, truth = predict_pack(model, pack, n_stages)
+    size = np.sqrt(np.ptp(truth, axis=1).prod(axis=1))
+    weights = (pack.weights > 0) & np.isin(np.arange(N_LANDMARKS), INNER_WITHOUT_BRIDGE)
+    distance = np.linalg.norm(stages[-1] - truth, axis=2)
+    errors = (distance * weights).sum(axis=1) / np.maximum(1, weights.sum(axis=1)) / size
+    bands = {name: (side >= low) & (side < high) for name, (low, high) in YAW_BANDS.items()}
+    return {name: float(errors[band].mean()) for name, band in bands.items() if band.any()}
+
+
+def held_out_errors(model: Dan, pack: Pack, n_stages: int | None = None) -> list[float]:
+    """Mean inter-pupil NME after each stage, init from the data set's boxes (the tight box where there is none)."""
+    landmarks, truth = predict_pack(model, pack, n_stages)
+    return [float(nme(stage, truth, "inter-pupil").mean()) for stage in landmarks]
+
+
+def predict_pack(model: Dan, pack: Pack, n_stages: int | None = None) -> tuple[list[np.ndarray], np.ndarray]:
+    """Landmarks per stage and the truth, each (N, 68, 2) in crop pixels, without augmentation."""
+    crops, truth = crops_in_frame(pack, model.config.crop_frame)
+    return predict_crops(model, crops, n_stages), truth
+
+
+@torch.no_grad()
+def predict_crops(model: Dan, crops: np.ndarray, n_stages: int | None = None) -> list[np.ndarray]:
+    """Landmarks per stage, each (N, 68, 2) in the pixels of the (N, 1, S, S) uint8 crops."""
+    model.eval()
+    device = model.mean_image.device
+    outputs = [
+        [stage.cpu().numpy() for stage in model(torch.from_numpy(part).to(device).float(), n_stages).landmarks]
+        for part in np.array_split(crops, max(1, len(crops) // 64))
+    ]
+    return [np.concatenate(stage) for stage in zip(*outputs, strict=True)]

@@ -1,0 +1,65 @@
+"""What a training run is told: how long, how fast, with what augmentation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from facealign_cli.training.augment import Augmentation
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One run. stage: 1, 2, … trains that stage alone with the earlier ones frozen; 0 trains all jointly.
+
+    The learning rate rises over `warmup_steps`, stays at `lr`, and falls along a cosine over the last `decay_steps`.
+    minutes: the run ends by the clock instead; the rate then falls over the last `decay_share` of that time, and
+    `steps` is only the most that it may take. turned: how often a pass draws a face turned by 30 to 60 degrees, and how
+    often one turned by more.
+    """
+
+    steps: int
+    stage: int = 0
+    batch: int = 64
+    lr: float = 2e-3
+    weight_decay: float = 1e-4
+    warmup_steps: int = 200
+    decay_steps: int = 0
+    average: float = 0.999
+    seed: int = 0
+    eval_every: int = 500
+    checkpoint_every: int = 250
+    patience: int = 0
+    confidence_weight: float = 0.05
+    sigma_weight: float = 0.02
+    turned: tuple[int, int] = (1, 1)
+    minutes: float = 0.0
+    decay_share: float = 0.5
+    bf16: bool = False
+    device: str = "cpu"
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def lr_at(self, step: int, seconds: float = 0.0) -> float:
+        """Learning rate of a step, counted from 0; `seconds` of the run have passed."""
+        rate = self.lr * min(1.0, (step + 1) / max(1, self.warmup_steps))
+        left, decay = float(self.steps - step), float(self.decay_steps)
+        if self.minutes:
+            left, decay = max(0.0, 60 * self.minutes - seconds), 60 * self.minutes * self.decay_share
+        if left < decay:
+            rate *= 0.5 * (1 - math.cos(math.pi * left / decay))
+        return rate
+
+    def ended(self, step: int, seconds: float) -> bool:
+        """Whether a run that has made so many steps, in so many seconds, is over."""
+        return step >= self.steps or bool(self.minutes and seconds >= 60 * self.minutes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for checkpoints."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
+        """From `to_dict`'s values."""
+        turned = tuple(values.get("turned", (1, 1)))  # absent in checkpoints of earlier versions
+        return cls(**{**values, "turned": turned, "augmentation": Augmentation(**values["augmentation"])})
