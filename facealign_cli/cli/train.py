@@ -194,6 +194,13 @@ _TRAINING = (
     options.device,
     click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="torch's threads."),
     click.option(
+        "--loaders",
+        default=0,
+        show_default=True,
+        type=click.IntRange(0),
+        help="Processes that make batches, for a GPU; the result is the same.",
+    ),
+    click.option(
         "--resume",
         is_flag=True,
         help="Go on from the folder's last checkpoint; only --data, --steps, --minutes and --device may differ.",
@@ -232,6 +239,7 @@ def _train(
     data: tuple[Path, ...],
     folder: Path,
     threads: int,
+    loaders: int,
     resume: bool,
     **values: Any,
 ) -> None:
@@ -250,7 +258,7 @@ def _train(
     run = Run.resume(folder, pack, **changes) if resume else _new_run(stage, previous, folder, pack, values)
     before = signal.signal(signal.SIGINT, lambda *_: run.stop())
     try:
-        run.train(_report)
+        run.train(_report, loaders)
     finally:
         signal.signal(signal.SIGINT, before)
         if (folder / "log.csv").exists():

@@ -1,8 +1,21 @@
-"""Which faces a step sees. A batch is a function of (seed, step) alone."""
+"""Which faces a step sees, and who makes the batches. A batch is a function of (seed, step) alone, whoever makes it."""
 
 from __future__ import annotations
 
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+
+import cv2
 import numpy as np
+
+from facealign_cli.errors import InputError
+from facealign_cli.geometry import CropFrame
+from facealign_cli.training.augment import Batch, make_batch
+from facealign_cli.training.pack import Pack
+from facealign_cli.training.schedule import TrainConfig
 
 
 def drawn_rows(yaw: np.ndarray, turned: tuple[int, int]) -> np.ndarray:
@@ -24,3 +37,68 @@ def rows_of_step(n: int, batch: int, step: int, seed: int) -> np.ndarray:
         order = np.random.default_rng([seed, 1, position // n]).permutation(n)
         rows.append(order[position % n : position % n + batch - sum(map(len, rows))])
     return np.concatenate(rows)
+
+
+class BatchSource:
+    """The batches of a run's training faces."""
+
+    def __init__(self, pack: Pack, config: TrainConfig, frame: CropFrame) -> None:
+        self.pack, self.config, self.frame = pack, config, frame
+        self.drawn = drawn_rows(pack.yaw, config.turned)
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step."""
+        config = self.config
+        rows = self.drawn[rows_of_step(len(self.drawn), config.batch, step, config.seed)]
+        rng = np.random.default_rng([config.seed, 2, step])
+        return make_batch(self.pack, rows, self.frame, config.augmentation, rng)
+
+    @contextmanager
+    def from_step(self, first: int, loaders: int = 0) -> Iterator[Callable[[], Batch]]:
+        """What gives the batches of the steps from `first`, one a call; the next ones are made meanwhile.
+
+        loaders: processes that make them; 0: a thread of this process. Raises InputError where the system cannot fork
+        processes, which share the faces in memory.
+        """
+        with self._executor(loaders) as executor:
+            ahead, steps = max(1, 2 * loaders), _counting(first)
+            waiting: deque[Future[Batch]] = deque(self._submit(executor, next(steps)) for _ in range(ahead))
+
+            def take() -> Batch:
+                waiting.append(self._submit(executor, next(steps)))
+                return waiting.popleft().result()
+
+            try:
+                yield take
+            finally:
+                for future in waiting:
+                    future.cancel()
+                _SOURCES.pop(id(self), None)
+
+    def _executor(self, loaders: int) -> Executor:
+        if not loaders:
+            return ThreadPoolExecutor(1)
+        if "fork" not in multiprocessing.get_all_start_methods():
+            raise InputError("loaders need a system that can fork processes; make the batches without them")
+        _SOURCES[id(self)] = self  # the processes find it there when they are forked
+        return ProcessPoolExecutor(
+            loaders, multiprocessing.get_context("fork"), initializer=cv2.setNumThreads, initargs=(1,)
+        )
+
+    def _submit(self, executor: Executor, step: int) -> Future[Batch]:
+        if isinstance(executor, ProcessPoolExecutor):
+            return executor.submit(_batch_of, id(self), step)
+        return executor.submit(self.batch, step)
+
+
+_SOURCES: dict[int, BatchSource] = {}
+
+
+def _batch_of(source: int, step: int) -> Batch:
+    return _SOURCES[source].batch(step)
+
+
+def _counting(first: int) -> Iterator[int]:
+    while True:
+        yield first
+        first += 1

@@ -9,7 +9,6 @@ import csv
 import math
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,8 @@ from torch import Tensor
 from facealign_cli.datasets.w300 import SETS_OF_300W
 from facealign_cli.errors import DeviceError, InputError
 from facealign_cli.runtime import check_device
-from facealign_cli.training.augment import Batch, make_batch
-from facealign_cli.training.batches import drawn_rows, rows_of_step
+from facealign_cli.training.augment import Batch
+from facealign_cli.training.batches import BatchSource
 from facealign_cli.training.checkpoint import load_checkpoint, save_checkpoint
 from facealign_cli.training.config import NetworkConfig
 from facealign_cli.training.layers import landmark_loss, normaliser, point_distance, sigma_loss
@@ -74,7 +73,7 @@ class Run:
             self.measured = self.held_out
         if not len(self.train_pack) or not len(self.held_out):
             raise InputError("the pack needs faces of both splits, training and held out")
-        self.drawn = drawn_rows(self.train_pack.yaw, config.turned)
+        self.batches = BatchSource(self.train_pack, config, self.model.config.crop_frame)
         self.parameters = _trained_parameters(self.model, config.stage)
         self.optimizer = torch.optim.AdamW(_groups(self.parameters, config.weight_decay), lr=config.lr)
         if config.bf16:
@@ -112,22 +111,21 @@ class Run:
             },
         )
 
-    def train(self, report: Callable[[dict[str, Any]], None] = lambda row: None) -> None:
+    def train(self, report: Callable[[dict[str, Any]], None] = lambda row: None, loaders: int = 0) -> None:
         """Run to `config.steps` or for `config.minutes`, until `patience` evaluations brought nothing, or until `stop`;
         then save.
 
-        report: called with every log row.
+        report: called with every log row. loaders: processes that make the batches, see `BatchSource`; they change the
+        speed alone.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.step == 0:
             (self.folder / "log.csv").unlink(missing_ok=True)  # of a run that ended before its first checkpoint
         config, losses = self.config, []
         self._started = time.monotonic()
-        with ThreadPoolExecutor(1) as pool:
-            batch = pool.submit(self._batch, self.step)
+        with self.batches.from_step(self.step, loaders) as next_batch:
             while not self._ended() and not self._stalled() and not self.stopped:
-                current, batch = batch.result(), pool.submit(self._batch, self.step + 1)
-                losses.append(self._train_step(current))
+                losses.append(self._train_step(next_batch()))
                 self.step += 1
                 if self.step % config.eval_every == 0 or self._ended():
                     report(self._evaluate(np.mean(losses, axis=0)))
@@ -149,12 +147,6 @@ class Run:
 
     def _stalled(self) -> bool:
         return bool(self.config.patience) and self.since_best >= self.config.patience
-
-    def _batch(self, step: int) -> Batch:
-        config = self.config
-        rows = self.drawn[rows_of_step(len(self.drawn), config.batch, step, config.seed)]
-        rng = np.random.default_rng([config.seed, 2, step])
-        return make_batch(self.train_pack, rows, self.model.config.crop_frame, config.augmentation, rng)
 
     def _train_step(self, batch: Batch) -> list[float]:
         for group in self.optimizer.param_groups:

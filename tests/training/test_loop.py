@@ -104,7 +104,9 @@ class TestDrawnRows:
     def test_a_run_draws_them(self, tiny_light: NetworkConfig, tiny_pack: Pack, tmp_path: Path) -> None:
         yaw = np.where(np.arange(24) < 2, 75.0, np.nan).astype(np.float32)
         run = new_run(tmp_path, tiny_light, replace(tiny_pack, yaw=yaw), replace(CONFIG, turned=(1, 10)))
-        drawn = run.drawn[np.concatenate([rows_of_step(len(run.drawn), 6, step, 0) for step in range(200)])]
+        drawn = run.batches.drawn[
+            np.concatenate([rows_of_step(len(run.batches.drawn), 6, step, 0) for step in range(200)])
+        ]
         assert np.isin(drawn, (0, 1)).mean() == pytest.approx(20 / (20 + 18), abs=0.02)
 
 
@@ -274,6 +276,25 @@ class TestYawErrors:
 
     def test_nothing_without_yaw(self, tiny_light: NetworkConfig, tiny_pack: Pack) -> None:
         assert measure.turned_errors(Dan(tiny_light), tiny_pack) == {}
+
+
+class TestLoaders:
+    def test_end_as_one_thread_does(self, tiny_light: NetworkConfig, tiny_pack: Pack, tmp_path: Path) -> None:
+        """Three processes make the batches, out of order; a run that is stopped and resumed with two ends the same."""
+        new_run(tmp_path / "thread", tiny_light, tiny_pack).train()
+        new_run(tmp_path / "processes", tiny_light, tiny_pack).train(loaders=3)
+        kill_at(new_run(tmp_path / "killed", tiny_light, tiny_pack), 9)
+        Run.resume(tmp_path / "killed", tiny_pack).train(loaders=2)
+        one, *others = (timeless(tmp_path / name / "last.ckpt") for name in ("thread", "processes", "killed"))
+        for other in others:
+            assert_same(one, other)
+
+    def test_a_system_that_cannot_fork(
+        self, tiny_light: NetworkConfig, tiny_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("multiprocessing.get_all_start_methods", lambda: ["spawn"])
+        with pytest.raises(InputError, match="fork"):
+            new_run(tmp_path, tiny_light, tiny_pack).train(loaders=2)
 
 
 class TestStageByStage:
