@@ -42,7 +42,7 @@ SHARED = {
     "models": {"dan", "registry"},
     "files": {"header", "output"},
     "batch": {"base", "keys", "pool", "session"},
-    "datasets": {"base", "splits"},
+    "datasets": {"base", "beside", "splits"},
     "cli": {"options", "console"},
 }
 """What siblings in a package may import; elsewhere it is `base` alone."""

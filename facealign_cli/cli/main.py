@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from facealign_cli.cli import console
+from facealign_cli.cli import console, train_data
 from facealign_cli.cli.batch import batch
 from facealign_cli.cli.detect import detect
 from facealign_cli.cli.doctor import doctor
@@ -50,6 +50,8 @@ def main() -> None:
     """
 
 
+for command in (train_data.pack, train_data.relabel, train_data.label):
+    train.add_command(command)
 model.add_command(train.commands["export"])  # also a way to a model
 for command in (detect, batch, evaluate, model, train, video, doctor):
     main.add_command(command)

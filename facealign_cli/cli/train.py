@@ -21,99 +21,10 @@ if TYPE_CHECKING:
     from facealign_cli.training.pack import Pack
     from facealign_cli.training.schedule import TrainConfig
 
-PACK = click.Path(exists=True, dir_okay=False, path_type=Path)
-
 
 @click.group()
 def train() -> None:
     """Train and export landmark networks (needs the extra `train`)."""
-
-
-@train.command()
-@click.argument("roots", metavar="ROOT...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("-o", "--output", required=True, type=options.FILE, help="The HDF5 file to write.")
-@click.option(
-    "--size", default=256, show_default=True, type=click.IntRange(64, 1024), help="Side of a packed picture, pixels."
-)
-@click.option(
-    "--context",
-    default=3.0,
-    show_default=True,
-    type=click.FloatRange(1.5, 6),
-    help="Face sizes that a packed picture spans.",
-)
-@click.option("--quality", default=90, show_default=True, type=click.IntRange(30, 100), help="JPEG quality.")
-@options.overwrite
-def pack(*, roots: tuple[Path, ...], output: Path, size: int, context: float, quality: int, overwrite: bool) -> None:
-    """Pack annotated faces below each ROOT (300-W folders, or a dlib XML file) into one HDF5 file.
-
-    Every face is validated; what is left out, and why, goes to standard error.
-    """
-    from facealign_cli.training import require_packages
-
-    require_packages()
-    from facealign_cli.training.pack import write_pack
-
-    report = write_pack(roots, output, size=size, context=context, quality=quality, overwrite=overwrite)
-    for item in report.left_out:
-        console.message(f"left out: {item.name}: {item.reason}")
-    splits = ("train", "train (rough)", "held out")
-    totals = {split: sum(counts[split] for counts in report.counts.values()) for split in splits}
-    table = {**dict(sorted(report.counts.items())), "all": totals}
-    rows = [(name, *(counts[split] for split in splits)) for name, counts in table.items()]
-    console.print_table(("data set", *splits), rows, numbers=splits)
-
-
-@train.command()
-@click.argument("data", metavar="PACK", type=PACK)
-@click.option("-o", "--output", required=True, type=options.FILE, help="The HDF5 file to write.")
-@click.option(
-    "--model", "models", metavar="NAME|FILE", multiple=True, help="Landmark models to ask [default: dan-light]."
-)
-@click.option(
-    "--hand",
-    default=0.0,
-    show_default=True,
-    type=click.FloatRange(0, 1),
-    help="The models' share in the labels of training faces labelled by hand.",
-)
-@click.option(
-    "--per-photo",
-    default=4,
-    show_default=True,
-    type=click.IntRange(1),
-    help="Rough faces to keep of one photo, or of one person of ytf.",
-)
-@click.option(
-    "--worst",
-    default=0.12,
-    show_default=True,
-    type=click.FloatRange(0, min_open=True),
-    help="Leave out a face where label and model differ by more, in inter-pupil distances.",
-)
-@options.overwrite
-def relabel(
-    *,
-    data: Path,
-    output: Path,
-    models: tuple[str, ...],
-    hand: float,
-    per_photo: int,
-    worst: float,
-    overwrite: bool,
-) -> None:
-    """Average the rough labels of PACK with trained models' landmarks, and write a pack to train the next one on."""
-    from facealign_cli.training import require_packages
-
-    require_packages()
-    from facealign_cli.models.registry import load_model
-    from facealign_cli.training.relabel import relabel_pack
-
-    asked = [load_model(model, device="cpu", batch_size=64) for model in models or (None,)]
-    report = relabel_pack(data, output, asked, hand=hand, per_photo=per_photo, worst=worst, overwrite=overwrite)
-    columns = ("data set", "relabelled", "left out", "label and models differed by, %")
-    rows = [(name, kept, left, f"{100 * difference:.1f}") for name, (kept, left, difference) in report.sets.items()]
-    console.print_table(columns, rows, numbers=columns[1:])
 
 
 _TRAINING = (
@@ -121,7 +32,7 @@ _TRAINING = (
         "--data",
         required=True,
         multiple=True,
-        type=PACK,
+        type=options.EXISTING_FILE,
         help="A pack that `train pack` wrote; may be given repeatedly.",
     ),
     click.option(
@@ -213,7 +124,9 @@ _TRAINING = (
 @click.option(
     "--stage", "stage", required=True, type=click.IntRange(1, 9), help="Which stage; the ones before stay as they are."
 )
-@click.option("--from", "previous", type=PACK, help="Checkpoint with the stages before, for stage 2 and later.")
+@click.option(
+    "--from", "previous", type=options.EXISTING_FILE, help="Checkpoint with the stages before, for stage 2 and later."
+)
 def stage(stage: int, previous: Path | None, **values: Any) -> None:
     """Train one stage, as the paper does: stage 1 first, then stage 2 on top of it."""
     if (stage > 1) != (previous is not None) and not values["resume"]:
@@ -224,7 +137,9 @@ def stage(stage: int, previous: Path | None, **values: Any) -> None:
 @train.command()
 @options.stacked(*_TRAINING)
 @click.option(
-    "--init", type=PACK, help="Checkpoint, also of another network: take its weights where name and shape agree."
+    "--init",
+    type=options.EXISTING_FILE,
+    help="Checkpoint, also of another network: take its weights where name and shape agree.",
 )
 @click.option("--imagenet", is_flag=True, help="Begin with ImageNet weights where the network's backbone has them.")
 def run(**values: Any) -> None:
@@ -308,12 +223,14 @@ def _report(row: dict[str, Any]) -> None:
 
 
 @train.command()
-@click.argument("checkpoint", type=PACK)
+@click.argument("checkpoint", type=options.EXISTING_FILE)
 @click.option("-o", "--output", required=True, type=options.FILE, help="The .onnx file to write.")
 @click.option("--name", required=True, help="The model's name.")
 @click.option("--model-version", required=True, help="The model's version, such as 1.")
 @click.option(
-    "--data", type=PACK, help="A pack: compare on its held-out faces, and state their errors in the metadata."
+    "--data",
+    type=options.EXISTING_FILE,
+    help="A pack: compare on its held-out faces, and state their errors in the metadata.",
 )
 @click.option("--training-data", default="", help="What it was trained on, for the metadata.")
 @click.option("--licence", default="", help="Licence of the weights, for the metadata.")

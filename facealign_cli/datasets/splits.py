@@ -12,14 +12,14 @@ import re
 HELD_OUT_SHARE = 10
 """One photo in so many is held out."""
 
-_SEVERAL_FACES_A_PHOTO = ("afw", "helen", "ytf")
+_SEVERAL_FACES_A_PHOTO = ("afw", "helen", "ytf", "caltech", "lfw")
 
 
 def photo_key(dataset: str, stem: str) -> str:
     """The photo that a face comes from: "afw/1051618982" for `1051618982_1` in AFW and HELEN, else the whole stem.
 
-    In `ytf` it is the person: `Name_Surname_42` is a frame of one of several clips of them. In `fgnet` too: `001a02` is
-    person 001 at the age of 2.
+    So in `caltech`. In `lfw` and `ytf` it is the person: `Name_Surname_42` is a frame of one of several clips of them.
+    In `fgnet` too: `001a02` is person 001 at the age of 2.
 
     A mirrored copy, `NAME_mirror` in the organisers' files, comes from the photo of NAME.
     """

@@ -66,7 +66,7 @@ class Run:
         self.average = {key: value.detach().clone() for key, value in self.model.state_dict().items()}
         self.step, self.best, self.since_best, self.stopped = 0, math.inf, 0, False
         self.seconds, self._started = 0.0, math.nan  # of training so far, and when this process began
-        self.train_pack, self.held_out = pack.select(~pack.held_out), pack.select(pack.held_out)
+        self.train_pack, self.held_out = pack.select(~pack.held_out & pack.labelled), pack.select(pack.held_out)
         self.turned = self.held_out.select(np.isfinite(self.held_out.yaw))
         self.measured = self.held_out.select(np.isin(self.held_out.sets, SETS_OF_300W))
         if not len(self.measured):

@@ -13,7 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from facealign_cli.datasets import LeftOut, Sample, read_samples
+from facealign_cli.datasets.beside import SCHEMES
 from facealign_cli.datasets.splits import is_held_out
+from facealign_cli.datasets.unlabelled import FindFace
+from facealign_cli.datasets.unlabelled import read as read_unlabelled
+from facealign_cli.detectors import create_detector
+from facealign_cli.detectors.base import DEFAULT_DETECTOR
 from facealign_cli.errors import FormatError, InputError, MissingDependency
 from facealign_cli.files.output import atomic_path, check_output
 from facealign_cli.files.pictures import read_image
@@ -26,11 +31,14 @@ from facealign_cli.geometry import (
     warp,
 )
 from facealign_cli.landmarks import N_LANDMARKS
+from facealign_cli.records import BBox
 
 FORMAT = "facealign-pack/2"
 _OLD_FORMAT = "facealign-pack/1"
 """Packs without weights and yaw, which are still read: every point counts whole, no yaw is known."""
-_COLUMNS = ("landmarks", "bbox", "rough", "held_out", "weights", "yaw")
+_COLUMNS = ("landmarks", "bbox", "rough", "held_out", "weights", "yaw", "points")
+_MOST_POINTS = max(SCHEMES)
+SPLITS = ("train", "train (rough)", "held out", "not labelled")
 _SMALLEST_FACE = 16.0
 _SAME_FACE = 0.002
 """In shares of the face's extent: two sets of landmarks that differ by less are one face given twice."""
@@ -51,7 +59,9 @@ class Pack:
     images: (N, P, P) uint8 grey. landmarks: (N, 68, 2) float32. bbox: (N, 4) float32, NaN where the data set gave none.
     rough: (N,) bool, labels that were estimated and do not follow the hand-made ones' convention. held_out: (N,) bool.
     weights: (N, 68) float32, how far each point is to be trusted; 0 is never learnt from nor measured on.
-    yaw: (N,) float32 degrees, NaN where unknown. names: N strings, unique.
+    A face whose weights are all 0 has no labels: its landmarks only say where it is. yaw: (N,) float32 degrees, NaN
+    where unknown. points: (N, 5, 2) float32, points placed by hand in a scheme of `datasets.beside`, NaN where
+    there are fewer or none. names: N strings, unique.
     """
 
     images: np.ndarray
@@ -61,10 +71,16 @@ class Pack:
     held_out: np.ndarray
     weights: np.ndarray
     yaw: np.ndarray
+    points: np.ndarray
     names: list[str]
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """(N,) whether a face has labels."""
+        return np.asarray(self.weights.any(axis=1))
 
     @property
     def sets(self) -> np.ndarray:
@@ -89,6 +105,7 @@ class _Row:
     jpeg: np.ndarray
     landmarks: np.ndarray
     bbox: np.ndarray
+    points: np.ndarray
 
 
 def write_pack(
@@ -98,17 +115,19 @@ def write_pack(
     size: int = 256,
     context: float = 3.0,
     quality: int = 90,
+    unlabelled: bool = False,
     overwrite: bool = False,
 ) -> PackReport:
     """Read, validate and pack every annotated face below `roots`.
 
+    unlabelled: pictures without landmarks, too, for `relabel`; see `datasets.unlabelled`.
     Raises InputError if nothing is left to pack, OutputError if `path` cannot be written.
     """
     check_output(path, overwrite)
     rows: list[_Row] = []
     left_out: list[LeftOut] = []
     seen: dict[str, list[np.ndarray]] = {}
-    for item in _samples(roots):
+    for item in _samples(roots, unlabelled):
         result = item if isinstance(item, LeftOut) else _row(item, size, context, quality, seen)
         (left_out if isinstance(result, LeftOut) else rows).append(result)  # type: ignore[arg-type]
     if not rows:
@@ -118,9 +137,23 @@ def write_pack(
     return PackReport(_counts(rows), left_out)
 
 
-def _samples(roots: Sequence[Path]) -> Iterable[Sample | LeftOut]:
-    for root in roots:
-        yield from read_samples(Path(root))
+def _samples(roots: Sequence[Path], unlabelled: bool) -> Iterable[Sample | LeftOut]:
+    for root in map(Path, roots):
+        if not unlabelled or root.is_file() or next(root.rglob("*.pts"), None):
+            yield from read_samples(root)
+        if unlabelled and root.is_dir():
+            yield from read_unlabelled(root, _largest_face())
+
+
+def _largest_face() -> FindFace:
+    """Finds the box that the landmarks of a picture's largest face are expected to fill."""
+    detector = create_detector(DEFAULT_DETECTOR)
+
+    def find(path: Path) -> BBox | None:
+        boxes = [detector.calibration.landmarks_bbox(found.bbox) for found in detector.detect(read_image(path))]
+        return max(boxes, key=lambda box: box.width * box.height, default=None)
+
+    return find
 
 
 def _row(sample: Sample, size: int, context: float, quality: int, seen: dict[str, list[np.ndarray]]) -> _Row | LeftOut:
@@ -128,8 +161,9 @@ def _row(sample: Sample, size: int, context: float, quality: int, seen: dict[str
 
     name = f"{sample.photo.split('/')[0]}:{sample.name}"
     held_out = is_held_out(sample.photo)
-    if sample.rough and held_out:
-        return LeftOut(name, "roughly labelled, and its photo is held out")
+    unlabelled = sample.weights is not None and not sample.weights.any()
+    if held_out and (sample.rough or unlabelled):
+        return LeftOut(name, f"{'not' if unlabelled else 'roughly'} labelled, and its photo is held out")
     try:
         image = read_image(sample.image_path)
     except InputError as error:
@@ -147,7 +181,10 @@ def _row(sample: Sample, size: int, context: float, quality: int, seen: dict[str
     bbox = np.full(4, np.nan)
     if sample.bbox is not None:
         bbox = transform.apply(np.array(sample.bbox.xyxy).reshape(2, 2)).reshape(4)
-    return _Row(sample, name, jpeg.ravel(), transform.apply(sample.landmarks), bbox)
+    points = np.full((_MOST_POINTS, 2), np.nan)
+    if sample.points is not None:
+        points[: len(sample.points)] = transform.apply(sample.points)
+    return _Row(sample, name, jpeg.ravel(), transform.apply(sample.landmarks), bbox, points)
 
 
 def _problem(sample: Sample, size: tuple[int, int], same_photo: list[np.ndarray]) -> str | None:
@@ -170,9 +207,15 @@ def _problem(sample: Sample, size: tuple[int, int], same_photo: list[np.ndarray]
 def _counts(rows: list[_Row]) -> dict[str, dict[str, int]]:
     counts: dict[str, dict[str, int]] = {}
     for row in rows:
-        entry = counts.setdefault(row.sample.dataset, {"train": 0, "train (rough)": 0, "held out": 0})
-        entry["held out" if is_held_out(row.sample.photo) else "train (rough)" if row.sample.rough else "train"] += 1
+        entry = counts.setdefault(row.sample.dataset, dict.fromkeys(SPLITS, 0))
+        entry[_split_of(row.sample)] += 1
     return counts
+
+
+def _split_of(sample: Sample) -> str:
+    if sample.weights is not None and not sample.weights.any():
+        return "not labelled"
+    return "held out" if is_held_out(sample.photo) else "train (rough)" if sample.rough else "train"
 
 
 def _write(path: Path, rows: list[_Row], size: int, context: float, overwrite: bool) -> None:
@@ -189,6 +232,7 @@ def _write(path: Path, rows: list[_Row], size: int, context: float, overwrite: b
         whole = np.ones(N_LANDMARKS, np.float32)
         file["weights"] = np.stack([whole if row.sample.weights is None else row.sample.weights for row in rows])
         file["yaw"] = np.array([row.sample.yaw for row in rows], np.float32)
+        file["points"] = np.stack([row.points for row in rows]).astype(np.float32)
         file.create_dataset("name", data=[row.name for row in rows], dtype=h5py.string_dtype())
 
 
@@ -223,6 +267,7 @@ def read_pack(path: Path) -> Pack:
             columns = {key: file[key][:] for key in _COLUMNS if file.attrs["format"] == FORMAT or key in file}
             columns.setdefault("weights", np.ones((len(names), N_LANDMARKS), np.float32))
             columns.setdefault("yaw", np.full(len(names), np.nan, np.float32))
+            columns.setdefault("points", np.full((len(names), _MOST_POINTS, 2), np.nan, np.float32))
     except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise FormatError(f"{path}: {error}") from error
     if any(len(column) != len(names) for column in (images, *columns.values())):

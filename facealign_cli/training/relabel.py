@@ -105,19 +105,27 @@ def opinion(
 
     landmarks: (N, 68, 2), roughly where they are. Returns (N, 68, 2) picture pixels and the (N,) confidence.
     """
+    said, confidence = opinions(model, images, landmarks, rounds, rng)
+    return said.mean(axis=0), confidence
+
+
+def opinions(
+    model: DanModel, images: np.ndarray, landmarks: np.ndarray, rounds: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `opinion`, but what was said from each init, half of them on mirror images: (2 · rounds, N, 68, 2)."""
     first, confidence = _predict(model, images, [init_shape_from_bbox(bbox_of_shape(shape)) for shape in landmarks])
     width = images.shape[2]
     shift = 2 * Augmentation.label_shift * np.array([extent_of_shape(shape) for shape in first])[:, None]
     mirrored = first[:, _MIRROR].copy()
     mirrored[..., 0] = width - 1 - mirrored[..., 0]
-    total = np.zeros_like(first)
+    said = []
     for _ in range(rounds):
-        total += _predict(model, images, [perturbed_init(shape, _INIT, rng) for shape in first])[0]
+        said.append(_predict(model, images, [perturbed_init(shape, _INIT, rng) for shape in first])[0])
         inits = [perturbed_init(shape, _INIT, rng) for shape in mirrored]
         back = _predict(model, np.ascontiguousarray(images[:, :, ::-1]), inits)[0][:, _MIRROR]
         back[..., 0] = width - 1 - back[..., 0] + shift
-        total += back
-    return total / (2 * rounds), confidence
+        said.append(back)
+    return np.array(said), confidence
 
 
 def _predict(model: DanModel, images: np.ndarray, inits: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

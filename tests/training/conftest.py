@@ -102,4 +102,5 @@ def draw_pack(count: int, size: int = 96) -> Pack:
     held_out = np.arange(count) % 6 == 5
     weights, yaw = np.ones((count, 68), np.float32), np.full(count, np.nan, np.float32)
     names = [f"drawn:{i}" for i in range(count)]
-    return Pack(images, landmarks, bbox, np.zeros(count, bool), held_out, weights, yaw, names)
+    points = np.full((count, 5, 2), np.nan, np.float32)
+    return Pack(images, landmarks, bbox, np.zeros(count, bool), held_out, weights, yaw, points, names)

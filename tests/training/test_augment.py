@@ -37,6 +37,7 @@ def one_blob(index: int) -> Pack:
         np.zeros(1, bool),
         np.ones((1, 68), np.float32),
         np.full(1, np.nan, np.float32),
+        np.full((1, 5, 2), np.nan, np.float32),
         ["blob"],
     )
 

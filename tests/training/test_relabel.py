@@ -42,7 +42,7 @@ def write(path: Path, pack: Pack) -> Path:
         jpeg = file.create_dataset("jpeg", (len(pack),), dtype=h5py.vlen_dtype(np.uint8))
         for i, image in enumerate(pack.images):
             jpeg[i] = cv2.imencode(".jpg", image)[1].ravel()
-        for column in ("landmarks", "bbox", "rough", "held_out", "weights", "yaw"):
+        for column in ("landmarks", "bbox", "rough", "held_out", "weights", "yaw", "points"):
             file[column] = getattr(pack, column)
         file.create_dataset("name", data=pack.names, dtype=h5py.string_dtype())
     return path
@@ -61,8 +61,9 @@ def upright() -> Pack:
     )
     rough = np.array([name.startswith("ytf") for name in names])
     images = rng.integers(0, 255, (12, 96, 96), np.uint8)
+    points = np.full((12, 5, 2), np.nan, np.float32)
     bbox, yaw = np.full((12, 4), np.nan, np.float32), np.full(12, np.nan, np.float32)
-    return Pack(images, landmarks, bbox, rough, np.arange(12) == 2, np.ones((12, 68), np.float32), yaw, names)
+    return Pack(images, landmarks, bbox, rough, np.arange(12) == 2, np.ones((12, 68), np.float32), yaw, points, names)
 
 
 def rough_labels(pack: Pack, offset: np.ndarray, noise: float) -> Pack:

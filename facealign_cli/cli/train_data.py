@@ -1,0 +1,174 @@
+"""`facealign train pack`, `relabel` and `label`: from annotated faces to what a network is trained on."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import click
+
+from facealign_cli.cli import console, options
+
+
+@click.command()
+@click.argument("roots", metavar="ROOT...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("-o", "--output", required=True, type=options.FILE, help="The HDF5 file to write.")
+@click.option(
+    "--size", default=256, show_default=True, type=click.IntRange(64, 1024), help="Side of a packed picture, pixels."
+)
+@click.option(
+    "--context",
+    default=3.0,
+    show_default=True,
+    type=click.FloatRange(1.5, 6),
+    help="Face sizes that a packed picture spans.",
+)
+@click.option("--quality", default=90, show_default=True, type=click.IntRange(30, 100), help="JPEG quality.")
+@click.option("--unlabelled", is_flag=True, help="Pack pictures without landmarks, too, for `train label`.")
+@options.overwrite
+def pack(
+    *,
+    roots: tuple[Path, ...],
+    output: Path,
+    size: int,
+    context: float,
+    quality: int,
+    unlabelled: bool,
+    overwrite: bool,
+) -> None:
+    """Pack annotated faces below each ROOT (300-W folders, or a dlib XML file) into one HDF5 file.
+
+    Beside a folder's faces may stand weights.json, info.json, boxes.json and points.json. Every face is validated; what
+    is left out, and why, goes to standard error.
+    """
+    from facealign_cli.training import require_packages
+
+    require_packages()
+    from facealign_cli.training.pack import SPLITS, write_pack
+
+    report = write_pack(
+        roots, output, size=size, context=context, quality=quality, unlabelled=unlabelled, overwrite=overwrite
+    )
+    for item in report.left_out:
+        console.message(f"left out: {item.name}: {item.reason}")
+    totals = {split: sum(counts[split] for counts in report.counts.values()) for split in SPLITS}
+    table = {**dict(sorted(report.counts.items())), "all": totals}
+    rows = [(name, *(counts[split] for split in SPLITS)) for name, counts in table.items()]
+    console.print_table(("data set", *SPLITS), rows, numbers=SPLITS)
+
+
+@click.command()
+@click.argument("data", metavar="PACK", type=options.EXISTING_FILE)
+@click.option("-o", "--output", required=True, type=options.FILE, help="The HDF5 file to write.")
+@click.option(
+    "--model", "models", metavar="NAME|FILE", multiple=True, help="Landmark models to ask [default: dan-light]."
+)
+@click.option(
+    "--hand",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="The models' share in the labels of training faces labelled by hand.",
+)
+@click.option(
+    "--per-photo",
+    default=4,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Rough faces to keep of one photo, or of one person of ytf.",
+)
+@click.option(
+    "--worst",
+    default=0.12,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Leave out a face where label and model differ by more, in inter-pupil distances.",
+)
+@options.overwrite
+def relabel(
+    *,
+    data: Path,
+    output: Path,
+    models: tuple[str, ...],
+    hand: float,
+    per_photo: int,
+    worst: float,
+    overwrite: bool,
+) -> None:
+    """Average the rough labels of PACK with trained models' landmarks, and write a pack to train the next one on."""
+    from facealign_cli.training import require_packages
+
+    require_packages()
+    from facealign_cli.models.registry import load_model
+    from facealign_cli.training.relabel import relabel_pack
+
+    asked = [load_model(model, device="cpu", batch_size=64) for model in models or (None,)]
+    report = relabel_pack(data, output, asked, hand=hand, per_photo=per_photo, worst=worst, overwrite=overwrite)
+    columns = ("data set", "relabelled", "left out", "label and models differed by, %")
+    rows = [(name, kept, left, f"{100 * difference:.1f}") for name, (kept, left, difference) in report.sets.items()]
+    console.print_table(columns, rows, numbers=columns[1:])
+
+
+@click.command()
+@click.argument("data", metavar="PACK", type=options.EXISTING_FILE)
+@click.option("-o", "--output", required=True, type=options.FILE, help="The HDF5 file to write.")
+@click.option(
+    "--model", "models", metavar="NAME|FILE", multiple=True, help="Landmark models to ask [default: dan-light]."
+)
+@click.option(
+    "--refine",
+    multiple=True,
+    default=("aflw2000",),
+    show_default=True,
+    help="Data sets whose labels are shapes laid onto the picture: fit them anew.",
+)
+@click.option(
+    "--rounds",
+    default=2,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Starts of each model, and of its mirror image.",
+)
+@click.option(
+    "--spread",
+    default=0.03,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Leave out a face on which the models differ by more, in face sizes.",
+)
+@click.option(
+    "--miss",
+    default=0.05,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Leave out a face whose hand points they miss by more, in face sizes.",
+)
+@options.overwrite
+def label(
+    *,
+    data: Path,
+    output: Path,
+    models: tuple[str, ...],
+    refine: tuple[str, ...],
+    rounds: int,
+    spread: float,
+    miss: float,
+    overwrite: bool,
+) -> None:
+    """Give the faces of PACK that have no labels those of trained models, and write a pack to train another one on.
+
+    A point's weight says how closely the models, started from several places and on mirror images, agree on it.
+    """
+    from facealign_cli.training import require_packages
+
+    require_packages()
+    from facealign_cli.models.registry import load_model
+    from facealign_cli.training.pseudo import Limits, pseudo_label
+
+    asked = [load_model(model, device="cpu", batch_size=64) for model in models or (None,)]
+    limits = Limits(spread=spread, miss=miss)
+    table = pseudo_label(data, output, asked, refine=refine, rounds=rounds, limits=limits, overwrite=overwrite)
+    columns = ("data set", "yaw", "kept", "left out", "models differ by, %", "miss hand points by, %", "moved by, %")
+    shares = [["" if math.isnan(v) else f"{100 * v:.1f}" for v in (row.spread, row.miss, row.moved)] for row in table]
+    rows = [(r.dataset, r.pose, r.kept, r.left_out, *s) for r, s in zip(table, shares, strict=True)]
+    console.print_table(columns, rows, numbers=columns[2:])

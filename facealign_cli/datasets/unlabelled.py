@@ -1,0 +1,92 @@
+"""Pictures of one face each without landmarks: where the face is, and the few points that were placed by hand.
+
+Beside NAME.jpg may stand points.json (NAME → points in a scheme of the source's own, picture pixels, 0-based) and
+info.json (NAME → facts, of which `box` and `yaw` are read). Schemes, by their number of points, from the picture's left
+to its right: 5 is eye, eye, tip of the nose, corner of the mouth, corner of the mouth; 4 is eye, eye, base of the nose,
+middle of the mouth.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from facealign_cli.datasets.base import LeftOut, Sample
+from facealign_cli.datasets.beside import IMAGE_SUFFIXES, SCHEMES, read_info, read_points, yaw_of
+from facealign_cli.datasets.splits import photo_key
+from facealign_cli.errors import InputError
+from facealign_cli.geometry import init_shape_from_bbox
+from facealign_cli.landmarks import MEAN_SHAPE, N_LANDMARKS
+from facealign_cli.records import BBox
+
+FindFace = Callable[[Path], BBox | None]
+
+
+def points_of_shape(landmarks: np.ndarray, count: int) -> np.ndarray:
+    """(..., K, 2): where (..., 68, 2) landmarks have the points of the scheme with `count` points."""
+    return np.stack([landmarks[..., list(group), :].mean(axis=-2) for group in SCHEMES[count]], axis=-2)
+
+
+def read(root: Path, find_face: FindFace) -> Iterator[Sample | LeftOut]:
+    """Yield a sample for every picture below `root` without a .pts file, in the order of names.
+
+    Its landmarks only say where the face is: the mean shape laid onto the hand points, or in the box of info.json, or
+    in the box that `find_face` gives for the picture; its weights are all 0.
+    Raises FormatError for a broken points.json or info.json.
+    """
+    root = Path(os.path.abspath(root))
+    folders = sorted({path.parent for path in root.rglob("*") if path.suffix in IMAGE_SUFFIXES})
+    for folder in folders:
+        points, info = read_points(folder / "points.json"), read_info(folder / "info.json")
+        for image in sorted(path for path in folder.iterdir() if path.suffix in IMAGE_SUFFIXES):
+            if not image.with_suffix(".pts").exists():
+                yield _sample(root, image, points.get(image.stem), info.get(image.stem, {}), find_face)
+
+
+def _sample(
+    root: Path, image: Path, points: np.ndarray | None, info: dict[str, object], find_face: FindFace
+) -> Sample | LeftOut:
+    name, dataset = image.relative_to(root).as_posix(), image.parent.name
+    try:
+        box = BBox(*info["box"]) if "box" in info else None  # type: ignore[misc]
+        if points is None and box is None:
+            box = find_face(image)
+    except (ValueError, TypeError) as error:
+        return LeftOut(name, f"its box in info.json: {error}")
+    except InputError as error:
+        return LeftOut(name, str(error))
+    if points is not None:
+        shape = _laid_onto(points)
+    elif box is not None:
+        shape = init_shape_from_bbox(box.xyxy)
+    else:
+        return LeftOut(name, "no face found in it, and neither box nor points are given")
+    return Sample(
+        name=name,
+        dataset=dataset,
+        photo=photo_key(dataset, image.stem),
+        image_path=image,
+        landmarks=shape,
+        weights=np.zeros(N_LANDMARKS, np.float32),
+        yaw=yaw_of(info),
+        points=points,
+    )
+
+
+def _laid_onto(points: np.ndarray) -> np.ndarray:
+    """(68, 2): the mean shape upright, its size and place from hand points.
+
+    A profile's eyes lie on one another, so the way from the eyes to the mouth can give the size, too.
+    """
+    own = points_of_shape(MEAN_SHAPE, len(points))
+    scale = float(max(given / theirs for given, theirs in zip(_lengths(points), _lengths(own), strict=True)))
+    return MEAN_SHAPE * scale + (points.mean(axis=0) - scale * own.mean(axis=0))
+
+
+def _lengths(points: np.ndarray) -> tuple[float, float]:
+    """The distance of the eyes, and that from between them to the mouth."""
+    eyes, mouth = points[:2], points[3:].mean(axis=0)
+    return float(np.linalg.norm(eyes[1] - eyes[0])), float(np.linalg.norm(mouth - eyes.mean(axis=0)))
