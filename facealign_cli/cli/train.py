@@ -230,7 +230,8 @@ def _report(row: dict[str, Any]) -> None:
 @click.option(
     "--data",
     type=options.EXISTING_FILE,
-    help="A pack: compare on its held-out faces, and state their errors in the metadata.",
+    multiple=True,
+    help="A pack: compare on its held-out faces, calibrate sigma on them, state their errors in the metadata.",
 )
 @click.option("--training-data", default="", help="What it was trained on, for the metadata.")
 @click.option("--licence", default="", help="Licence of the weights, for the metadata.")
@@ -244,7 +245,7 @@ def export(
     output: Path,
     name: str,
     model_version: str,
-    data: Path | None,
+    data: tuple[Path, ...],
     training_data: str,
     licence: str,
     summary: str,
@@ -267,7 +268,7 @@ def export(
         check_output(weights, overwrite)
     values = load_checkpoint(checkpoint)
     model = model_of(values, trained_only=True)
-    crops, figures = (None, {}) if data is None else _held_out(model, data)
+    crops, figures = _held_out(model, data) if data else (None, {})
     report = export_model(
         model,
         output,
@@ -296,13 +297,21 @@ def export(
     )
 
 
-def _held_out(model: Dan, data: Path) -> tuple[np.ndarray, dict[str, float]]:
-    """A pack's held-out crops, and the model's errors on them by name, for the metadata."""
-    from facealign_cli.metrics import nme
-    from facealign_cli.training.measure import predict_crops
-    from facealign_cli.training.pack import crops_in_frame, read_pack
+def _held_out(model: Dan, data: tuple[Path, ...]) -> tuple[np.ndarray, dict[str, float]]:
+    """A pack's held-out crops, and the model's errors on them by name, for the metadata; its sigma is calibrated."""
+    import numpy as np
 
-    pack = read_pack(data)
-    crops, truth = crops_in_frame(pack.select(pack.held_out), model.config.crop_frame)
+    from facealign_cli.metrics import nme
+    from facealign_cli.training.calibrate import calibrate_sigma
+    from facealign_cli.training.measure import measured_faces, predict_crops, turned_errors
+    from facealign_cli.training.pack import crops_in_frame, read_packs
+
+    pack = read_packs(data)
+    crops, truth = crops_in_frame(measured_faces(pack), model.config.crop_frame)
     errors = [float(nme(stage, truth, "inter-pupil").mean()) for stage in predict_crops(model, crops)]
-    return crops, {f"held-out inter-pupil NME %, stage {i + 1}": round(100 * e, 2) for i, e in enumerate(errors)}
+    figures = {f"held-out inter-pupil NME %, stage {i + 1}": round(100 * e, 2) for i, e in enumerate(errors)}
+    turned = turned_errors(model, pack.select(pack.held_out & np.isfinite(pack.yaw)))
+    figures |= {f"held-out error by yaw {k.replace('_', '-')}, % of size": round(100 * v, 2) for k, v in turned.items()}
+    if model.config.stages[-1].sigma:
+        figures |= calibrate_sigma(model, pack).figures()
+    return crops, figures

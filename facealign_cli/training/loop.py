@@ -18,7 +18,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facealign_cli.datasets.w300 import SETS_OF_300W
 from facealign_cli.errors import DeviceError, InputError
 from facealign_cli.runtime import check_device
 from facealign_cli.training.augment import Batch
@@ -26,7 +25,7 @@ from facealign_cli.training.batches import BatchSource
 from facealign_cli.training.checkpoint import load_checkpoint, save_checkpoint
 from facealign_cli.training.config import NetworkConfig
 from facealign_cli.training.layers import landmark_loss, normaliser, point_distance, sigma_loss
-from facealign_cli.training.measure import held_out_errors, turned_errors
+from facealign_cli.training.measure import held_out_errors, measured_faces, turned_errors
 from facealign_cli.training.network import Backbone, Dan, DanOutput
 from facealign_cli.training.pack import Pack, crops_in_frame
 from facealign_cli.training.schedule import TrainConfig
@@ -68,9 +67,7 @@ class Run:
         self.seconds, self._started = 0.0, math.nan  # of training so far, and when this process began
         self.train_pack, self.held_out = pack.select(~pack.held_out & pack.labelled), pack.select(pack.held_out)
         self.turned = self.held_out.select(np.isfinite(self.held_out.yaw))
-        self.measured = self.held_out.select(np.isin(self.held_out.sets, SETS_OF_300W))
-        if not len(self.measured):
-            self.measured = self.held_out
+        self.measured = measured_faces(pack)
         if not len(self.train_pack) or not len(self.held_out):
             raise InputError("the pack needs faces of both splits, training and held out")
         self.batches = BatchSource(self.train_pack, config, self.model.config.crop_frame)

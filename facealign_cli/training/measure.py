@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from facealign_cli.datasets.w300 import SETS_OF_300W
 from facealign_cli.landmarks import INNER_WITHOUT_BRIDGE, N_LANDMARKS
 from facealign_cli.metrics import nme
 from facealign_cli.training.network import Dan
@@ -29,6 +30,13 @@ def turned_errors(model: Dan, pack: Pack, n_stages: int | None = None) -> dict[s
     errors = (distance * weights).sum(axis=1) / np.maximum(1, weights.sum(axis=1)) / size
     bands = {name: (side >= low) & (side < high) for name, (low, high) in YAW_BANDS.items()}
     return {name: float(errors[band].mean()) for name, band in bands.items() if band.any()}
+
+
+def measured_faces(pack: Pack) -> Pack:
+    """The held-out faces that errors are stated on: those of 300-W, or all where there are none of it."""
+    held_out = pack.select(pack.held_out)
+    of_300w = held_out.select(np.isin(held_out.sets, SETS_OF_300W))
+    return of_300w if len(of_300w) else held_out
 
 
 def held_out_errors(model: Dan, pack: Pack, n_stages: int | None = None) -> list[float]:

@@ -143,8 +143,8 @@ def _agreement(distance: np.ndarray, half: float) -> np.ndarray:
 def _refined(given: np.ndarray, trusted: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Fitted labels (N, 68, 2) laid anew, by scale and shift, onto what the models see, and new weights (N, 68).
 
-    What is the same for most of a data set is its convention, not a mistake of the fit, so that the medians of the scales
-    and of the shifts are left as they are. trusted: (N, 68), the weights so far.
+    What is the same for most of a data set is its convention, not a mistake of the fit, so that the medians of the
+    scales and of the shifts are left as they are. trusted: (N, 68), the weights so far.
     """
     if not len(given):
         return given, trusted
