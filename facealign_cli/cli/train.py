@@ -16,7 +16,6 @@ from facealign_cli.files.output import check_output
 if TYPE_CHECKING:
     import numpy as np
 
-    from facealign_cli.training.loop import Run
     from facealign_cli.training.network import Dan
     from facealign_cli.training.pack import Pack
     from facealign_cli.training.schedule import TrainConfig
@@ -102,6 +101,18 @@ _TRAINING = (
         "--seed", default=0, show_default=True, type=click.IntRange(0), help="Of weights, order, augmentation."
     ),
     click.option("--bf16", is_flag=True, help="Convolutions in bfloat16."),
+    click.option(
+        "--teacher",
+        type=options.EXISTING_FILE,
+        help="Checkpoint of a better network: learn also from what it says of each crop; again with --resume.",
+    ),
+    click.option(
+        "--teacher-share",
+        default=0.5,
+        show_default=True,
+        type=click.FloatRange(0, 1, min_open=True),
+        help="Its share of the loss.",
+    ),
     options.device,
     click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="torch's threads."),
     click.option(
@@ -170,7 +181,15 @@ def _train(
         raise InputError(f"{folder} holds a run already: --resume goes on with it, or name another folder")
     pack = read_packs(data)
     changes = {key: values[key] for key in ("steps", "minutes", "device")}
-    run = Run.resume(folder, pack, **changes) if resume else _new_run(stage, previous, folder, pack, values)
+    from facealign_cli.training.checkpoint import load_checkpoint, model_of
+
+    teacher_file: Path | None = values.pop("teacher")
+    teacher = None if teacher_file is None else model_of(load_checkpoint(teacher_file))
+    values["teacher_share"] = values["teacher_share"] if teacher is not None else 0.0
+    if resume:
+        run = Run.resume(folder, pack, teacher, **changes)
+    else:
+        run = Run(folder, *_new_run(stage, previous, pack, values), pack, teacher)
     before = signal.signal(signal.SIGINT, lambda *_: run.stop())
     try:
         run.train(_report, loaders)
@@ -183,10 +202,11 @@ def _train(
         sys.exit(console.INTERRUPTED)
 
 
-def _new_run(stage: int, previous: Path | None, folder: Path, pack: Pack, values: dict[str, Any]) -> Run:
+def _new_run(stage: int, previous: Path | None, pack: Pack, values: dict[str, Any]) -> tuple[Dan, TrainConfig]:
+    """The network that a new run begins with, and what it is told."""
     from facealign_cli.training.checkpoint import load_checkpoint, model_of, transfer_weights
     from facealign_cli.training.config import network_config
-    from facealign_cli.training.loop import Run, new_model
+    from facealign_cli.training.loop import new_model
     from facealign_cli.training.mobilenet import take_imagenet
 
     init: Path | None = values.pop("init", None)
@@ -202,7 +222,7 @@ def _new_run(stage: int, previous: Path | None, folder: Path, pack: Pack, values
     if init is not None:
         taken = transfer_weights(model, load_checkpoint(init))
         console.message(f"{len(taken)} of {len(model.state_dict())} tensors taken from {init}")
-    return Run(folder, model, config, pack)
+    return model, config
 
 
 def _config(stage: int, values: dict[str, Any]) -> TrainConfig:

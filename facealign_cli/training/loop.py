@@ -58,8 +58,9 @@ def new_model(network: NetworkConfig, pack: Pack, seed: int = 0) -> Dan:
 class Run:
     """A training run in a folder: `last.ckpt`, `best.ckpt`, `log.csv`."""
 
-    def __init__(self, folder: Path, model: Dan, config: TrainConfig, pack: Pack) -> None:
+    def __init__(self, folder: Path, model: Dan, config: TrainConfig, pack: Pack, teacher: Dan | None = None) -> None:
         self.folder, self.config = Path(folder), config
+        self.teacher = _checked_teacher(teacher, model, config)
         self.device = training_device(config.device)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {key: value.detach().clone() for key, value in self.model.state_dict().items()}
@@ -73,16 +74,19 @@ class Run:
         self.batches = BatchSource(self.train_pack, config, self.model.config.crop_frame)
         self.parameters = _trained_parameters(self.model, config.stage)
         self.optimizer = torch.optim.AdamW(_groups(self.parameters, config.weight_decay), lr=config.lr)
-        if config.bf16:
-            _run_backbones_in_bf16(self.model, self.device.type)
+        if self.teacher is not None:
+            self.teacher.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for network in (self.model, self.teacher):
+            if config.bf16 and network is not None:
+                _run_backbones_in_bf16(network, self.device.type)
         cv2.setNumThreads(1)
 
     @classmethod
-    def resume(cls, folder: Path, pack: Pack, **changes: Any) -> Run:
+    def resume(cls, folder: Path, pack: Pack, teacher: Dan | None = None, **changes: Any) -> Run:
         """Go on from `last.ckpt`. changes: fields of the configuration to replace, such as a larger `steps`."""
         values = load_checkpoint(Path(folder) / "last.ckpt")
         config = TrainConfig.from_dict({**values["config"], **changes})
-        run = cls(folder, Dan(NetworkConfig.from_dict(values["network"])), config, pack)
+        run = cls(folder, Dan(NetworkConfig.from_dict(values["network"])), config, pack, teacher)
         run.model.load_state_dict(values["model"])
         run.average = {key: value.to(run.device) for key, value in values["average"].items()}
         run.optimizer.load_state_dict(values["optimizer"])
@@ -152,7 +156,7 @@ class Run:
         _set_modes(self.model, self.config.stage)
         crops = torch.from_numpy(batch.crops).to(self.device).float()
         output = self.model(crops, self.config.stage or None)
-        loss, parts = self._loss(output, batch)
+        loss, parts = self._loss(output, batch, crops)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
@@ -160,7 +164,7 @@ class Run:
         self._update_average()
         return parts
 
-    def _loss(self, output: DanOutput, batch: Batch) -> tuple[Tensor, list[float]]:
+    def _loss(self, output: DanOutput, batch: Batch, crops: Tensor) -> tuple[Tensor, list[float]]:
         truth = torch.from_numpy(batch.landmarks).to(self.device)
         aligned = torch.from_numpy(batch.aligned).to(self.device).float()
         weights = torch.from_numpy(batch.weights).to(self.device)
@@ -168,6 +172,10 @@ class Run:
         share = weights.mean(dim=1).clamp(min=1e-6)
         errors = [stage[-1].detach() / share for stage in steps]  # means over the points by weight
         loss, count = self._weighted(steps, aligned), aligned.sum().clamp(min=1)
+        if self.teacher is not None:
+            said, trust = teaching(self.teacher, crops)
+            taught = [[landmark_loss(landmarks, said, trust) for landmarks in stage] for stage in output.steps]
+            loss = loss.lerp(self._weighted(taught, aligned), self.config.teacher_share)
         right = (errors[-1] < RIGHT_WITHIN) & torch.from_numpy(batch.has_face).to(self.device)
         loss = loss + self.config.confidence_weight * F.binary_cross_entropy_with_logits(output.logit, right.float())
         if output.sigma is not None:
@@ -222,6 +230,29 @@ class Run:
         }
         _append_row(self.folder / "log.csv", row)
         return row
+
+
+@torch.no_grad()
+def teaching(teacher: Dan, crops: Tensor) -> tuple[Tensor, Tensor]:
+    """What a teacher says of (N, 1, S, S) crops: landmarks (N, 68, 2), and weights (N, 68), less where it doubts.
+
+    A point's weight is 1 up to the median of the sigmas of the batch, and falls with sigma beyond it.
+    """
+    output = teacher(crops)
+    landmarks = output.landmarks[-1]
+    if output.sigma is None:
+        return landmarks, torch.ones_like(landmarks[..., 0])
+    return landmarks, (output.sigma.median() / output.sigma).clamp(max=1)
+
+
+def _checked_teacher(teacher: Dan | None, model: Dan, config: TrainConfig) -> Dan | None:
+    if (teacher is not None) != (config.teacher_share > 0):
+        raise InputError("a teacher and a share of the loss that it has (teacher_share) go together")
+    if teacher is None:
+        return None
+    if teacher.config.crop_frame != model.config.crop_frame:
+        raise InputError(f"{teacher.config.name} sees other crops than {model.config.name}, and cannot be its teacher")
+    return teacher.eval().requires_grad_(False)
 
 
 def _trained_parameters(model: Dan, stage: int) -> list[torch.nn.Parameter]:

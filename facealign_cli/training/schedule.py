@@ -16,7 +16,8 @@ class TrainConfig:
     The learning rate rises over `warmup_steps`, stays at `lr`, and falls along a cosine over the last `decay_steps`.
     minutes: the run ends by the clock instead; the rate then falls over the last `decay_share` of that time, and
     `steps` is only the most that it may take. turned: how often a pass draws a face turned by 30 to 60 degrees, and how
-    often one turned by more.
+    often one turned by more. teacher_share: how much of the loss is the distance from the teacher's
+    landmarks on the same crop instead of from the labels.
     """
 
     steps: int
@@ -33,6 +34,7 @@ class TrainConfig:
     patience: int = 0
     confidence_weight: float = 0.05
     sigma_weight: float = 0.02
+    teacher_share: float = 0.0
     turned: tuple[int, int] = (1, 1)
     minutes: float = 0.0
     decay_share: float = 0.5

@@ -278,6 +278,65 @@ class TestYawErrors:
         assert measure.turned_errors(Dan(tiny_light), tiny_pack) == {}
 
 
+class TestTeacher:
+    CONFIG = replace(CONFIG, teacher_share=0.5)
+
+    def test_its_landmarks_are_the_target(
+        self, tiny_light: NetworkConfig, tiny_vgg: NetworkConfig, tiny_pack: Pack, tmp_path: Path
+    ) -> None:
+        """With the whole loss its own, a network is drawn to what the teacher says, however wrong that is."""
+        torch.manual_seed(3)
+        teacher = Dan(tiny_light)
+        with torch.no_grad():
+            for stage in teacher.stages:
+                stage.out.weight.zero_()  # type: ignore[union-attr, operator]
+                stage.out.bias.zero_()  # type: ignore[union-attr, operator]
+                stage.out.bias[0] = 4.0  # type: ignore[union-attr, index]
+        config = TrainConfig(
+            80, batch=12, lr=5e-3, warmup_steps=2, average=0.8, eval_every=80, augmentation=GENTLE, teacher_share=1.0
+        )
+        run = Run(tmp_path, Dan(tiny_light), config, tiny_pack, teacher)
+        crops = torch.from_numpy(crops_in_frame(tiny_pack, tiny_light.crop_frame)[0]).float()
+        said, weights = loop.teaching(teacher, crops)
+        assert (weights > 0).all()
+        before = (run.model.eval()(crops).landmarks[-1] - said).norm(dim=2).mean()
+        run.train()
+        after = (run.model.eval()(crops).landmarks[-1] - said).norm(dim=2).mean()
+        assert after < 0.6 * before
+        assert not any(parameter.requires_grad for parameter in teacher.parameters())
+
+    def test_doubtful_points_weigh_less(self, tiny_light: NetworkConfig, random_dan: Callable[..., Any]) -> None:
+        teacher = random_dan(tiny_light)
+        with torch.no_grad():
+            teacher.stages[-1].sigma.dense.weight.zero_()
+            teacher.stages[-1].sigma.dense.bias[:] = -3
+            teacher.stages[-1].sigma.dense.bias[7] = -3 + math.log(4)
+        _, weights = loop.teaching(teacher, torch.zeros(1, 1, 64, 64))
+        assert weights[0, 7] == pytest.approx(0.25)
+        assert weights[0, 8] == pytest.approx(1)
+
+    def test_resumes_exactly(self, tiny_light: NetworkConfig, tiny_pack: Pack, tmp_path: Path) -> None:
+        torch.manual_seed(4)
+        teacher = Dan(tiny_light)
+        for name in ("whole", "killed"):
+            torch.manual_seed(0)
+            run = Run(tmp_path / name, Dan(tiny_light), self.CONFIG, tiny_pack, teacher)
+            if name == "whole":
+                run.train()
+            else:
+                kill_at(run, 9)
+        with pytest.raises(InputError, match="go together"):
+            Run.resume(tmp_path / "killed", tiny_pack)
+        Run.resume(tmp_path / "killed", tiny_pack, teacher).train()
+        assert_same(*(timeless(tmp_path / name / "last.ckpt") for name in ("whole", "killed")))
+
+    def test_one_that_sees_other_crops(
+        self, tiny_light: NetworkConfig, tiny_vgg: NetworkConfig, tiny_pack: Pack
+    ) -> None:
+        with pytest.raises(InputError, match="tiny-vgg sees other crops than tiny-light"):
+            Run(Path("x"), Dan(tiny_light), self.CONFIG, tiny_pack, Dan(tiny_vgg))
+
+
 class TestLoaders:
     def test_end_as_one_thread_does(self, tiny_light: NetworkConfig, tiny_pack: Pack, tmp_path: Path) -> None:
         """Three processes make the batches, out of order; a run that is stopped and resumed with two ends the same."""
@@ -341,7 +400,7 @@ class TestTraining:
         name = "stages.0.out.weight"
         mean = run.model.state_dict()[name].double().clone()
         for step in range(4):
-            run._train_step(run._batch(step))
+            run._train_step(run.batches.batch(step))
             keep = min(0.9, (1 + step) / (10 + step))
             mean = keep * mean + (1 - keep) * run.model.state_dict()[name].double()
             run.step += 1
@@ -401,10 +460,10 @@ class TestLoss:
     ) -> None:
         config = replace(CONFIG, batch=8, augmentation=Augmentation(displaced=0.5, faceless=0.5))
         run = new_run(tmp_path, tiny_light, tiny_pack, config)
-        batch = run._batch(0)
+        batch = run.batches.batch(0)
         assert not batch.aligned.any()
-        output = run.model(torch.from_numpy(batch.crops).float())
-        loss, _ = run._loss(output, batch)
+        crops = torch.from_numpy(batch.crops).float()
+        loss, _ = run._loss(run.model(crops), batch, crops)
         loss.backward()
         for stage in run.model.stages:
             assert stage.out.weight.grad is None or float(stage.out.weight.grad.abs().max()) == 0
