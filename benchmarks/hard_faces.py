@@ -246,7 +246,7 @@ def _is_found(detector: Detector, sample: Sample) -> bool:
 def points(root: Path, model: str | None, step: int) -> None:
     """Distance from points placed by hand (points.json), by the pose class of info.json, of the face's size.
 
-    The start is the mean shape laid onto the hand points; the size is that of the shape's box. The eyes' and the mouth's
+    The start is the mean shape laid onto the hand points; the size is that of its box. The eyes' and the mouth's
     points are means of landmarks, so that the schemes themselves differ by one or two percent.
     """
     aligner, info = Aligner(model), read_info(root / "info.json")
