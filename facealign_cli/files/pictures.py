@@ -147,12 +147,14 @@ def _decode(data: bytes, header: ImageHeader) -> np.ndarray | None:
         if image is not None and image.ndim == 3 and image.shape[2] == 4:
             premultiplied = header.format == "TIFF" and image.dtype == np.uint8  # libtiff's way
             return _upright(_on_white(_to_8_bit(image, header), premultiplied), header.orientation)
-    image = _imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+    turned_here = header.format in ("AVIF", "WebP")  # OpenCV turns the others; WebP it turns from 4.13 on
+    image = _imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION if turned_here else flags)
     if image is None:
         return None
     image = _to_8_bit(image, header)
     image = image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-    return _upright(image, header.orientation if header.format == "AVIF" else 1)  # OpenCV turned the others
+    return _upright(image, header.orientation if turned_here else 1)
 
 
 def _imdecode(data: bytes, flags: int) -> np.ndarray | None:
