@@ -51,11 +51,7 @@ _HOW = (
         help="parquet, jsonl, csv or pts.",
     ),
     click.option("--shard-rows", default=10_000, show_default=True, type=click.IntRange(1), help="Rows of a shard."),
-    click.option(
-        "--workers",
-        type=click.IntRange(0, 1024),
-        help="Processes  [default: one per processor]; 0: work in this one, unprotected.",
-    ),
+    options.workers("one per processor", "0: work in this one, which a picture that kills it would end"),
     click.option(
         "--batch-size", default=16, show_default=True, type=click.IntRange(1, 4096), help="Pictures at a time."
     ),
@@ -63,7 +59,7 @@ _HOW = (
         "--timeout",
         default=300.0,
         show_default=True,
-        type=click.FloatRange(0),
+        type=options.FiniteFloat(0),
         help="Seconds after which a worker that finishes no picture is killed; 0: never.",
     ),
     click.option("--resume", is_flag=True, help="Refuse to begin a new job  [default: resume if there is one]."),
@@ -103,6 +99,8 @@ def folder(**settings: Any) -> None:
 
     if settings["resume"] and settings["restart"]:
         raise click.UsageError("--resume and --restart contradict each other")
+    if settings["output"] == "-":
+        raise click.UsageError("-o takes a folder or a URL: rows are written in shards, not to standard output")
     if not settings["places"] and not settings["lists"]:
         raise click.UsageError("name at least one SRC, or a --list")
     job, stop = _job(settings), threading.Event()
@@ -126,7 +124,7 @@ def _job(settings: dict[str, Any]) -> dict[str, Any]:
         **{name: settings[name] for name in ("model", "device", "threads", "crop_size")},
         detector=detector,
         detector_options=detector_options,
-        max_pixels=int(settings["max_pixels"] * 1e6),
+        max_pixels=settings["max_pixels"],
         crops_folder=settings["crops_dir"],
         overlay_folder=settings["overlay_dir"],
     )

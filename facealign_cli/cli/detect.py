@@ -24,7 +24,9 @@ def detect() -> None:
 
 @detect.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-@click.option("-o", "--output", metavar="OUT", type=options.FILE, help="Write here instead of to standard output.")
+@click.option(
+    "-o", "--output", metavar="OUT", type=options.FILE_OR_STDOUT, help="Write here  [default: -, standard output]."
+)
 @click.option(
     "--format",
     "format_name",
@@ -50,14 +52,15 @@ def image(
     output: Path | None,
     format_name: str | None,
     overlay: Path | None,
-    max_pixels: float,
+    max_pixels: int,
     overwrite: bool,
     **aligner_options: Any,
 ) -> None:
     """Place 68 landmarks on every face of the pictures PATH... ("-" reads one from standard input).
 
-    To a terminal: a table of the faces. To a pipe or with -o: JSON, or what --format says; with --format pts, OUT is a
-    folder that gets one file per face. A picture that fails is recorded as such and the others go on (exit code 3).
+    To a terminal: a table of the faces. To a pipe or with -o: JSON, or what --format says; "-o -" is standard output,
+    also at a terminal. With --format pts, OUT is a folder that gets one file per face. A picture that fails is recorded
+    as such and the others go on (exit code 3).
     """
     from facealign_cli.aligner import align_pictures
 
@@ -65,7 +68,7 @@ def image(
         raise click.UsageError('standard input ("-") can be read once only')
     writer = _Writer(output, _format(output, format_name), overlay, len(paths), overwrite)
     aligner = options.make_aligner(**aligner_options)
-    results = align_pictures(paths, aligner, max_pixels=int(max_pixels * 1e6))
+    results = align_pictures(paths, aligner, max_pixels=max_pixels)
     interrupted = writer.collect(console.progress(results, len(paths), "Aligning"))
     writer.finish()
     if interrupted:
@@ -76,11 +79,11 @@ def image(
 
 def _format(output: Path | None, name: str | None) -> Format | None:
     """The format to write; None: a table for the person at the terminal."""
-    if output is None and name == "pts":
+    if output in (None, options.STDOUT) and name == "pts":
         raise click.UsageError("--format pts writes one file per face: give -o FOLDER")
     if output is None and name is None and sys.stdout.isatty():
         return None
-    return options.output_format(output, name)
+    return options.output_format(None if output == options.STDOUT else output, name)
 
 
 class _Writer:
@@ -92,6 +95,7 @@ class _Writer:
         from facealign_cli.files.output import UniqueNames, check_output, make_folder
         from facealign_cli.files.pictures import image_suffix
 
+        output = None if output == options.STDOUT else output
         self.output, self.format, self.overwrite = output, fmt, overwrite
         self.records: list[FrameResult] = []
         self.overlay, self.overlay_folder, self.names = overlay, None, UniqueNames()

@@ -5,6 +5,7 @@ Exit codes: 0 all done; 1 failed; 2 wrong usage; 3 done, but some inputs failed;
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 from typing import Any
@@ -50,6 +51,8 @@ def main() -> None:
     """
 
 
-model.add_command(train.commands["export"])  # also a way to a model
+also_export = copy.copy(train.commands["export"])  # the same command, listed once: some look for it here
+also_export.hidden = True
+model.add_command(also_export)
 for command in (detect, batch, evaluate, model, train, video, doctor):
     main.add_command(command)

@@ -38,7 +38,7 @@ def train() -> None:
     "--context",
     default=3.0,
     show_default=True,
-    type=click.FloatRange(1.5, 6),
+    type=options.FiniteFloat(1.5, 6),
     help="Face sizes that a packed picture spans.",
 )
 @click.option("--quality", default=90, show_default=True, type=click.IntRange(30, 100), help="JPEG quality.")
@@ -73,7 +73,7 @@ def pack(*, roots: tuple[Path, ...], output: Path, size: int, context: float, qu
     "--hand",
     default=0.0,
     show_default=True,
-    type=click.FloatRange(0, 1),
+    type=options.FiniteFloat(0, 1),
     help="The models' share in the labels of training faces labelled by hand.",
 )
 @click.option(
@@ -87,7 +87,7 @@ def pack(*, roots: tuple[Path, ...], output: Path, size: int, context: float, qu
     "--worst",
     default=0.12,
     show_default=True,
-    type=click.FloatRange(0, min_open=True),
+    type=options.FiniteFloat(0, min_open=True),
     help="Leave out a face where label and model differ by more, in inter-pupil distances.",
 )
 @options.overwrite
@@ -122,9 +122,9 @@ _TRAINING = (
     ),
     click.option("--network", default="dan-light", show_default=True, help="dan (the paper's) or dan-light."),
     click.option("--steps", default=16000, show_default=True, type=click.IntRange(1), help="Batches in all."),
-    click.option("--batch", default=64, show_default=True, type=click.IntRange(2), help="Faces a batch."),
+    click.option("--batch-size", "batch", default=64, show_default=True, type=click.IntRange(2), help="Faces a batch."),
     click.option(
-        "--lr", default=2e-3, show_default=True, type=click.FloatRange(0, min_open=True), help="Learning rate."
+        "--lr", default=2e-3, show_default=True, type=options.FiniteFloat(0, min_open=True), help="Learning rate."
     ),
     click.option(
         "--warmup-steps", default=200, show_default=True, type=click.IntRange(0), help="Batches in which it rises."
@@ -136,9 +136,9 @@ _TRAINING = (
         type=click.IntRange(0),
         help="Last batches, in which it falls.",
     ),
-    click.option("--weight-decay", default=0.02, show_default=True, type=click.FloatRange(0), help="AdamW's."),
+    click.option("--weight-decay", default=0.02, show_default=True, type=options.FiniteFloat(0), help="AdamW's."),
     click.option(
-        "--average", default=0.9995, show_default=True, type=click.FloatRange(0, 1), help="Of the averaged weights."
+        "--average", default=0.9995, show_default=True, type=options.FiniteFloat(0, 1), help="Of the averaged weights."
     ),
     click.option(
         "--augmentation",

@@ -25,8 +25,9 @@ from facealign_cli.metrics import NORMALISERS
 from facealign_cli.models.registry import sha256_of
 from facealign_cli.records import BBox
 
-Init = Literal["boxes", "ground-truth", "detector"]
-INITS: tuple[Init, ...] = ("boxes", "ground-truth", "detector")
+Init = Literal["dataset-boxes", "ground-truth", "detector", "given-boxes"]
+"""Where a face is taken to be: in the data set's own box, in the tight box of the truth, where the detector finds it,
+or in the box that the aligner's detector `boxes` has read from a file."""
 
 FOUND_AT = 0.4
 """A detector has found a face if its box, calibrated to the landmarks' box, overlaps the truth's by so much IoU."""
@@ -79,25 +80,24 @@ def _is_unseen(sample: Sample) -> bool:
 
 
 def predict_samples(
-    samples: Sequence[Sample], make_aligner: Callable[[], Aligner], init: Init, jobs: int = 1
+    samples: Sequence[Sample], make_aligner: Callable[[], Aligner], init: Init, workers: int = 0
 ) -> Iterator[Prediction]:
     """The prediction for each sample, in their order; one that fails says why, and the others go on.
 
-    make_aligner: called once in every process; with several it has to be picklable. init: "boxes": the data set's own,
-    or those of the aligner's detector if that is a file of boxes; "ground-truth": the tight box of the truth;
-    "detector": the box that overlaps the truth best, if by `FOUND_AT`.
+    make_aligner: called once in every process; with workers it has to be picklable. workers: processes; 0: this one.
+    init: see `Init`; with "detector" it is the box that overlaps the truth best, if by `FOUND_AT`.
     Raises what `make_aligner` raises, FacealignError if a process dies.
     """
-    if jobs == 1:
+    if workers == 0:
         aligner = make_aligner()
         yield from (predict_sample(sample, aligner, init) for sample in samples)
         return
     spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(jobs, len(samples)), spawn, _start_worker, (make_aligner, init))
+    pool = ProcessPoolExecutor(min(workers, len(samples)), spawn, _start_worker, (make_aligner, init))
     try:
         yield from pool.map(_predict_in_worker, samples, chunksize=8)
     except BrokenProcessPool as error:
-        raise FacealignError("a worker process died, perhaps for want of memory: try fewer --jobs") from error
+        raise FacealignError("a worker process died, perhaps for want of memory: try fewer --workers") from error
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -135,7 +135,7 @@ def _init_box(sample: Sample, image: np.ndarray, aligner: Aligner, init: Init) -
     truth = BBox(*bbox_of_shape(sample.landmarks).tolist())
     if init == "ground-truth":
         return truth
-    if init == "boxes" and aligner.detector.name != "boxes":
+    if init == "dataset-boxes":
         return sample.bbox or Prediction("no_box", detail="the data set gives no box for it")
     try:
         detections = aligner.detector.detect(image, str(sample.image_path))
@@ -150,12 +150,11 @@ def _init_box(sample: Sample, image: np.ndarray, aligner: Aligner, init: Init) -
 
 def describe(root: Path, aligner: Aligner, init: Init) -> dict[str, str]:
     """What `predict_samples` runs on what, for an evaluation's `about`; a model's name alone may mean several files."""
-    uses_detector = init == "detector" or (init == "boxes" and aligner.detector.name == "boxes")
     return {
         "title": aligner.model.name,
         "root": str(root),
         "init": init,
-        "detector": aligner.detector.name if uses_detector else "",
+        "detector": aligner.detector.name if init in ("detector", "given-boxes") else "",
         "model": aligner.model.name,
         "model_sha256": sha256_of(aligner.model.path),
         "provider": aligner.model.provider,
@@ -164,7 +163,7 @@ def describe(root: Path, aligner: Aligner, init: Init) -> dict[str, str]:
 
 def check_boxes(samples: Sequence[Sample], aligner: Aligner, init: Init) -> None:
     """Raise InputError where the init is to come from boxes and the data set has none at all."""
-    if init == "boxes" and aligner.detector.name != "boxes" and all(sample.bbox is None for sample in samples):
+    if init == "dataset-boxes" and all(sample.bbox is None for sample in samples):
         raise InputError(
             "no face boxes in the data set (boxes.json beside the pictures): init from a detector or the ground truth"
         )

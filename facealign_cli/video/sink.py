@@ -35,6 +35,11 @@ _BT709, _BT601, _LIMITED = 1, 6, 1  # FFmpeg's numbers of colour matrices and of
 _SWS_BT709, _SWS_BT601 = 1, 5
 
 
+def is_clip_name(path: str | os.PathLike[str]) -> bool:
+    """Whether a file of that name would be a clip, also of a kind that `check_suffix` refuses."""
+    return Path(path).suffix.lower() in {*_CONTAINERS, *_REASONS}
+
+
 def check_suffix(path: str | os.PathLike[str]) -> str:
     """The path's suffix, in small letters. Raises InputError, which lists the known ones."""
     suffix = Path(path).suffix.lower()

@@ -140,6 +140,8 @@ def test_another_configuration(folder: Path, tmp_path: Path) -> None:
         (["a", "-o", "out", "--resume", "--restart"], "contradict"),
         (["-o", "out"], "name at least one SRC"),
         (["a"], "Missing option '-o'"),
+        (["a", "-o", "-"], "not to standard output"),
+        (["a", "-o", "out", "--timeout", "nan"], "nan"),
         (["a", "-o", "out", "--format", "xml"], "xml"),
         (["a", "-o", "out", "--boxes", __file__, "--detector", "haar"], "--boxes"),
     ],

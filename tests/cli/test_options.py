@@ -1,0 +1,45 @@
+"""The kinds of values that options take."""
+
+from __future__ import annotations
+
+import click
+import pytest
+
+from facealign_cli.cli.options import STDOUT, FiniteFloat, OutputFile, PixelCount
+
+
+@pytest.mark.parametrize(
+    ("text", "pixels"),
+    [
+        ("200000000", 200_000_000),
+        ("200_000_000", 200_000_000),
+        ("200M", 200_000_000),
+        ("2e8", 200_000_000),
+        ("1.5g", 1_500_000_000),
+        (" 100k ", 100_000),
+        ("1", 1),
+        ("0.1M", 100_000),
+    ],
+)
+def test_pixels(text: str, pixels: int) -> None:
+    assert PixelCount().convert(text, None, None) == pixels
+
+
+@pytest.mark.parametrize("text", ["0", "0.4", "-5", "nan", "inf", "infM", "1e99", "2e-8", "200 MP", "", "M", "1M5"])
+def test_no_pixels(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="200000000, 200M or 2e8"):
+        PixelCount().convert(text, None, None)
+
+
+def test_finite_numbers_keep_their_bounds() -> None:
+    kind = FiniteFloat(0, 1, min_open=True)
+    assert kind.convert("1", None, None) == 1
+    for text in ("0", "1.1", "nan", "inf", "one"):
+        with pytest.raises(click.BadParameter):
+            kind.convert(text, None, None)
+
+
+def test_a_dash_is_standard_output_or_refused() -> None:
+    assert OutputFile(stdout=True).convert("-", None, None) == STDOUT
+    with pytest.raises(click.BadParameter, match="name a file"):
+        OutputFile().convert("-", None, None)
