@@ -20,7 +20,7 @@ ROOT = Path(facealign_cli.__file__).resolve().parent
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "landmarks", "version"),
     ("files", "geometry", "records", "runtime"),
-    ("formats", "metrics", "overlay"),
+    ("crops", "formats", "metrics", "overlay"),
     ("datasets", "detectors"),
     ("models",),
     ("aligner",),

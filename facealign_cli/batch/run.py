@@ -28,7 +28,8 @@ from facealign_cli.batch.ray.rows import RayRows
 from facealign_cli.batch.ray.session import Cluster, import_ray
 from facealign_cli.batch.shards import RowStore
 from facealign_cli.batch.sources import Sources
-from facealign_cli.batch.work import CROP_SHARE, NETWORK_BATCH, PictureWork, WorkOptions
+from facealign_cli.batch.work import NETWORK_BATCH, PictureWork, WorkOptions
+from facealign_cli.crops import CROP_SHARE
 from facealign_cli.errors import FacealignError, InputError, OutputError
 from facealign_cli.files.storage import Storage, is_url, join, storage_for
 from facealign_cli.formats.base import get_format

@@ -21,6 +21,7 @@ import numpy as np
 
 from facealign_cli.aligner import AlignedShapes, Aligner, FaceCrops
 from facealign_cli.batch.base import Outcome
+from facealign_cli.crops import CROP_SIZE, crop_face
 from facealign_cli.detectors import DetectorOptions
 from facealign_cli.detectors.base import DEFAULT_DETECTOR
 from facealign_cli.errors import InputError, OutputError
@@ -28,16 +29,13 @@ from facealign_cli.files.output import safe_tree
 from facealign_cli.files.pictures import MAX_PIXELS, decode_image, encode_image, max_file_bytes
 from facealign_cli.files.storage import join, storage_for
 from facealign_cli.formats.pts import encode_pts
-from facealign_cli.geometry import CropFrame, init_shape_from_bbox
+from facealign_cli.geometry import init_shape_from_bbox
 from facealign_cli.models.registry import load_model
 from facealign_cli.overlay import draw_overlay
 from facealign_cli.records import Detection, Face, FrameResult
 
 NETWORK_BATCH = 8
 """Faces that go through the network together: no more, and padded, no fewer."""
-
-CROP_SHARE = 0.6
-"""The landmarks' larger extent over the side of an aligned crop."""
 
 _AHEAD_BYTES = 64 << 20
 _HELD_BYTES = 64 << 20
@@ -58,7 +56,7 @@ class WorkOptions:
     threads: int = 1
     max_pixels: int = MAX_PIXELS
     crops_folder: str | None = None
-    crop_size: int = 256
+    crop_size: int = CROP_SIZE
     overlay_folder: str | None = None
     pts_folder: str | None = None
 
@@ -96,7 +94,6 @@ class PictureWork:
         self.options = options
         self.aligner = Aligner(model, options.detector, options=options.detector_options)
         self.cpu_s: dict[str, float] = defaultdict(float)
-        self._crop_frame = CropFrame(options.crop_size, CROP_SHARE)
         self._used = {
             "detector": self.aligner.detector.name,
             "model": self.aligner.model.name,
@@ -193,7 +190,7 @@ class PictureWork:
         with self._timed("write", [picture]):
             for face in faces:
                 if options.crops_folder:
-                    crop, _ = self._crop_frame.crop(image, face.landmarks)
+                    crop = crop_face(image, face, options.crop_size)
                     _put(options.crops_folder, picture.path, f"_{face.face_id}.jpg", encode_image(crop, ".jpg"))
                 if options.pts_folder:
                     _put(options.pts_folder, picture.path, f"_{face.face_id}.pts", encode_pts(face.landmarks))

@@ -236,10 +236,23 @@ def _shown(name: str) -> str:
 
 def check_image(image: np.ndarray) -> np.ndarray:
     """The picture itself, contiguous. Raises InputError unless it is (H, W, 3) or (H, W) uint8 and not empty."""
+    if not isinstance(image, np.ndarray):
+        raise InputError(f"{_EXPECTED}, got {type(image).__name__}; {_hint(image)}")
     colour = image.ndim == 3 and image.shape[2] == 3
     if image.dtype != np.uint8 or not (image.ndim == 2 or colour) or image.size == 0:
-        raise InputError(f"expected a picture (H, W, 3) BGR or (H, W) grey, uint8, got {image.shape} {image.dtype}")
+        raise InputError(f"{_EXPECTED}, got {image.shape} {image.dtype}")
     return np.ascontiguousarray(image)
+
+
+_EXPECTED = "expected a picture (H, W, 3) BGR or (H, W) grey, uint8"
+
+
+def _hint(thing: object) -> str:
+    if thing is None:
+        return "cv2.imread gives None for a file that it cannot read: read_image says why"
+    if isinstance(thing, str | os.PathLike):
+        return "read the file with read_image first"
+    return "numpy.asarray makes an array of most pictures (PIL's are RGB: [..., ::-1] makes them BGR)"
 
 
 def to_grey(image: np.ndarray) -> np.ndarray:
