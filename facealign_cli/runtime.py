@@ -31,10 +31,13 @@ def create_session(
 
     model: a file or its content. threads: ONNX Runtime's threads within an operator. varying_sizes: every input may
     have a size of its own, so that no memory plans pile up.
-    Raises ModelError for a file that is missing or no ONNX graph, DeviceError where `device` cannot be had.
+    Raises InputError for an unknown device or a number of threads below 1, ModelError for a file that is missing or no
+    ONNX graph, DeviceError where `device` cannot be had.
     """
     import onnxruntime
 
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise InputError(f"threads: expected a whole number, 1 or more, got {threads!r}")
     content, options = _content(model), _options(onnxruntime, threads)
     options.enable_mem_pattern = not varying_sizes
     providers = _providers(check_device(device), onnxruntime.get_available_providers())

@@ -19,7 +19,7 @@ ROOT = Path(facealign_cli.__file__).resolve().parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "landmarks", "version"),
-    ("files", "geometry", "records", "runtime"),
+    ("files", "geometry", "plugins", "records", "runtime"),
     ("crops", "formats", "metrics", "overlay"),
     ("datasets", "detectors"),
     ("models",),

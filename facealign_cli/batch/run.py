@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from facealign_cli.aligner import NETWORK_BATCH
 from facealign_cli.batch.base import SHARD_SUFFIXES, JournalLine, Work
 from facealign_cli.batch.keys import KeySet
 from facealign_cli.batch.listing import Listing
@@ -28,7 +29,7 @@ from facealign_cli.batch.ray.rows import RayRows
 from facealign_cli.batch.ray.session import Cluster, import_ray
 from facealign_cli.batch.shards import RowStore
 from facealign_cli.batch.sources import Sources
-from facealign_cli.batch.work import NETWORK_BATCH, PictureWork, WorkOptions
+from facealign_cli.batch.work import PictureWork, WorkOptions
 from facealign_cli.crops import CROP_SHARE
 from facealign_cli.errors import FacealignError, InputError, OutputError
 from facealign_cli.files.storage import Storage, is_url, join, storage_for

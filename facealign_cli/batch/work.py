@@ -1,9 +1,7 @@
 """From a list of pictures to their rows: read, decode, detect, align, write crops. Knows nothing of pools or clusters.
 
 Reading and decoding run ahead in a thread. The faces of several pictures go through the network together, in batches
-that are always filled up to `NETWORK_BATCH`: ONNX Runtime takes other kernels for a batch of one (measured on a CPU:
-dan-light's landmarks move by 0.0003 px, dan-light-int8's by up to 0.7 px; batches of 2 to 32 agree to the bit), and
-with one size only, a row cannot depend on which pictures happened to come together.
+that are always filled up to `NETWORK_BATCH`, so that a row cannot depend on which pictures happened to come together.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from facealign_cli.aligner import AlignedShapes, Aligner, FaceCrops
+from facealign_cli.aligner import NETWORK_BATCH, Aligner, FoundFaces, place_landmarks
 from facealign_cli.batch.base import Outcome
 from facealign_cli.crops import CROP_SIZE, crop_face
 from facealign_cli.detectors import DetectorOptions
@@ -29,13 +27,9 @@ from facealign_cli.files.output import safe_tree
 from facealign_cli.files.pictures import MAX_PIXELS, decode_image, encode_image, max_file_bytes
 from facealign_cli.files.storage import join, storage_for
 from facealign_cli.formats.pts import encode_pts
-from facealign_cli.geometry import init_shape_from_bbox
 from facealign_cli.models.registry import load_model
 from facealign_cli.overlay import draw_overlay
 from facealign_cli.records import Detection, Face, FrameResult
-
-NETWORK_BATCH = 8
-"""Faces that go through the network together: no more, and padded, no fewer."""
 
 _AHEAD_BYTES = 64 << 20
 _HELD_BYTES = 64 << 20
@@ -71,7 +65,7 @@ class _Picture:
     error: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     detections: Sequence[Detection] = ()
-    crops: FaceCrops | None = None
+    found: FoundFaces | None = None
 
     @property
     def n_bytes(self) -> int:
@@ -88,11 +82,9 @@ class PictureWork:
         import cv2
 
         cv2.setNumThreads(options.threads)
-        model = load_model(
-            options.model, device=options.device, threads=options.threads, batch_size=NETWORK_BATCH, padded=True
-        )
+        model = load_model(options.model, device=options.device, threads=options.threads)
         self.options = options
-        self.aligner = Aligner(model, options.detector, options=options.detector_options)
+        self.aligner = Aligner(model.padded_to(NETWORK_BATCH), options.detector, options=options.detector_options)
         self.cpu_s: dict[str, float] = defaultdict(float)
         self._used = {
             "detector": self.aligner.detector.name,
@@ -148,31 +140,26 @@ class PictureWork:
         with self._timed("detect", [picture]):
             picture.detections = self.aligner.detector.detect(picture.image, picture.path)
         with self._timed("align", [picture]):
-            to_landmarks = self.aligner.detector.calibration.landmarks_bbox
-            shapes = [init_shape_from_bbox(to_landmarks(d.bbox).xyxy) for d in picture.detections]
-            picture.crops = self.aligner.cut_crops(picture.image, shapes)
+            calibration = self.aligner.detector.calibration
+            picture.found = self.aligner.cut_boxes(picture.image, picture.detections, calibration)
 
     def _finish(self, pictures: list[_Picture]) -> list[Outcome]:
-        with_faces = [p for p in pictures if p.error is None and p.crops is not None and p.detections]
-        faces: dict[int, tuple[Face, ...]] = {}
+        with_faces = [p for p in pictures if p.error is None and p.detections]
+        faces: dict[int, list[Face]] = {}
         try:
             faces = self._align(with_faces)
         except Exception:  # noqa: BLE001 - one of them is to blame: each alone tells which
             for picture in with_faces:
                 self._guarded(picture, lambda one: faces.update(self._align([one])))
-        return [self._outcome(picture, faces.get(id(picture), ())) for picture in pictures]
+        return [self._outcome(picture, faces.get(id(picture), [])) for picture in pictures]
 
-    def _align(self, pictures: list[_Picture]) -> dict[int, tuple[Face, ...]]:
+    def _align(self, pictures: list[_Picture]) -> dict[int, list[Face]]:
         """The faces by picture."""
-        crops = [p.crops for p in pictures if p.crops is not None]
-        if not crops:
-            return {}
         with self._timed("align", pictures):
-            aligned = self.aligner.align_crops(FaceCrops.joined(crops))
-        starts = np.cumsum([0, *(len(p.detections) for p in pictures)])
-        return {id(p): _faces(p, aligned, int(start)) for p, start in zip(pictures, starts, strict=False)}
+            faces = place_landmarks(self.aligner.model, [p.found for p in pictures if p.found is not None])
+        return {id(picture): faces[i] for i, picture in enumerate(pictures)}
 
-    def _outcome(self, picture: _Picture, faces: tuple[Face, ...]) -> Outcome:
+    def _outcome(self, picture: _Picture, faces: list[Face]) -> Outcome:
         if picture.error is None:
             self._guarded(picture, lambda one: self._write(one, faces))
         facts: dict[str, Any] = dict(self._used)
@@ -183,7 +170,7 @@ class PictureWork:
             return Outcome(FrameResult.of_error(picture.path, picture.error, **facts), picture.extra)
         return Outcome(FrameResult.of_faces(picture.path, faces, **facts), picture.extra)
 
-    def _write(self, picture: _Picture, faces: tuple[Face, ...]) -> None:
+    def _write(self, picture: _Picture, faces: list[Face]) -> None:
         options, image = self.options, picture.image
         if image is None or not (options.crops_folder or options.overlay_folder or options.pts_folder):
             return
@@ -277,13 +264,6 @@ class _Ahead:
             yield item
         if item is not None:
             raise item
-
-
-def _faces(picture: _Picture, aligned: AlignedShapes, start: int) -> tuple[Face, ...]:
-    return tuple(
-        Face(i, d.bbox, aligned.landmarks[start + i], float(aligned.confidence[start + i]), d.score)
-        for i, d in enumerate(picture.detections)
-    )
 
 
 def _put(folder: str, source: str, suffix: str, data: bytes) -> None:

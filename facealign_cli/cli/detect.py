@@ -31,7 +31,7 @@ def detect() -> None:
     "--format",
     "format_name",
     metavar="NAME",
-    type=click.Choice(["json", "jsonl", "csv", "openface", "parquet", "pts"]),
+    type=options.FormatName(),
     help="json, jsonl, csv, openface, parquet or pts  [default: by OUT's name, or json].",
 )
 @click.option(

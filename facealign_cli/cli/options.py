@@ -67,6 +67,22 @@ class PixelCount(click.ParamType):
 
 _FACTORS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}
 
+
+class FormatName(click.ParamType):
+    """The name of a format of records, ours or one that another package brings."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name itself."""
+        from facealign_cli.formats.base import get_format
+
+        try:
+            return get_format(value).name
+        except InputError as error:
+            self.fail(str(error), param, ctx)
+
+
 FILE = OutputFile()
 FILE_OR_STDOUT = OutputFile(stdout=True)
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

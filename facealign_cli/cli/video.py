@@ -64,7 +64,7 @@ _TRACKING = (
         "--format",
         "format_name",
         metavar="NAME",
-        type=click.Choice(["json", "jsonl", "csv", "openface", "parquet"]),
+        type=options.FormatName(),
         help="Of the rows: json, jsonl, csv, openface or parquet  [default: by the file's name, or json].",
     ),
     click.option(

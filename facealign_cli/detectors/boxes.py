@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from facealign_cli.detectors.base import DetectorOptions, register_detector, select_faces
+from facealign_cli.detectors.base import DetectorOptions, ReloadedWhenPickled, register_detector, select_faces
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.files.pictures import check_image
 from facealign_cli.records import BBox, BoxCalibration, Detection
@@ -26,7 +26,7 @@ CSV_COLUMNS = ("image", "x1", "y1", "x2", "y2")
 
 
 @register_detector("boxes")
-class BoxFileDetector:
+class BoxFileDetector(ReloadedWhenPickled):
     """Boxes from a file, in its order, or by score where it gives one; taken as the landmarks' boxes.
 
     Takes boxes_file (needed), score (rows below it are left out), max_faces. Raises InputError without a file that can

@@ -17,7 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from facealign_cli.detectors.base import DetectorOptions, detections_from_arrays, register_detector, select_faces
+from facealign_cli.detectors.base import (
+    DetectorOptions,
+    ReloadedWhenPickled,
+    detections_from_arrays,
+    register_detector,
+    select_faces,
+)
 from facealign_cli.errors import MissingPackage
 from facealign_cli.files.pictures import check_image
 from facealign_cli.records import BoxCalibration, Detection
@@ -37,7 +43,7 @@ BATCH = 128
 
 
 @register_detector("mtcnn")
-class MtcnnDetector:
+class MtcnnDetector(ReloadedWhenPickled):
     """The three stages; scores are probabilities, 0 to 1.
 
     Takes min_face, score (last stage, 0.7), max_faces, threads. Raises MissingDependency, ModelError.

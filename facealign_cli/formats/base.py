@@ -1,5 +1,7 @@
 """The registry of formats. A format is a sibling module that calls `register_format` in its last line.
 
+Other packages bring formats by such a module, too, which they name as an entry point (`plugins`).
+
 A format writes any number of `FrameResult` and reads them back: `write(path, results, overwrite)`, `read(path)`; those
 that make one file can also `dump(results, stream)` into a binary stream such as standard output.
 """
@@ -18,6 +20,7 @@ from typing import Any, BinaryIO, Protocol
 
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.files.output import atomic_write
+from facealign_cli.plugins import FORMATS, find_plugins, load_plugin
 from facealign_cli.records import FrameResult
 
 PathLike = str | os.PathLike[str]
@@ -78,6 +81,8 @@ def format_names() -> tuple[str, ...]:
 def get_format(name: str) -> Format:
     """The format called `name`. Raises InputError, which lists the known ones."""
     _import_siblings()
+    if name not in _FORMATS and name in find_plugins(FORMATS):
+        load_plugin(FORMATS, name)
     if name not in _FORMATS:
         raise InputError(f"unknown format {name!r}: known are {', '.join(format_names())}")
     return _FORMATS[name]
@@ -100,6 +105,9 @@ def _import_siblings() -> None:
     for module in pkgutil.iter_modules(package.__path__):
         if module.name != "base":
             import_module(f"{package.__name__}.{module.name}")
+    for name in find_plugins(FORMATS):
+        with contextlib.suppress(InputError):  # told where the format is asked for by name
+            load_plugin(FORMATS, name)
 
 
 def write_file(path: PathLike, results: Iterable[FrameResult], dump: Dump, overwrite: bool = False) -> None:

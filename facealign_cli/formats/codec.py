@@ -48,7 +48,7 @@ def to_dict(result: FrameResult) -> dict[str, Any]:
         "height": int(result.height),
         "frame": _integer(result.frame),
         "timestamp_s": _rounded(result.timestamp_s, 6),
-        "faces": [_face_to_dict(face) for face in result.faces],
+        "faces": [face_to_dict(face) for face in result.faces],
     }
     return record
 
@@ -143,7 +143,8 @@ def _continues(last: dict[str, Any], record: dict[str, Any]) -> bool:
     return same and record["faces"][0]["face_id"] > last["faces"][-1]["face_id"]
 
 
-def _face_to_dict(face: Face) -> dict[str, Any]:
+def face_to_dict(face: Face) -> dict[str, Any]:
+    """A face as it stands among the `faces` of a record."""
     return {
         "face_id": int(face.face_id),
         "track_id": _integer(face.track_id),
