@@ -19,9 +19,9 @@ ROOT = Path(facealign_cli.__file__).resolve().parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "landmarks", "version"),
-    ("files", "geometry", "plugins", "records", "runtime"),
+    ("files", "geometry", "main_guard", "plugins", "records", "runtime"),
     ("crops", "formats", "metrics", "overlay"),
-    ("datasets", "detectors"),
+    ("datasets", "detectors", "notebook"),
     ("models",),
     ("aligner",),
     ("batch", "evaluation", "video"),
@@ -47,7 +47,14 @@ SHARED = {
 }
 """What siblings in a package may import; elsewhere it is `base` alone."""
 
-FRONTS = {f"{PACKAGE}.datasets.read", f"{PACKAGE}.cli.main", f"{PACKAGE}.batch.run", f"{PACKAGE}.formats.growing"}
+FRONTS = {
+    f"{PACKAGE}.datasets.read",
+    f"{PACKAGE}.cli.main",
+    f"{PACKAGE}.batch.run",
+    f"{PACKAGE}.formats.growing",
+    f"{PACKAGE}.video.track",
+    f"{PACKAGE}.evaluation.dataset",
+}
 """They choose among their siblings, as a package's __init__ may."""
 
 TRAINING_ONLY = {"torch", "h5py", "onnx"}
@@ -104,6 +111,12 @@ def test_imports_go_downwards() -> None:
         if part(module) != part(imported) and FLOOR_OF[part(imported)] >= FLOOR_OF[part(module)]
     ]
     assert not wrong
+
+
+def test_only_registries_and_records_import_by_name() -> None:
+    """Such an import is not seen above: registries look for their siblings, and a record offers methods from above."""
+    users = {module for module, tree in TREES.items() if "import_module" in ast.unparse(tree)}
+    assert users == {f"{PACKAGE}.{name}" for name in ("detectors.base", "formats.base", "records")} | {PACKAGE}
 
 
 def test_siblings_import_only_their_base() -> None:

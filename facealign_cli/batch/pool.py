@@ -21,6 +21,7 @@ from multiprocessing.connection import Connection, wait
 
 from facealign_cli.batch.base import ChunkFeed, JournalLine, Outcome, Work
 from facealign_cli.errors import FacealignError, OutputError
+from facealign_cli.main_guard import GUARD_HINT
 from facealign_cli.records import FrameResult
 
 IN_FLIGHT = 2
@@ -163,7 +164,9 @@ class Pool:
         if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts >= _STARTS:
-                raise FacealignError(f"worker processes die as they start ({reason}): try fewer --workers")
+                raise FacealignError(
+                    f"worker processes die as they start ({reason}): try fewer --workers. {GUARD_HINT}"
+                )
         if worker.alone:
             ((path,),) = worker.tasks
             error = f"{path}: a worker process died on it, and again when it was alone ({reason})"

@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -28,12 +28,13 @@ from facealign_cli.batch.ray.engine import RayEngine
 from facealign_cli.batch.ray.rows import RayRows
 from facealign_cli.batch.ray.session import Cluster, import_ray
 from facealign_cli.batch.shards import RowStore
-from facealign_cli.batch.sources import Sources
+from facealign_cli.batch.sources import Sources, one_or_several
 from facealign_cli.batch.work import PictureWork, WorkOptions
 from facealign_cli.crops import CROP_SHARE
 from facealign_cli.errors import FacealignError, InputError, OutputError
 from facealign_cli.files.storage import Storage, is_url, join, storage_for
-from facealign_cli.formats.base import get_format
+from facealign_cli.formats.base import PathLike, get_format
+from facealign_cli.main_guard import check_main_guard
 from facealign_cli.models.registry import model_file, sha256_of
 
 FLUSH_S = 2.0
@@ -46,15 +47,15 @@ class BatchOptions:
 
     engine: local, or ray, which writes Parquet only, and knows of neither timeout_s nor fail_fast. ray_address: of a
     running cluster; None: one is started here. workers: processes; 0: this one, which nothing protects from a picture
-    that kills. batch_size: pictures that a worker works on at a time. timeout_s: after so long without a finished
-    picture a worker is taken for hung; None: never. restart: begin anew. must_resume: refuse to begin. retry_errors: do
-    failed pictures again. fail_fast: stop at the first one.
+    that kills, but which needs no `if __name__ == "__main__":` in a script. batch_size: pictures that a worker works on
+    at a time. timeout_s: after so long without a finished picture a worker is taken for hung; None: never. restart:
+    begin anew. must_resume: refuse to begin. retry_errors: do failed pictures again. fail_fast: stop at the first one.
     """
 
     output: str
     fmt: str = "parquet"
     shard_rows: int = 10_000
-    workers: int = 1
+    workers: int = 0
     batch_size: int = 16
     timeout_s: float | None = 300.0
     restart: bool = False
@@ -65,6 +66,7 @@ class BatchOptions:
     ray_address: str | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "output", os.fspath(self.output))
         if self.fmt not in SHARD_SUFFIXES:
             raise InputError(f"unknown format {self.fmt!r} of a batch: known are {', '.join(SHARD_SUFFIXES)}")
         for name, least in (("shard_rows", 1), ("workers", 0), ("batch_size", 1)):
@@ -120,9 +122,9 @@ def _sha256(path: Path) -> str:
 
 
 def run_batch(
-    sources: Sources,
-    work: WorkOptions,
-    options: BatchOptions,
+    sources: Sources | PathLike | Iterable[PathLike],
+    options: BatchOptions | PathLike,
+    work: WorkOptions | None = None,
     *,
     report: Callable[[Progress], None] = lambda progress: None,
     stop: threading.Event | None = None,
@@ -130,12 +132,19 @@ def run_batch(
 ) -> Progress:
     """Run a job to its end, or on to it: what the folder holds of it already is left out.
 
+    sources: which pictures, or just folders, files or globs. options: how, or just the folder of the rows. work: what
+    is done with a picture; None: the default detector and model, and no crops or overlays.
     report: called often while it runs. stop: ends it when the chunks in work are done; all that is finished is written.
     make_work: what workers do, in place of `PictureWork` of `work`; it has to be picklable.
     Raises InputError (nothing there, no pictures), OutputError (another job's folder, another run in it, disk full),
     ModelError, DeviceError, MissingDependency, FacealignError where workers cannot start. Whatever it raises, the
     job can be resumed.
     """
+    sources = sources if isinstance(sources, Sources) else Sources(one_or_several(sources))
+    options = options if isinstance(options, BatchOptions) else BatchOptions(os.fspath(options))
+    work = work or WorkOptions()
+    if options.workers:
+        check_main_guard()
     get_format("jsonl" if options.fmt == "pts" else options.fmt).require()
     if options.engine == "ray":
         work, options = _for_a_cluster(work, options)

@@ -12,7 +12,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -36,9 +36,16 @@ _MAGIC = re.compile(r"[*?\[]")
 Tell = Callable[[str], None]
 
 
+def one_or_several(places: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> tuple[str, ...]:
+    """The places as texts, also of a single one."""
+    if isinstance(places, str | os.PathLike):
+        return (os.fspath(places),)
+    return tuple(os.fspath(place) for place in places)
+
+
 @dataclass(frozen=True)
 class Sources:
-    """Where the pictures are.
+    """Where the pictures are. A single place or list need not stand in a tuple, and each may be a Path.
 
     places: folders, files, globs, URLs, or "-" for a list of paths on standard input. lists: files of paths, one a
     line, or .csv or .parquet with a column of them; a relative path counts from the working directory.
@@ -54,6 +61,10 @@ class Sources:
     null: bool = False
     column: str | None = None
     skip: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("places", "lists", "skip"):
+            object.__setattr__(self, name, one_or_several(getattr(self, name)))
 
     def check(self) -> None:
         """Raise InputError for a place or list that is not there, MissingDependency for what a list or URL needs."""

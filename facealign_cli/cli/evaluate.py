@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from functools import partial, update_wrapper
+from functools import update_wrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +76,11 @@ class _Outputs:
     csv_file: Path | None
     report_file: Path | None
     overwrite: bool
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What the library takes of it."""
+        return {"split": self.split, "normaliser": self.normaliser, "threshold": self.threshold}
 
     def check(self) -> None:
         """Raise OutputError for a file that could not be written, click.UsageError for standard output twice."""
@@ -164,34 +169,20 @@ def dataset(
     ROOT holds 300-W folders (lfpw/testset, helen/testset, ibug, 300W/01_Indoor, …), or pictures with .pts files, or is
     a dlib .xml file. Faces that the detector misses count as failures. Exit code 3: some faces could not be evaluated.
     """
-    from facealign_cli.evaluation.figures import evaluate as evaluate_samples
-    from facealign_cli.evaluation.predict import check_boxes, describe, predict_samples, select_samples
-    from facealign_cli.evaluation.predictions import check_predictions, write_predictions
+    from facealign_cli.evaluation.dataset import evaluate_dataset
 
     init = _init(init, aligner_options["detector"], aligner_options["boxes"])
     outputs.check()
-    selection = select_samples(root, outputs.split)
-    samples = selection.samples
-    if folder is not None:
-        check_predictions(folder, (sample.name for sample in samples), outputs.overwrite)
-    make_aligner = partial(options.make_aligner, **aligner_options)
-    aligner = make_aligner()
-    check_boxes(samples, aligner, init)
-    results = predict_samples(samples, make_aligner if workers else lambda: aligner, init, workers or 0)
-    names = (sample.name for sample in samples)
-    predictions = dict(zip(names, console.progress(results, len(samples), "Evaluating"), strict=True))
-    evaluation = evaluate_samples(
-        samples,
-        predictions,
-        about=describe(root, aligner, init),
-        normaliser=outputs.normaliser,
-        threshold=outputs.threshold,
-        irregularities=selection.irregularities,
-        split=outputs.split,
+    evaluation = evaluate_dataset(
+        root,
+        options.make_aligner(**aligner_options),
+        init=init,
+        workers=workers or 0,
+        predictions_folder=folder,
+        overwrite=outputs.overwrite,
+        watch=lambda predictions, total: console.progress(predictions, total, "Evaluating"),
+        **outputs.figures,
     )
-    if folder is not None:
-        found = {row.name: row.landmarks for row in evaluation.rows if row.landmarks is not None}
-        write_predictions(folder, found, outputs.overwrite)
     outputs.finish(evaluation)
 
 
@@ -215,25 +206,10 @@ def predictions(*, predictions: Path, ground_truth: Path, outputs: _Outputs) -> 
     GROUND_TRUTH: as ROOT of `evaluate dataset`. Faces without a usable prediction count as failures. Exit code 3: there
     are predictions that are missing, broken or of no annotated face.
     """
-    from facealign_cli.evaluation.figures import evaluate as evaluate_samples
-    from facealign_cli.evaluation.foreign import read_predictions
-    from facealign_cli.evaluation.predict import select_samples
-    from facealign_cli.evaluation.predictions import match_predictions
+    from facealign_cli.evaluation.dataset import evaluate_predictions
 
     outputs.check()
-    selection = select_samples(ground_truth, outputs.split, need_pictures=False)
-    truths = {sample.name: sample.landmarks for sample in selection.known}
-    matched = match_predictions(truths, read_predictions(predictions))
-    evaluation = evaluate_samples(
-        selection.samples,
-        matched.predictions,
-        about={"title": predictions.name, "root": str(ground_truth), "predictions": str(predictions)},
-        normaliser=outputs.normaliser,
-        threshold=outputs.threshold,
-        irregularities=(*selection.irregularities, *matched.irregularities),
-        split=outputs.split,
-    )
-    outputs.finish(evaluation)
+    outputs.finish(evaluate_predictions(predictions, ground_truth, **outputs.figures))
 
 
 @evaluate.command()

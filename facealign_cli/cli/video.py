@@ -7,7 +7,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from facealign_cli.cli import console, options
 from facealign_cli.errors import InputError
 
 if TYPE_CHECKING:
+    from facealign_cli.aligner import Aligner
     from facealign_cli.records import FrameResult
     from facealign_cli.video import VideoSource
     from facealign_cli.video.smoothing import Smoothing
@@ -200,7 +201,7 @@ class _Run:
         """Run, tell how it went, and exit."""
         try:
             aligner = options.make_aligner(**self.aligner_settings, max_faces=None)
-            with console.stop_on_interrupt(self.stop), self._results(source, aligner) as results:
+            with console.stop_on_interrupt(self.stop), contextlib.closing(self._results(source, aligner)) as results:
                 self._write(self._counted(_progress(results, source.info.n_frames)))
         finally:
             source.close()
@@ -209,19 +210,12 @@ class _Run:
             sys.exit(console.INTERRUPTED)
         sys.exit(console.SOME_FAILED if self.failed else 0)
 
-    @contextlib.contextmanager
-    def _results(self, source: VideoSource, aligner: Any) -> Iterator[Iterator[FrameResult]]:
-        from facealign_cli.video.sink import open_sink
-        from facealign_cli.video.track import track_video
+    def _results(self, source: VideoSource, aligner: Aligner) -> Generator[FrameResult, None, None]:
+        from facealign_cli.video.track import overlay_video, track_video
 
-        with contextlib.ExitStack() as stack:
-            sink = None
-            if self.record is not None:
-                place = {"sound": source.sound, "offset_s": source.offset_s, "overwrite": self.overwrite}
-                sink = stack.enter_context(open_sink(self.record, source.info, **place))
-            results = track_video(source, aligner, self.options, sink=sink, stop=self.stop)
-            stack.callback(results.close)  # threads end before the sink does
-            yield results
+        if self.record is None:
+            return track_video(source, aligner, self.options, stop=self.stop)
+        return overlay_video(source, self.record, aligner, self.options, overwrite=self.overwrite, stop=self.stop)
 
     def _write(self, results: Iterator[FrameResult]) -> None:
         from facealign_cli.formats.growing import partial_path, stream_rows, write_rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from facealign_cli.errors import FacealignError, InputError
 from facealign_cli.evaluation.base import Irregularity, Prediction
 from facealign_cli.files.pictures import read_image
 from facealign_cli.geometry import bbox_of_shape, init_shape_from_bbox
+from facealign_cli.main_guard import GUARD_HINT, check_main_guard
 from facealign_cli.metrics import NORMALISERS
 from facealign_cli.models.registry import sha256_of
 from facealign_cli.records import BBox
@@ -28,6 +29,8 @@ from facealign_cli.records import BBox
 Init = Literal["dataset-boxes", "ground-truth", "detector", "given-boxes"]
 """Where a face is taken to be: in the data set's own box, in the tight box of the truth, where the detector finds it,
 or in the box that the aligner's detector `boxes` has read from a file."""
+
+SPLITS = ("all", "held-out")
 
 FOUND_AT = 0.4
 """A detector has found a face if its box, calibrated to the landmarks' box, overlaps the truth's by so much IoU."""
@@ -47,8 +50,11 @@ def select_samples(root: Path, split: str = "all", *, need_pictures: bool = True
 
     split: "all", or "held-out": of the training folders only the faces that `datasets.splits` holds out. Never used:
     rough labels (they are no truth), mirrored copies (they stand in the organisers' folders but are not counted).
-    need_pictures: as `read_samples`. Raises InputError if nothing is left, FormatError as `read_samples` does.
+    need_pictures: as `read_samples`. Raises InputError for another split and if nothing is left, FormatError as
+    `read_samples` does.
     """
+    if split not in SPLITS:
+        raise InputError(f"unknown split {split!r}: known are {', '.join(SPLITS)}")
     samples, known, odd = [], [], []
     for item in read_samples(root, need_pictures=need_pictures):
         if isinstance(item, LeftOut):
@@ -79,25 +85,23 @@ def _is_unseen(sample: Sample) -> bool:
     return folder_of(sample.name, sample.image_path) not in TRAINING_FOLDERS or is_held_out(sample.photo)
 
 
-def predict_samples(
-    samples: Sequence[Sample], make_aligner: Callable[[], Aligner], init: Init, workers: int = 0
-) -> Iterator[Prediction]:
+def predict_samples(samples: Sequence[Sample], aligner: Aligner, init: Init, workers: int = 0) -> Iterator[Prediction]:
     """The prediction for each sample, in their order; one that fails says why, and the others go on.
 
-    make_aligner: called once in every process; with workers it has to be picklable. workers: processes; 0: this one.
-    init: see `Init`; with "detector" it is the box that overlaps the truth best, if by `FOUND_AT`.
-    Raises what `make_aligner` raises, FacealignError if a process dies.
+    workers: processes, each with a copy of the aligner; 0: this one. init: see `Init`; with "detector" it is the box
+    that overlaps the truth best, if by `FOUND_AT`. Raises FacealignError if a process dies.
     """
     if workers == 0:
-        aligner = make_aligner()
         yield from (predict_sample(sample, aligner, init) for sample in samples)
         return
+    check_main_guard()
     spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(samples)), spawn, _start_worker, (make_aligner, init))
+    pool = ProcessPoolExecutor(min(workers, len(samples)), spawn, _start_worker, (aligner, init))
     try:
         yield from pool.map(_predict_in_worker, samples, chunksize=8)
     except BrokenProcessPool as error:
-        raise FacealignError("a worker process died, perhaps for want of memory: try fewer --workers") from error
+        why = "perhaps for want of memory: try fewer --workers"
+        raise FacealignError(f"a worker process died, {why}. {GUARD_HINT}") from error
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -105,9 +109,9 @@ def predict_samples(
 _worker: list[tuple[Aligner, Init]] = []
 
 
-def _start_worker(make_aligner: Callable[[], Aligner], init: Init) -> None:
+def _start_worker(aligner: Aligner, init: Init) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    _worker.append((make_aligner(), init))
+    _worker.append((aligner, init))
 
 
 def _predict_in_worker(sample: Sample) -> Prediction:

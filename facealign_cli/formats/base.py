@@ -99,6 +99,28 @@ def format_for_path(path: PathLike) -> Format:
     raise InputError(f"no format goes with the name {Path(path).name!r}: known are {known}; or name the format")
 
 
+def write_results(
+    path: PathLike, results: Iterable[FrameResult], *, format: str | None = None, overwrite: bool = False
+) -> None:
+    """Write records to a file, in the format of its extension or in the one that is named.
+
+    Raises InputError for an unknown format, OutputError, MissingDependency.
+    """
+    chosen = format_for_path(path) if format is None else get_format(format)
+    chosen.require()
+    chosen.write(path, results, overwrite)
+
+
+def read_results(path: PathLike, *, format: str | None = None) -> list[FrameResult]:
+    """Read records from a file, in the format of its extension or in the one that is named.
+
+    Raises InputError for an unknown format or a file that cannot be read, FormatError, MissingDependency.
+    """
+    chosen = format_for_path(path) if format is None else get_format(format)
+    chosen.require()
+    return chosen.read(path)
+
+
 @functools.cache
 def _import_siblings() -> None:
     package = import_module("facealign_cli.formats")

@@ -6,6 +6,8 @@ memory does not grow with the clip.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -17,8 +19,9 @@ import numpy as np
 from facealign_cli.aligner import Aligner
 from facealign_cli.overlay import draw_overlay
 from facealign_cli.records import Face, FrameResult
+from facealign_cli.video import open_source
 from facealign_cli.video.base import SoundPacket, VideoFrame, VideoSource
-from facealign_cli.video.sink import VideoSink
+from facealign_cli.video.sink import VideoSink, check_suffix, open_sink
 from facealign_cli.video.smoothing import FaceSmoother, Smoothing
 from facealign_cli.video.tracking import Tracker, TrackingOptions
 
@@ -26,6 +29,7 @@ QUEUED = 8
 """Frames that may wait between two steps."""
 
 Item = TypeVar("Item")
+PathLike = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,8 @@ class VideoOptions:
 
 
 def track_video(
-    source: VideoSource,
-    aligner: Aligner,
+    source: VideoSource | PathLike,
+    aligner: Aligner | None = None,
     options: VideoOptions | None = None,
     *,
     sink: VideoSink | None = None,
@@ -47,12 +51,17 @@ def track_video(
 ) -> Generator[FrameResult, None, None]:
     """The records of a clip's frames, as they come; with a sink, the overlay is drawn into it.
 
-    stop: ends the clip after the frame in work. When the generator ends or is closed, all frames whose records it gave
-    are in the sink, which stays open. A frame without a picture has a record with status "error" and is not drawn.
-    Raises OutputError where the sink fails.
+    source: what `open_source` opens, or what it gave; then it stays open. aligner: None for the default one. stop: ends
+    the clip after the frame in work. When the generator ends or is closed, all frames whose records it gave are in the
+    sink, which stays open. A frame without a picture has a record with status "error" and is not drawn.
+    Raises InputError for a clip that cannot be read, OutputError where the sink fails, MissingDependency.
     """
+    if isinstance(source, str | os.PathLike):
+        with contextlib.closing(open_source(os.fspath(source))) as opened:
+            yield from track_video(opened, aligner, options, sink=sink, stop=stop)
+        return
     options, stop = options or VideoOptions(), stop or threading.Event()
-    work = _FrameWork(source.info.name, aligner, options)
+    work = _FrameWork(source.info.name, aligner or Aligner(), options)
     with _Reader(source) as items, _Writer(sink, options.blank) as writer:
         for item in items:
             if stop.is_set():
@@ -63,6 +72,33 @@ def track_video(
             record = work(item)
             writer.put((item, record.faces))
             yield record
+
+
+def overlay_video(
+    source: VideoSource | PathLike,
+    output: PathLike,
+    aligner: Aligner | None = None,
+    options: VideoOptions | None = None,
+    *,
+    overwrite: bool = False,
+    stop: threading.Event | None = None,
+) -> Generator[FrameResult, None, None]:
+    """Draw the faces onto a clip, which becomes `output`, while the records of its frames come; see `track_video`.
+
+    Times and sound stay as they are; a source that was opened by the caller has to have its sound. The clip is written
+    and can be played when the generator ends, also when it is closed early; after an error there is none.
+    Raises as `track_video` does, InputError for a suffix that no clip has, OutputError.
+    """
+    check_suffix(output)
+    if isinstance(source, str | os.PathLike):
+        with contextlib.closing(open_source(os.fspath(source), sound=True)) as opened:
+            yield from overlay_video(opened, output, aligner, options, overwrite=overwrite, stop=stop)
+        return
+    sound, offset_s = source.sound, source.offset_s
+    with open_sink(output, source.info, sound=sound, offset_s=offset_s, overwrite=overwrite) as sink:
+        records = track_video(source, aligner, options, sink=sink, stop=stop)
+        with contextlib.suppress(GeneratorExit), contextlib.closing(records):  # threads end before the sink does
+            yield from records
 
 
 class _FrameWork:

@@ -36,7 +36,7 @@ def run(source: object, out: object, *, work: WorkOptions | None = None, **optio
     extra = {name: options.pop(name) for name in ("make_work", "stop", "report") if name in options}
     sources = source if isinstance(source, Sources) else Sources((str(source),), recursive=True)
     batch = BatchOptions(str(out), **({"workers": 0} | options))
-    return run_batch(sources, work or WorkOptions(device="cpu"), batch, **extra)
+    return run_batch(sources, batch, work or WorkOptions(device="cpu"), **extra)
 
 
 def fake(source: object, out: object, **options: Any) -> Progress:
