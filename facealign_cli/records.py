@@ -129,6 +129,7 @@ class Face:
 
     face_id: counts from 0 within a picture. bbox: the detector's box. detector_score: in the detector's own scale.
     landmarks: (68, 2) float64, read-only. confidence: 0 to 1, how likely the landmarks are right. track_id: in video.
+    visible: (68,) bool, read-only: False where a labeller could not see the point; None where nobody has said.
     """
 
     face_id: int
@@ -137,6 +138,7 @@ class Face:
     confidence: float
     detector_score: float | None = None
     track_id: int | None = None
+    visible: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         landmarks = np.array(self.landmarks, dtype=np.float64)
@@ -150,6 +152,12 @@ class Face:
             raise ValueError(f"detector_score: expected a finite number or None, got {self.detector_score}")
         landmarks.setflags(write=False)
         object.__setattr__(self, "landmarks", landmarks)
+        if self.visible is not None:
+            visible = np.array(self.visible)
+            if visible.shape != (N_LANDMARKS,) or visible.dtype != bool:
+                raise ValueError(f"visible: expected {N_LANDMARKS} truth values, got {visible.dtype} {visible.shape}")
+            visible.setflags(write=False)
+            object.__setattr__(self, "visible", visible)
         object.__setattr__(self, "confidence", float(self.confidence))
 
     def __repr__(self) -> str:
@@ -162,6 +170,14 @@ class Face:
         """The face as it stands in facealign's JSON: plain values, pixels with 3 decimals."""
         values: dict[str, Any] = _from_above("formats.codec", "face_to_dict")(self)
         return values
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A face or a picture that cannot be used, and why."""
+
+    name: str
+    reason: str
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ DOORS = {PACKAGE, f"{PACKAGE}.__main__"}
 """They open onto the highest floors, late; that they load nothing early is tested below."""
 
 SHARED = {
-    "formats": {"base", "codec"},
+    "formats": {"base", "codec", "labelling"},
     "video": {"base", "sink", "smoothing", "tracking"},
     "evaluation": {"base", "figures", "compare", "foreign"},
     "models": {"dan", "registry"},

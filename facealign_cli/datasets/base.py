@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from facealign_cli.records import BBox
+from facealign_cli.records import BBox, LeftOut
+
+__all__ = ["LeftOut", "Sample"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +28,3 @@ class Sample:
     landmarks: np.ndarray
     bbox: BBox | None = None
     rough: bool = False
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A face that cannot be used, and why."""
-
-    name: str
-    reason: str

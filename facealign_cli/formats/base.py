@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, Protocol
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.files.output import atomic_write
 from facealign_cli.plugins import FORMATS, find_plugins, load_plugin
-from facealign_cli.records import FrameResult
+from facealign_cli.records import FrameResult, LeftOut
 
 PathLike = str | os.PathLike[str]
 
@@ -38,6 +38,12 @@ class Read(Protocol):
     def __call__(self, path: PathLike) -> list[FrameResult]: ...
 
 
+class Scan(Protocol):
+    """Reads records, with what of the file has to be left out among them. Raises InputError, FormatError."""
+
+    def __call__(self, path: PathLike) -> Iterable[FrameResult | LeftOut]: ...
+
+
 class Dump(Protocol):
     """Writes records into a binary stream."""
 
@@ -50,15 +56,21 @@ class Format:
 
     require: raises MissingDependency where a package that the format needs is not there; to be asked before long work.
     grows: what stands in a file can be read while more is written; else only the finished file can.
+    scan: as `read`, but it names what has to be left out and goes on, where `read` raises FormatError.
+    why_not: why a record cannot be held, which `write` then passes over; None where it can.
+    recognises: whether a parsed JSON document, the root tag of an XML file or a folder (a Path) is of this format.
     """
 
     name: str
     extensions: tuple[str, ...]
     write: Write
     read: Read
+    scan: Scan
     dump: Dump | None = None
     require: Callable[[], object] = lambda: None
     grows: bool = True
+    why_not: Callable[[FrameResult], str | None] = lambda _result: None
+    recognises: Callable[[Any], bool] = lambda _content: False
 
 
 _FORMATS: dict[str, Format] = {}
@@ -67,9 +79,24 @@ _FORMATS: dict[str, Format] = {}
 def register_format(name: str, extensions: Sequence[str], **parts: Any) -> None:
     """Make a format known by name and by its file extensions (none for one that has to be named).
 
-    parts: write, read and the others of `Format`.
+    parts: write, read or scan (each follows from the other) and the others of `Format`.
     """
+    if "read" not in parts:
+        parts["read"] = _strict(parts["scan"])
+    parts.setdefault("scan", parts["read"])
     _FORMATS[name] = Format(name, tuple(extensions), **parts)
+
+
+def _strict(scan: Scan) -> Read:
+    def read(path: PathLike) -> list[FrameResult]:
+        results = []
+        for item in scan(path):
+            if isinstance(item, LeftOut):
+                raise FormatError(f"{path}: {item.name}: {item.reason}")
+            results.append(item)
+        return results
+
+    return read
 
 
 def format_names() -> tuple[str, ...]:

@@ -87,6 +87,7 @@ _FACE_KEYS: dict[str, tuple[type, ...]] = {
     "confidence": (int, float),
     "landmarks": (list,),
 }
+_OPTIONAL_FACE_KEYS: dict[str, tuple[type, ...]] = {"visible": (list,)}
 
 
 RESULT_COLUMNS = ("source", "status", "error", "width", "height", "frame", "timestamp_s")
@@ -152,12 +153,13 @@ def face_to_dict(face: Face) -> dict[str, Any]:
         "detector_score": _rounded(face.detector_score, 4),
         "confidence": _rounded(face.confidence, 4),
         "landmarks": (np.round(face.landmarks, 3) + 0.0).tolist(),
+        **({} if face.visible is None else {"visible": face.visible.tolist()}),
     }
 
 
 def _face_from_dict(record: Any, index: int) -> Face:
     try:
-        values = _checked(record, _FACE_KEYS, "a face")
+        values = _checked(record, _FACE_KEYS, "a face", _OPTIONAL_FACE_KEYS)
         values["bbox"] = BBox(*_numbers(values["bbox"], (4,), "bbox").tolist())
         values["landmarks"] = _numbers(values["landmarks"], (N_LANDMARKS, 2), "landmarks")
         return Face(**values)
@@ -175,10 +177,13 @@ def _numbers(values: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
     return array.astype(np.float64)
 
 
-def _checked(record: Any, keys: dict[str, tuple[type, ...]], name: str) -> dict[str, Any]:
-    """A copy of the record, if it has exactly these keys with values of these types."""
+def _checked(
+    record: Any, keys: dict[str, tuple[type, ...]], name: str, optional: dict[str, tuple[type, ...]] | None = None
+) -> dict[str, Any]:
+    """A copy of the record, if it has exactly these keys with values of these types, and optional ones or not."""
     if not isinstance(record, dict):
         raise FormatError(f"expected {name}, got {record!r:.40}")
+    keys = keys | {key: types for key, types in (optional or {}).items() if key in record}
     if record.keys() != keys.keys():
         wrong = sorted(record.keys() ^ keys.keys())
         raise FormatError(f"{name} has missing or unknown keys: {', '.join(map(str, wrong))}")
