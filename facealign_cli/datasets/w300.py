@@ -1,4 +1,9 @@
-"""Folders of the 300-W kind: NAME.pts beside NAME.jpg or NAME.png, and a boxes.json where there are face boxes."""
+"""Folders of the 300-W kind: NAME.pts beside NAME.jpg or NAME.png, and a boxes.json where there are face boxes.
+
+Of several faces in a picture each has a file, NAME#0.pts, NAME#1.pts, … as `formats.pts` names them; NAME.jpg.pts
+belongs to NAME.jpg and to no other picture. boxes.json: {"NAME.jpg": [x1, y1, x2, y2]}, or a list of such boxes for
+several faces; each face has the one that overlaps it most. Pixels, counted from 0.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +12,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from facealign_cli.datasets.base import LeftOut, Sample
 from facealign_cli.datasets.splits import photo_key
 from facealign_cli.errors import FormatError, InputError
-from facealign_cli.formats.pts import read_pts
+from facealign_cli.formats.pts import read_pts, split_face_stem
+from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.records import BBox
 
 _SUFFIXES = (".jpg", ".png", ".jpeg", ".JPG", ".PNG", ".bmp")
@@ -25,7 +33,7 @@ def read(root: Path, *, need_pictures: bool = True) -> Iterator[Sample | LeftOut
     files = sorted(root.rglob("*.pts"))
     if not files:
         raise InputError(f"{root}: no .pts file in it or below it")
-    boxes: dict[Path, dict[str, BBox]] = {}
+    boxes: dict[Path, dict[str, list[BBox]]] = {}
     for pts in files:
         folder = pts.parent
         if folder not in boxes:
@@ -33,12 +41,12 @@ def read(root: Path, *, need_pictures: bool = True) -> Iterator[Sample | LeftOut
         yield _face(root, pts, boxes[folder], need_pictures)
 
 
-def _face(root: Path, pts: Path, boxes: dict[str, BBox], need_pictures: bool) -> Sample | LeftOut:
+def _face(root: Path, pts: Path, boxes: dict[str, list[BBox]], need_pictures: bool) -> Sample | LeftOut:
     name = pts.relative_to(root).as_posix()
-    image = next((pts.with_suffix(s) for s in _SUFFIXES if pts.with_suffix(s).exists()), None)
+    image, number = picture_of(pts)
     if image is None and need_pictures:
         return LeftOut(name, "no picture beside it")
-    image = image or pts.with_suffix(_SUFFIXES[0])
+    image = image or pts.with_name(f"{split_face_stem(pts.stem)[0] if number is not None else pts.stem}{_SUFFIXES[0]}")
     try:
         landmarks = read_pts(pts)
     except InputError as error:
@@ -46,22 +54,53 @@ def _face(root: Path, pts: Path, boxes: dict[str, BBox], need_pictures: bool) ->
     folders = pts.parent.parts
     dataset = next((p for p in reversed(folders) if p in _KNOWN_SETS), root.name)
     return Sample(
-        name=image.relative_to(root).as_posix(),
+        name=image.relative_to(root).as_posix() + ("" if number is None else f"#{number}"),
         dataset=dataset,
-        photo=photo_key(dataset, pts.stem),
+        photo=photo_key(dataset, image.stem),
         image_path=image,
         landmarks=landmarks,
-        bbox=boxes.get(image.name),
+        bbox=_box_of(landmarks, boxes.get(image.name, [])),
         rough=any(p in _ROUGH_FOLDERS for p in folders),
     )
 
 
-def read_boxes(path: Path) -> dict[str, BBox]:
-    """Picture name → box from a boxes.json ({name: [x1, y1, x2, y2]}); empty where there is none."""
+def picture_of(pts: Path) -> tuple[Path | None, int | None]:
+    """The picture beside a .pts file, None where there is none; and the face's number, where it is one of several."""
+    stem, number = split_face_stem(pts.stem, lambda name: pts.with_name(f"{name}.pts").exists())
+    image = _picture_called(pts.parent, stem)
+    if image is None and number is not None:
+        own = _picture_called(pts.parent, pts.stem)
+        return own, None if own else number
+    return image, number
+
+
+def _picture_called(folder: Path, name: str) -> Path | None:
+    whole = folder / name
+    if whole.suffix in _SUFFIXES and whole.exists():
+        return whole
+    return next((image for suffix in _SUFFIXES if (image := folder / f"{name}{suffix}").exists()), None)
+
+
+def _box_of(landmarks: np.ndarray, boxes: list[BBox]) -> BBox | None:
+    """The box of a picture's that overlaps the face most; the only one, whether it does or not."""
+    if len(boxes) < 2:
+        return boxes[0] if boxes else None
+    truth = BBox(*bbox_of_shape(landmarks).tolist())
+    best = max(boxes, key=truth.iou)
+    return best if best.iou(truth) > 0 else None
+
+
+def read_boxes(path: Path) -> dict[str, list[BBox]]:
+    """Picture name → its boxes from a boxes.json; empty where there is none. Raises FormatError."""
     if not path.exists():
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return {name: BBox(*box) for name, box in content.items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise FormatError(f"{path}: expected {{name: [x1, y1, x2, y2]}}: {error}") from error
+        return {
+            name: [BBox(*box) for box in (value if value and isinstance(value[0], list) else [value] if value else [])]
+            for name, value in content.items()
+        }
+    except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
+        raise FormatError(
+            f"{path}: expected {{name: [x1, y1, x2, y2]}} or {{name: [[x1, y1, x2, y2], …]}}: {error}"
+        ) from error
