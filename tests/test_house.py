@@ -43,6 +43,7 @@ SHARED = {
     "files": {"header", "output"},
     "batch": {"base", "keys", "pool", "session"},
     "datasets": {"base", "splits"},
+    "detectors": {"base", "box_files"},
     "cli": {"options", "console"},
 }
 """What siblings in a package may import; elsewhere it is `base` alone."""

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from facealign_cli.evaluation.text import TextTable
 
 
-EXISTING_PATH = click.Path(exists=True, path_type=Path)
-
 _NORMALISER = click.option(
     "--normaliser",
     default="inter-ocular",
@@ -147,7 +145,7 @@ def evaluate() -> None:
 
 
 @evaluate.command()
-@click.argument("root", metavar="ROOT", type=EXISTING_PATH)
+@click.argument("root", metavar="ROOT", type=options.EXISTING_PATH)
 @click.option(
     "--init",
     type=click.Choice(["dataset-boxes", "ground-truth", "detector"]),
@@ -196,8 +194,8 @@ def _init(init: str | None, detector: str | None, boxes: Path | None) -> str:
 
 
 @evaluate.command()
-@click.argument("predictions", metavar="PREDICTIONS", type=EXISTING_PATH)
-@click.argument("ground_truth", metavar="GROUND_TRUTH", type=EXISTING_PATH)
+@click.argument("predictions", metavar="PREDICTIONS", type=options.EXISTING_PATH)
+@click.argument("ground_truth", metavar="GROUND_TRUTH", type=options.EXISTING_PATH)
 @_takes_outputs
 def predictions(*, predictions: Path, ground_truth: Path, outputs: _Outputs) -> None:
     """Measure landmarks that any tool has written.

@@ -85,6 +85,7 @@ class FormatName(click.ParamType):
 
 FILE = OutputFile()
 FILE_OR_STDOUT = OutputFile(stdout=True)
+EXISTING_PATH = click.Path(exists=True, path_type=Path)
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -159,7 +160,7 @@ _DETECTION = (
         help="mtcnn, dlib-hog, yunet, haar or boxes  [default: mtcnn].",
     ),
     click.option("--detector-model", type=EXISTING_FILE, help="Model file of yunet (.onnx) or haar (.xml)."),
-    click.option("--boxes", type=EXISTING_FILE, help="Take the boxes from a JSON or CSV file; detect nothing."),
+    click.option("--boxes", metavar="PATH", type=EXISTING_PATH, help="Take the boxes from there; detect nothing."),
     click.option("--min-face", default=40.0, show_default=True, type=FiniteFloat(12), help="Smallest face, pixels."),
     click.option("--max-faces", type=click.IntRange(1), help="Keep only the largest N faces."),
     click.option("--score", type=FiniteFloat(), help="Lowest detector score, in the detector's own scale."),

@@ -48,7 +48,7 @@ class Detector(Protocol):
 class DetectorOptions:
     """The options of all detectors; each takes those that mean something to it.
 
-    model_file: of `yunet` (.onnx) and `haar` (.xml). boxes_file: of `boxes` (.json or .csv).
+    model_file: of `yunet` (.onnx) and `haar` (.xml). boxes_file: of `boxes`, see there.
     min_face: smallest face looked for, pixels, in the height of the detector's box (`mtcnn`, `haar`, `yunet`).
     score: lowest score of a face, in the detector's own scale; None: the detector's usual one.
     upsample: times the picture is doubled first (`dlib-hog`). max_faces: keep the largest so many; None: all.
@@ -155,6 +155,13 @@ class ReloadedWhenPickled:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._options,)
+
+
+def calibration_of(name: str | None) -> BoxCalibration:
+    """From the boxes of the detector of that name to the landmarks' boxes; none for an unknown one."""
+    if name in _MODULES and name not in _factories:
+        importlib.import_module(_MODULES[name])
+    return getattr(_factories.get(name or ""), "calibration", BoxCalibration())
 
 
 def select_faces(detections: Iterable[Detection], max_faces: int | None = None) -> list[Detection]:

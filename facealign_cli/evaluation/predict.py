@@ -169,5 +169,8 @@ def check_boxes(samples: Sequence[Sample], aligner: Aligner, init: Init) -> None
     """Raise InputError where the init is to come from boxes and the data set has none at all."""
     if init == "dataset-boxes" and all(sample.bbox is None for sample in samples):
         raise InputError(
-            "no face boxes in the data set (boxes.json beside the pictures): init from a detector or the ground truth"
+            "the data set has no face boxes (no boxes.json beside the pictures). Say where the faces are: "
+            "--boxes PATH (boxes.json, facealign's JSON or CSV, or the folder of the organisers' .mat files), "
+            "--init detector (finds them; missed faces count as failures), or --init ground-truth (the tight box of "
+            "the true landmarks, which makes the figures look better than they are)"
         )

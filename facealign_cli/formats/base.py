@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
+import json
 import os
 import pkgutil
+import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -58,7 +61,8 @@ class Format:
     grows: what stands in a file can be read while more is written; else only the finished file can.
     scan: as `read`, but it names what has to be left out and goes on, where `read` raises FormatError.
     why_not: why a record cannot be held, which `write` then passes over; None where it can.
-    recognises: whether a parsed JSON document, the root tag of an XML file or a folder (a Path) is of this format.
+    recognises: whether a parsed JSON document, the root tag of an XML file (a str), the first characters of a .csv
+    file or a folder (a Path) is of this format.
     """
 
     name: str
@@ -146,6 +150,39 @@ def read_results(path: PathLike, *, format: str | None = None) -> list[FrameResu
     chosen = format_for_path(path) if format is None else get_format(format)
     chosen.require()
     return chosen.read(path)
+
+
+def find_format(path: PathLike) -> Format | None:
+    """The format of the records that stand there, by what they look like; None where they look like none.
+
+    Of a JSON document, an XML file's root tag or a folder each format says whether it is its own; else the extension
+    tells. Raises InputError if the file cannot be read.
+    """
+    _import_siblings()
+    content = _content(Path(path))
+    known = [fmt for fmt in _FORMATS.values() if content is not None and fmt.recognises(content)]
+    if known or Path(path).suffix.lower() in _SHARED_SUFFIXES or Path(path).is_dir():
+        return known[0] if known else None
+    return next((fmt for fmt in _FORMATS.values() if Path(path).suffix.lower() in fmt.extensions), None)
+
+
+_SHARED_SUFFIXES = (".json", ".xml", ".csv")
+"""What several formats and other files are called, too."""
+
+
+def _content(path: Path) -> Any:
+    """What `Format.recognises` looks at; None where there is nothing to look at, or it is damaged."""
+    if path.is_dir():
+        return path
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".json":
+            return json.loads(read_bytes(path).decode("utf-8-sig"))
+        if suffix == ".xml":
+            return next(ET.iterparse(io.BytesIO(read_bytes(path)), events=("start",)))[1].tag
+        return read_bytes(path)[:200].decode("utf-8-sig", "replace") if suffix == ".csv" else None
+    except (ValueError, RecursionError, ET.ParseError, StopIteration):
+        return None
 
 
 @functools.cache

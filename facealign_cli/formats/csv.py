@@ -145,4 +145,8 @@ def _result(path: PathLike, line: int, record: dict[str, Any]) -> FrameResult:
         raise FormatError(f"{path}: line {line}: {error}") from error
 
 
-register_format("csv", [".csv"], write=write, read=read, dump=dump)
+def _recognises(start: Any) -> bool:
+    return isinstance(start, str) and start.startswith(",".join(COLUMNS[:4]))
+
+
+register_format("csv", [".csv"], write=write, read=read, dump=dump, recognises=_recognises)

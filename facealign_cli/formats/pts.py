@@ -20,6 +20,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -212,4 +213,8 @@ def _read_one(path: Path) -> FrameResult:
     return FrameResult.of_faces(str(path), [Face(0, bbox, landmarks, 1.0)])
 
 
-register_format("pts", [".pts"], write=write, read=read)
+def _recognises(folder: Any) -> bool:
+    return isinstance(folder, Path) and any(folder.rglob("*.pts"))
+
+
+register_format("pts", [".pts"], write=write, read=read, recognises=_recognises)
