@@ -22,7 +22,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("files", "geometry", "main_guard", "plugins", "records", "runtime"),
     ("crops", "formats", "metrics", "overlay"),
     ("datasets", "detectors", "notebook"),
-    ("models",),
+    ("convert", "models"),
     ("aligner",),
     ("batch", "evaluation", "video"),
     ("doctor", "report", "training"),

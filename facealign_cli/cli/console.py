@@ -20,6 +20,11 @@ SOME_FAILED, INTERRUPTED = 3, 130
 """Exit codes besides click's 0 (done), 1 (failed) and 2 (wrong usage)."""
 
 
+def counted(number: int, noun: str) -> str:
+    """The number and its noun: 1 face, 1,000 faces."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[str] = ()) -> None:
     """A small table on stdout; the columns named in `numbers` are aligned to the right."""
     from rich import box

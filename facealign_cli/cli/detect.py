@@ -32,7 +32,7 @@ def detect() -> None:
     "format_name",
     metavar="NAME",
     type=options.FormatName(),
-    help="json, jsonl, csv, openface, parquet or pts  [default: by OUT's name, or json].",
+    help="json, jsonl, csv, parquet, openface, pts, or one of `convert`  [default: by OUT's name, or json].",
 )
 @click.option(
     "--overlay",

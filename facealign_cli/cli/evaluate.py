@@ -165,7 +165,8 @@ def dataset(
     """Run a model on the annotated pictures in ROOT and measure it.
 
     ROOT holds 300-W folders (lfpw/testset, helen/testset, ibug, 300W/01_Indoor, …), or pictures with .pts files, or is
-    a dlib .xml file. Faces that the detector misses count as failures. Exit code 3: some faces could not be evaluated.
+    a file in a format that `convert` reads. Faces that the detector misses count as failures. Exit code 3: some faces
+    could not be evaluated.
     """
     from facealign_cli.evaluation.dataset import evaluate_dataset
 

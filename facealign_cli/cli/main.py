@@ -14,6 +14,7 @@ import click
 
 from facealign_cli.cli import console
 from facealign_cli.cli.batch import batch
+from facealign_cli.cli.convert import convert
 from facealign_cli.cli.detect import detect
 from facealign_cli.cli.doctor import doctor
 from facealign_cli.cli.evaluate import evaluate
@@ -54,5 +55,5 @@ def main() -> None:
 also_export = copy.copy(train.commands["export"])  # the same command, listed once: some look for it here
 also_export.hidden = True
 model.add_command(also_export)
-for command in (detect, batch, evaluate, model, train, video, doctor):
+for command in (detect, batch, convert, evaluate, model, train, video, doctor):
     main.add_command(command)

@@ -44,7 +44,7 @@ def train() -> None:
 @click.option("--quality", default=90, show_default=True, type=click.IntRange(30, 100), help="JPEG quality.")
 @options.overwrite
 def pack(*, roots: tuple[Path, ...], output: Path, size: int, context: float, quality: int, overwrite: bool) -> None:
-    """Pack annotated faces below each ROOT (300-W folders, or a dlib XML file) into one HDF5 file.
+    """Pack annotated faces below each ROOT (300-W folders, or what `convert` reads) into one HDF5 file.
 
     Every face is validated; what is left out, and why, goes to standard error.
     """

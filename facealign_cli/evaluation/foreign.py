@@ -1,5 +1,7 @@
 """Predictions by any tool, read face by face from a folder of .pts files or from facealign's JSON or CSV.
 
+The other formats that facealign reads (COCO, CVAT, …) are read as `formats` does.
+
 A face with the wrong number of points, or with NaN, spoils neither its file nor its neighbours, as it would in
 `formats`, but is counted and named. Only what is needed has to be there: in JSON each result's `source` and `faces`
 with `landmarks`; in CSV the columns `source`, `x_0` …, `y_0` …; `confidence` if any.
@@ -20,8 +22,9 @@ import numpy as np
 
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.evaluation.base import Status
-from facealign_cli.formats.base import read_bytes
+from facealign_cli.formats.base import find_format, read_bytes
 from facealign_cli.landmarks import N_LANDMARKS
+from facealign_cli.records import FrameResult, LeftOut
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,20 +52,32 @@ class PredictedPicture:
 
 
 def read_predictions(path: Path) -> list[PredictedPicture]:
-    """The pictures of a folder of .pts files, at any depth, or of a .json or .csv file.
+    """The pictures of a folder of .pts files, at any depth, or of a file in any format that facealign reads.
 
     Raises InputError if nothing is there that could be predictions, FormatError for a file without a usable structure.
     """
     readers: dict[str, Callable[[Path], list[PredictedPicture]]] = {".json": _read_json, ".csv": _read_csv}
-    if path.is_dir():
+    fmt = find_format(path)
+    if fmt is not None and fmt.name not in ("pts", "json", "csv"):
+        pictures = [_picture_of(item) for item in fmt.scan(path)]
+    elif path.is_dir():
         pictures = [_read_pts(path, file) for file in sorted(path.rglob("*.pts"))]
     elif path.suffix.lower() in readers:
         pictures = readers[path.suffix.lower()](path)
     else:
-        raise InputError(f"{path}: expected predictions: a folder of .pts files, or facealign's .json or .csv")
+        raise InputError(
+            f"{path}: expected predictions: a folder of .pts files, or a file in a format that facealign reads"
+        )
     if not pictures:
         raise InputError(f"{path}: no predictions in it")
     return pictures
+
+
+def _picture_of(item: FrameResult | LeftOut) -> PredictedPicture:
+    if isinstance(item, LeftOut):
+        return PredictedPicture(re.sub(r"#\d+$", "", item.name), (), item.reason)
+    faces = (PredictedFace(face.landmarks, face.confidence) for face in item.faces)
+    return PredictedPicture(item.source, tuple(faces), item.error)
 
 
 def _read_pts(root: Path, file: Path) -> PredictedPicture:

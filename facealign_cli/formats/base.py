@@ -32,7 +32,9 @@ PathLike = str | os.PathLike[str]
 class Write(Protocol):
     """Writes records to a path. Raises OutputError."""
 
-    def __call__(self, path: PathLike, results: Iterable[FrameResult], overwrite: bool = False) -> object: ...
+    def __call__(
+        self, path: PathLike, results: Iterable[FrameResult], overwrite: bool = False, **own: Any
+    ) -> object: ...
 
 
 class Read(Protocol):
@@ -61,6 +63,8 @@ class Format:
     grows: what stands in a file can be read while more is written; else only the finished file can.
     scan: as `read`, but it names what has to be left out and goes on, where `read` raises FormatError.
     why_not: why a record cannot be held, which `write` then passes over; None where it can.
+    loses: what of a face the format cannot hold, "" if it holds all. names_pictures: made for labelling tools, which
+    name pictures by their paths in a folder of them. copies_pictures: `write` takes that folder as `root`.
     recognises: whether a parsed JSON document, the root tag of an XML file (a str), the first characters of a .csv
     file or a folder (a Path) is of this format.
     """
@@ -75,6 +79,9 @@ class Format:
     grows: bool = True
     why_not: Callable[[FrameResult], str | None] = lambda _result: None
     recognises: Callable[[Any], bool] = lambda _content: False
+    loses: str = ""
+    names_pictures: bool = False
+    copies_pictures: bool = False
 
 
 _FORMATS: dict[str, Format] = {}
@@ -156,7 +163,7 @@ def find_format(path: PathLike) -> Format | None:
     """The format of the records that stand there, by what they look like; None where they look like none.
 
     Of a JSON document, an XML file's root tag or a folder each format says whether it is its own; else the extension
-    tells. Raises InputError if the file cannot be read.
+    tells. Raises InputError if the file cannot be read, FormatError if it is damaged JSON or XML.
     """
     _import_siblings()
     content = _content(Path(path))
@@ -171,7 +178,7 @@ _SHARED_SUFFIXES = (".json", ".xml", ".csv")
 
 
 def _content(path: Path) -> Any:
-    """What `Format.recognises` looks at; None where there is nothing to look at, or it is damaged."""
+    """What `Format.recognises` looks at; None where there is nothing to look at."""
     if path.is_dir():
         return path
     suffix = path.suffix.lower()
@@ -181,8 +188,10 @@ def _content(path: Path) -> Any:
         if suffix == ".xml":
             return next(ET.iterparse(io.BytesIO(read_bytes(path)), events=("start",)))[1].tag
         return read_bytes(path)[:200].decode("utf-8-sig", "replace") if suffix == ".csv" else None
-    except (ValueError, RecursionError, ET.ParseError, StopIteration):
-        return None
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path}: not JSON: {error}") from error
+    except (ET.ParseError, LookupError, StopIteration) as error:
+        raise FormatError(f"{path}: not XML: {error}") from error
 
 
 @functools.cache

@@ -150,4 +150,15 @@ def _recognises(document: Any) -> bool:
     return isinstance(document, dict) and {"images", "annotations", "categories"} <= document.keys()
 
 
-register_format("coco", [], write=write, scan=scan, dump=dump, why_not=why_not_sized, recognises=_recognises)
+_LOSES = "the detector's score, which model placed the points"
+register_format(
+    "coco",
+    [],
+    write=write,
+    scan=scan,
+    dump=dump,
+    loses=_LOSES,
+    names_pictures=True,
+    why_not=why_not_sized,
+    recognises=_recognises,
+)

@@ -149,4 +149,6 @@ def _recognises(start: Any) -> bool:
     return isinstance(start, str) and start.startswith(",".join(COLUMNS[:4]))
 
 
-register_format("csv", [".csv"], write=write, read=read, dump=dump, recognises=_recognises)
+register_format(
+    "csv", [".csv"], write=write, read=read, dump=dump, recognises=_recognises, loses="points that cannot be seen"
+)

@@ -160,6 +160,15 @@ def _points(shape: ET.Element) -> np.ndarray:
     return places.reshape(-1, 2) - _CORNER
 
 
+_LOSES = "the detector's box and score, which model placed the points"
 register_format(
-    "cvat", [], write=write, scan=scan, dump=dump, why_not=why_not_sized, recognises=lambda tag: tag == "annotations"
+    "cvat",
+    [],
+    write=write,
+    scan=scan,
+    dump=dump,
+    loses=_LOSES,
+    names_pictures=True,
+    why_not=why_not_sized,
+    recognises=lambda tag: tag == "annotations",
 )

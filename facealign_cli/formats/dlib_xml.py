@@ -84,6 +84,15 @@ def _face(face_id: int, box: ET.Element) -> Face:
     return whole_face(face_id, points, bbox=bbox, detector_score=score if np.isfinite(score) else None)
 
 
+_LOSES = "fractions of pixels, the confidence, points that cannot be seen, which model placed the points"
 register_format(
-    "dlib-xml", [], write=write, scan=scan, dump=dump, why_not=why_not, recognises=lambda tag: tag == "dataset"
+    "dlib-xml",
+    [],
+    write=write,
+    scan=scan,
+    dump=dump,
+    loses=_LOSES,
+    names_pictures=True,
+    why_not=why_not,
+    recognises=lambda tag: tag == "dataset",
 )

@@ -46,7 +46,8 @@ def _task(result: FrameResult) -> dict[str, Any]:
     regions = [region for face in result.faces for region in _regions(result, face)]
     score = min((face.confidence for face in result.faces), default=1.0)
     prediction = {"model_version": result.model or "facealign", "score": round(score, 4), "result": regions}
-    return {"data": {"image": _LOCAL + quote(result.source)}, "predictions": [prediction]}
+    data = {"image": _LOCAL + quote(result.source), "width": result.width, "height": result.height}
+    return {"data": data, "predictions": [prediction]}
 
 
 def _regions(result: FrameResult, face: Face) -> Iterator[dict[str, Any]]:
@@ -118,7 +119,7 @@ def _picture(task: dict[str, Any]) -> Iterator[FrameResult | LeftOut]:
         if region["type"] == "keypointlabels":
             points[region.get("parentID")].append(region)
     first: dict[str, Any] = next(iter(work["result"]), {})
-    size = {side: int(first.get(f"original_{side}", 0)) for side in ("width", "height")}
+    size = {s: int(first.get(f"original_{s}") or task["data"].get(s) or 0) for s in ("width", "height")}
     faces: list[Face] = []
     for number, (parent, regions) in enumerate(points.items()):
         try:
@@ -163,4 +164,15 @@ def _recognises(document: Any) -> bool:
     return isinstance(document, list) and bool(document) and isinstance(document[0], dict) and "data" in document[0]
 
 
-register_format("label-studio", [], write=write, scan=scan, dump=dump, why_not=why_not_sized, recognises=_recognises)
+_LOSES = "the detector's score"
+register_format(
+    "label-studio",
+    [],
+    write=write,
+    scan=scan,
+    dump=dump,
+    loses=_LOSES,
+    names_pictures=True,
+    why_not=why_not_sized,
+    recognises=_recognises,
+)

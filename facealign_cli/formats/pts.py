@@ -217,4 +217,5 @@ def _recognises(folder: Any) -> bool:
     return isinstance(folder, Path) and any(folder.rglob("*.pts"))
 
 
-register_format("pts", [".pts"], write=write, read=read, recognises=_recognises)
+_LOSES = "the box, the confidence, points that cannot be seen, which model placed the points"
+register_format("pts", [".pts"], write=write, read=read, recognises=_recognises, loses=_LOSES)

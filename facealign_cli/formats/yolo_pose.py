@@ -84,7 +84,7 @@ def _line(result: FrameResult, face: Face) -> str:
 
 
 def scan(path: PathLike) -> Iterator[FrameResult | LeftOut]:
-    """Each picture's result, and what is left out; a picture without a label file has no face.
+    """Each picture's result, named from `images/` on, and what is left out; without a label file it has no face.
 
     Raises InputError where the folder is not such a one or a picture cannot be read.
     """
@@ -108,7 +108,7 @@ def scan(path: PathLike) -> Iterator[FrameResult | LeftOut]:
                 faces.append(_face(len(faces), line, np.array([width, height])))
             except ValueError as error:
                 yield LeftOut(f"{name}#{number}", str(error))
-        yield FrameResult.of_faces(str(picture), faces, width=width, height=height)
+        yield FrameResult.of_faces(name, faces, width=width, height=height)
 
 
 def _face(face_id: int, line: str, size: np.ndarray) -> Face:
@@ -127,4 +127,15 @@ def _recognises(folder: Any) -> bool:
     return isinstance(folder, Path) and (folder / "images").is_dir() and (folder / "labels").is_dir()
 
 
-register_format("yolo-pose", [], write=write, scan=scan, why_not=why_not_sized, recognises=_recognises)
+_LOSES = "points outside the picture, the confidence, the detector's score, which model placed the points"
+register_format(
+    "yolo-pose",
+    [],
+    write=write,
+    scan=scan,
+    loses=_LOSES,
+    names_pictures=True,
+    copies_pictures=True,
+    why_not=why_not_sized,
+    recognises=_recognises,
+)

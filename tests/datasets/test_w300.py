@@ -212,5 +212,8 @@ class TestRoots:
     @pytest.mark.parametrize("name", ["missing", "picture.jpg"])
     def test_neither_folder_nor_xml(self, tmp_path: Path, name: str) -> None:
         (tmp_path / "picture.jpg").touch()
-        with pytest.raises(InputError, match=r"expected a folder of pictures with \.pts files, or a dlib \.xml file"):
+        with pytest.raises(
+            InputError,
+            match=r"expected a folder of pictures with \.pts files, or faces in a format",
+        ):
             list(read_samples(tmp_path / name))
