@@ -62,7 +62,7 @@ def convert(
     if not held:
         why = f": {left_out[0].name}: {left_out[0].reason}" if left_out else ""
         raise InputError(f"{', '.join(map(str, sources))}: nothing that {target.name} could hold{why}")
-    folder = {"root": images or Path()} if target.copies_pictures else {}
+    folder = {"root": images} if target.takes_root else {}
     target.write(output, held, overwrite, **folder)
     return Conversion(tuple(held), tuple(left_out))
 

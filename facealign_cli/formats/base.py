@@ -64,7 +64,7 @@ class Format:
     scan: as `read`, but it names what has to be left out and goes on, where `read` raises FormatError.
     why_not: why a record cannot be held, which `write` then passes over; None where it can.
     loses: what of a face the format cannot hold, "" if it holds all. names_pictures: made for labelling tools, which
-    name pictures by their paths in a folder of them. copies_pictures: `write` takes that folder as `root`.
+    name pictures by their paths in a folder of them. takes_root: `write` takes that folder as `root`.
     recognises: whether a parsed JSON document, the root tag of an XML file (a str), the first characters of a .csv
     file or a folder (a Path) is of this format.
     """
@@ -81,7 +81,7 @@ class Format:
     recognises: Callable[[Any], bool] = lambda _content: False
     loses: str = ""
     names_pictures: bool = False
-    copies_pictures: bool = False
+    takes_root: bool = False
 
 
 _FORMATS: dict[str, Format] = {}

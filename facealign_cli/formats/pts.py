@@ -16,6 +16,7 @@ the results. A picture without a face or with an error makes no file. A path tha
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -117,8 +118,12 @@ def _parse_point(path: PathLike, number: int, row: str) -> tuple[float, float]:
     return x, y
 
 
-def write(path: PathLike, results: Iterable[FrameResult], overwrite: bool = False) -> list[Path]:
+def write(
+    path: PathLike, results: Iterable[FrameResult], overwrite: bool = False, root: PathLike | None = None
+) -> list[Path]:
     """Write each face of the results into the folder `path` (or the only face into a .pts file); return the paths.
+
+    root: a folder of pictures: the files lie in `path` as their pictures lie in it.
 
     Nothing is written if one of the files exists already and `overwrite` is not set. Raises OutputError.
     """
@@ -128,7 +133,7 @@ def write(path: PathLike, results: Iterable[FrameResult], overwrite: bool = Fals
     folder = make_folder(path)
     files = [
         (folder / f"{name}.pts", face)
-        for result, names in zip(results, file_names(results), strict=True)
+        for result, names in zip(results, file_names(results, root), strict=True)
         for name, face in zip(names, result.faces, strict=True)
     ]
     for file, _ in files:
@@ -140,23 +145,30 @@ def write(path: PathLike, results: Iterable[FrameResult], overwrite: bool = Fals
     return [file for file, _ in files]
 
 
-def file_names(results: Iterable[FrameResult]) -> list[list[str]]:
+def file_names(results: Iterable[FrameResult], root: PathLike | None = None) -> list[list[str]]:
     """For each result the names, without .pts, of its faces' files: unlike one another, also where case is ignored.
 
-    They may have folders, with "/".
+    They may have folders, with "/". root: as `write` has it.
     """
     results, names = list(results), UniqueNames()
+    trees = [safe_tree(r.source if root is None else os.path.relpath(r.source, root)) for r in results]
+    shorts = [safe_stem(r.source) if root is None else _bare(tree) for r, tree in zip(results, trees, strict=True)]
     sources: dict[str, set[str]] = defaultdict(set)
-    for result in results:
-        sources[safe_stem(result.source).casefold()].add(result.source)
+    for short, result in zip(shorts, results, strict=True):
+        sources[short.casefold()].add(result.source)
     claimed = []
-    for result in results:
-        several = len(sources[safe_stem(result.source).casefold()]) > 1
-        stem = safe_tree(result.source) if several else safe_stem(result.source)
+    for result, tree, short in zip(results, trees, shorts, strict=True):
+        stem = tree if len(sources[short.casefold()]) > 1 else short
         stem = stem if result.frame is None else f"{stem}_{result.frame:06d}"
         numbers: list[int | None] = [None] if len(result.faces) == 1 else [*range(len(result.faces))]
         claimed.append(names.claim(stem, [face_suffix(stem, number) for number in numbers]))
     return claimed
+
+
+def _bare(tree: str) -> str:
+    """The path without its last part's suffix."""
+    folder, _, name = tree.rpartition("/")
+    return f"{folder}/{safe_stem(name)}" if folder else safe_stem(name)
 
 
 def face_suffix(stem: str, number: int | None) -> str:
@@ -218,4 +230,4 @@ def _recognises(folder: Any) -> bool:
 
 
 _LOSES = "the box, the confidence, points that cannot be seen, which model placed the points"
-register_format("pts", [".pts"], write=write, read=read, recognises=_recognises, loses=_LOSES)
+register_format("pts", [".pts"], write=write, read=read, recognises=_recognises, loses=_LOSES, takes_root=True)

@@ -38,25 +38,29 @@ kpt_names:
 """
 
 
-def write(path: PathLike, results: Iterable[FrameResult], overwrite: bool = False, root: PathLike = ".") -> None:
-    """Fill the folder. root: where the pictures' names begin. Raises OutputError, InputError for a missing picture.
+def write(
+    path: PathLike, results: Iterable[FrameResult], overwrite: bool = False, root: PathLike | None = None
+) -> None:
+    """Fill the folder. Raises OutputError, InputError for a missing picture.
 
+    root: the folder from which the pictures are named; None: the working folder.
     Nothing is written if one of the files exists already and `overwrite` is not set, or a picture cannot be read.
     """
+    pictures = Path(root or "")
     folder, names, held = make_folder(path), UniqueNames(), drop_unheld(results)
     files = [_file_name(result.source, names) for result in held]
     for result, file in zip(held, files, strict=True):
         for made in (folder / "images" / file, _label_file(folder, file)):
             if made.exists():
                 check_output(made, overwrite)
-        if not (Path(root) / result.source).is_file():
-            raise InputError(f"{Path(root) / result.source}: no such picture; name their folder (--images)")
+        if not (pictures / result.source).is_file():
+            raise InputError(f"{pictures / result.source}: no such picture; name their folder (--images)")
     check_output(folder / "data.yaml", overwrite)
     for result, file in zip(held, files, strict=True):
         image, label = folder / "images" / file, _label_file(folder, file)
         make_folder(image.parent)
         make_folder(label.parent)
-        write_bytes(image, read_bytes(Path(root) / result.source), overwrite)
+        write_bytes(image, read_bytes(pictures / result.source), overwrite)
         write_bytes(label, "".join(_line(result, face) for face in result.faces).encode(), overwrite)
     write_bytes(folder / "data.yaml", _DATA.encode(), overwrite)
 
@@ -135,7 +139,7 @@ register_format(
     scan=scan,
     loses=_LOSES,
     names_pictures=True,
-    copies_pictures=True,
+    takes_root=True,
     why_not=why_not_sized,
     recognises=_recognises,
 )
