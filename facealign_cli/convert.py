@@ -50,18 +50,31 @@ def convert(
     """
     target.require()
     items = [item for source in sources for item in read_faces(source, source_format, images)]
-    left_out = [item for item in items if isinstance(item, LeftOut)]
-    held = []
-    for result in (item for item in items if isinstance(item, FrameResult)):
-        named = _named_for(target, result, images)
-        reason = target.why_not(named)
-        if reason is None:
-            held.append(named)
+    return write_faces(items, output, target, images=images, overwrite=overwrite)
+
+
+def write_faces(
+    items: Iterable[FrameResult | LeftOut],
+    output: Path,
+    target: Format,
+    *,
+    images: Path | None = None,
+    overwrite: bool = False,
+) -> Conversion:
+    """Write results, named by their paths, in a format. items: also what was left out so far. Else as `convert`."""
+    left_out, held = [], []
+    for item in items:
+        named = item if isinstance(item, LeftOut) else _named_for(target, item, images)
+        reason = None if isinstance(named, LeftOut) else target.why_not(named)
+        if isinstance(named, LeftOut):
+            left_out.append(named)
+        elif reason is not None:
+            left_out.append(LeftOut(named.source, reason))
         else:
-            left_out.append(LeftOut(result.source, reason))
+            held.append(named)
     if not held:
         why = f": {left_out[0].name}: {left_out[0].reason}" if left_out else ""
-        raise InputError(f"{', '.join(map(str, sources))}: nothing that {target.name} could hold{why}")
+        raise InputError(f"cannot write {output}: nothing that {target.name} could hold{why}")
     folder = {"root": images} if target.takes_root else {}
     target.write(output, held, overwrite, **folder)
     return Conversion(tuple(held), tuple(left_out))

@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("convert", "models"),
     ("aligner",),
     ("batch", "evaluation", "video"),
-    ("doctor", "report", "training"),
+    ("doctor", "report", "review", "training"),
     ("cli",),
 )
 """Modules and packages, lowest floor first; imports go to lower floors only. DESIGN.md shows the same."""
@@ -45,6 +45,7 @@ SHARED = {
     "datasets": {"base", "splits"},
     "detectors": {"base", "box_files"},
     "cli": {"options", "console"},
+    "review": {"pictures", "session"},
 }
 """What siblings in a package may import; elsewhere it is `base` alone."""
 

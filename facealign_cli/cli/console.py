@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.progress import Progress, ProgressColumn
+
+    from facealign_cli.convert import Conversion
+    from facealign_cli.formats.base import Format
 
 Item = TypeVar("Item")
 
@@ -23,6 +28,21 @@ SOME_FAILED, INTERRUPTED = 3, 130
 def counted(number: int, noun: str) -> str:
     """The number and its noun: 1 face, 1,000 faces."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+_LEFT_OUT_SHOWN = 10
+
+
+def conversion(done: Conversion, target: Format, output: Path) -> int:
+    """Say what was written, what was left out and what the format cannot hold; the exit code that goes with it."""
+    for lost in done.left_out[:_LEFT_OUT_SHOWN]:
+        message(f"Left out: {lost.name}: {lost.reason}")
+    if len(done.left_out) > _LEFT_OUT_SHOWN:
+        message(f"… and {len(done.left_out) - _LEFT_OUT_SHOWN} more left out.")
+    if target.loses:
+        message(f"{target.name} does not hold: {target.loses}.")
+    message(f"{counted(done.n_faces, 'face')} in {counted(len(done.results), 'picture')}: {output}")
+    return SOME_FAILED if done.left_out else 0
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[str] = ()) -> None:

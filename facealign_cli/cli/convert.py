@@ -9,8 +9,6 @@ import click
 
 from facealign_cli.cli import console, options
 
-_SHOWN = 10
-
 
 @click.command()
 @click.argument("sources", metavar="IN...", nargs=-1, required=True, type=options.EXISTING_PATH)
@@ -56,13 +54,4 @@ def convert(
     target = options.output_format(output, target_name)
     source = None if source_name is None else get_format(source_name)
     done = convert_faces(sources, output, target, source_format=source, images=images, overwrite=overwrite)
-    for lost in done.left_out[:_SHOWN]:
-        console.message(f"Left out: {lost.name}: {lost.reason}")
-    if len(done.left_out) > _SHOWN:
-        console.message(f"… and {len(done.left_out) - _SHOWN} more left out.")
-    if target.loses:
-        console.message(f"{target.name} does not hold: {target.loses}.")
-    console.message(
-        f"{console.counted(done.n_faces, 'face')} in {console.counted(len(done.results), 'picture')}: {output}"
-    )
-    sys.exit(console.SOME_FAILED if done.left_out else 0)
+    sys.exit(console.conversion(done, target, output))

@@ -19,6 +19,7 @@ from facealign_cli.cli.detect import detect
 from facealign_cli.cli.doctor import doctor
 from facealign_cli.cli.evaluate import evaluate
 from facealign_cli.cli.model import model
+from facealign_cli.cli.review import review
 from facealign_cli.cli.train import train
 from facealign_cli.cli.video import video
 from facealign_cli.errors import FacealignError
@@ -55,5 +56,5 @@ def main() -> None:
 also_export = copy.copy(train.commands["export"])  # the same command, listed once: some look for it here
 also_export.hidden = True
 model.add_command(also_export)
-for command in (detect, batch, convert, evaluate, model, train, video, doctor):
+for command in (detect, batch, convert, evaluate, model, review, train, video, doctor):
     main.add_command(command)

@@ -58,7 +58,7 @@ def from_dict(record: Any) -> FrameResult:
     values = _checked(record, _RESULT_KEYS, "a result")
     if not isinstance(values["faces"], list):
         raise FormatError(f"faces: expected a list, got {values['faces']!r:.40}")
-    values["faces"] = tuple(_face_from_dict(face, i) for i, face in enumerate(values["faces"]))
+    values["faces"] = tuple(face_from_dict(face, i) for i, face in enumerate(values["faces"]))
     try:
         return FrameResult(**values)
     except (ValueError, TypeError) as error:
@@ -157,7 +157,7 @@ def face_to_dict(face: Face) -> dict[str, Any]:
     }
 
 
-def _face_from_dict(record: Any, index: int) -> Face:
+def face_from_dict(record: Any, index: int) -> Face:
     try:
         values = _checked(record, _FACE_KEYS, "a face", _OPTIONAL_FACE_KEYS)
         values["bbox"] = BBox(*_numbers(values["bbox"], (4,), "bbox").tolist())
