@@ -17,14 +17,14 @@ from facealign_cli.cli import console, options
     "--from",
     "source_name",
     metavar="FORMAT",
-    callback=options.known_format,
+    type=options.FormatName(),
     help="What IN is  [default: what it looks like].",
 )
 @click.option(
     "--to",
     "target_name",
     metavar="FORMAT",
-    callback=options.known_format,
+    type=options.FormatName(),
     help="What OUT becomes  [default: by its name].",
 )
 @click.option(

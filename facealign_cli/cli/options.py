@@ -111,15 +111,6 @@ def _known_model(_context: click.Context, _parameter: click.Parameter, value: st
     return value
 
 
-def known_format(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """The name of a format, or None. Raises click.BadParameter, which lists the known ones."""
-    from facealign_cli.formats.base import get_format
-
-    if value is not None:
-        _or_bad_parameter(get_format, value)
-    return value
-
-
 def _or_bad_parameter(check: Callable[[str], Any], value: str) -> Any:
     try:
         return check(value)

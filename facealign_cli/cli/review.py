@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @click.option(
     "--export", "export_to", metavar="OUT", type=options.FILE, help="Serve nothing: write the faces that stand now."
 )
-@click.option("--to", "target_name", metavar="FORMAT", callback=options.known_format, help="OUT's, as in `convert`.")
+@click.option("--to", "target_name", metavar="FORMAT", type=options.FormatName(), help="OUT's, as in `convert`.")
 @click.option("--all", "everything", is_flag=True, help="Export open pictures too, not the accepted ones alone.")
 @options.model
 @options.device

@@ -150,11 +150,11 @@ def write_results(
 
 
 def read_results(path: PathLike, *, format: str | None = None) -> list[FrameResult]:
-    """Read records from a file, in the format of its extension or in the one that is named.
+    """Read records from a file or folder, in the format that it looks like or in the one that is named.
 
     Raises InputError for an unknown format or a file that cannot be read, FormatError, MissingDependency.
     """
-    chosen = format_for_path(path) if format is None else get_format(format)
+    chosen = (find_format(path) or format_for_path(path)) if format is None else get_format(format)
     chosen.require()
     return chosen.read(path)
 

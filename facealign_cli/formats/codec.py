@@ -158,6 +158,7 @@ def face_to_dict(face: Face) -> dict[str, Any]:
 
 
 def face_from_dict(record: Any, index: int) -> Face:
+    """The face of such values; index: its place, for the error. Raises FormatError."""
     try:
         values = _checked(record, _FACE_KEYS, "a face", _OPTIONAL_FACE_KEYS)
         values["bbox"] = BBox(*_numbers(values["bbox"], (4,), "bbox").tolist())
