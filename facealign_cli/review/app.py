@@ -86,11 +86,13 @@ class ReviewServer:
     def __init__(self, session: Session, make_aligner: Callable[[], Aligner], port: int = 0) -> None:
         self.session, self._make_aligner = session, make_aligner
         self._aligner: Aligner | None = None
+        self._server: Any = None
         self.token, self._shown = secrets.token_urlsafe(18), Shown()
         self.socket = socket.socket()
         try:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self.socket.bind(("127.0.0.1", port))
+            self.socket.listen(128)  # whoever opens the address before `run` waits for it
         except OSError as error:
             self.socket.close()
             raise OutputError(f"cannot listen on 127.0.0.1:{port}: {error.strerror}") from error
@@ -110,15 +112,22 @@ class ReviewServer:
             ],
             exception_handlers={404: _not_found, 405: _not_found},
         )
+        self.app.router.redirect_slashes = False
 
     def run(self) -> None:
-        """Serve until Ctrl-C."""
+        """Serve until Ctrl-C, or until `stop`."""
         import uvicorn
 
         config = uvicorn.Config(
             self.app, log_level="error", lifespan="off", access_log=False, server_header=False, timeout_keep_alive=5
         )
-        uvicorn.Server(config).run(sockets=[self.socket])
+        self._server = uvicorn.Server(config)
+        self._server.run(sockets=[self.socket])
+
+    def stop(self) -> None:
+        """End `run`, from another thread."""
+        if self._server is not None:
+            self._server.should_exit = True
 
     def _guarded(self, answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
         """The handler behind every check, with errors as JSON and the headers that fence the page in."""
@@ -127,8 +136,8 @@ class ReviewServer:
             try:
                 self._check(request)
                 response = await answer(request)
-            except _Refused as error:
-                response = JSONResponse({"error": str(error)}, error.status)
+            except _Refused as error:  # the connection is closed, so that no more of a long body is taken
+                response = JSONResponse({"error": str(error)}, error.status, {"Connection": "close"})
             except StaleError as error:
                 response = JSONResponse({"error": str(error)}, 409)
             except OutputError as error:

@@ -26,7 +26,9 @@ export class View {
     this.canvas.width = Math.round(clientWidth * ratio);
     this.canvas.height = Math.round(clientHeight * ratio);
     this.ratio = ratio;
-    if (!this.shown) this.fit(); else this.draw();
+    if (!this.shown) this.fit();
+    else this.pan((clientWidth - this.was[0]) / 2, (clientHeight - this.was[1]) / 2);  // the middle stays in the middle
+    this.was = [clientWidth, clientHeight];
   }
 
   show(image, width, height, faces) {
@@ -41,11 +43,11 @@ export class View {
 
   at(event) { const box = this.canvas.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; }
 
-  fit(box = null) {
+  fit(box = null, most = 40) {
     const { clientWidth: w, clientHeight: h } = this.canvas;
     if (!this.width || !w || !h) return;
     const [x1, y1, x2, y2] = box ?? [0, 0, this.width - 1, this.height - 1];
-    this.scale = Math.min(w / (x2 - x1 + 1), h / (y2 - y1 + 1), 40);
+    this.scale = Math.min(w / (x2 - x1 + 1), h / (y2 - y1 + 1), most);
     this.x = w / 2 - ((x1 + x2) / 2 + 0.5) * this.scale;
     this.y = h / 2 - ((y1 + y2) / 2 + 0.5) * this.scale;
     this.shown = true;
@@ -57,7 +59,7 @@ export class View {
     const xs = points.map((p) => p[0]); const ys = points.map((p) => p[1]);
     const [x1, x2, y1, y2] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
     const margin = 0.2 * Math.max(x2 - x1, y2 - y1, 1);
-    this.fit([x1 - margin, y1 - margin, x2 + margin, y2 + margin]);
+    this.fit([x1 - margin, y1 - margin, x2 + margin, y2 + margin], 12);  // closer shows pixels, not a face
   }
 
   zoom(factor, x = this.canvas.clientWidth / 2, y = this.canvas.clientHeight / 2) {
