@@ -14,10 +14,7 @@ from facealign_cli.errors import InputError
 from facealign_cli.files.output import check_output
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from facealign_cli.training.loop import Run, TrainConfig
-    from facealign_cli.training.network import Dan
     from facealign_cli.training.pack import Pack
 
 PACK = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -293,7 +290,9 @@ def export(
     from facealign_cli.models.registry import enter_model
     from facealign_cli.training.checkpoint import load_checkpoint, model_of, save_weights
     from facealign_cli.training.export import export_model
+    from facealign_cli.training.figures import held_out_figures
     from facealign_cli.training.network import multiply_adds
+    from facealign_cli.training.pack import read_pack
 
     if weights is not None:
         if weights.resolve() == output.resolve():
@@ -301,7 +300,7 @@ def export(
         check_output(weights, overwrite)
     values = load_checkpoint(checkpoint)
     model = model_of(values, trained_only=True)
-    crops, figures = (None, {}) if data is None else _held_out(model, data)
+    crops, figures = (None, {}) if data is None else held_out_figures(model, read_pack(data))
     report = export_model(
         model,
         output,
@@ -327,15 +326,3 @@ def export(
             ("confidence", f"{differences[2]:.1e}"),
         ],
     )
-
-
-def _held_out(model: Dan, data: Path) -> tuple[np.ndarray, dict[str, float]]:
-    """A pack's held-out crops, and the model's errors on them by name, for the metadata."""
-    from facealign_cli.metrics import nme
-    from facealign_cli.training.loop import predict_crops
-    from facealign_cli.training.pack import crops_in_frame, read_pack
-
-    pack = read_pack(data)
-    crops, truth = crops_in_frame(pack.select(pack.held_out), model.config.crop_frame)
-    errors = [float(nme(stage, truth, "inter-pupil").mean()) for stage in predict_crops(model, crops)]
-    return crops, {f"held-out inter-pupil NME %, stage {i + 1}": round(100 * e, 2) for i, e in enumerate(errors)}
