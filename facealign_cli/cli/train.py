@@ -14,8 +14,7 @@ from facealign_cli.errors import InputError
 from facealign_cli.files.output import check_output
 
 if TYPE_CHECKING:
-    from facealign_cli.training.loop import Run, TrainConfig
-    from facealign_cli.training.pack import Pack
+    from facealign_cli.training.loop import TrainConfig
 
 PACK = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -205,13 +204,15 @@ def _train(
     from facealign_cli.training.curves import draw_curves
     from facealign_cli.training.loop import Run
     from facealign_cli.training.pack import read_pack
+    from facealign_cli.training.start import start_run
 
     use_threads(threads)
-    if (folder / "last.ckpt").exists() and not resume:
-        raise InputError(f"{folder} holds a run already: --resume goes on with it, or name another folder")
     pack = read_pack(data)
-    changes = {"steps": values["steps"], "device": values["device"]}
-    run = Run.resume(folder, pack, **changes) if resume else _new_run(stage, previous, folder, pack, values)
+    if resume:
+        run = Run.resume(folder, pack, steps=values["steps"], device=values["device"])
+    else:
+        weights = {"network": values.pop("network"), "init": values.pop("init", None), "previous": previous}
+        run = start_run(folder, pack, _config(stage, values), tell=console.message, **weights)
     before = signal.signal(signal.SIGINT, lambda *_: run.stop())
     try:
         run.train(_report)
@@ -222,24 +223,6 @@ def _train(
     if run.stopped:
         console.message(f"Interrupted at step {run.step}: --resume goes on from here.")
         sys.exit(console.INTERRUPTED)
-
-
-def _new_run(stage: int, previous: Path | None, folder: Path, pack: Pack, values: dict[str, Any]) -> Run:
-    from facealign_cli.training.checkpoint import load_checkpoint, model_of, transfer_weights
-    from facealign_cli.training.config import network_config
-    from facealign_cli.training.loop import Run, new_model
-
-    init: Path | None = values.pop("init", None)
-    network, config = network_config(values.pop("network")), _config(stage, values)
-    if stage > len(network.stages):
-        raise InputError(f"{network.name} has {len(network.stages)} stages")
-    model = new_model(network, pack, config.seed) if previous is None else model_of(load_checkpoint(previous))
-    if model.config.name != network.name:
-        raise InputError(f"{previous} holds the network {model.config.name}, not {network.name}")
-    if init is not None:
-        taken = transfer_weights(model, load_checkpoint(init))
-        console.message(f"{len(taken)} of {len(model.state_dict())} tensors taken from {init}")
-    return Run(folder, model, config, pack)
 
 
 def _config(stage: int, values: dict[str, Any]) -> TrainConfig:

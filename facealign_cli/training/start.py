@@ -1,0 +1,45 @@
+"""The beginning of a run: which network it trains, from which weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from facealign_cli.errors import InputError
+from facealign_cli.training.checkpoint import load_checkpoint, model_of, transfer_weights
+from facealign_cli.training.config import NetworkConfig, network_config
+from facealign_cli.training.loop import Run, TrainConfig, new_model
+from facealign_cli.training.pack import Pack
+
+
+def start_run(
+    folder: Path,
+    pack: Pack,
+    config: TrainConfig,
+    *,
+    network: str | NetworkConfig = "dan-light",
+    previous: Path | None = None,
+    init: Path | None = None,
+    tell: Callable[[str], object] = lambda text: None,
+) -> Run:
+    """A run that has not made a step yet; `Run.resume` goes on with one that has.
+
+    folder: for checkpoints, log and curves. config: its `stage` is 0 where all stages are trained together. previous:
+    a checkpoint with the stages before that one. init: a checkpoint, also of another network, whose weights are taken
+    where name and shape agree; tell: is told how many. Raises InputError for a folder that holds a run, an unknown
+    network, a stage that the network has not, or without the stages before it, and for a checkpoint of another network.
+    """
+    if (folder / "last.ckpt").exists():
+        raise InputError(f"{folder} holds a run already: --resume goes on with it, or name another folder")
+    chosen = network_config(network) if isinstance(network, str) else network
+    if config.stage > len(chosen.stages):
+        raise InputError(f"{chosen.name} has {len(chosen.stages)} stages")
+    if (config.stage > 1) != (previous is not None):
+        raise InputError("stage 1 starts afresh; a later stage needs the checkpoint of the one before it")
+    model = new_model(chosen, pack, config.seed) if previous is None else model_of(load_checkpoint(previous))
+    if model.config.name != chosen.name:
+        raise InputError(f"{previous} holds the network {model.config.name}, not {chosen.name}")
+    if init is not None:
+        taken = transfer_weights(model, load_checkpoint(init))
+        tell(f"{len(taken)} of {len(model.state_dict())} tensors taken from {init}")
+    return Run(folder, model, config, pack)
