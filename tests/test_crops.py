@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from facealign_cli.crops import CROP_SHARE, crop_face
+from facealign_cli.crops import crop_face
 from facealign_cli.errors import InputError
 from facealign_cli.geometry import SimilarityTransform, bbox_of_shape
 from facealign_cli.landmarks import MEAN_SHAPE
@@ -31,7 +31,7 @@ def test_a_turned_face_is_upright_in_the_middle() -> None:
     count, _, _, centres = cv2.connectedComponentsWithStats((crop[..., 0] > 127).astype(np.uint8))
     assert count == 4
     shape = FRONTAL - (bbox_of_shape(FRONTAL)[:2] + bbox_of_shape(FRONTAL)[2:]) / 2
-    expected = (shape * CROP_SHARE * 200 / 90 + 99.5)[[27, 48, 54]]
+    expected = (shape * 0.6 * 200 / 90 + 99.5)[[27, 48, 54]]
     np.testing.assert_allclose(centres[1:][np.argsort(centres[1:, 1])][:1], expected[:1], atol=0.4)
     np.testing.assert_allclose(sorted(centres[2:, 0]), sorted(expected[1:, 0]), atol=0.4)
 

@@ -37,6 +37,9 @@ def test_finite_numbers_keep_their_bounds() -> None:
     for text in ("0", "1.1", "nan", "inf", "one"):
         with pytest.raises(click.BadParameter):
             kind.convert(text, None, None)
+    for text in ("nan", "inf", "-inf", "1e999"):
+        with pytest.raises(click.BadParameter, match="not a finite number"):
+            FiniteFloat().convert(text, None, None)
 
 
 def test_a_dash_is_standard_output_or_refused() -> None:
