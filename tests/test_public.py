@@ -25,10 +25,11 @@ from facealign_cli import (
     FacealignError,
     FrameResult,
     InputError,
+    MissingDependency,
     create_detector,
 )
 from facealign_cli.aligner import NETWORK_BATCH, align_pictures
-from facealign_cli.detectors import known_detectors, select_faces
+from facealign_cli.detectors import select_faces
 from facealign_cli.formats.codec import from_dict
 
 ROOT = Path(facealign_cli.__file__).parent
@@ -285,8 +286,20 @@ class TestNotebook:
             assert words in html and "data:image" not in html
 
 
+SHIPPED = ("yunet", "mtcnn", "dlib-hog")
+
+
 class TestProcessesAndThreads:
-    @pytest.mark.parametrize("detector", ["mtcnn", "dlib-hog"])
+    @pytest.fixture
+    def detector(self, request: pytest.FixtureRequest) -> str:
+        """The name of a detector that can be had here without a file of the user's."""
+        try:
+            create_detector(request.param)
+        except (InputError, MissingDependency) as error:
+            pytest.skip(str(error))
+        return str(request.param)
+
+    @pytest.mark.parametrize("detector", SHIPPED, indirect=True)
     def test_a_pickled_aligner_is_the_same(self, detector: str, astronaut: np.ndarray) -> None:
         aligner = Aligner("dan-light", detector, device="cpu")
         (face,) = aligner.align(astronaut)
@@ -297,7 +310,7 @@ class TestProcessesAndThreads:
         padded = pickle.loads(pickle.dumps(aligner.model.padded_to(4)))
         assert (padded.batch_size, padded.padded) == (4, True)
 
-    @pytest.mark.parametrize("detector", [name for name in ("mtcnn", "dlib-hog") if name in known_detectors()])
+    @pytest.mark.parametrize("detector", SHIPPED, indirect=True)
     def test_threads_share_an_aligner(self, detector: str, astronaut: np.ndarray) -> None:
         aligner = Aligner(detector=detector, device="cpu")
         face = astronaut[20:260, 100:340]

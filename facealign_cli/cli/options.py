@@ -50,6 +50,9 @@ class FiniteFloat(click.FloatRange):
             self.fail(f"{value} is not a finite number", param, ctx)
         return number
 
+    def _describe_range(self) -> str:  # for --help, where click would write x<=None
+        return "" if self.min is None and self.max is None else super()._describe_range()
+
 
 class PixelCount(click.ParamType):
     """A number of pixels: 200000000, 2e8, 200k, 200M or 1.5G."""

@@ -37,6 +37,7 @@ def test_version() -> None:
 )
 def test_every_command_and_option_has_help(path: tuple[str, ...], command: click.Command) -> None:
     assert command.help, path
+    assert "None" not in run(*path, "--help").stdout
     undocumented = [p.name for p in command.params if isinstance(p, click.Option) and not p.help]
     assert not undocumented
     result = run(*path, "--help")
