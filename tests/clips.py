@@ -63,6 +63,8 @@ def write_clip(
         if rotation:
             stream.set_display_rotation(rotation)
         tone = container.add_stream(sound, rate=48000) if sound else None
+        if tone is not None and sound == "wmav2":
+            tone.bit_rate = 128_000
         for image, pts in zip(images, ticks, strict=True):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
             frame.pts, frame.time_base = pts, time_base

@@ -37,7 +37,7 @@ DOORS = {PACKAGE, f"{PACKAGE}.__main__"}
 
 SHARED = {
     "formats": {"base", "codec", "labelling"},
-    "video": {"base", "sink", "smoothing", "tracking"},
+    "video": {"base", "clock", "colour", "opening", "packets", "sink", "smoothing", "sound", "tracking", "whole"},
     "evaluation": {"base", "figures", "compare", "foreign"},
     "models": {"dan", "registry"},
     "files": {"header", "output"},

@@ -77,6 +77,12 @@ def message(text: str) -> None:
         click.echo(_plain(text), err=True)
 
 
+def messages(texts: Iterable[str]) -> None:
+    """Several lines for the person at the terminal."""
+    for text in texts:
+        message(text)
+
+
 def progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
     """Pass the items through; with a terminal on stderr and more than one of them, a bar is shown meanwhile."""
     if total < 2 or not sys.stderr.isatty():

@@ -102,6 +102,14 @@ _PART = (
         type=options.FiniteFloat(0.01, 1000),
         help="Of pictures as input: a folder, or a pattern such as frames/%04d.png.",
     ),
+    click.option(
+        "--max-pixels",
+        default=100.0,
+        show_default=True,
+        type=options.FiniteFloat(0.01),
+        help="Refuse frames of more megapixels.",
+    ),
+    click.option("--no-sound", is_flag=True, help="Leave the sound out of the clip that is written."),
 )
 
 
@@ -117,8 +125,9 @@ def video() -> None:
 def overlay(*, source: str, output: Path, **settings: Any) -> None:
     """Draw the landmarks onto the clip IN: its times, size and sound stay as they are.
 
-    OUT is H.264 in .mp4, .mov, .mkv, .m4v or .ts, or VP9 in .webm. A damaged frame is a row with status error, and the
-    others go on (exit code 3). Ctrl-C closes OUT so that it plays (exit code 130).
+    OUT is H.264 in .mp4, .mov, .mkv, .m4v or .ts, or VP9 in .webm. Sound that OUT cannot hold is encoded as AAC (in
+    .webm: Opus), and the command says so. A damaged frame is a row with status error, and the others go on (exit code
+    3). Ctrl-C closes OUT so that it plays (exit code 130).
     """
     from facealign_cli.video.sink import check_suffix
 
@@ -168,6 +177,8 @@ class _Run:
         rows, record = _places(output, settings.pop("landmarks"))
         self.rows, self.record, self.overwrite = rows, record, settings.pop("overwrite")
         self.start, self.end, self.fps = (settings.pop(name, None) for name in ("start", "end", "fps"))
+        self.max_pixels = int(settings.pop("max_pixels", 0) * 1e6)
+        self.sound = record is not None and not settings.pop("no_sound", False)
         name = settings.pop("format_name")
         if rows is None and name is not None:
             raise click.UsageError("--format is that of the rows: name their file with --landmarks")
@@ -194,12 +205,13 @@ class _Run:
 
         if self.start is not None and self.end is not None and self.end <= self.start:
             raise click.UsageError("--end has to lie after --start")
-        sound = self.record is not None
-        self(open_source(path, start_s=self.start, end_s=self.end, rate=self.fps, sound=sound))
+        place = {"start_s": self.start, "end_s": self.end, "rate": self.fps}
+        self(open_source(path, **place, sound=self.sound, max_pixels=self.max_pixels))
 
     def __call__(self, source: VideoSource) -> None:
         """Run, tell how it went, and exit."""
         try:
+            console.messages(source.notes)
             aligner = options.make_aligner(**self.aligner_settings, max_faces=None)
             with console.stop_on_interrupt(self.stop), contextlib.closing(self._results(source, aligner)) as results:
                 self._write(self._counted(_progress(results, source.info.n_frames)))
@@ -215,7 +227,8 @@ class _Run:
 
         if self.record is None:
             return track_video(source, aligner, self.options, stop=self.stop)
-        return overlay_video(source, self.record, aligner, self.options, overwrite=self.overwrite, stop=self.stop)
+        how: dict[str, Any] = {"overwrite": self.overwrite, "stop": self.stop, "tell": console.message}
+        return overlay_video(source, self.record, aligner, self.options, **how)
 
     def _write(self, results: Iterator[FrameResult]) -> None:
         from facealign_cli.formats.growing import partial_path, stream_rows, write_rows

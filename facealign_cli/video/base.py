@@ -1,8 +1,8 @@
 """What sources and sinks of video share: frames, sound packets, the facts of a clip, and PyAV, imported late.
 
-A frame's time is `pts` ticks of the clip's `time_base`, counted from the clip's beginning; `timestamp_s` is the same in
-seconds. Pictures are upright: a clip's rotation or mirroring is applied where it is read, so sizes and landmarks refer to
-what a player shows.
+A frame's time is `pts` ticks of the clip's `time_base`, counted from the clip's beginning; `timestamp_s` is the same
+in seconds. Pictures are upright: a clip's rotation or mirroring is applied where it is read, so sizes and landmarks
+refer to what a player shows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from facealign_cli.errors import InputError, MissingDependency
 
 MAX_FRAME_PIXELS = 100_000_000
-"""The default limit of a frame's size: 100 megapixels, three times 8K. Half of a picture's, as several are in work at once."""
+"""The default limit of a frame: 100 megapixels, three times 8K; half of a picture's, as several are in work at once."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ class VideoFrame:
 
 @dataclass(frozen=True, eq=False)
 class SoundPacket:
-    """A packet of sound out of the file, on the clip's clock. end: ticks at which the clip says that its sound ends."""
+    """A packet of sound out of the file, on the clip's clock. end: seconds at which the clip says that it ends."""
 
     packet: Any
-    end: int | None = None
+    end: Fraction | None = None
 
 
 class VideoSource(Protocol):
@@ -76,7 +76,9 @@ class VideoSource(Protocol):
     info: VideoInfo
     sound: tuple[Any, ...]
     offset_s: Fraction
-    notes: tuple[str, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
 
     def sound_samples(self, stream: Any) -> list[Any]:
         """The first packets of one of the sound streams, for trying out whether a container holds them."""

@@ -1,8 +1,8 @@
 """The one clock of a clip: it begins at 0, never goes back, and agrees with what `ffmpeg -c copy` writes.
 
-Containers state times in many ways: from any number on, with jumps where two recordings were joined, decoding times only
-(AVI), or none at all (raw H.264). `Clock` brings the packets of all streams onto one scale; `frame_times` then says when each
-picture is shown, and which pictures never came out of the decoder.
+Containers state times in many ways: from any number on, with jumps where two recordings were joined, decoding times
+only (AVI), or none at all (raw H.264). `Clock` brings the packets of all streams onto one scale; a `FrameTimes` then
+says when each picture is shown, and which pictures never came out of the decoder.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _FORWARD = Fraction(10)
 class Clock:
     """Shifts the times of packets so that the clip begins at 0 and runs on where the stated times jump.
 
-    origin: seconds that the clip's beginning has in the file. gaps_are_jumps: a gap of more than ten seconds is no pause but a
-    jump, too; so it is in containers whose times may start anew (MPEG-TS, MPEG-PS, Ogg).
+    origin: seconds that the clip's beginning has in the file. gaps_are_jumps: a gap of more than ten seconds is no
+    pause but a jump, too; so it is in containers whose times may start anew (MPEG-TS, MPEG-PS, Ogg).
     """
 
     origin: Fraction
@@ -102,8 +102,8 @@ class StatedTimes:
 class CountedTimes:
     """Packets state decoding times or none: the frame that is shown as the n-th has the n-th time.
 
-    step: ticks between two frames where packets state nothing. depth: how many frames the decoder holds back, at present, to
-    put them into order; of the packets before one whose frame came out, no more can be still to come.
+    step: ticks between two frames where packets state nothing. depth: how many frames the decoder holds back, at
+    present, to put them into order; of the packets before one whose frame came out, no more can be still to come.
     """
 
     def __init__(self, step: Fraction, depth: Callable[[], int]) -> None:
@@ -147,7 +147,7 @@ _REORDERED = 17
 
 @dataclass(frozen=True)
 class Start:
-    """How a stream's times begin. missing: packets without any time before the first with one. first: that one's ticks."""
+    """How a stream's times begin. missing: packets without a time before the first with one. first: its ticks."""
 
     has_pts: bool
     missing: int = 0

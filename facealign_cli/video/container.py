@@ -1,6 +1,7 @@
 """Clips in files, read by PyAV: every packet of the picture gives one frame, also the one that cannot be decoded.
 
-A damaged frame is told by its packet: what went into the decoder, and did not come out when a later frame did, is missing.
+A damaged frame is told by its packet: what went into the decoder, and did not come out when a later frame did, is
+missing.
 (VP8 packets may hold no picture of their own, so there only what comes out is counted.)
 """
 
@@ -29,9 +30,9 @@ _SAMPLES = 64
 class ContainerSource:
     """A clip of any container and codec that FFmpeg reads, GIF included.
 
-    start_s, end_s: only frames with start_s <= time < end_s, counted from the clip's beginning; frames count from 0 there.
-    sound: pass the sound's packets on. Raises InputError: no such file, no video, no frame, a still picture, frames of more
-    than `max_pixels`.
+    start_s, end_s: only frames with start_s <= time < end_s, counted from the clip's beginning; frames count from 0
+    there. sound: pass the sound's packets on. Raises InputError: no such file, no video, no frame, a still picture,
+    frames of more than `max_pixels`.
     """
 
     def __init__(
@@ -75,10 +76,13 @@ class ContainerSource:
 
     def sound_samples(self, stream: Any) -> list[Any]:
         """The first packets of one of the sound streams; none where the file cannot be read twice."""
+        found: list[Any] = []
         try:
             with open_container(self.path) as again:
-                packets = again.demux(again.streams[stream.index])
-                return list(islice((p for p in packets if p.dts is not None and p.size), _SAMPLES))
+                for packet in islice(again.demux(again.streams[stream.index]), _SAMPLES):
+                    if packet.size and packet.dts is not None and (not found or packet.dts > found[-1].dts):
+                        found.append(packet)
+            return found
         except (InputError, self._av.error.FFmpegError, IndexError):
             return []
 
@@ -92,7 +96,7 @@ class ContainerSource:
         raise InputError(f"{self.path}: no frame that can be decoded{part}")
 
     def _info(self, first: np.ndarray) -> VideoInfo:
-        stream, end = self._stream, self._packets.picture_end()
+        stream, end = self._stream, self._packets.stated_end(self._stream)
         rate = stream.average_rate or stream.guessed_rate or None
         aspect = Fraction(stream.sample_aspect_ratio or 1)
         return VideoInfo(
@@ -129,7 +133,7 @@ class ContainerSource:
         for packet, time in self._packets:
             if packet.stream is not self._stream:
                 if packet.stream in self.sound and packet.dts is not None and self._is_wanted(time):
-                    yield SoundPacket(packet, self._packets.sound_end(packet.stream))
+                    yield SoundPacket(packet, self._packets.stated_end(packet.stream))
                 continue
             yield from self._pictures(self._decode(packet))
             if is_over := self._is_over(packet, time):
@@ -168,7 +172,9 @@ class ContainerSource:
                 yield self._frame(pts, None, DAMAGED)
 
     def _is_wanted(self, time: Fraction | None) -> bool:
-        return time is None or ((self._start is None or time >= self._start) and (self._end is None or time < self._end))
+        return time is None or (
+            (self._start is None or time >= self._start) and (self._end is None or time < self._end)
+        )
 
     def _frame(self, pts: int, image: np.ndarray | None, error: str | None, duration: int = 0) -> VideoFrame:
         pts, index = max(pts, self._last + 1), self._index
@@ -182,6 +188,7 @@ class ContainerSource:
         width, height = self._size
         bgr = self._reformatter.reformat(frame, width, height, "bgr24", **self._colours.how)
         return self._turn(bgr.to_ndarray())
+
 
 @dataclass(frozen=True)
 class _Turn:

@@ -1,7 +1,7 @@
 """Opening a clip's file by PyAV, so that FFmpeg reads this one file and nothing else.
 
-The file is opened by us and handed over by its descriptor: a name with a colon is no protocol, and a playlist, whatever it is
-called, cannot make FFmpeg open what it names.
+The file is opened by us and handed over by its descriptor: a name with a colon is no protocol, and a playlist,
+whatever it is called, cannot make FFmpeg open what it names.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The packets of a clip's file, on the clip's clock, from the part's beginning on; and whether the file came to its end."""
+"""The packets of a clip's file, on the clip's clock, from the part's beginning on; whether the file came to its end."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ _NEARLY_ALL = 1 << 16
 
 
 class ClipPackets:
-    """Opens a clip, takes its video stream, and gives its packets: those of the video to be decoded, those of the sound.
+    """Opens a clip, takes its video stream, and gives its packets: those of the picture and those of the sound.
 
-    stream: the video. heard: the sound streams that have a decoder. times: when frames are shown; each packet of the video
-    has been told to it. start_s: where the part begins that is wanted; a little before it is given. Raises InputError.
+    stream: the video. heard: the sound streams that have a decoder. times: when frames are shown; each packet of the
+    video has been told to it. start_s: where the part begins that is wanted; a little before it is given. Raises
+    InputError.
     """
 
     def __init__(self, path: str, start_s: Fraction | None, max_pixels: int) -> None:
@@ -58,16 +59,10 @@ class ClipPackets:
             return
         self.problem = self._cut_short()
 
-    def sound_end(self, stream: Any) -> int | None:
-        """Ticks, on the clip's clock, at which the file says that a sound stream ends."""
-        if stream.duration is None or not self._can_seek:
-            return None
-        return int((stream.start_time or 0) + stream.duration - round(self.origin / stream.time_base))
-
-    def picture_end(self) -> Fraction | None:
-        """Seconds, on the clip's clock, at which the file says that the picture ends."""
-        if self.stream.duration and not self._may_jump:
-            return ((self.stream.start_time or 0) + self.stream.duration) * self.stream.time_base - self.origin
+    def stated_end(self, stream: Any) -> Fraction | None:
+        """Seconds, on the clip's clock, at which the file says that one of its streams ends."""
+        if stream.duration and not self._may_jump:
+            return Fraction((stream.start_time or 0) + stream.duration) * stream.time_base - self.origin
         return self._file_end() if len(self.container.streams) == 1 else None
 
     def _file_end(self) -> Fraction | None:
@@ -115,7 +110,9 @@ class ClipPackets:
             return
         step = 1 / ((stream.average_rate or stream.guessed_rate or Fraction(25)) * stream.time_base)
         self.times = CountedTimes(step, lambda: stream.codec_context.reorder_depth)
-        if start.first is not None:  # those without a time lie before, a frame's length each; the sound begins with them
+        if (
+            start.first is not None
+        ):  # those without a time lie before, a frame's length each; the sound begins with them
             self._clocks = {i: Clock(self._first_of(i)) for i in self._clocks}
             self._clocks[stream.index] = Clock((start.first - start.missing * step) * stream.time_base)
 
@@ -124,7 +121,7 @@ class ClipPackets:
         return Fraction(0) if first is None else first.dts * first.time_base
 
     def _first_time(self) -> Fraction:
-        """Seconds that the clip's beginning has in the file: those of its earliest stream, as FFmpeg's tools have it."""
+        """Seconds that the clip's beginning has in the file: of its earliest stream, as FFmpeg's tools have it."""
         starts = [s.start_time * s.time_base for s in (self.stream, *self.heard) if s.start_time is not None]
         stated = self.container.start_time
         whole = Fraction(0) if stated is None else Fraction(stated, self._av.time_base)
@@ -192,12 +189,12 @@ class ClipPackets:
             self._last_byte = max(self._last_byte, packet.pos + packet.size)
 
     def _cut_short(self) -> str | None:
-        """What to say of a file that ends before the end that it states, in bytes or, by more than a second, in time."""
+        """What to say of a file that ends before the end that it states, in bytes or by more than a second."""
         whole = is_whole(self.path, self.container.format.name)
         if whole is False:
             return f"the file is cut short: it ends in the middle of its data, at {float(self._last_end):.3f} s"
         nearly_all = self._last_byte and self.container.size - self._last_byte < _NEARLY_ALL
-        stated, end = self.picture_end(), self._picture_end
+        stated, end = self.stated_end(self.stream), self._picture_end
         if stated is None:
             stated, end = self._file_end(), self._last_end
         if stated is None or stated - end <= 1 or (whole and nearly_all):  # a last picture may stand for long

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -25,8 +25,8 @@ from facealign_cli.video.sink import VideoSink, check_suffix, open_sink
 from facealign_cli.video.smoothing import FaceSmoother, Smoothing
 from facealign_cli.video.tracking import Tracker, TrackingOptions
 
-QUEUED = 8
-"""Frames that may wait between two steps."""
+QUEUED, QUEUED_BYTES = 8, 256 << 20
+"""Frames, and bytes of pictures, that may wait between two steps; one frame may always."""
 
 Item = TypeVar("Item")
 PathLike = str | os.PathLike[str]
@@ -82,23 +82,29 @@ def overlay_video(
     *,
     overwrite: bool = False,
     stop: threading.Event | None = None,
+    tell: Callable[[str], None] = lambda _sentence: None,
 ) -> Generator[FrameResult, None, None]:
     """Draw the faces onto a clip, which becomes `output`, while the records of its frames come; see `track_video`.
 
     Times and sound stay as they are; a source that was opened by the caller has to have its sound. The clip is written
-    and can be played when the generator ends, also when it is closed early; after an error there is none.
+    and can be played when the generator ends, also when it is closed early; after an error there is none. tell: called
+    with a sentence on sound that the clip cannot hold, before the work, and on sound that was damaged, after it.
     Raises as `track_video` does, InputError for a suffix that no clip has, OutputError.
     """
     check_suffix(output)
     if isinstance(source, str | os.PathLike):
         with contextlib.closing(open_source(os.fspath(source), sound=True)) as opened:
-            yield from overlay_video(opened, output, aligner, options, overwrite=overwrite, stop=stop)
+            yield from overlay_video(opened, output, aligner, options, overwrite=overwrite, stop=stop, tell=tell)
         return
-    sound, offset_s = source.sound, source.offset_s
-    with open_sink(output, source.info, sound=sound, offset_s=offset_s, overwrite=overwrite) as sink:
+    sound: dict[str, Any] = {"sound": source.sound, "samples": source.sound_samples} if source.sound else {}
+    with open_sink(output, source.info, **sound, offset_s=source.offset_s, overwrite=overwrite) as sink:
+        for note in sink.notes:
+            tell(note)
         records = track_video(source, aligner, options, sink=sink, stop=stop)
         with contextlib.suppress(GeneratorExit), contextlib.closing(records):  # threads end before the sink does
             yield from records
+        if sink.lost_sound:
+            tell(f"{output}: {sink.lost_sound} packets of the sound are damaged and left out.")
 
 
 class _FrameWork:
@@ -211,28 +217,43 @@ class _Writer:
 
 
 class _Pipe(Generic[Item]):
-    """A short queue that either end can close: then nothing more goes in, and who waits is let go."""
+    """A short queue, bounded in frames and bytes. Once an end closes it, nothing goes in and who waits is let go."""
 
     def __init__(self) -> None:
-        self._queue: queue.Queue[Item] = queue.Queue(QUEUED)
-        self._closed = threading.Event()
+        self._waiting: deque[tuple[Item, int]] = deque()
+        self._bytes, self._closed = 0, False
+        self._changed = threading.Condition()
 
     def put(self, item: Item) -> bool:
         """Wait for room; False if the other end has closed."""
-        return self._until_closed(lambda: self._queue.put(item, timeout=0.2), queue.Full)
+        size = _bytes_of(item)
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._has_room(size))
+            if not self._closed:
+                self._waiting.append((item, size))
+                self._bytes += size
+                self._changed.notify_all()
+            return not self._closed
 
     def get(self) -> Item:
         """Wait for the next one."""
-        return self._queue.get()
+        with self._changed:
+            self._changed.wait_for(lambda: bool(self._waiting))
+            item, size = self._waiting.popleft()
+            self._bytes -= size
+            self._changed.notify_all()
+            return item
 
     def close(self) -> None:
-        self._closed.set()
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
 
-    def _until_closed(self, attempt: Callable[[], None], busy: type[Exception]) -> bool:
-        while not self._closed.is_set():
-            try:
-                attempt()
-            except busy:
-                continue
-            return True
-        return False
+    def _has_room(self, size: int) -> bool:
+        return not self._waiting or (len(self._waiting) < QUEUED and self._bytes + size <= QUEUED_BYTES)
+
+
+def _bytes_of(item: object) -> int:
+    """Of an item's picture; everything else is small."""
+    frame = item[0] if isinstance(item, tuple) else item
+    return frame.image_bgr.nbytes if isinstance(frame, VideoFrame) and frame.image_bgr is not None else 0
