@@ -108,13 +108,20 @@ class ClipPackets:
         self._can_seek = start.has_pts and not self._may_jump
         if start.has_pts:
             return
-        step = 1 / ((stream.average_rate or stream.guessed_rate or Fraction(25)) * stream.time_base)
+        step = self._step()
         self.times = CountedTimes(step, lambda: stream.codec_context.reorder_depth)
         if (
             start.first is not None
         ):  # those without a time lie before, a frame's length each; the sound begins with them
             self._clocks = {i: Clock(self._first_of(i)) for i in self._clocks}
             self._clocks[stream.index] = Clock((start.first - start.missing * step) * stream.time_base)
+
+    def _step(self) -> Fraction:
+        """Ticks between two frames: of the stated rate, or what packets state (raw H.264 at another rate than 25)."""
+        stream = self.stream
+        step = 1 / ((stream.average_rate or stream.guessed_rate or Fraction(25)) * stream.time_base)
+        stated = next((p.duration for p in self._head if p.stream is stream and p.duration), None)
+        return step if stated is None or abs(stated - step) <= 1 else Fraction(stated)
 
     def _first_of(self, index: int) -> Fraction:
         first = next((p for p in self._head if p.stream_index == index and p.dts is not None), None)
