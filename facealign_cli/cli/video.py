@@ -178,7 +178,7 @@ class _Run:
         self.rows, self.record, self.overwrite = rows, record, settings.pop("overwrite")
         self.start, self.end, self.fps = (settings.pop(name, None) for name in ("start", "end", "fps"))
         self.max_pixels = int(settings.pop("max_pixels", 0) * 1e6)
-        self.sound = record is not None and not settings.pop("no_sound", False)
+        self.sound = not settings.pop("no_sound", False) and record is not None
         name = settings.pop("format_name")
         if rows is None and name is not None:
             raise click.UsageError("--format is that of the rows: name their file with --landmarks")
