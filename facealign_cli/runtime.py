@@ -1,12 +1,19 @@
 """ONNX Runtime sessions on the device that was asked for: by name it is that one or an error, never another in silence.
 
 Device names: "auto" (a GPU if it works, else the CPU), "cpu", "cuda", "cuda:N".
+
+ONNX Runtime is imported here and nowhere else, because from version 1.32 its telemetry is on by default: it writes a
+device id and an event database into the user's cache folder and looks up a host of its maker's. The environment
+variable is read when the package is imported; `disable_telemetry_events()` comes too late.
 """
 
 from __future__ import annotations
 
+import importlib
+import os
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from facealign_cli.errors import DeviceError, InputError, ModelError
@@ -15,6 +22,24 @@ if TYPE_CHECKING:
     import onnxruntime
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
+NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
+"""ONNX Runtime's own environment variable: "1" is off, "0" is on."""
+
+
+def import_onnxruntime(submodule: str = "") -> ModuleType:
+    """The package, or a module inside it, with its telemetry off unless the user's environment says otherwise.
+
+    Processes that this one starts inherit the setting. Raises ImportError.
+    """
+    if not os.environ.get(NO_TELEMETRY):
+        os.environ[NO_TELEMETRY] = "1"
+    return importlib.import_module(f"onnxruntime.{submodule}" if submodule else "onnxruntime")
+
+
+def telemetry_is_off() -> bool:
+    """Whether ONNX Runtime's telemetry is off in this process: True unless the user's environment switches it on."""
+    return (os.environ.get(NO_TELEMETRY) or "1").lower() in ("1", "true", "yes", "on", "y")
 
 
 def check_device(device: str) -> str:
@@ -34,10 +59,9 @@ def create_session(
     Raises InputError for an unknown device or a number of threads below 1, ModelError for a file that is missing or no
     ONNX graph, DeviceError where `device` cannot be had.
     """
-    import onnxruntime
-
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise InputError(f"threads: expected a whole number, 1 or more, got {threads!r}")
+    onnxruntime = import_onnxruntime()
     content, options = _content(model), _options(onnxruntime, threads)
     options.enable_mem_pattern = not varying_sizes
     providers = _providers(check_device(device), onnxruntime.get_available_providers())

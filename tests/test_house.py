@@ -151,6 +151,19 @@ def test_only_training_imports_torch() -> None:
     assert not wrong
 
 
+def test_only_runtime_imports_onnxruntime() -> None:
+    """Else its telemetry would be on: `runtime.import_onnxruntime` switches it off before the first import."""
+    wrong = [
+        f"{module}:{node.lineno}"
+        for module, tree in TREES.items()
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Import) and any(alias.name.startswith("onnxruntime") for alias in node.names))
+        or (isinstance(node, ast.ImportFrom) and str(node.module).startswith("onnxruntime"))
+    ]
+    assert {place.partition(":")[0] for place in wrong} <= {f"{PACKAGE}.runtime"}  # for its types only
+    assert "    import onnxruntime" not in (ROOT / "runtime.py").read_text().partition("TYPE_CHECKING:\n    import")[2]
+
+
 @pytest.mark.parametrize(
     "code",
     [

@@ -27,7 +27,7 @@ from facealign_cli.detectors.base import (
 from facealign_cli.errors import MissingPackage
 from facealign_cli.files.pictures import check_image
 from facealign_cli.records import BoxCalibration, Detection
-from facealign_cli.runtime import create_session
+from facealign_cli.runtime import create_session, import_onnxruntime
 
 PNET_SIZE, RNET_SIZE, ONET_SIZE = 12, 24, 48
 PNET_STRIDE = 2
@@ -107,11 +107,9 @@ class _Network:
     """One ONNX Runtime session with one input."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        import onnxruntime
-
         self._session = create_session(path, "cpu", threads, varying_sizes=True)
         self._input = self._session.get_inputs()[0].name
-        self._give_back = onnxruntime.RunOptions()
+        self._give_back = import_onnxruntime().RunOptions()
         self._give_back.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
     def __call__(self, batch: np.ndarray) -> list[Any]:

@@ -26,6 +26,7 @@ from facealign_cli.errors import InputError, MissingDependency, ModelError
 from facealign_cli.files.output import atomic_path, check_output
 from facealign_cli.models.dan import METADATA_KEY, DanModel, GraphMetadata
 from facealign_cli.training.figures import named_figures, stage_errors
+from facealign_cli.runtime import import_onnxruntime
 from facealign_cli.training.pack import Pack, crops_in_frame
 
 TOLERANCE = {"int8": 0.1, "float16": 0.01}
@@ -288,8 +289,9 @@ class _quiet:
 def _packages() -> tuple[Any, Any]:
     try:
         import onnx
-        from onnxruntime import quantization
-        from onnxruntime.quantization import shape_inference  # noqa: F401 - it is not loaded with its package
+
+        quantization = import_onnxruntime("quantization")
+        import_onnxruntime("quantization.shape_inference")  # it is not loaded with its package
     except ImportError as error:
         raise MissingDependency("quantising", error.name or "onnx", "train") from error
     return onnx, quantization
