@@ -11,13 +11,12 @@ import fnmatch
 import io
 import os
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from facealign_cli.errors import FormatError, InputError
-from facealign_cli.files.pictures import STDIN
+from facealign_cli.files.pictures import STDIN, standard_input
 from facealign_cli.files.storage import LocalStorage, Storage, is_url, join, storage_for
 from facealign_cli.formats.parquet import import_pyarrow
 
@@ -87,7 +86,7 @@ class Sources:
         walk = _Walk(self, tell)
         for place in self.places:
             if place == STDIN:
-                yield from _lines(sys.stdin.buffer, self.null)
+                yield from _listed(STDIN, self)
                 continue
             storage = storage_for(place)
             kind = storage.kind(place)
@@ -170,28 +169,26 @@ def _glob_expression(pattern: str) -> re.Pattern[str]:
     parts = []
     for token in re.findall(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|.", pattern, re.DOTALL):
         simple = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(token)
-        if simple is None and len(token) > 1:
-            simple = (
-                "["
-                + ("^" if token[1] == "!" else "")
-                + re.escape(token[1:-1].removeprefix("!")).replace(r"\-", "-")
-                + "]"
-            )
-        parts.append(simple or re.escape(token))
+        parts.append(simple or fnmatch.translate(token).removesuffix(_ANCHOR))
     return re.compile("".join(parts), re.DOTALL)
 
 
+_ANCHOR = fnmatch.translate("").removeprefix("(?s:)")
+"""What `fnmatch.translate` puts at the end of every pattern."""
+
+
 def _listed(path: str, sources: Sources) -> Iterator[str]:
-    if path == STDIN:
-        yield from _lines(sys.stdin.buffer, sources.null)
-        return
     suffix = os.path.splitext(path)[1].lower()
     read = {".csv": _csv_paths, ".parquet": _parquet_paths}.get(suffix)
     try:
+        if path == STDIN:
+            yield from _lines(standard_input(), sources.null)
+            return
         with _open(path) as stream:
             yield from read(stream, path, sources.column) if read else _lines(stream, sources.null)
     except (OSError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        name = "standard input" if path == STDIN else path
+        raise InputError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _open(path: str) -> BinaryIO:

@@ -47,11 +47,12 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
     Raises InputError, which names the file: missing, a folder, no permission, empty, no picture, cut short, damaged,
     more than `max_pixels` pixels.
     """
-    if os.fspath(path) == STDIN:
-        return read_image_stream(sys.stdin.buffer, max_pixels=max_pixels)
-    if os.path.isdir(path):
+    from_stdin = os.fspath(path) == STDIN
+    if not from_stdin and os.path.isdir(path):
         raise InputError(f"{path}: is a folder, not a picture; `facealign batch folder` takes folders")
     try:
+        if from_stdin:
+            return read_image_stream(standard_input(), max_pixels=max_pixels)
         with open(path, "rb") as stream:
             return read_image_stream(stream, os.fspath(path), max_pixels=max_pixels)
     except FileNotFoundError as error:
@@ -59,7 +60,15 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
     except PermissionError as error:
         raise InputError(f"{path}: no permission to read it") from error
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        what = _shown(os.fspath(path))
+        raise InputError(f"{what}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def standard_input() -> BinaryIO:
+    """The bytes that come in by standard input. Raises InputError where the process was started without one."""
+    if sys.stdin is None:
+        raise InputError('standard input ("-") is closed: nothing can be read from it')
+    return sys.stdin.buffer
 
 
 def read_image_stream(stream: BinaryIO, name: str = STDIN, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
