@@ -176,7 +176,7 @@ def test_a_path_with_a_nul_is_one_path(tmp_path: Path) -> None:
 def test_standard_input_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     for sources in (Sources(("-",)), Sources(lists=("-",))):
-        with pytest.raises(InputError, match="standard input .* is closed"):
+        with pytest.raises(InputError, match=r"standard input .* is closed"):
             list(sources.paths(str))
 
 
