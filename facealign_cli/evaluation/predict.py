@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -24,6 +23,7 @@ from facealign_cli.geometry import bbox_of_shape, init_shape_from_bbox
 from facealign_cli.main_guard import GUARD_HINT, check_main_guard
 from facealign_cli.metrics import NORMALISERS
 from facealign_cli.models.registry import sha256_of
+from facealign_cli.processes import begin_worker, signals_held_back
 from facealign_cli.records import BBox
 
 Init = Literal["dataset-boxes", "ground-truth", "detector", "given-boxes"]
@@ -98,7 +98,9 @@ def predict_samples(samples: Sequence[Sample], aligner: Aligner, init: Init, wor
     spawn = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(workers, len(samples)), spawn, _start_worker, (aligner, init))
     try:
-        yield from pool.map(_predict_in_worker, samples, chunksize=8)
+        with signals_held_back():  # the processes are started here
+            predictions = pool.map(_predict_in_worker, samples, chunksize=8)
+        yield from predictions
     except BrokenProcessPool as error:
         why = "perhaps for want of memory: try fewer --workers"
         raise FacealignError(f"a worker process died, {why}. {GUARD_HINT}") from error
@@ -110,7 +112,7 @@ _worker: list[tuple[Aligner, Init]] = []
 
 
 def _start_worker(aligner: Aligner, init: Init) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    begin_worker(only_the_parent_ends_it=False)  # the executor ends its processes by SIGTERM
     _worker.append((aligner, init))
 
 
