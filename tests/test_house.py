@@ -44,7 +44,7 @@ SHARED = {
     "batch": {"base", "keys", "pool", "session"},
     "datasets": {"base", "splits"},
     "detectors": {"base", "box_files"},
-    "cli": {"options", "console"},
+    "cli": {"options", "console", "process"},
     "review": {"pictures", "session"},
 }
 """What siblings in a package may import; elsewhere it is `base` alone."""

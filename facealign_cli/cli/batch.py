@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from facealign_cli.cli import console, options
+from facealign_cli.cli import console, options, process
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -104,7 +104,7 @@ def folder(**settings: Any) -> None:
     if not settings["places"] and not settings["lists"]:
         raise click.UsageError("name at least one SRC, or a --list")
     job, stop = _job(settings), threading.Event()
-    with console.stop_on_interrupt(stop), _Watcher() as watcher:
+    with process.stop_on_signals(stop.set, stop.is_set), _Watcher() as watcher:
         progress = run_batch(**job, report=watcher, stop=stop)
     _tell_end(progress, settings["output"])
     sys.exit(_exit_code(progress))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from facealign_cli.cli import console, options
+from facealign_cli.cli import console, options, process
 from facealign_cli.errors import InputError
 from facealign_cli.files.output import check_output
 
@@ -213,11 +212,10 @@ def _train(
     else:
         weights = {"network": values.pop("network"), "init": values.pop("init", None), "previous": previous}
         run = start_run(folder, pack, _config(stage, values), tell=console.message, **weights)
-    before = signal.signal(signal.SIGINT, lambda *_: run.stop())
     try:
-        run.train(_report)
+        with process.stop_on_signals(run.stop, lambda: run.stopped):
+            run.train(_report)
     finally:
-        signal.signal(signal.SIGINT, before)
         if (folder / "log.csv").exists():
             draw_curves(folder / "log.csv", folder / "curves.png")
     if run.stopped:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from facealign_cli.cli import console, options
+from facealign_cli.cli import console, options, process
 from facealign_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -213,7 +213,8 @@ class _Run:
         try:
             console.messages(source.notes)
             aligner = options.make_aligner(**self.aligner_settings, max_faces=None)
-            with console.stop_on_interrupt(self.stop), contextlib.closing(self._results(source, aligner)) as results:
+            stopping = process.stop_on_signals(self.stop.set, self.stop.is_set)
+            with stopping, contextlib.closing(self._results(source, aligner)) as results:
                 self._write(self._counted(_progress(results, source.info.n_frames)))
         finally:
             source.close()

@@ -34,7 +34,7 @@ def fake_outcome(path: str) -> Outcome:
 
 @dataclass
 class FakeWork:
-    """Dies, hangs or dawdles where a name says so; "once" does so only once, "twice" only twice, by the size of a marker file."""
+    """Dies, hangs or dawdles where a name says so; "once" and "twice": so often, by the size of a marker file."""
 
     cpu_s: dict[str, float] = field(default_factory=dict)
 
