@@ -21,7 +21,8 @@ from facealign_cli.aligner import NETWORK_BATCH
 from facealign_cli.batch.base import SHARD_SUFFIXES, JournalLine, Work
 from facealign_cli.batch.keys import KeySet
 from facealign_cli.batch.listing import Listing
-from facealign_cli.batch.manifest import Manifest, differences, locked, versions
+from facealign_cli.batch.lock import Lock, lock_folder
+from facealign_cli.batch.manifest import Manifest, differences, versions
 from facealign_cli.batch.pool import Pool, run_here
 from facealign_cli.batch.progress import Progress
 from facealign_cli.batch.ray.engine import RayEngine
@@ -69,6 +70,8 @@ class BatchOptions:
         object.__setattr__(self, "output", os.fspath(self.output))
         if self.fmt not in SHARD_SUFFIXES:
             raise InputError(f"unknown format {self.fmt!r} of a batch: known are {', '.join(SHARD_SUFFIXES)}")
+        if not self.output:
+            raise InputError("output: expected a folder or a URL, got an empty name")
         for name, least in (("shard_rows", 1), ("workers", 0), ("batch_size", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name}: expected {least} or more, got {getattr(self, name)}")
@@ -155,14 +158,16 @@ def run_batch(
         work = dataclasses.replace(work, pts_folder=join(options.output, "pts"))
     config = job_config(work, options)
     _check_processes(sources, work, options)
-    with locked(storage, options.output):
-        job = _Job(storage, work, options, config)
+    places = _hold(storage, work, options)
+    stop = stop or threading.Event()
+    with lock_folder(storage, options.output, lambda text: report(Progress(problems=[text])), stop) as lock:
+        job = _Job(storage, partial(_check_places, lock, places), work, options, config)
         progress = Progress(before=job.store.counts.pictures, counts=job.store.counts)
         listing = Listing(sources.paths, KeySet(job.store.done_keys()), options.batch_size)
         if make_work is None:
             local = options.engine == "local"
             make_work = partial(PictureWork, work) if local else partial(_same_work, work, options, config)
-        source = _outcomes(listing, make_work, job, progress, stop or threading.Event())
+        source = _outcomes(listing, make_work, job, progress, stop)
         with listing, source as outcomes:
             job.run(outcomes, listing, progress, report)
     if not progress.done and not progress.before and not progress.stopped:
@@ -172,6 +177,26 @@ def run_batch(
 
 def _written_to(work: WorkOptions, options: BatchOptions) -> list[str]:
     return [folder for folder in (options.output, work.crops_folder, work.overlay_folder) if folder is not None]
+
+
+def _hold(storage: Storage, work: WorkOptions, options: BatchOptions) -> list[Storage]:
+    """Make the folders that are written to; the storages that know whether they stay where they are."""
+    storage.hold(options.output)
+    if work.pts_folder is not None:
+        storage.hold(work.pts_folder)
+    places = [storage]
+    for folder in (work.crops_folder, work.overlay_folder):
+        if folder is not None:
+            places.append(storage_for(folder))
+            places[-1].hold(folder)
+    return places
+
+
+def _check_places(lock: Lock, places: list[Storage]) -> None:
+    """Raise OutputError where the job's folders are not ours to write to any more, or not where they were."""
+    lock.check()
+    for place in places:
+        place.check_held()
 
 
 def _check_processes(sources: Sources, work: WorkOptions, options: BatchOptions) -> None:
@@ -235,8 +260,15 @@ def _same_work(work: WorkOptions, options: BatchOptions, config: dict[str, Any])
 class _Job:
     """A job in its folder: its rows and its manifest."""
 
-    def __init__(self, storage: Storage, work: WorkOptions, options: BatchOptions, config: dict[str, Any]) -> None:
-        self._storage, self.work, self.options = storage, work, options
+    def __init__(
+        self,
+        storage: Storage,
+        check_places: Callable[[], None],
+        work: WorkOptions,
+        options: BatchOptions,
+        config: dict[str, Any],
+    ) -> None:
+        self._storage, self._check_places, self.work, self.options = storage, check_places, work, options
         self._files = RowStore(storage, options.output, options.fmt, options.shard_rows)
         self.store: RowStore | RayRows = self._files
         if options.engine == "ray":
@@ -281,6 +313,7 @@ class _Job:
                 progress.take(lines)
                 now = time.monotonic()
                 if now - flushed > FLUSH_S:
+                    self._check_places()
                     self.store.flush()
                     flushed, progress.counts = now, self.store.counts
                 if self.store.n_shards > shards:
@@ -292,7 +325,9 @@ class _Job:
                 self._tell(progress, listing, begin, own_s, report)
             stopped = stop.is_set()
             if not stopped:
+                self._check_places()
                 self.store.close()
+                self.store.check_whole()
                 state = "complete"
         except OutputError:
             raise  # there is no room for what is left, or nothing of it may be written
@@ -307,6 +342,7 @@ class _Job:
         self._tell(progress, listing, begin, own_s, report)
 
     def _write_manifest(self, state: str) -> None:
+        self._check_places()
         self._manifest = dataclasses.replace(
             self._manifest, counts=asdict(self.store.counts), shards=self.store.n_shards, state=state
         )

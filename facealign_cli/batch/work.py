@@ -25,7 +25,7 @@ from facealign_cli.detectors.base import DEFAULT_DETECTOR
 from facealign_cli.errors import InputError, OutputError
 from facealign_cli.files.output import safe_tree
 from facealign_cli.files.pictures import MAX_PIXELS, decode_image, encode_image, max_file_bytes
-from facealign_cli.files.storage import join, storage_for
+from facealign_cli.files.storage import Storage, join, storage_for
 from facealign_cli.formats.pts import encode_pts
 from facealign_cli.models.registry import load_model
 from facealign_cli.overlay import draw_overlay
@@ -86,6 +86,11 @@ class PictureWork:
         self.options = options
         self.aligner = Aligner(model.padded_to(NETWORK_BATCH), options.detector, options=options.detector_options)
         self.cpu_s: dict[str, float] = defaultdict(float)
+        self._places = {
+            folder: _held(folder)
+            for folder in (options.crops_folder, options.overlay_folder, options.pts_folder)
+            if folder is not None
+        }
         self._used = {
             "detector": self.aligner.detector.name,
             "model": self.aligner.model.name,
@@ -177,12 +182,17 @@ class PictureWork:
         with self._timed("write", [picture]):
             for face in faces:
                 if options.crops_folder:
-                    crop = crop_face(image, face, options.crop_size)
-                    _put(options.crops_folder, picture.path, f"_{face.face_id}.jpg", encode_image(crop, ".jpg"))
+                    crop = encode_image(crop_face(image, face, options.crop_size), ".jpg")
+                    self._put(options.crops_folder, picture.path, f"_{face.face_id}.jpg", crop)
                 if options.pts_folder:
-                    _put(options.pts_folder, picture.path, f"_{face.face_id}.pts", encode_pts(face.landmarks))
+                    self._put(options.pts_folder, picture.path, f"_{face.face_id}.pts", encode_pts(face.landmarks))
             if options.overlay_folder:
-                _put(options.overlay_folder, picture.path, ".jpg", encode_image(draw_overlay(image, faces), ".jpg"))
+                self._put(
+                    options.overlay_folder, picture.path, ".jpg", encode_image(draw_overlay(image, faces), ".jpg")
+                )
+
+    def _put(self, folder: str, source: str, suffix: str, data: bytes) -> None:
+        self._places[folder].write(join(folder, safe_tree(source) + suffix), data)
 
     def _guarded(self, picture: _Picture, step: Callable[[_Picture], object]) -> None:
         """Take a step; what it fails with is recorded with the picture, and the others go on."""
@@ -266,6 +276,8 @@ class _Ahead:
             raise item
 
 
-def _put(folder: str, source: str, suffix: str, data: bytes) -> None:
-    path = join(folder, safe_tree(source) + suffix)
-    storage_for(folder).write(path, data)
+def _held(folder: str) -> Storage:
+    """The storage of a folder, which is made if it is missing. Raises OutputError, InputError."""
+    storage = storage_for(folder)
+    storage.hold(folder)
+    return storage
