@@ -196,9 +196,7 @@ class Pool:
         if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts >= self._may_fail:
-                raise FacealignError(
-                    f"worker processes die as they start ({cause}): try fewer --workers. {GUARD_HINT}"
-                )
+                raise FacealignError(f"worker processes die as they start ({cause}): try fewer --workers. {GUARD_HINT}")
         paths = [path for chunk in worker.tasks for path in chunk]
         if worker.alone and (reason is not None or worker.tries >= _TRIES):
             times = "again when it was alone" if reason is not None else "twice more when it was alone"

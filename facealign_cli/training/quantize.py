@@ -25,8 +25,8 @@ import numpy as np
 from facealign_cli.errors import InputError, MissingDependency, ModelError
 from facealign_cli.files.output import atomic_path, check_output
 from facealign_cli.models.dan import METADATA_KEY, DanModel, GraphMetadata
-from facealign_cli.training.figures import named_figures, stage_errors
 from facealign_cli.runtime import import_onnxruntime
+from facealign_cli.training.figures import named_figures, stage_errors
 from facealign_cli.training.pack import Pack, crops_in_frame
 
 TOLERANCE = {"int8": 0.1, "float16": 0.01}
