@@ -79,11 +79,12 @@ def image(
 
 def _format(output: Path | None, name: str | None) -> Format | None:
     """The format to write; None: a table for the person at the terminal."""
-    if output in (None, options.STDOUT) and name == "pts":
-        raise click.UsageError("--format pts writes one file per face: give -o FOLDER")
     if output is None and name is None and sys.stdout.isatty():
         return None
-    return options.output_format(None if output == options.STDOUT else output, name)
+    chosen = options.output_format(None if output == options.STDOUT else output, name)
+    if output in (None, options.STDOUT) and chosen.dump is None:
+        raise click.UsageError(f"--format {chosen.name} fills a folder: give -o FOLDER")
+    return chosen
 
 
 class _Writer:

@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import stat
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -131,6 +132,24 @@ def safe_tree(source: str) -> str:
     folders = [part for part in clean[:-1] if part] if len(raw) <= 900 else []
     last = os.fsdecode(os.fsencode(clean[-1])[-160:])
     return "/".join([*folders, f"{hashlib.sha256(raw).hexdigest()[:12]}-{last}"])
+
+
+def picture_stems(sources: Sequence[str], root: str | os.PathLike[str] | None = None) -> list[str]:
+    """For each picture what the files that are made of it are called, as a relative path without a suffix.
+
+    NAME of a/NAME.jpg, or where several pictures have one NAME the whole path, "a/NAME.jpg". root: a folder of
+    pictures: the path from there, without the suffix. The same source, twice, has the same stem.
+    """
+    trees = [safe_tree(source if root is None else os.path.relpath(source, root)) for source in sources]
+    if root is None:
+        shorts = [safe_stem(source) for source in sources]
+    else:
+        parts = [tree.rpartition("/") for tree in trees]
+        shorts = [f"{folder}{slash}{safe_stem(name)}" for folder, slash, name in parts]
+    meant: dict[str, set[str]] = defaultdict(set)
+    for short, source in zip(shorts, sources, strict=True):
+        meant[short.casefold()].add(source)
+    return [tree if len(meant[s.casefold()]) > 1 else s for tree, s in zip(trees, shorts, strict=True)]
 
 
 def _safe_part(part: str) -> str:

@@ -16,9 +16,7 @@ the results. A picture without a face or with an error makes no file. A path tha
 
 from __future__ import annotations
 
-import os
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from facealign_cli.errors import FormatError, InputError, OutputError
-from facealign_cli.files.output import UniqueNames, check_output, make_folder, safe_stem, safe_tree, write_bytes
+from facealign_cli.files.output import UniqueNames, check_output, make_folder, picture_stems, write_bytes
 from facealign_cli.formats.base import PathLike, read_bytes, register_format
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import N_LANDMARKS
@@ -151,24 +149,12 @@ def file_names(results: Iterable[FrameResult], root: PathLike | None = None) -> 
     They may have folders, with "/". root: as `write` has it.
     """
     results, names = list(results), UniqueNames()
-    trees = [safe_tree(r.source if root is None else os.path.relpath(r.source, root)) for r in results]
-    shorts = [safe_stem(r.source) if root is None else _bare(tree) for r, tree in zip(results, trees, strict=True)]
-    sources: dict[str, set[str]] = defaultdict(set)
-    for short, result in zip(shorts, results, strict=True):
-        sources[short.casefold()].add(result.source)
     claimed = []
-    for result, tree, short in zip(results, trees, shorts, strict=True):
-        stem = tree if len(sources[short.casefold()]) > 1 else short
-        stem = stem if result.frame is None else f"{stem}_{result.frame:06d}"
+    for result, stem in zip(results, picture_stems([r.source for r in results], root), strict=True):
+        whole = stem if result.frame is None else f"{stem}_{result.frame:06d}"
         numbers: list[int | None] = [None] if len(result.faces) == 1 else [*range(len(result.faces))]
-        claimed.append(names.claim(stem, [face_suffix(stem, number) for number in numbers]))
+        claimed.append(names.claim(whole, [face_suffix(whole, number) for number in numbers]))
     return claimed
-
-
-def _bare(tree: str) -> str:
-    """The path without its last part's suffix."""
-    folder, _, name = tree.rpartition("/")
-    return f"{folder}/{safe_stem(name)}" if folder else safe_stem(name)
 
 
 def face_suffix(stem: str, number: int | None) -> str:
