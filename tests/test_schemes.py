@@ -14,7 +14,7 @@ from facealign_cli.formats.masks import VALUES, draw_mask
 from facealign_cli.geometry import init_shape_from_bbox
 from facealign_cli.landmarks import MIRROR_ORDER, N_LANDMARKS, POINT_NAMES
 from facealign_cli.records import BBox, Face, FrameResult
-from facealign_cli.schemes import REGIONS, SUBSETS, regions, subset, to_68
+from facealign_cli.schemes import REGIONS, RESIDUALS, SUBSETS, regions, subset, to_68
 
 SHAPE = init_shape_from_bbox((100, 50, 300, 250))
 
@@ -65,6 +65,16 @@ def test_wflw() -> None:
         left, right = SHAPE[first], SHAPE[first + 3]
         for own, share, lid in ((1, 1 / 3, -5), (2, 2 / 3, -5), (4, 2 / 3, 5), (5, 1 / 3, 5)):
             np.testing.assert_allclose(got[first + own], left + (right - left) * share + (0, lid), atol=1e-9)
+
+
+def test_mediapipes_mesh() -> None:
+    """The vertices are taken, in their order; 478 has the irises behind the mesh. The list mirrors as the face does."""
+    mesh = np.random.default_rng(0).normal(size=(478, 2))
+    got = to_68(mesh)
+    np.testing.assert_array_equal(got[[8, 30, 33, 57]], mesh[[152, 4, 2, 17]])  # on the face's middle line
+    np.testing.assert_array_equal(to_68(mesh[:468]), got)
+    assert to_68(np.stack([mesh, mesh])).shape == (2, 68, 2)
+    assert RESIDUALS[468] == RESIDUALS[478] == 0.0536
 
 
 def test_68_points_and_unknown_numbers() -> None:

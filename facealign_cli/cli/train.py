@@ -51,6 +51,8 @@ def pack(*, roots: tuple[Path, ...], output: Path, size: int, context: float, qu
     report = write_pack(roots, output, size=size, context=context, quality=quality, overwrite=overwrite)
     for item in report.left_out:
         console.message(f"left out: {item.name}: {item.reason}")
+    if report.held_out_photo is not None:
+        console.message(f"No photo's name says that it is held out: {report.held_out_photo} is, to measure a run by.")
     splits = ("train", "train (rough)", "held out")
     totals = {split: sum(counts[split] for counts in report.counts.values()) for split in splits}
     table = {**dict(sorted(report.counts.items())), "all": totals}
@@ -273,6 +275,7 @@ def export(
     from facealign_cli.training.export import export_model
     from facealign_cli.training.figures import held_out_figures
     from facealign_cli.training.network import multiply_adds
+    from facealign_cli.training.origin import inherited
     from facealign_cli.training.pack import read_pack
 
     if weights is not None:
@@ -282,6 +285,7 @@ def export(
     values = load_checkpoint(checkpoint)
     model = model_of(values, trained_only=True)
     crops, figures = (None, {}) if data is None else held_out_figures(model, read_pack(data))
+    licence, training_data = inherited(values.get("origin"), licence, training_data)
     report = export_model(
         model,
         output,
@@ -297,7 +301,8 @@ def export(
         facts = {"licence": licence, "summary": summary, "multiply_adds": multiply_adds(model)}
         enter_model(index, output, name=name, figures=figures, **facts)
     if weights is not None:
-        save_weights(weights, values, overwrite)
+        about = {"name": f"{name} {model_version}", "licence": licence, "training_data": training_data}
+        save_weights(weights, values, overwrite, about)
     differences = (report.landmarks_px, report.stage1_landmarks_px, report.confidence)
     console.print_table(
         ("", "torch and ONNX Runtime differ at most by"),

@@ -14,6 +14,7 @@ from facealign_cli.evaluation.figures import DEFAULT_NORMALISER, DEFAULT_THRESHO
 from facealign_cli.evaluation.foreign import read_predictions
 from facealign_cli.evaluation.predict import Init, check_boxes, describe, predict_samples, select_samples
 from facealign_cli.evaluation.predictions import check_predictions, match_predictions, write_predictions
+from facealign_cli.landmarks import N_LANDMARKS, SCHEME
 from facealign_cli.metrics import NORMALISERS
 
 PathLike = str | os.PathLike[str]
@@ -90,7 +91,7 @@ def evaluate_predictions(
 ) -> Evaluation:
     """Measure landmarks that any tool has written, by the 300-W protocol; no model runs and no picture is needed.
 
-    predictions: a folder of .pts files in the layout of the ground truth, or facealign's JSON or CSV. ground_truth: as
+    predictions: .pts files in the layout of the ground truth, or a format that facealign reads. ground_truth: as
     the root of `evaluate_dataset`, and so are the others. A face without a usable prediction counts as a failure.
     Raises InputError, FormatError.
     """
@@ -98,11 +99,16 @@ def evaluate_predictions(
     predictions, ground_truth = Path(predictions), Path(ground_truth)
     selection = select_samples(ground_truth, split, need_pictures=False)
     truths = {sample.name: sample.landmarks for sample in selection.known}
-    matched = match_predictions(truths, read_predictions(predictions))
+    pictures = read_predictions(predictions)
+    matched = match_predictions(truths, pictures)
+    given = {face.n_given for picture in pictures for face in picture.faces} - {N_LANDMARKS}
+    about = {"title": predictions.name, "root": str(ground_truth), "predictions": str(predictions)}
+    if given:
+        about["scheme"] = f"{' and '.join(map(str, sorted(given)))} points read as {SCHEME}"
     return evaluate(
         selection.samples,
         matched.predictions,
-        about={"title": predictions.name, "root": str(ground_truth), "predictions": str(predictions)},
+        about=about,
         normaliser=normaliser,
         threshold=threshold,
         irregularities=(*selection.irregularities, *matched.irregularities),

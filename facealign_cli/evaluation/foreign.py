@@ -14,7 +14,7 @@ import io
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +25,19 @@ from facealign_cli.evaluation.base import Status
 from facealign_cli.formats.base import find_format, read_bytes
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.records import FrameResult, LeftOut
+from facealign_cli.schemes import KNOWN_NUMBERS, to_68
 
 
 @dataclass(frozen=True, eq=False)
 class PredictedFace:
-    """One face as a file has it, unchecked. landmarks: (K, 2) pixels, K and values as they are."""
+    """One face as a file has it, unchecked. landmarks: (K, 2) pixels, K and values as they are.
+
+    n_given: K of the file, where its points were of another scheme and were taken to 68 (`schemes.to_68`).
+    """
 
     landmarks: np.ndarray
     confidence: float | None = None
+    n_given: int = N_LANDMARKS
 
     @property
     def status(self) -> Status:
@@ -70,7 +75,15 @@ def read_predictions(path: Path) -> list[PredictedPicture]:
         )
     if not pictures:
         raise InputError(f"{path}: no predictions in it")
-    return pictures
+    return [replace(p, faces=tuple(_in_ibug_68(face) for face in p.faces)) for p in pictures]
+
+
+def _in_ibug_68(face: PredictedFace) -> PredictedFace:
+    """The face with 68 points, if its points are of a scheme that is known by their number; else as it is."""
+    shape = face.landmarks.shape
+    if len(shape) != 2 or shape[1] != 2 or shape[0] not in KNOWN_NUMBERS:
+        return face
+    return PredictedFace(to_68(face.landmarks), face.confidence, shape[0])
 
 
 def _picture_of(item: FrameResult | LeftOut) -> PredictedPicture:

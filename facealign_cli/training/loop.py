@@ -28,6 +28,7 @@ from facealign_cli.training.checkpoint import load_checkpoint, save_checkpoint
 from facealign_cli.training.config import NetworkConfig
 from facealign_cli.training.layers import landmark_loss
 from facealign_cli.training.network import Dan, DanOutput, ResidualBackbone, VggBackbone
+from facealign_cli.training.origin import Origin
 from facealign_cli.training.pack import Pack, crops_in_frame
 
 RIGHT_WITHIN = 0.10
@@ -109,10 +110,10 @@ def new_model(network: NetworkConfig, pack: Pack, seed: int = 0) -> Dan:
 
 
 class Run:
-    """A training run in a folder: `last.ckpt`, `best.ckpt`, `log.csv`."""
+    """A training run in a folder: `last.ckpt`, `best.ckpt`, `log.csv`. origin: of the weights that it began with."""
 
-    def __init__(self, folder: Path, model: Dan, config: TrainConfig, pack: Pack) -> None:
-        self.folder, self.config = Path(folder), config
+    def __init__(self, folder: Path, model: Dan, config: TrainConfig, pack: Pack, origin: Origin | None = None) -> None:
+        self.folder, self.config, self.origin = Path(folder), config, origin
         self.device = training_device(config.device)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {key: value.detach().clone() for key, value in self.model.state_dict().items()}
@@ -131,7 +132,7 @@ class Run:
         """Go on from `last.ckpt`. changes: fields of the configuration to replace, such as a larger `steps`."""
         values = load_checkpoint(Path(folder) / "last.ckpt")
         config = TrainConfig.from_dict({**values["config"], **changes})
-        run = cls(folder, Dan(NetworkConfig.from_dict(values["network"])), config, pack)
+        run = cls(folder, Dan(NetworkConfig.from_dict(values["network"])), config, pack, values.get("origin"))
         run.model.load_state_dict(values["model"])
         run.average = {key: value.to(run.device) for key, value in values["average"].items()}
         run.optimizer.load_state_dict(values["optimizer"])
@@ -152,6 +153,7 @@ class Run:
                 "step": self.step,
                 "best": self.best,
                 "since_best": self.since_best,
+                "origin": self.origin,
             },
         )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from facealign_cli.datasets import LeftOut, Sample, read_samples
-from facealign_cli.datasets.splits import is_held_out
+from facealign_cli.datasets.splits import is_held_out, photo_number
 from facealign_cli.errors import FormatError, InputError, MissingDependency
 from facealign_cli.files.output import atomic_path, check_output
 from facealign_cli.files.pictures import read_image
@@ -34,10 +34,14 @@ _SAME_FACE = 0.002
 
 @dataclass(frozen=True)
 class PackReport:
-    """What went into a pack: counts per data set and split, and every face left out with its reason."""
+    """What went into a pack: counts per data set and split, and every face left out with its reason.
+
+    held_out_photo: the one that had to be held out since no photo's name says so; None where one does.
+    """
 
     counts: dict[str, dict[str, int]]
     left_out: list[LeftOut]
+    held_out_photo: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,8 +108,23 @@ def write_pack(
     if not rows:
         reasons = "; ".join(f"{item.name}: {item.reason}" for item in left_out[:3])
         raise InputError(f"no usable face in {', '.join(map(str, roots))} ({reasons})")
-    _write(path, rows, size, context, overwrite)
-    return PackReport(_counts(rows), left_out)
+    chosen = _photo_to_hold_out(rows)
+    for row in [row for row in rows if row.sample.rough and row.sample.photo == chosen]:
+        rows.remove(row)
+        left_out.append(LeftOut(row.name, "roughly labelled, and its photo is held out"))
+    _write(path, rows, size, context, overwrite=overwrite, chosen=chosen)
+    return PackReport(_counts(rows, chosen), left_out, chosen)
+
+
+def _photo_to_hold_out(rows: list[_Row]) -> str | None:
+    """Of a small set, in which no photo is held out by its name: the one whose number is least.
+
+    A run of training needs faces that it does not see. None where there are some, or there is but one photo.
+    """
+    photos = {row.sample.photo for row in rows if not row.sample.rough}
+    if len(photos) < 2 or any(is_held_out(photo) for photo in photos):
+        return None
+    return min(photos, key=photo_number)
 
 
 def _samples(roots: Sequence[Path]) -> Iterable[Sample | LeftOut]:
@@ -157,15 +176,16 @@ def _problem(sample: Sample, size: tuple[int, int], same_photo: list[np.ndarray]
     return None
 
 
-def _counts(rows: list[_Row]) -> dict[str, dict[str, int]]:
+def _counts(rows: list[_Row], chosen: str | None) -> dict[str, dict[str, int]]:
     counts: dict[str, dict[str, int]] = {}
     for row in rows:
         entry = counts.setdefault(row.sample.dataset, {"train": 0, "train (rough)": 0, "held out": 0})
-        entry["held out" if is_held_out(row.sample.photo) else "train (rough)" if row.sample.rough else "train"] += 1
+        held_out = is_held_out(row.sample.photo) or row.sample.photo == chosen
+        entry["held out" if held_out else "train (rough)" if row.sample.rough else "train"] += 1
     return counts
 
 
-def _write(path: Path, rows: list[_Row], size: int, context: float, overwrite: bool) -> None:
+def _write(path: Path, rows: list[_Row], size: int, context: float, *, overwrite: bool, chosen: str | None) -> None:
     h5py = _h5py()
     with atomic_path(path, overwrite) as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update({"format": FORMAT, "size": size, "context": context})
@@ -175,7 +195,7 @@ def _write(path: Path, rows: list[_Row], size: int, context: float, overwrite: b
         file["landmarks"] = np.stack([row.landmarks for row in rows]).astype(np.float32)
         file["bbox"] = np.stack([row.bbox for row in rows]).astype(np.float32)
         file["rough"] = np.array([row.sample.rough for row in rows])
-        file["held_out"] = np.array([is_held_out(row.sample.photo) for row in rows])
+        file["held_out"] = np.array([is_held_out(row.sample.photo) or row.sample.photo == chosen for row in rows])
         file.create_dataset("name", data=[row.name for row in rows], dtype=h5py.string_dtype())
 
 

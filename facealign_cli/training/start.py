@@ -9,6 +9,7 @@ from facealign_cli.errors import InputError
 from facealign_cli.training.checkpoint import load_checkpoint, model_of, transfer_weights
 from facealign_cli.training.config import NetworkConfig, network_config
 from facealign_cli.training.loop import Run, TrainConfig, new_model
+from facealign_cli.training.origin import origin_of
 from facealign_cli.training.pack import Pack
 
 
@@ -39,7 +40,15 @@ def start_run(
     model = new_model(chosen, pack, config.seed) if previous is None else model_of(load_checkpoint(previous))
     if model.config.name != chosen.name:
         raise InputError(f"{previous} holds the network {model.config.name}, not {chosen.name}")
+    origin = None
     if init is not None:
-        taken = transfer_weights(model, load_checkpoint(init))
+        values = load_checkpoint(init)
+        taken = transfer_weights(model, values)
         tell(f"{len(taken)} of {len(model.state_dict())} tensors taken from {init}")
-    return Run(folder, model, config, pack)
+        origin = origin_of(init, values)
+        tell(
+            f"{init} says nothing of its licence and training data: state both at `train export`"
+            if origin is None
+            else f"{origin['name']}, licence: {origin['licence'] or 'not stated'}: the new weights inherit this"
+        )
+    return Run(folder, model, config, pack, origin)

@@ -66,7 +66,7 @@ def test_boxes_that_are_given_are_the_init(root: Path, tmp_path: Path) -> None:
         ({"threshold": 0.0}, "0.08"),
         ({"threshold": float("nan")}, "0.08"),
         ({"split": "heldout"}, "unknown split 'heldout': known are all, held-out"),
-        ({}, "no face boxes in the data set"),
+        ({}, "the data set has no face boxes"),
     ],
 )
 def test_wrong_wishes_come_before_the_work(root: Path, aligner: Aligner, changes: dict, words: str) -> None:

@@ -16,6 +16,7 @@ from facealign_cli.formats.base import get_format
 from facealign_cli.formats.pts import read_pts, write_pts
 from facealign_cli.geometry import init_shape_from_bbox
 from facealign_cli.records import BBox, Face, FrameResult
+from facealign_cli.schemes import to_68
 
 SHAPE = np.round(init_shape_from_bbox((10, 20, 110, 120)), 3)
 FAR = SHAPE + 200
@@ -272,3 +273,13 @@ def test_a_prediction_checks_itself() -> None:
     for arguments in (("ok", ()), ("missed", (SHAPE,)), ("ok", (SHAPE[:5],)), ("ok", (SHAPE * np.nan,))):
         with pytest.raises(ValueError, match="stages"):
             Prediction(*arguments)
+
+
+@pytest.mark.parametrize("count", [98, 478])
+def test_points_of_another_scheme_are_taken_to_68(tmp_path: Path, count: int) -> None:
+    points = np.random.default_rng(0).normal(100, 40, (count, 2))
+    rows = "".join(f"{x} {y}\n" for x, y in points + 1)
+    (tmp_path / "a.pts").write_text(f"version: 1\nn_points: {count}\n{{\n{rows}}}\n")
+    ((face,),) = (picture.faces for picture in read_predictions(tmp_path))
+    assert face.n_given == count and face.status == "ok"
+    np.testing.assert_allclose(face.landmarks, to_68(points), atol=1e-6)

@@ -26,7 +26,10 @@ def test_a_run_begins_with_the_weights_of_another(tiny_pack: Pack, tiny_light: N
     last, other = tmp_path / "a" / "last.ckpt", replace(CONFIG, seed=1)
     second = start_run(tmp_path / "b", tiny_pack, other, network=tiny_light, init=last, tell=told.append)
     count = len(second.model.state_dict())
-    assert told == [f"{count} of {count} tensors taken from {last}"]
+    assert told == [
+        f"{count} of {count} tensors taken from {last}",
+        f"{last} says nothing of its licence and training data: state both at `train export`",
+    ]
     assert second.step == 0
     with pytest.raises(InputError, match="holds a run already"):
         start_run(tmp_path / "a", tiny_pack, CONFIG)
