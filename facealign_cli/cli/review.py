@@ -92,9 +92,9 @@ def review(
 def _serve(session: Session, port: int, make_aligner: Callable[[], Aligner]) -> None:
     from facealign_cli.review.app import ReviewServer
 
-    server = ReviewServer(session, make_aligner, port)
     session.open()
     try:
+        server = ReviewServer(session, make_aligner, port)
         pictures = console.counted(len(session.pictures), "picture")
         console.message(f"{pictures}. Every step is kept in {session.side_file}.")
         console.message(f"Open {server.url} in a browser; Ctrl-C ends.")

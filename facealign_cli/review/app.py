@@ -122,7 +122,10 @@ class ReviewServer:
             self.app, log_level="error", lifespan="off", access_log=False, server_header=False, timeout_keep_alive=5
         )
         self._server = uvicorn.Server(config)
-        self._server.run(sockets=[self.socket])
+        try:
+            self._server.run(sockets=[self.socket])
+        finally:
+            self.socket.close()
 
     def stop(self) -> None:
         """End `run`, from another thread."""

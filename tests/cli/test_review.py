@@ -62,6 +62,13 @@ def test_wrong_usage(rows: Path) -> None:
     assert "not the side file" in run("rows.json", "--work", "other.jsonl", "--export", "o.csv", code=1).stderr
 
 
+def test_it_says_what_is_missing(rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "starlette.applications", None)
+    monkeypatch.delitem(sys.modules, "facealign_cli.review.app", raising=False)
+    refused = run("rows.json", "--images", "photos", code=1)
+    assert "review needs the package starlette: pip install 'facealign[review]'" in refused.stderr
+
+
 def test_it_serves_until_it_is_stopped(rows: Path) -> None:
     pytest.importorskip("uvicorn", reason="uvicorn is not installed (extra review)")
     command = [sys.executable, "-m", "facealign_cli", "review", "rows.json", "--images", "photos"]

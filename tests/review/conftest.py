@@ -16,9 +16,6 @@ from facealign_cli.geometry import init_shape_from_bbox
 from facealign_cli.records import BBox, Detection, Face, FrameResult
 from facealign_cli.review.session import Session
 
-pytest.importorskip("starlette", reason="Starlette is not installed (extra review)")
-pytest.importorskip("uvicorn", reason="uvicorn is not installed (extra review)")
-
 BOX = (100.0, 60.0, 220.0, 180.0)
 SIZE = {"width": 320, "height": 240}
 
@@ -76,6 +73,8 @@ class Served:
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
     """Serves results until the test ends."""
+    pytest.importorskip("starlette", reason="Starlette is not installed (extra review)")
+    pytest.importorskip("uvicorn", reason="uvicorn is not installed (extra review)")
     from facealign_cli.review.app import ReviewServer
 
     with contextlib.ExitStack() as stack:

@@ -17,6 +17,8 @@ from facealign_cli.errors import OutputError
 from facealign_cli.formats.codec import face_to_dict
 from facealign_cli.records import FrameResult
 
+pytest.importorskip("starlette", reason="Starlette is not installed (extra review)")
+
 
 def ask(served, path: str, method: str = "GET", body: object = None, **headers: str) -> tuple[int, bytes, dict]:
     """(status, body, headers) of a request below the token."""

@@ -69,7 +69,7 @@ export class List {
     name.textContent = row.name.split('/').pop();
     node.title = row.name;
     const faces = row.error ? 'failed' : `${row.faces} face${row.faces === 1 ? '' : 's'}`;
-    about.textContent = row.state === 'open' ? `${faces}, need ${row.score.toFixed(2)}` : `${faces}, ${row.state}`;
+    about.textContent = row.state === 'open' ? `${faces}, doubt ${row.score.toFixed(2)}` : `${faces}, ${row.state}`;
     about.className = row.state;
   }
 }

@@ -170,7 +170,7 @@ export class View {
       if (closed) c.closePath();
       c.stroke();
     }
-    const radius = Math.min(Math.max(this.scale * 0.35, 2), 5);
+    const radius = Math.min(Math.max(this.scale * 0.7, 1.5), 4);
     places.forEach(([x, y], i) => {
       const chosen = mine && this.selected.point === i;
       c.beginPath();
