@@ -38,6 +38,7 @@ _REASONS = {
 }
 _BT709, _BT601, _LIMITED = 1, 6, 1  # FFmpeg's numbers of colour matrices and of the 16–235 range
 _SWS_BT709, _SWS_BT601 = 1, 5
+_ACCURATE = 2 | 0x40000  # swscale's SWS_BILINEAR | SWS_ACCURATE_RND: without, every picture gets darker by two levels
 _SOUND_NAMES = {"aac": "AAC", "libopus": "Opus"}
 
 
@@ -155,7 +156,8 @@ class VideoSink:
             image_bgr = cv2.copyMakeBorder(image_bgr, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
         frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image_bgr), format="bgr24")
         matrix = _SWS_BT709 if self._info.bt709 else _SWS_BT601
-        frame = self._reformatter.reformat(frame, format="yuv420p", dst_colorspace=matrix, dst_color_range=_LIMITED)
+        how = {"dst_colorspace": matrix, "dst_color_range": _LIMITED, "interpolation": _ACCURATE}
+        frame = self._reformatter.reformat(frame, format="yuv420p", **how)
         frame.pts = pts - int(self._offset / self._info.time_base)
         frame.time_base = self._info.time_base
         if self._is_empty:
