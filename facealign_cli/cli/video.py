@@ -104,10 +104,10 @@ _PART = (
     ),
     click.option(
         "--max-pixels",
-        default=100.0,
+        default="100M",
         show_default=True,
-        type=options.FiniteFloat(0.01),
-        help="Refuse frames of more megapixels.",
+        type=options.PixelCount(),
+        help="Refuse frames of more pixels: a number such as 100000000, 100M or 1e8.",
     ),
     click.option("--no-sound", is_flag=True, help="Leave the sound out of the clip that is written."),
 )
@@ -177,7 +177,7 @@ class _Run:
         rows, record = _places(output, settings.pop("landmarks"))
         self.rows, self.record, self.overwrite = rows, record, settings.pop("overwrite")
         self.start, self.end, self.fps = (settings.pop(name, None) for name in ("start", "end", "fps"))
-        self.max_pixels = int(settings.pop("max_pixels", 0) * 1e6)
+        self.max_pixels = settings.pop("max_pixels", 0)
         self.sound = not settings.pop("no_sound", False) and record is not None
         name = settings.pop("format_name")
         if rows is None and name is not None:

@@ -52,12 +52,15 @@ class ClipPackets:
 
         Afterwards `problem` says what is wrong with the file.
         """
+        yield from self._from_start()
+        self.problem = self.problem or self._cut_short()
+
+    def _demux(self) -> Iterator[Any]:
+        """The file's packets, up to the first damage that FFmpeg does not get over."""
         try:
-            yield from self._from_start()
+            yield from self.container.demux()
         except self._av.error.FFmpegError as error:
             self.problem = f"the file is damaged here: {error.strerror}"
-            return
-        self.problem = self._cut_short()
 
     def stated_end(self, stream: Any) -> Fraction | None:
         """Seconds, on the clip's clock, at which the file says that one of its streams ends."""
@@ -99,7 +102,7 @@ class ClipPackets:
         """See how the clip's times begin, and set the clock of each stream: one for all, if the times are complete."""
         stream, flags = self.stream, self._av.format.Flags
         self._may_jump = bool(self.container.format.flags & flags.ts_discont.value)
-        self._demuxed = self.container.demux()
+        self._demuxed = self._demux()
         self._head, start = look_ahead(self._demuxed, stream)
         self.origin = self._first_time()
         clock = Clock(self.origin, self._may_jump)
@@ -140,7 +143,7 @@ class ClipPackets:
         if self._start is not None and self._can_seek:
             try:
                 self.container.seek(int((self._start + self.origin) / self.stream.time_base), stream=self.stream)
-                self._head, self._demuxed = [], self.container.demux()
+                self._head, self._demuxed = [], self._demux()
             except self._av.error.FFmpegError:
                 pass  # what cannot be sought in is read from its beginning
         placed = self._placed()

@@ -215,11 +215,21 @@ def long_clip(tmp_path_factory: pytest.TempPathFactory, photo: np.ndarray) -> Pa
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-@pytest.mark.parametrize("name", ["rows.csv", "rows.json", "rows.parquet"])
-def test_ctrl_c_closes_the_clip_and_keeps_the_rows(long_clip: Path, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("rows.csv", signal.SIGINT),
+        ("rows.json", signal.SIGTERM),
+        ("rows.csv", signal.SIGTERM),
+        ("rows.parquet", signal.SIGINT),
+    ],
+)
+def test_ctrl_c_and_sigterm_close_the_clip_and_keep_the_rows(
+    long_clip: Path, tmp_path: Path, name: str, number: signal.Signals
+) -> None:
     rows, out = tmp_path / name, tmp_path / "o.mp4"
     process = start(long_clip, growing(rows), "overlay", long_clip, "-o", out, "--landmarks", rows)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130, stderr
     assert "Interrupted" in stderr
@@ -227,6 +237,19 @@ def test_ctrl_c_closes_the_clip_and_keeps_the_rows(long_clip: Path, tmp_path: Pa
     assert 5 < count < 1500
     assert np.allclose(facts(out).times, np.arange(count) * 0.04, atol=1e-3)
     assert {path.name for path in tmp_path.iterdir()} == {name, "o.mp4"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("delay", [0.3, 1.0, 1.5, 2.5])
+def test_whenever_sigterm_comes_no_hidden_file_stays(long_clip: Path, tmp_path: Path, delay: float) -> None:
+    command = [sys.executable, "-m", "facealign_cli", "video", "overlay", str(long_clip), "-o", str(tmp_path / "o.mp4")]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    time.sleep(delay)
+    for _ in range(2):  # a second one ends at once
+        process.terminate()
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode in (130, 143, -signal.SIGTERM, -signal.SIGINT) and "Traceback" not in stderr, stderr
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -104,6 +105,17 @@ def test_no_more_than_a_few_frames_wait(aligner: Aligner, photo: np.ndarray) -> 
         next(results)
     results.close()
     assert source.read <= 3 + QUEUED + 2
+    assert not threads()
+
+
+def test_queues_are_bounded_in_bytes(aligner: Aligner, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facealign_cli.video.track.QUEUED_BYTES", 2 * photo.nbytes)
+    source = Pictures([photo] * 100)
+    results = track_video(source, aligner)
+    next(results)
+    time.sleep(0.5)
+    results.close()
+    assert source.read <= 1 + 2 + 2  # in work, waiting, and the one that finds no room
     assert not threads()
 
 
