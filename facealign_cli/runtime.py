@@ -9,7 +9,6 @@ variable is read when the package is imported; `disable_telemetry_events()` come
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 from pathlib import Path
@@ -27,14 +26,25 @@ NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 """ONNX Runtime's own environment variable: "1" is off, "0" is on."""
 
 
-def import_onnxruntime(submodule: str = "") -> ModuleType:
-    """The package, or a module inside it, with its telemetry off unless the user's environment says otherwise.
+def import_onnxruntime() -> ModuleType:
+    """The package, with its telemetry off unless the user's environment says otherwise.
 
     Processes that this one starts inherit the setting. Raises ImportError.
     """
     if not os.environ.get(NO_TELEMETRY):
         os.environ[NO_TELEMETRY] = "1"
-    return importlib.import_module(f"onnxruntime.{submodule}" if submodule else "onnxruntime")
+    import onnxruntime
+
+    return onnxruntime
+
+
+def import_quantization() -> ModuleType:
+    """Its module `quantization`, likewise."""
+    import_onnxruntime()
+    from onnxruntime import quantization
+    from onnxruntime.quantization import shape_inference  # noqa: F401 - it is not loaded with its package
+
+    return quantization
 
 
 def telemetry_is_off() -> bool:

@@ -21,11 +21,11 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
 from facealign_cli.errors import InputError, OutputError
-from facealign_cli.files.storage import Storage, join
+from facealign_cli.files.storage import Storage, join, storage_for
 
 LOCK = ".facealign-lock"
 
@@ -62,6 +62,27 @@ def lock_folder(
     if local is not None and _fcntl() is not None:
         return _SystemLock(os.path.join(local, LOCK), folder)
     return _FileLock(storage, folder, tell, stop or threading.Event())
+
+
+def hold_folders(storage: Storage, inside: Sequence[str], elsewhere: Sequence[str]) -> list[Storage]:
+    """Make the folders that a job writes to; the storages that know whether these stay where they are.
+
+    inside: folders of `storage`, outer ones first, so that none is reached by a link. Raises OutputError.
+    """
+    for folder in inside:
+        storage.hold(folder)
+    places = [storage]
+    for folder in elsewhere:
+        places.append(storage_for(folder))
+        places[-1].hold(folder)
+    return places
+
+
+def check_places(lock: Lock, places: Sequence[Storage]) -> None:
+    """Raise OutputError where the job's folders are not ours to write to any more, or not where they were."""
+    lock.check()
+    for place in places:
+        place.check_held()
 
 
 class _SystemLock(Lock):

@@ -21,7 +21,7 @@ from facealign_cli.aligner import NETWORK_BATCH
 from facealign_cli.batch.base import SHARD_SUFFIXES, JournalLine, Work
 from facealign_cli.batch.keys import KeySet
 from facealign_cli.batch.listing import Listing
-from facealign_cli.batch.lock import Lock, lock_folder
+from facealign_cli.batch.lock import check_places, hold_folders, lock_folder
 from facealign_cli.batch.manifest import Manifest, differences, versions
 from facealign_cli.batch.pool import Pool, run_here
 from facealign_cli.batch.progress import Progress
@@ -158,10 +158,11 @@ def run_batch(
         work = dataclasses.replace(work, pts_folder=join(options.output, "pts"))
     config = job_config(work, options)
     _check_processes(sources, work, options)
-    places = _hold(storage, work, options)
+    inside = [options.output] if work.pts_folder is None else [options.output, work.pts_folder]
+    places = hold_folders(storage, inside, _written_to(work, options)[1:])
     stop = stop or threading.Event()
     with lock_folder(storage, options.output, lambda text: report(Progress(problems=[text])), stop) as lock:
-        job = _Job(storage, partial(_check_places, lock, places), work, options, config)
+        job = _Job(storage, partial(check_places, lock, places), work, options, config)
         progress = Progress(before=job.store.counts.pictures, counts=job.store.counts)
         listing = Listing(sources.paths, KeySet(job.store.done_keys()), options.batch_size)
         if make_work is None:
@@ -177,26 +178,6 @@ def run_batch(
 
 def _written_to(work: WorkOptions, options: BatchOptions) -> list[str]:
     return [folder for folder in (options.output, work.crops_folder, work.overlay_folder) if folder is not None]
-
-
-def _hold(storage: Storage, work: WorkOptions, options: BatchOptions) -> list[Storage]:
-    """Make the folders that are written to; the storages that know whether they stay where they are."""
-    storage.hold(options.output)
-    if work.pts_folder is not None:
-        storage.hold(work.pts_folder)
-    places = [storage]
-    for folder in (work.crops_folder, work.overlay_folder):
-        if folder is not None:
-            places.append(storage_for(folder))
-            places[-1].hold(folder)
-    return places
-
-
-def _check_places(lock: Lock, places: list[Storage]) -> None:
-    """Raise OutputError where the job's folders are not ours to write to any more, or not where they were."""
-    lock.check()
-    for place in places:
-        place.check_held()
 
 
 def _check_processes(sources: Sources, work: WorkOptions, options: BatchOptions) -> None:

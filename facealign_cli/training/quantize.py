@@ -25,7 +25,7 @@ import numpy as np
 from facealign_cli.errors import InputError, MissingDependency, ModelError
 from facealign_cli.files.output import atomic_path, check_output
 from facealign_cli.models.dan import METADATA_KEY, DanModel, GraphMetadata
-from facealign_cli.runtime import import_onnxruntime
+from facealign_cli.runtime import import_quantization
 from facealign_cli.training.figures import named_figures, stage_errors
 from facealign_cli.training.pack import Pack, crops_in_frame
 
@@ -290,8 +290,7 @@ def _packages() -> tuple[Any, Any]:
     try:
         import onnx
 
-        quantization = import_onnxruntime("quantization")
-        import_onnxruntime("quantization.shape_inference")  # it is not loaded with its package
+        quantization = import_quantization()
     except ImportError as error:
         raise MissingDependency("quantising", error.name or "onnx", "train") from error
     return onnx, quantization

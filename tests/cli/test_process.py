@@ -218,7 +218,7 @@ def annotated(many: Path) -> Path:
 @pytest.mark.parametrize("delay", [0.0, 0.1, 1.5])
 def test_an_evaluation_leaves_no_worker(annotated: Path, number: signal.Signals, delay: float) -> None:
     started = Started(
-        annotated, "evaluate", "dataset", "many", "--init", "ground-truth", "--jobs", 3, "--json", "x.json"
+        annotated, "evaluate", "dataset", "many", "--init", "ground-truth", "--workers", 3, "--json", "x.json"
     )
     started.wait_for(lambda: len(started.members()) > 3)
     time.sleep(delay)
