@@ -121,6 +121,8 @@ class _Walk:
 
     def pattern(self, storage: Storage, pattern: str) -> Iterator[str]:
         """Files whose paths match a glob; "**" stands for any folders."""
+        if not is_url(pattern):
+            pattern = pattern.replace(os.sep, "/")
         fixed, _, rest = _MAGIC.split(pattern, maxsplit=1)[0].rpartition("/")
         base = fixed or ("/" if pattern.startswith("/") else ".")
         if is_url(pattern) and not is_url(join(base, "")):
@@ -130,8 +132,8 @@ class _Walk:
         if storage.kind(base) != "folder":
             return
         for path, _, is_folder in self._entries(storage, base, deep="/" in rest or "**" in rest):
-            if not is_folder and expression.fullmatch(path[prefix:]):
-                yield path if fixed or not path.startswith("./") else path[2:]
+            if not is_folder and expression.fullmatch(path[prefix:].replace(os.sep, "/")):
+                yield path if fixed or path[:2] not in ("./", f".{os.sep}") else path[2:]
 
     def _entries(self, storage: Storage, folder: str, *, deep: bool) -> Iterator[tuple[str, str, bool]]:
         """(path, name, is it a folder) of all below a folder; each chain of folders remembers those it came through."""

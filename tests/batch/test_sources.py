@@ -14,10 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from facealign_cli.batch import sources as sources_module
 from facealign_cli.batch.keys import KeySet, key_of
 from facealign_cli.batch.listing import Listing
 from facealign_cli.batch.sources import Sources
 from facealign_cli.errors import FacealignError, FormatError, InputError, MissingDependency
+from facealign_cli.files.storage import Entry, LocalStorage
 
 
 def tree(root: Path, *names: str) -> Path:
@@ -75,6 +77,29 @@ def test_a_glob_from_here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.chdir(folder)
     assert found("*.jpg") == ["a.jpg"]
     assert found("su*/*.jpg") == ["sub/c.jpg"]
+
+
+class BackslashStorage(LocalStorage):
+    """Files whose paths have backslashes, as on Windows."""
+
+    def kind(self, path: str) -> str:
+        return super().kind(path.replace("\\", "/"))
+
+    def scan(self, folder: str) -> Iterator[Entry]:
+        for entry in super().scan(folder.replace("\\", "/")):
+            yield Entry(entry.path.replace("/", "\\"), entry.is_folder, entry.identity)
+
+
+@pytest.mark.parametrize("separator", ["/", "\\"])
+def test_globs_with_either_separator(folder: Path, monkeypatch: pytest.MonkeyPatch, separator: str) -> None:
+    monkeypatch.setattr(sources_module, "storage_for", lambda _: BackslashStorage())
+    monkeypatch.setattr(os, "sep", "\\")
+    root = str(folder).replace("/", separator)
+    for pattern, expected in (("sub/*.jpg", ["sub/c.jpg"]), ("*/**", ["sub/c.jpg", "sub/deep/d.webp"])):
+        paths = found(f"{root}{separator}{pattern.replace('/', separator)}")
+        assert [path.replace("\\", "/") for path in paths] == [f"{folder}/{name}" for name in expected]
+    monkeypatch.chdir(folder)
+    assert found("*.jpg") == ["a.jpg"]
 
 
 def test_a_name_that_looks_like_a_glob(tmp_path: Path) -> None:
