@@ -50,7 +50,7 @@ _HOW = (
         type=click.Choice(["parquet", "jsonl", "csv", "pts"]),
         help="parquet, jsonl, csv or pts.",
     ),
-    click.option("--shard-rows", default=10_000, show_default=True, type=click.IntRange(1), help="Rows of a shard."),
+    click.option("--shard-rows", default=10_000, show_default=True, type=options.Count(1), help="Rows of a shard."),
     options.workers("one per processor", "0: work in this one, which a picture that kills it would end"),
     click.option(
         "--batch-size", default=16, show_default=True, type=click.IntRange(1, 4096), help="Pictures at a time."

@@ -217,7 +217,7 @@ def predictions(*, predictions: Path, ground_truth: Path, outputs: _Outputs) -> 
 @_NORMALISER
 @_THRESHOLD
 @click.option(
-    "--worst", default=10, show_default=True, type=click.IntRange(0), help="Show so many of the worst regressions."
+    "--worst", default=10, show_default=True, type=options.Count(0), help="Show so many of the worst regressions."
 )
 def compare(*, before: Path, after: Path, normaliser: str, threshold: float, worst: int) -> None:
     """Compare two evaluations, face by face.

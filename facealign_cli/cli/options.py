@@ -38,16 +38,27 @@ class OutputFile(click.Path):
         return super().convert(value, param, ctx)
 
 
+MOST = 10**9
+"""No option takes a larger number: nothing here is counted or measured beyond it, and some parts would overflow."""
+
+
+class Count(click.IntRange):
+    """A whole number from `least` to `MOST`."""
+
+    def __init__(self, least: int) -> None:
+        super().__init__(least, MOST)
+
+
 class FiniteFloat(click.FloatRange):
-    """A number between bounds. NaN and infinity are refused, which click's own range lets pass."""
+    """A number between bounds. NaN, infinity and numbers beyond `MOST` are refused, which click's own range takes."""
 
     name = "number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The number."""
         number = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number", param, ctx)
+        if not math.isfinite(number) or abs(number) > MOST:
+            self.fail(f"{value} is not a finite number up to {MOST:,}", param, ctx)
         return number
 
     def _describe_range(self) -> str:  # for --help, where click would write x<=None
@@ -165,7 +176,7 @@ _DETECTION = (
     click.option("--detector-model", type=EXISTING_FILE, help="Model file of yunet (.onnx) or haar (.xml)."),
     click.option("--boxes", metavar="PATH", type=EXISTING_PATH, help="Take the boxes from there; detect nothing."),
     click.option("--min-face", default=40.0, show_default=True, type=FiniteFloat(12), help="Smallest face, pixels."),
-    click.option("--max-faces", type=click.IntRange(1), help="Keep only the largest N faces."),
+    click.option("--max-faces", type=Count(1), help="Keep only the largest N faces."),
     click.option("--score", type=FiniteFloat(), help="Lowest detector score, in the detector's own scale."),
     click.option(
         "--upsample",

@@ -77,7 +77,7 @@ def pack(*, roots: tuple[Path, ...], output: Path, size: int, context: float, qu
     "--per-photo",
     default=4,
     show_default=True,
-    type=click.IntRange(1),
+    type=options.Count(1),
     help="Rough faces to keep of one photo, or of one person of ytf.",
 )
 @click.option(
@@ -118,19 +118,19 @@ _TRAINING = (
         "--run", "folder", required=True, type=options.FILE, help="Folder for checkpoints, log.csv and curves.png."
     ),
     click.option("--network", default="dan-light", show_default=True, help="dan (the paper's) or dan-light."),
-    click.option("--steps", default=16000, show_default=True, type=click.IntRange(1), help="Batches in all."),
-    click.option("--batch-size", "batch", default=64, show_default=True, type=click.IntRange(2), help="Faces a batch."),
+    click.option("--steps", default=16000, show_default=True, type=options.Count(1), help="Batches in all."),
+    click.option("--batch-size", "batch", default=64, show_default=True, type=options.Count(2), help="Faces a batch."),
     click.option(
         "--lr", default=2e-3, show_default=True, type=options.FiniteFloat(0, min_open=True), help="Learning rate."
     ),
     click.option(
-        "--warmup-steps", default=200, show_default=True, type=click.IntRange(0), help="Batches in which it rises."
+        "--warmup-steps", default=200, show_default=True, type=options.Count(0), help="Batches in which it rises."
     ),
     click.option(
         "--decay-steps",
         default=5000,
         show_default=True,
-        type=click.IntRange(0),
+        type=options.Count(0),
         help="Last batches, in which it falls.",
     ),
     click.option("--weight-decay", default=0.02, show_default=True, type=options.FiniteFloat(0), help="AdamW's."),
@@ -145,28 +145,28 @@ _TRAINING = (
         help="strong: geometry, light, blur, noise, covering; paper: geometry alone.",
     ),
     click.option(
-        "--eval-every", default=500, show_default=True, type=click.IntRange(1), help="Batches between evaluations."
+        "--eval-every", default=500, show_default=True, type=options.Count(1), help="Batches between evaluations."
     ),
     click.option(
         "--checkpoint-every",
         default=250,
         show_default=True,
-        type=click.IntRange(1),
+        type=options.Count(1),
         help="Batches between checkpoints.",
     ),
     click.option(
         "--patience",
         default=0,
         show_default=True,
-        type=click.IntRange(0),
+        type=options.Count(0),
         help="Stop after N evaluations without gain; 0: never.",
     ),
     click.option(
-        "--seed", default=0, show_default=True, type=click.IntRange(0), help="Of weights, order, augmentation."
+        "--seed", default=0, show_default=True, type=options.Count(0), help="Of weights, order, augmentation."
     ),
     click.option("--bf16", is_flag=True, help="Convolutions in bfloat16."),
     options.device,
-    click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="torch's threads."),
+    click.option("--threads", default=1, show_default=True, type=options.Count(1), help="torch's threads."),
     click.option(
         "--resume", is_flag=True, help="Go on from the folder's last checkpoint; only --steps and --device may differ."
     ),

@@ -48,7 +48,10 @@ def _clock(_context: click.Context, _parameter: click.Parameter, value: str | No
         return None
     if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d*)?", value):
         raise click.BadParameter("expected seconds, or [HOURS:]MINUTES:SECONDS")
-    return reduce(lambda total, part: 60 * total + float(part), value.split(":"), 0.0)
+    seconds = reduce(lambda total, part: 60 * total + float(part), value.split(":"), 0.0)
+    if seconds > options.MOST:
+        raise click.BadParameter(f"no clip is longer than {options.MOST:,} seconds")
+    return seconds
 
 
 _OUTPUT = click.option(
@@ -152,7 +155,7 @@ def track(*, source: str, output: Path | None, **settings: Any) -> None:
 
 
 @video.command()
-@click.option("--device-index", default=0, show_default=True, type=click.IntRange(0), help="Which camera.")
+@click.option("--device-index", default=0, show_default=True, type=options.Count(0), help="Which camera.")
 @_OUTPUT
 @click.option("--end", metavar="T", callback=_clock, help="Stop after this time  [default: at Ctrl-C].")
 @options.stacked(*_TRACKING)

@@ -109,4 +109,5 @@ def _pattern(path: str) -> re.Match[str]:
 
 
 def _natural(file: Path) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", file.name)]
+    parts = re.split(r"([0-9]+)", file.name)  # every second one is a number; "①" is a digit, too, but not for int()
+    return [(int(part), "") if i % 2 else (-1, part) for i, part in enumerate(parts)]
