@@ -26,7 +26,6 @@ import pyarrow.parquet as pq
 from facealign_cli.batch.progress import Progress
 from facealign_cli.batch.run import BatchOptions, run_batch
 from facealign_cli.batch.sources import Sources
-from facealign_cli.batch.work import WorkOptions
 
 COMMAND = [sys.executable, "-m", "facealign_cli"]
 CORE = ("decode", "detect", "align")
@@ -137,7 +136,7 @@ def measure_ray(folder: Path) -> list[tuple[str, str]]:
 def engine_run(folder: Path, name: str, places: tuple[str, ...], engine: str) -> Progress:
     """A run with two workers; for Ray, on a cluster started for it."""
     job = BatchOptions(str(folder / name), workers=2, engine=engine, timeout_s=None)
-    return run_batch(Sources(places, recursive=True), WorkOptions(), job)
+    return run_batch(Sources(places, recursive=True), job)
 
 
 def timed_run(folder: Path, name: str, workers: int) -> tuple[Progress, str]:
@@ -149,7 +148,7 @@ def timed_run(folder: Path, name: str, workers: int) -> tuple[Progress, str]:
             series[pid].append(usage.memory_bytes >> 20)
 
     job = BatchOptions(str(folder / name), workers=workers)
-    progress = run_batch(Sources((str(folder / "pictures"),), recursive=True), WorkOptions(), job, report=watch)
+    progress = run_batch(Sources((str(folder / "pictures"),), recursive=True), job, report=watch)
     return progress, "; ".join(_memory(values) for values in series.values())
 
 

@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     packs = [work / name for name in ("faces.h5", "more.h5") if (work / name).exists()]
     data = " ".join(f"--data {shlex.quote(str(path))}" for path in packs)
     shared = (
-        f"{data} --device {args.device} --loaders {args.loaders} --batch {args.batch} --steps 10000000 --bf16 "
+        f"{data} --device {args.device} --loaders {args.loaders} --batch-size {args.batch} --steps 10000000 --bf16 "
         "--eval-every 200 --checkpoint-every 200 --lr 1e-3 --average 0.998"
     )
     failed += train_dan(plan, shared, work)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import importlib.util
+import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
@@ -55,6 +56,7 @@ def run_checks() -> Iterator[Check]:
         yield _package("package", module, packages, "broken", f"pip install {packages[0]}")
     for module, extra in _EXTRAS.items():
         yield _package("extra", module, (module,), "missing", f"pip install 'facealign[{extra}]'")
+    yield _telemetry()
     for area, check in (("provider", _providers), ("model", _models), ("detector", _detectors), ("codec", _codecs)):
         yield from _guarded(area, check)
 
@@ -79,12 +81,19 @@ def _versions(packages: tuple[str, ...]) -> Iterator[str]:
             yield f"{package} {importlib.metadata.version(package)}"
 
 
+def _telemetry() -> Check:
+    from facealign_cli.runtime import NO_TELEMETRY, telemetry_is_off
+
+    if telemetry_is_off():
+        return Check("privacy", "telemetry", "ok", f"ONNX Runtime's is off; {NO_TELEMETRY}=0 would switch it on")
+    value = os.environ.get(NO_TELEMETRY)
+    return Check("privacy", "telemetry", "ok", f"ONNX Runtime's is on, because {NO_TELEMETRY} is {value!r}")
+
+
 def _providers() -> Iterator[Check]:
-    import onnxruntime
+    from facealign_cli.runtime import CPU, CUDA, create_session, import_onnxruntime, provider_of
 
-    from facealign_cli.runtime import CPU, CUDA, create_session, provider_of
-
-    available = onnxruntime.get_available_providers()
+    available = import_onnxruntime().get_available_providers()
     yield Check("provider", CPU, "ok" if CPU in available else "broken", "the CPU")
     if CUDA not in available:
         yield Check("provider", CUDA, "missing", "pip uninstall onnxruntime && pip install onnxruntime-gpu")

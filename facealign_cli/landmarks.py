@@ -23,6 +23,11 @@ GROUPS: dict[str, tuple[int, ...]] = {
 }
 """Name of the facial part → landmark indices; together they hold every index once."""
 
+POINT_NAMES: tuple[str, ...] = tuple(
+    f"{group}_{number}" for group, indices in GROUPS.items() for number, _ in enumerate(indices, start=1)
+)
+"""The name of each point for tools that name them: its part's name and its number in the part, counted from 1."""
+
 INNER_51: tuple[int, ...] = tuple(range(17, 68))
 """The 51 points without the jaw line."""
 

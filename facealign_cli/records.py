@@ -6,11 +6,14 @@ Coordinates are pixels of the upright picture (EXIF rotation applied), x then y,
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
+from importlib import import_module
+from typing import Any, Literal
 
 import numpy as np
 
+from facealign_cli.errors import InputError
 from facealign_cli.landmarks import N_LANDMARKS, SCHEME
 
 Status = Literal["ok", "no_face", "error"]
@@ -96,12 +99,37 @@ class Detection:
     score: float | None = None
 
 
+def detections_of(boxes: Any) -> list[Detection]:
+    """Detections of boxes however they are given: as detections, boxes, (x1, y1, x2, y2), or an (N, 4) array.
+
+    Raises InputError, which names the box, for anything else.
+    """
+    hint = "expected boxes [(x1, y1, x2, y2), ...] in pixels, or an (N, 4) array"
+    if isinstance(boxes, BBox | Detection | str | bytes) or not isinstance(boxes, Iterable):
+        raise InputError(
+            f"{hint}, got {type(boxes).__name__}{': put it into a list' * isinstance(boxes, BBox | Detection)}"
+        )
+    return [_detection_of(box, f"boxes[{i}]", hint) for i, box in enumerate(boxes)]
+
+
+def _detection_of(box: Any, place: str, hint: str) -> Detection:
+    if isinstance(box, Detection):
+        return box
+    try:
+        return Detection(box if isinstance(box, BBox) else BBox(*np.asarray(box, float).reshape(4).tolist()))
+    except (ValueError, TypeError) as error:
+        why = str(error) if "x1 < x2" in str(error) or "finite" in str(error) else hint
+        more = "; BBox.from_xywh takes x, y, width, height" if "x1 < x2" in why else ""
+        raise InputError(f"{place}: {why}{more}, got {box!r:.80}") from error
+
+
 @dataclass(frozen=True, eq=False)
 class Face:
     """A face with its landmarks.
 
     face_id: counts from 0 within a picture. bbox: the detector's box. detector_score: in the detector's own scale.
     landmarks: (68, 2) float64, read-only. confidence: 0 to 1, how likely the landmarks are right. track_id: in video.
+    visible: (68,) bool, read-only: False where a labeller could not see the point; None where nobody has said.
     sigma: (68,) float64 pixels, read-only, how far each landmark may be off: the true point is within that radius in 68
     of 100 cases. None where the model does not say.
     """
@@ -112,6 +140,7 @@ class Face:
     confidence: float
     detector_score: float | None = None
     track_id: int | None = None
+    visible: np.ndarray | None = None
     sigma: np.ndarray | None = None
 
     def __post_init__(self) -> None:
@@ -126,9 +155,34 @@ class Face:
             raise ValueError(f"detector_score: expected a finite number or None, got {self.detector_score}")
         landmarks.setflags(write=False)
         object.__setattr__(self, "landmarks", landmarks)
+        if self.visible is not None:
+            visible = np.array(self.visible)
+            if visible.shape != (N_LANDMARKS,) or visible.dtype != bool:
+                raise ValueError(f"visible: expected {N_LANDMARKS} truth values, got {visible.dtype} {visible.shape}")
+            visible.setflags(write=False)
+            object.__setattr__(self, "visible", visible)
         if self.sigma is not None:
             object.__setattr__(self, "sigma", _checked_sigma(self.sigma))
         object.__setattr__(self, "confidence", float(self.confidence))
+
+    def __repr__(self) -> str:
+        track = "" if self.track_id is None else f", track_id={self.track_id}"
+        score = "" if self.detector_score is None else f", detector_score={self.detector_score:.3f}"
+        box = ", ".join(f"{value:.1f}" for value in self.bbox.xyxy)
+        return f"Face({self.face_id}{track}, bbox=({box}), confidence={self.confidence:.3f}{score})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The face as it stands in facealign's JSON: plain values, pixels with 3 decimals."""
+        values: dict[str, Any] = _from_above("formats.codec", "face_to_dict")(self)
+        return values
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A face or a picture that cannot be used, and why."""
+
+    name: str
+    reason: str
 
 
 def _checked_sigma(values: np.ndarray) -> np.ndarray:
@@ -184,3 +238,18 @@ class FrameResult:
     def of_error(cls, source: str, error: str, **fields: object) -> FrameResult:
         """A result that records a failure."""
         return replace(cls(source, "no_face"), status="error", error=error, **fields)  # type: ignore[arg-type]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as one of the `results` of facealign's JSON: plain values, every key always there."""
+        values: dict[str, Any] = _from_above("formats.codec", "to_dict")(self)
+        return values
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the picture with its faces drawn, where it can be read, and what is known of them."""
+        return str(_from_above("notebook", "html_of")(self))
+
+
+def _from_above(module: str, name: str) -> Callable[[Any], Any]:
+    """A function of a higher floor, which a record offers as a method; imported when it is called."""
+    function: Callable[[Any], Any] = getattr(import_module(f"facealign_cli.{module}"), name)
+    return function

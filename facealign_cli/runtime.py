@@ -1,12 +1,18 @@
 """ONNX Runtime sessions on the device that was asked for: by name it is that one or an error, never another in silence.
 
 Device names: "auto" (a GPU if it works, else the CPU), "cpu", "cuda", "cuda:N".
+
+ONNX Runtime is imported here and nowhere else, because from version 1.32 its telemetry is on by default: it writes a
+device id and an event database into the user's cache folder and looks up a host of its maker's. The environment
+variable is read when the package is imported; `disable_telemetry_events()` comes too late.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from facealign_cli.errors import DeviceError, InputError, ModelError
@@ -15,6 +21,35 @@ if TYPE_CHECKING:
     import onnxruntime
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
+NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
+"""ONNX Runtime's own environment variable: "1" is off, "0" is on."""
+
+
+def import_onnxruntime() -> ModuleType:
+    """The package, with its telemetry off unless the user's environment says otherwise.
+
+    Processes that this one starts inherit the setting. Raises ImportError.
+    """
+    if not os.environ.get(NO_TELEMETRY):
+        os.environ[NO_TELEMETRY] = "1"
+    import onnxruntime
+
+    return onnxruntime
+
+
+def import_quantization() -> ModuleType:
+    """Its module `quantization`, likewise."""
+    import_onnxruntime()
+    from onnxruntime import quantization
+    from onnxruntime.quantization import shape_inference  # noqa: F401 - it is not loaded with its package
+
+    return quantization
+
+
+def telemetry_is_off() -> bool:
+    """Whether ONNX Runtime's telemetry is off in this process: True unless the user's environment switches it on."""
+    return (os.environ.get(NO_TELEMETRY) or "1").lower() in ("1", "true", "yes", "on", "y")
 
 
 def check_device(device: str) -> str:
@@ -31,10 +66,12 @@ def create_session(
 
     model: a file or its content. threads: ONNX Runtime's threads within an operator. varying_sizes: every input may
     have a size of its own, so that no memory plans pile up.
-    Raises ModelError for a file that is missing or no ONNX graph, DeviceError where `device` cannot be had.
+    Raises InputError for an unknown device or a number of threads below 1, ModelError for a file that is missing or no
+    ONNX graph, DeviceError where `device` cannot be had.
     """
-    import onnxruntime
-
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise InputError(f"threads: expected a whole number, 1 or more, got {threads!r}")
+    onnxruntime = import_onnxruntime()
     content, options = _content(model), _options(onnxruntime, threads)
     options.enable_mem_pattern = not varying_sizes
     providers = _providers(check_device(device), onnxruntime.get_available_providers())

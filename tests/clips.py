@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pytest
 
 SIZE = (64, 48)
 
@@ -55,11 +56,15 @@ def write_clip(
         if codec == "gif":
             stream.pix_fmt = "rgb8"
         stream.time_base = stream.codec_context.time_base = time_base
+        if (rotation or matrix) and not hasattr(stream, "set_display_rotation"):
+            pytest.skip(f"PyAV {av.__version__} cannot mark a clip as rotated: 18 can")
         if matrix:
             stream.set_display_matrix(matrix)
         if rotation:
             stream.set_display_rotation(rotation)
         tone = container.add_stream(sound, rate=48000) if sound else None
+        if tone is not None and sound == "wmav2":
+            tone.bit_rate = 128_000
         for image, pts in zip(images, ticks, strict=True):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
             frame.pts, frame.time_base = pts, time_base

@@ -19,13 +19,13 @@ ROOT = Path(facealign_cli.__file__).resolve().parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "landmarks", "version"),
-    ("files", "geometry", "records", "runtime"),
-    ("formats", "metrics", "overlay"),
-    ("datasets", "detectors"),
-    ("models",),
+    ("files", "geometry", "main_guard", "plugins", "processes", "records", "runtime", "schemes"),
+    ("crops", "formats", "metrics", "overlay"),
+    ("datasets", "detectors", "notebook"),
+    ("convert", "models"),
     ("aligner",),
     ("batch", "evaluation", "video"),
-    ("doctor", "report", "training"),
+    ("doctor", "report", "review", "training"),
     ("cli",),
 )
 """Modules and packages, lowest floor first; imports go to lower floors only. DESIGN.md shows the same."""
@@ -36,18 +36,27 @@ DOORS = {PACKAGE, f"{PACKAGE}.__main__"}
 """They open onto the highest floors, late; that they load nothing early is tested below."""
 
 SHARED = {
-    "formats": {"base", "codec"},
-    "video": {"base", "sink", "smoothing", "tracking"},
+    "formats": {"base", "codec", "labelling"},
+    "video": {"base", "clock", "colour", "opening", "packets", "sink", "smoothing", "sound", "tracking", "whole"},
     "evaluation": {"base", "figures", "compare", "foreign"},
     "models": {"dan", "registry"},
     "files": {"header", "output"},
     "batch": {"base", "keys", "pool", "session"},
     "datasets": {"base", "beside", "splits"},
-    "cli": {"options", "console"},
+    "detectors": {"base", "box_files"},
+    "cli": {"options", "console", "process"},
+    "review": {"pictures", "session"},
 }
 """What siblings in a package may import; elsewhere it is `base` alone."""
 
-FRONTS = {f"{PACKAGE}.datasets.read", f"{PACKAGE}.cli.main", f"{PACKAGE}.batch.run", f"{PACKAGE}.formats.growing"}
+FRONTS = {
+    f"{PACKAGE}.datasets.read",
+    f"{PACKAGE}.cli.main",
+    f"{PACKAGE}.batch.run",
+    f"{PACKAGE}.formats.growing",
+    f"{PACKAGE}.video.track",
+    f"{PACKAGE}.evaluation.dataset",
+}
 """They choose among their siblings, as a package's __init__ may."""
 
 TRAINING_ONLY = {"torch", "h5py", "onnx"}
@@ -106,6 +115,12 @@ def test_imports_go_downwards() -> None:
     assert not wrong
 
 
+def test_only_registries_and_records_import_by_name() -> None:
+    """Such an import is not seen above: registries look for their siblings, and a record offers methods from above."""
+    users = {module for module, tree in TREES.items() if "import_module" in ast.unparse(tree)}
+    assert users == {f"{PACKAGE}.{name}" for name in ("detectors.base", "formats.base", "records")} | {PACKAGE}
+
+
 def test_siblings_import_only_their_base() -> None:
     wrong = [
         f"{module} imports {imported}"
@@ -134,6 +149,18 @@ def test_only_training_imports_torch() -> None:
         if imported.split(".")[0] in TRAINING_ONLY and not module.startswith(f"{PACKAGE}.training")
     ]
     assert not wrong
+
+
+def test_only_runtime_imports_onnxruntime() -> None:
+    """Else its telemetry would be on: `runtime.import_onnxruntime` switches it off before the first import."""
+    wrong = [
+        f"{module}:{node.lineno}"
+        for module, tree in TREES.items()
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Import) and any(alias.name.startswith("onnxruntime") for alias in node.names))
+        or (isinstance(node, ast.ImportFrom) and str(node.module).startswith("onnxruntime"))
+    ]
+    assert {place.partition(":")[0] for place in wrong} == {f"{PACKAGE}.runtime"}
 
 
 @pytest.mark.parametrize(

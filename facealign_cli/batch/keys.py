@@ -16,7 +16,8 @@ def key_of(path: str) -> int:
 
     Two of a million paths share theirs with a probability of 3e-8, two of 1000 million with 3 %.
     """
-    plain = path if is_url(path) or ".." in path else os.path.normpath(path)
+    as_it_is = is_url(path) or ".." in path or "\0" in path  # some versions of Python cut a path at its NUL there
+    plain = path if as_it_is else os.path.normpath(path)
     return int.from_bytes(hashlib.blake2b(plain.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 

@@ -16,6 +16,9 @@ LISTED_AHEAD = 1_000_000
 
 _LOOK_UP = 256
 
+_BETWEEN = b"\xff"
+"""Stands between paths in memory: no path has it in UTF-8, while a list may hold paths with any character, NUL too."""
+
 
 class Listing:
     """Chunks of paths for a pool, from a thread. Use as a context: leaving it stops the thread.
@@ -30,7 +33,7 @@ class Listing:
         self.complete = False
         self.problems: list[str] = []
         self._paths, self._done, self._chunk_size = paths, done, chunk_size
-        self._chunks: deque[bytes] = deque()  # NUL-separated: far smaller than lists of strings
+        self._chunks: deque[bytes] = deque()  # joined: far smaller than lists of strings
         self._waiting = 0
         self._change = threading.Condition()
         self._closed = False
@@ -56,7 +59,7 @@ class Listing:
         """The next chunk; None if there is none yet or none any more. Raises what stopped the listing, at its end."""
         with self._change:
             if self._chunks:
-                chunk = self._chunks.popleft().decode("utf-8", "surrogatepass").split("\0")
+                chunk = [raw.decode("utf-8", "surrogatepass") for raw in self._chunks.popleft().split(_BETWEEN)]
                 self._waiting -= len(chunk)
                 self._change.notify_all()
                 return chunk
@@ -75,6 +78,10 @@ class Listing:
             self._enter(names)
         except (FacealignError, OSError) as error:
             self._error = error
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the work must hear that nothing more comes
+            self._error = FacealignError(
+                f"the pictures could not be listed: unexpected {type(error).__name__}: {error}"
+            )
         with self._change:
             self.complete = True
 
@@ -85,7 +92,7 @@ class Listing:
         chunks = [fresh[i : i + self._chunk_size] for i in range(0, len(fresh), self._chunk_size)]
         with self._change:
             self._change.wait_for(lambda: self._waiting < LISTED_AHEAD or self._closed)
-            self._chunks.extend("\0".join(chunk).encode("utf-8", "surrogatepass") for chunk in chunks)
+            self._chunks.extend(_BETWEEN.join(name.encode("utf-8", "surrogatepass") for name in c) for c in chunks)
             self._waiting += len(fresh)
             self.found += len(fresh)
             self.skipped += len(names) - len(fresh)

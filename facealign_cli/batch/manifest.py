@@ -1,24 +1,19 @@
-"""What was run on what: the file that lets a job be resumed only as the one it was, and the lock on its folder."""
+"""What was run on what: the file that lets a job be resumed only as the one it was."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
-import platform
-import socket
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from facealign_cli.errors import InputError, OutputError
-from facealign_cli.files.storage import LocalStorage, Storage, join
+from facealign_cli.files.storage import Storage, join
 from facealign_cli.version import __version__
 
-MANIFEST, LOCK = "manifest.json", ".facealign-lock"
+MANIFEST = "manifest.json"
 SCHEMA = "facealign-batch/1"
 
 
@@ -96,92 +91,6 @@ def flattened(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
-
-
-@contextlib.contextmanager
-def locked(storage: Storage, folder: str) -> Iterator[None]:
-    """Keep other runs away from a folder. Raises OutputError, which says who holds it.
-
-    Locally the system's lock counts, which ends with its process, however that ends. Where there is none (Windows, an
-    object store) the file itself counts; a holder that is gone from this machine is passed over.
-    """
-    path = join(folder, LOCK)
-    if isinstance(storage, LocalStorage) and _fcntl() is not None:
-        os.makedirs(folder, exist_ok=True)
-        with _flocked(Path(path)):
-            yield
-        return
-    if storage.kind(path):
-        holder = _holder(storage.read(path))
-        if not _is_gone(holder):
-            raise _held(folder, holder, f"if that run is over, remove {path}")
-    storage.write(path, _own_name())
-    try:
-        yield
-    finally:
-        storage.remove(path)
-
-
-@contextlib.contextmanager
-def _flocked(path: Path) -> Iterator[None]:
-    fcntl = _fcntl()
-    try:
-        stream = _lock_file(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise _held(str(path.parent), _holder(stream.read()), "wait for it or stop it") from error
-        except OSError as error:
-            raise OutputError(f"cannot lock {path}: {error.strerror}") from error
-        with contextlib.suppress(OSError):  # on a full disk the lock holds all the same
-            stream.truncate(0)
-            stream.write(_own_name())
-            stream.flush()
-        yield
-
-
-def _lock_file(path: Path) -> BinaryIO:
-    return open(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666), "r+b", buffering=0)
-
-
-def _fcntl() -> Any:
-    try:
-        import fcntl
-    except ImportError:
-        return None
-    return fcntl
-
-
-def _own_name() -> bytes:
-    return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": _now()}).encode()
-
-
-def _holder(text: bytes) -> dict[str, Any]:
-    try:
-        values = json.loads(text)
-    except ValueError:
-        return {}
-    return values if isinstance(values, dict) else {}
-
-
-def _is_gone(holder: dict[str, Any]) -> bool:
-    if holder.get("host") != socket.gethostname() or platform.system() == "Windows":
-        return False
-    try:
-        os.kill(int(holder["pid"]), 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, KeyError, ValueError, TypeError):
-        return False
-    return False
-
-
-def _held(folder: str, holder: dict[str, Any], advice: str) -> OutputError:
-    who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}, since {holder.get('since', '?')}"
-    return OutputError(f"{folder}: another run is writing there ({who}); {advice}")
 
 
 def _shown(value: object) -> str:

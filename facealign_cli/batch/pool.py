@@ -1,12 +1,15 @@
 """Supervised worker processes. One that dies or hangs is replaced; its pictures are tried again, each on its own.
 
 A worker is started by spawn, talks over a pipe, and has up to `IN_FLIGHT` chunks, so that it can read ahead. When it
-dies the parent cannot know which picture did it: each goes to a worker that has nothing else, and the one that kills
-this one too is given up. A worker ends by itself when the parent does, however that ended.
+dies the parent cannot know which picture did it, nor whether a picture did it at all: somebody may have killed it, or
+the memory was short. Each of its pictures goes to a worker that has nothing else. The one with which this worker dies,
+too, is put off until everything else is done, and is then tried once more while no other worker has anything to do.
+Only if that fails as well is the picture given up. A worker ends by itself when the parent does, however that ended.
 """
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import queue
@@ -21,13 +24,22 @@ from multiprocessing.connection import Connection, wait
 
 from facealign_cli.batch.base import ChunkFeed, JournalLine, Outcome, Work
 from facealign_cli.errors import FacealignError, OutputError
+from facealign_cli.main_guard import GUARD_HINT
+from facealign_cli.processes import begin_worker, signals_held_back
 from facealign_cli.records import FrameResult
 
 IN_FLIGHT = 2
 """Chunks that a worker has at a time: the one in work, and the next one to read ahead."""
 
-_STARTS = 3
-"""Workers that may die one after the other before one is ready."""
+_STARTS, _RESTARTS = 3, 20
+"""Workers that may die one after the other as they start: before the first one was ever ready, and after it."""
+
+
+_TRIES = 3
+"""Workers that have to die with a picture before it is given up: among others, alone, and alone at the end."""
+
+_END_S = 1.0
+"""Seconds that workers have to end by themselves."""
 
 
 @dataclass(frozen=True)
@@ -91,17 +103,31 @@ class Pool:
         self._make_work, self._timeout_s = make_work, timeout_s
         self._target = workers
         self._workers: list[_Worker] = []
-        self._again: deque[list[str]] = deque()
-        self._failed_starts = 0
+        self._again: deque[str] = deque()
+        self._at_the_end: deque[str] = deque()
+        self._failed_starts, self._may_fail = 0, _STARTS
 
     def __enter__(self) -> Pool:
-        self._workers = [_Worker(self._make_work) for _ in range(self._target)]
+        try:
+            for _ in range(self._target):
+                self._start_worker()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        for worker in self._workers:
-            worker.end()
-        self._workers = []
+        with signals_held_back():  # a worker that nobody ends would keep this process from ending
+            for worker in self._workers:
+                worker.pipe.close()
+            until = time.monotonic() + _END_S
+            for worker in self._workers:
+                worker.end(until)
+            self._workers = []
+
+    def _start_worker(self) -> None:
+        with signals_held_back():
+            self._workers.append(_Worker(self._make_work))
 
     def outcomes(self, feed: ChunkFeed, stop: threading.Event) -> Iterator[list[JournalLine]]:
         """The outcomes of the feed's chunks, in the order in which they are done.
@@ -113,7 +139,7 @@ class Pool:
             if not stop.is_set():
                 self._give_out(feed)
             busy = any(worker.tasks for worker in self._workers)
-            if not busy and (stop.is_set() or (feed.ended and not self._again)):
+            if not busy and (stop.is_set() or (feed.ended and not self._again and not self._at_the_end)):
                 return
             yield from self._listen(0.2 if feed.ended or busy else 0.02)
 
@@ -122,12 +148,19 @@ class Pool:
             if not worker.ready:
                 continue
             if self._again and not worker.tasks:
-                worker.give(self._again.popleft(), alone=True)
+                worker.give([self._again.popleft()], tries=2)
             while len(worker.tasks) < IN_FLIGHT and not worker.alone and not self._again:
                 chunk = feed.take()
                 if chunk is None:
+                    self._give_the_last(feed)
                     return
                 worker.give(chunk)
+
+    def _give_the_last(self, feed: ChunkFeed) -> None:
+        """Give out a picture that was put off, if nothing else is left and nobody is at work."""
+        idle = [worker for worker in self._workers if worker.ready and not worker.tasks]
+        if self._at_the_end and feed.ended and idle and not any(worker.tasks for worker in self._workers):
+            idle[0].give([self._at_the_end.popleft()], tries=3)
 
     def _listen(self, timeout_s: float) -> Iterator[list[JournalLine]]:
         heard = wait([worker.pipe for worker in self._workers], timeout_s)
@@ -144,37 +177,41 @@ class Pool:
                 kind, value = worker.pipe.recv()
                 worker.heard_at = time.monotonic()
                 if kind == "ready":
-                    worker.ready, self._failed_starts = True, 0
+                    worker.ready, self._failed_starts, self._may_fail = True, 0, _RESTARTS
                 elif kind == "done":
                     worker.tasks.popleft()
-                    worker.alone = False
+                    worker.tries = 1
                     outcomes, self.usage.workers[worker.pid] = value
                     yield outcomes
                 elif kind in _ENDS:
                     raise _ENDS[kind](value)
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # OSError: how Windows and macOS tell of a pipe whose other end has gone
             yield from self._bury(worker, None)
 
     def _bury(self, worker: _Worker, reason: str | None) -> Iterator[list[JournalLine]]:
-        """Replace a dead worker. Its pictures are tried again, or the one that it had to itself is given up."""
-        reason = reason or worker.cause_of_death()
+        """Replace a dead worker; see to its pictures. reason: why it was killed by us, None if it died by itself."""
+        cause = reason or worker.cause_of_death()
         self._workers.remove(worker)
         self.usage.deaths += 1
         if not worker.ready:
             self._failed_starts += 1
-            if self._failed_starts >= _STARTS:
-                raise FacealignError(f"worker processes die as they start ({reason}): try fewer --workers")
-        if worker.alone:
-            ((path,),) = worker.tasks
-            error = f"{path}: a worker process died on it, and again when it was alone ({reason})"
-            yield [JournalLine.of(Outcome(FrameResult.of_error(path, error)))]
+            if self._failed_starts >= self._may_fail:
+                raise FacealignError(f"worker processes die as they start ({cause}): try fewer --workers. {GUARD_HINT}")
+        paths = [path for chunk in worker.tasks for path in chunk]
+        if worker.alone and (reason is not None or worker.tries >= _TRIES):
+            times = "again when it was alone" if reason is not None else "twice more when it was alone"
+            error = f"{paths[0]}: a worker process died on it, and {times} ({cause})"
+            yield [JournalLine.of(Outcome(FrameResult.of_error(paths[0], error)))]
         else:
-            self._again.extend([path] for chunk in worker.tasks for path in chunk)
-        self._workers.append(_Worker(self._make_work))
+            (self._at_the_end if worker.alone else self._again).extend(paths)
+        self._start_worker()
 
 
 class _Worker:
-    """The parent's side of a process. tasks: the chunks it has. alone: it has one picture, tried again."""
+    """The parent's side of a process.
+
+    tasks: the chunks it has. tries: from 2 on it has one picture only, with which so many workers less one have died.
+    """
 
     def __init__(self, make_work: Callable[[], Work]) -> None:
         context = multiprocessing.get_context("spawn")
@@ -184,19 +221,22 @@ class _Worker:
         theirs.close()
         self.pid = int(self._process.pid or 0)
         self.tasks: deque[list[str]] = deque()
-        self.alone = self.ready = False
+        self.tries, self.ready = 1, False
         self.heard_at = time.monotonic()
 
-    def give(self, chunk: list[str], *, alone: bool = False) -> None:
+    @property
+    def alone(self) -> bool:
+        """Whether it has one picture only, tried again."""
+        return self.tries > 1
+
+    def give(self, chunk: list[str], *, tries: int = 1) -> None:
         """Hand a chunk over. If the process has just died, its pipe says so later."""
         if not self.tasks:
             self.heard_at = time.monotonic()
         self.tasks.append(chunk)
-        self.alone = alone
-        try:
+        self.tries = tries
+        with contextlib.suppress(OSError):
             self.pipe.send(chunk)
-        except (BrokenPipeError, ConnectionResetError):
-            return
 
     def silent_s(self) -> float:
         """Seconds since the process last said something."""
@@ -218,10 +258,9 @@ class _Worker:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
         return f"{name}, perhaps for want of memory" if name == "SIGKILL" else name
 
-    def end(self) -> None:
-        """End the process: it sees the closed pipe; one that is still at work after a second is killed."""
-        self.pipe.close()
-        self._process.join(1)
+    def end(self, until: float) -> None:
+        """Wait for the process, which sees its closed pipe; if it still lives at this monotonic time, kill it."""
+        self._process.join(max(0.0, until - time.monotonic()))
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
@@ -233,7 +272,7 @@ _ENDS: dict[str, type[FacealignError]] = {"failed": FacealignError, "output": Ou
 
 def _work(pipe: Connection, make_work: Callable[[], Work]) -> None:
     """A worker's life. Only text comes back of its errors: not every exception survives being pickled."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    begin_worker(only_the_parent_ends_it=True)
     _quiet_codecs()
     tell = _Teller(pipe)
     try:
@@ -257,12 +296,14 @@ class _Teller:
     def __call__(self, kind: str, value: object) -> None:
         try:
             self._pipe.send((kind, value))
-        except (BrokenPipeError, ConnectionResetError):
+        except OSError:
             os._exit(0)
 
 
 def _quiet_codecs() -> None:
     """libjpeg writes a line to stderr for every odd file; Python's own messages still arrive there."""
+    if sys.stderr is None:  # the parent has none, so nobody would see them
+        return
     sys.stderr.flush()
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
     nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -11,27 +11,31 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from facealign_cli.aligner import NETWORK_BATCH
 from facealign_cli.batch.base import SHARD_SUFFIXES, JournalLine, Work
 from facealign_cli.batch.keys import KeySet
 from facealign_cli.batch.listing import Listing
-from facealign_cli.batch.manifest import Manifest, differences, locked, versions
+from facealign_cli.batch.lock import check_places, hold_folders, lock_folder
+from facealign_cli.batch.manifest import Manifest, differences, versions
 from facealign_cli.batch.pool import Pool, run_here
 from facealign_cli.batch.progress import Progress
 from facealign_cli.batch.ray.engine import RayEngine
 from facealign_cli.batch.ray.rows import RayRows
 from facealign_cli.batch.ray.session import Cluster, import_ray
 from facealign_cli.batch.shards import RowStore
-from facealign_cli.batch.sources import Sources
-from facealign_cli.batch.work import CROP_SHARE, NETWORK_BATCH, PictureWork, WorkOptions
+from facealign_cli.batch.sources import Sources, one_or_several
+from facealign_cli.batch.work import PictureWork, WorkOptions
+from facealign_cli.crops import CROP_SHARE
 from facealign_cli.errors import FacealignError, InputError, OutputError
 from facealign_cli.files.storage import Storage, is_url, join, storage_for
-from facealign_cli.formats.base import get_format
+from facealign_cli.formats.base import PathLike, get_format
+from facealign_cli.main_guard import check_main_guard
 from facealign_cli.models.registry import model_file, sha256_of
 
 FLUSH_S = 2.0
@@ -44,15 +48,15 @@ class BatchOptions:
 
     engine: local, or ray, which writes Parquet only, and knows of neither timeout_s nor fail_fast. ray_address: of a
     running cluster; None: one is started here. workers: processes; 0: this one, which nothing protects from a picture
-    that kills. batch_size: pictures that a worker works on at a time. timeout_s: after so long without a finished
-    picture a worker is taken for hung; None: never. restart: begin anew. must_resume: refuse to begin. retry_errors: do
-    failed pictures again. fail_fast: stop at the first one.
+    that kills, but which needs no `if __name__ == "__main__":` in a script. batch_size: pictures that a worker works on
+    at a time. timeout_s: after so long without a finished picture a worker is taken for hung; None: never. restart:
+    begin anew. must_resume: refuse to begin. retry_errors: do failed pictures again. fail_fast: stop at the first one.
     """
 
     output: str
     fmt: str = "parquet"
     shard_rows: int = 10_000
-    workers: int = 1
+    workers: int = 0
     batch_size: int = 16
     timeout_s: float | None = 300.0
     restart: bool = False
@@ -63,8 +67,11 @@ class BatchOptions:
     ray_address: str | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "output", os.fspath(self.output))
         if self.fmt not in SHARD_SUFFIXES:
             raise InputError(f"unknown format {self.fmt!r} of a batch: known are {', '.join(SHARD_SUFFIXES)}")
+        if not self.output:
+            raise InputError("output: expected a folder or a URL, got an empty name")
         for name, least in (("shard_rows", 1), ("workers", 0), ("batch_size", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name}: expected {least} or more, got {getattr(self, name)}")
@@ -118,9 +125,9 @@ def _sha256(path: Path) -> str:
 
 
 def run_batch(
-    sources: Sources,
-    work: WorkOptions,
-    options: BatchOptions,
+    sources: Sources | PathLike | Iterable[PathLike],
+    options: BatchOptions | PathLike,
+    work: WorkOptions | None = None,
     *,
     report: Callable[[Progress], None] = lambda progress: None,
     stop: threading.Event | None = None,
@@ -128,12 +135,19 @@ def run_batch(
 ) -> Progress:
     """Run a job to its end, or on to it: what the folder holds of it already is left out.
 
+    sources: which pictures, or just folders, files or globs. options: how, or just the folder of the rows. work: what
+    is done with a picture; None: the default detector and model, and no crops or overlays.
     report: called often while it runs. stop: ends it when the chunks in work are done; all that is finished is written.
     make_work: what workers do, in place of `PictureWork` of `work`; it has to be picklable.
     Raises InputError (nothing there, no pictures), OutputError (another job's folder, another run in it, disk full),
     ModelError, DeviceError, MissingDependency, FacealignError where workers cannot start. Whatever it raises, the
     job can be resumed.
     """
+    sources = sources if isinstance(sources, Sources) else Sources(one_or_several(sources))
+    options = options if isinstance(options, BatchOptions) else BatchOptions(os.fspath(options))
+    work = work or WorkOptions()
+    if options.workers:
+        check_main_guard()
     get_format("jsonl" if options.fmt == "pts" else options.fmt).require()
     if options.engine == "ray":
         work, options = _for_a_cluster(work, options)
@@ -144,14 +158,17 @@ def run_batch(
         work = dataclasses.replace(work, pts_folder=join(options.output, "pts"))
     config = job_config(work, options)
     _check_processes(sources, work, options)
-    with locked(storage, options.output):
-        job = _Job(storage, work, options, config)
+    inside = [options.output] if work.pts_folder is None else [options.output, work.pts_folder]
+    places = hold_folders(storage, inside, _written_to(work, options)[1:])
+    stop = stop or threading.Event()
+    with lock_folder(storage, options.output, lambda text: report(Progress(problems=[text])), stop) as lock:
+        job = _Job(storage, partial(check_places, lock, places), work, options, config)
         progress = Progress(before=job.store.counts.pictures, counts=job.store.counts)
         listing = Listing(sources.paths, KeySet(job.store.done_keys()), options.batch_size)
         if make_work is None:
             local = options.engine == "local"
             make_work = partial(PictureWork, work) if local else partial(_same_work, work, options, config)
-        source = _outcomes(listing, make_work, job, progress, stop or threading.Event())
+        source = _outcomes(listing, make_work, job, progress, stop)
         with listing, source as outcomes:
             job.run(outcomes, listing, progress, report)
     if not progress.done and not progress.before and not progress.stopped:
@@ -224,8 +241,15 @@ def _same_work(work: WorkOptions, options: BatchOptions, config: dict[str, Any])
 class _Job:
     """A job in its folder: its rows and its manifest."""
 
-    def __init__(self, storage: Storage, work: WorkOptions, options: BatchOptions, config: dict[str, Any]) -> None:
-        self._storage, self.work, self.options = storage, work, options
+    def __init__(
+        self,
+        storage: Storage,
+        check_places: Callable[[], None],
+        work: WorkOptions,
+        options: BatchOptions,
+        config: dict[str, Any],
+    ) -> None:
+        self._storage, self._check_places, self.work, self.options = storage, check_places, work, options
         self._files = RowStore(storage, options.output, options.fmt, options.shard_rows)
         self.store: RowStore | RayRows = self._files
         if options.engine == "ray":
@@ -270,6 +294,7 @@ class _Job:
                 progress.take(lines)
                 now = time.monotonic()
                 if now - flushed > FLUSH_S:
+                    self._check_places()
                     self.store.flush()
                     flushed, progress.counts = now, self.store.counts
                 if self.store.n_shards > shards:
@@ -281,7 +306,9 @@ class _Job:
                 self._tell(progress, listing, begin, own_s, report)
             stopped = stop.is_set()
             if not stopped:
+                self._check_places()
                 self.store.close()
+                self.store.check_whole()
                 state = "complete"
         except OutputError:
             raise  # there is no room for what is left, or nothing of it may be written
@@ -296,6 +323,7 @@ class _Job:
         self._tell(progress, listing, begin, own_s, report)
 
     def _write_manifest(self, state: str) -> None:
+        self._check_places()
         self._manifest = dataclasses.replace(
             self._manifest, counts=asdict(self.store.counts), shards=self.store.n_shards, state=state
         )

@@ -15,6 +15,7 @@ import base64
 import csv
 import io
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -147,6 +148,13 @@ class RowStore:
         if self._waiting_rows():
             self._make_shard()
 
+    def check_whole(self) -> None:
+        """Raise OutputError unless every shard stands in the folder."""
+        there = set(self._storage.names(self._folder))
+        for number in range(self.n_shards):
+            if os.path.basename(self._shard(number)) not in there:
+                raise self._shard_is_gone(number)
+
     def drop_failed(self) -> int:
         """Take the failed pictures out, as if they had not been done; how many there were. Raises OutputError."""
         before = self.counts.failed
@@ -179,6 +187,9 @@ class RowStore:
 
     def _shard(self, number: int) -> str:
         return self._path(f"part-{number:06d}{SHARD_SUFFIXES[self._format]}")
+
+    def _shard_is_gone(self, number: int) -> OutputError:
+        return OutputError(f"{self._shard(number)}: is gone; put it back, or begin anew with --restart")
 
     def _waiting_rows(self) -> int:
         return sum(line.n_rows for lines in self._segments.values() for line in lines)
@@ -221,7 +232,7 @@ class RowStore:
         shards = {int(m[1]) for name in outside if (m := _SHARD.fullmatch(name))}
         for number in numbers:
             if number not in shards:
-                raise OutputError(f"{self._shard(number)}: is gone; put it back, or begin anew with --restart")
+                raise self._shard_is_gone(number)
         if shards - set(numbers) - {len(numbers)}:
             raise OutputError(f"{self._folder}: holds shards of which the journal knows nothing; --restart begins anew")
         if len(numbers) in shards:

@@ -11,13 +11,12 @@ import fnmatch
 import io
 import os
 import re
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from facealign_cli.errors import FormatError, InputError
-from facealign_cli.files.pictures import STDIN
+from facealign_cli.files.pictures import STDIN, standard_input
 from facealign_cli.files.storage import LocalStorage, Storage, is_url, join, storage_for
 from facealign_cli.formats.parquet import import_pyarrow
 
@@ -36,9 +35,16 @@ _MAGIC = re.compile(r"[*?\[]")
 Tell = Callable[[str], None]
 
 
+def one_or_several(places: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> tuple[str, ...]:
+    """The places as texts, also of a single one."""
+    if isinstance(places, str | os.PathLike):
+        return (os.fspath(places),)
+    return tuple(os.fspath(place) for place in places)
+
+
 @dataclass(frozen=True)
 class Sources:
-    """Where the pictures are.
+    """Where the pictures are. A single place or list need not stand in a tuple, and each may be a Path.
 
     places: folders, files, globs, URLs, or "-" for a list of paths on standard input. lists: files of paths, one a
     line, or .csv or .parquet with a column of them; a relative path counts from the working directory.
@@ -54,6 +60,10 @@ class Sources:
     null: bool = False
     column: str | None = None
     skip: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("places", "lists", "skip"):
+            object.__setattr__(self, name, one_or_several(getattr(self, name)))
 
     def check(self) -> None:
         """Raise InputError for a place or list that is not there, MissingDependency for what a list or URL needs."""
@@ -76,7 +86,7 @@ class Sources:
         walk = _Walk(self, tell)
         for place in self.places:
             if place == STDIN:
-                yield from _lines(sys.stdin.buffer, self.null)
+                yield from _listed(STDIN, self)
                 continue
             storage = storage_for(place)
             kind = storage.kind(place)
@@ -111,6 +121,8 @@ class _Walk:
 
     def pattern(self, storage: Storage, pattern: str) -> Iterator[str]:
         """Files whose paths match a glob; "**" stands for any folders."""
+        if not is_url(pattern):
+            pattern = pattern.replace(os.sep, "/")
         fixed, _, rest = _MAGIC.split(pattern, maxsplit=1)[0].rpartition("/")
         base = fixed or ("/" if pattern.startswith("/") else ".")
         if is_url(pattern) and not is_url(join(base, "")):
@@ -120,8 +132,8 @@ class _Walk:
         if storage.kind(base) != "folder":
             return
         for path, _, is_folder in self._entries(storage, base, deep="/" in rest or "**" in rest):
-            if not is_folder and expression.fullmatch(path[prefix:]):
-                yield path if fixed or not path.startswith("./") else path[2:]
+            if not is_folder and expression.fullmatch(path[prefix:].replace(os.sep, "/")):
+                yield path if fixed or path[:2] not in ("./", f".{os.sep}") else path[2:]
 
     def _entries(self, storage: Storage, folder: str, *, deep: bool) -> Iterator[tuple[str, str, bool]]:
         """(path, name, is it a folder) of all below a folder; each chain of folders remembers those it came through."""
@@ -159,28 +171,26 @@ def _glob_expression(pattern: str) -> re.Pattern[str]:
     parts = []
     for token in re.findall(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|.", pattern, re.DOTALL):
         simple = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(token)
-        if simple is None and len(token) > 1:
-            simple = (
-                "["
-                + ("^" if token[1] == "!" else "")
-                + re.escape(token[1:-1].removeprefix("!")).replace(r"\-", "-")
-                + "]"
-            )
-        parts.append(simple or re.escape(token))
+        parts.append(simple or fnmatch.translate(token).removesuffix(_ANCHOR))
     return re.compile("".join(parts), re.DOTALL)
 
 
+_ANCHOR = fnmatch.translate("").removeprefix("(?s:)")
+"""What `fnmatch.translate` puts at the end of every pattern."""
+
+
 def _listed(path: str, sources: Sources) -> Iterator[str]:
-    if path == STDIN:
-        yield from _lines(sys.stdin.buffer, sources.null)
-        return
     suffix = os.path.splitext(path)[1].lower()
     read = {".csv": _csv_paths, ".parquet": _parquet_paths}.get(suffix)
     try:
+        if path == STDIN:
+            yield from _lines(standard_input(), sources.null)
+            return
         with _open(path) as stream:
             yield from read(stream, path, sources.column) if read else _lines(stream, sources.null)
     except (OSError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        name = "standard input" if path == STDIN else path
+        raise InputError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _open(path: str) -> BinaryIO:

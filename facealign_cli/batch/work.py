@@ -1,9 +1,7 @@
 """From a list of pictures to their rows: read, decode, detect, align, write crops. Knows nothing of pools or clusters.
 
 Reading and decoding run ahead in a thread. The faces of several pictures go through the network together, in batches
-that are always filled up to `NETWORK_BATCH`: ONNX Runtime takes other kernels for a batch of one (measured on a CPU:
-dan-light's landmarks move by 0.0003 px, dan-light-int8's by up to 0.7 px; batches of 2 to 32 agree to the bit), and
-with one size only, a row cannot depend on which pictures happened to come together.
+that are always filled up to `NETWORK_BATCH`, so that a row cannot depend on which pictures happened to come together.
 """
 
 from __future__ import annotations
@@ -19,25 +17,19 @@ from typing import Any
 
 import numpy as np
 
-from facealign_cli.aligner import AlignedShapes, Aligner, FaceCrops
+from facealign_cli.aligner import NETWORK_BATCH, Aligner, FoundFaces, place_landmarks
 from facealign_cli.batch.base import Outcome
+from facealign_cli.crops import CROP_SIZE, crop_face
 from facealign_cli.detectors import DetectorOptions
 from facealign_cli.detectors.base import DEFAULT_DETECTOR
 from facealign_cli.errors import InputError, OutputError
 from facealign_cli.files.output import safe_tree
 from facealign_cli.files.pictures import MAX_PIXELS, decode_image, encode_image, max_file_bytes
-from facealign_cli.files.storage import join, storage_for
+from facealign_cli.files.storage import Storage, join, storage_for
 from facealign_cli.formats.pts import encode_pts
-from facealign_cli.geometry import CropFrame, init_shape_from_bbox
 from facealign_cli.models.registry import load_model
 from facealign_cli.overlay import draw_overlay
 from facealign_cli.records import Detection, Face, FrameResult
-
-NETWORK_BATCH = 8
-"""Faces that go through the network together: no more, and padded, no fewer."""
-
-CROP_SHARE = 0.6
-"""The landmarks' larger extent over the side of an aligned crop."""
 
 _AHEAD_BYTES = 64 << 20
 _HELD_BYTES = 64 << 20
@@ -58,7 +50,7 @@ class WorkOptions:
     threads: int = 1
     max_pixels: int = MAX_PIXELS
     crops_folder: str | None = None
-    crop_size: int = 256
+    crop_size: int = CROP_SIZE
     overlay_folder: str | None = None
     pts_folder: str | None = None
 
@@ -73,7 +65,7 @@ class _Picture:
     error: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     detections: Sequence[Detection] = ()
-    crops: FaceCrops | None = None
+    found: FoundFaces | None = None
 
     @property
     def n_bytes(self) -> int:
@@ -90,13 +82,15 @@ class PictureWork:
         import cv2
 
         cv2.setNumThreads(options.threads)
-        model = load_model(
-            options.model, device=options.device, threads=options.threads, batch_size=NETWORK_BATCH, padded=True
-        )
+        model = load_model(options.model, device=options.device, threads=options.threads)
         self.options = options
-        self.aligner = Aligner(model, options.detector, options=options.detector_options)
+        self.aligner = Aligner(model.padded_to(NETWORK_BATCH), options.detector, options=options.detector_options)
         self.cpu_s: dict[str, float] = defaultdict(float)
-        self._crop_frame = CropFrame(options.crop_size, CROP_SHARE)
+        self._places = {
+            folder: _held(folder)
+            for folder in (options.crops_folder, options.overlay_folder, options.pts_folder)
+            if folder is not None
+        }
         self._used = {
             "detector": self.aligner.detector.name,
             "model": self.aligner.model.name,
@@ -151,31 +145,26 @@ class PictureWork:
         with self._timed("detect", [picture]):
             picture.detections = self.aligner.detector.detect(picture.image, picture.path)
         with self._timed("align", [picture]):
-            to_landmarks = self.aligner.detector.calibration.landmarks_bbox
-            shapes = [init_shape_from_bbox(to_landmarks(d.bbox).xyxy) for d in picture.detections]
-            picture.crops = self.aligner.cut_crops(picture.image, shapes)
+            calibration = self.aligner.detector.calibration
+            picture.found = self.aligner.cut_boxes(picture.image, picture.detections, calibration)
 
     def _finish(self, pictures: list[_Picture]) -> list[Outcome]:
-        with_faces = [p for p in pictures if p.error is None and p.crops is not None and p.detections]
-        faces: dict[int, tuple[Face, ...]] = {}
+        with_faces = [p for p in pictures if p.error is None and p.detections]
+        faces: dict[int, list[Face]] = {}
         try:
             faces = self._align(with_faces)
         except Exception:  # noqa: BLE001 - one of them is to blame: each alone tells which
             for picture in with_faces:
                 self._guarded(picture, lambda one: faces.update(self._align([one])))
-        return [self._outcome(picture, faces.get(id(picture), ())) for picture in pictures]
+        return [self._outcome(picture, faces.get(id(picture), [])) for picture in pictures]
 
-    def _align(self, pictures: list[_Picture]) -> dict[int, tuple[Face, ...]]:
+    def _align(self, pictures: list[_Picture]) -> dict[int, list[Face]]:
         """The faces by picture."""
-        crops = [p.crops for p in pictures if p.crops is not None]
-        if not crops:
-            return {}
         with self._timed("align", pictures):
-            aligned = self.aligner.align_crops(FaceCrops.joined(crops))
-        starts = np.cumsum([0, *(len(p.detections) for p in pictures)])
-        return {id(p): _faces(p, aligned, int(start)) for p, start in zip(pictures, starts, strict=False)}
+            faces = place_landmarks(self.aligner.model, [p.found for p in pictures if p.found is not None])
+        return {id(picture): faces[i] for i, picture in enumerate(pictures)}
 
-    def _outcome(self, picture: _Picture, faces: tuple[Face, ...]) -> Outcome:
+    def _outcome(self, picture: _Picture, faces: list[Face]) -> Outcome:
         if picture.error is None:
             self._guarded(picture, lambda one: self._write(one, faces))
         facts: dict[str, Any] = dict(self._used)
@@ -186,19 +175,24 @@ class PictureWork:
             return Outcome(FrameResult.of_error(picture.path, picture.error, **facts), picture.extra)
         return Outcome(FrameResult.of_faces(picture.path, faces, **facts), picture.extra)
 
-    def _write(self, picture: _Picture, faces: tuple[Face, ...]) -> None:
+    def _write(self, picture: _Picture, faces: list[Face]) -> None:
         options, image = self.options, picture.image
         if image is None or not (options.crops_folder or options.overlay_folder or options.pts_folder):
             return
         with self._timed("write", [picture]):
             for face in faces:
                 if options.crops_folder:
-                    crop, _ = self._crop_frame.crop(image, face.landmarks)
-                    _put(options.crops_folder, picture.path, f"_{face.face_id}.jpg", encode_image(crop, ".jpg"))
+                    crop = encode_image(crop_face(image, face, options.crop_size), ".jpg")
+                    self._put(options.crops_folder, picture.path, f"_{face.face_id}.jpg", crop)
                 if options.pts_folder:
-                    _put(options.pts_folder, picture.path, f"_{face.face_id}.pts", encode_pts(face.landmarks))
+                    self._put(options.pts_folder, picture.path, f"_{face.face_id}.pts", encode_pts(face.landmarks))
             if options.overlay_folder:
-                _put(options.overlay_folder, picture.path, ".jpg", encode_image(draw_overlay(image, faces), ".jpg"))
+                self._put(
+                    options.overlay_folder, picture.path, ".jpg", encode_image(draw_overlay(image, faces), ".jpg")
+                )
+
+    def _put(self, folder: str, source: str, suffix: str, data: bytes) -> None:
+        self._places[folder].write(join(folder, safe_tree(source) + suffix), data)
 
     def _guarded(self, picture: _Picture, step: Callable[[_Picture], object]) -> None:
         """Take a step; what it fails with is recorded with the picture, and the others go on."""
@@ -282,10 +276,8 @@ class _Ahead:
             raise item
 
 
-def _faces(picture: _Picture, aligned: AlignedShapes, start: int) -> tuple[Face, ...]:
-    return tuple(aligned.face(start + i, i, detection) for i, detection in enumerate(picture.detections))
-
-
-def _put(folder: str, source: str, suffix: str, data: bytes) -> None:
-    path = join(folder, safe_tree(source) + suffix)
-    storage_for(folder).write(path, data)
+def _held(folder: str) -> Storage:
+    """The storage of a folder, which is made if it is missing. Raises OutputError, InputError."""
+    storage = storage_for(folder)
+    storage.hold(folder)
+    return storage

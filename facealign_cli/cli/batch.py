@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from facealign_cli.cli import console, options
+from facealign_cli.cli import console, options, process
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -50,12 +50,8 @@ _HOW = (
         type=click.Choice(["parquet", "jsonl", "csv", "pts"]),
         help="parquet, jsonl, csv or pts.",
     ),
-    click.option("--shard-rows", default=10_000, show_default=True, type=click.IntRange(1), help="Rows of a shard."),
-    click.option(
-        "--workers",
-        type=click.IntRange(0, 1024),
-        help="Processes  [default: one per processor]; 0: work in this one, unprotected.",
-    ),
+    click.option("--shard-rows", default=10_000, show_default=True, type=options.Count(1), help="Rows of a shard."),
+    options.workers("one per processor", "0: work in this one, which a picture that kills it would end"),
     click.option(
         "--batch-size", default=16, show_default=True, type=click.IntRange(1, 4096), help="Pictures at a time."
     ),
@@ -63,7 +59,7 @@ _HOW = (
         "--timeout",
         default=300.0,
         show_default=True,
-        type=click.FloatRange(0),
+        type=options.FiniteFloat(0),
         help="Seconds after which a worker that finishes no picture is killed; 0: never.",
     ),
     click.option("--resume", is_flag=True, help="Refuse to begin a new job  [default: resume if there is one]."),
@@ -103,10 +99,12 @@ def folder(**settings: Any) -> None:
 
     if settings["resume"] and settings["restart"]:
         raise click.UsageError("--resume and --restart contradict each other")
+    if settings["output"] == "-":
+        raise click.UsageError("-o takes a folder or a URL: rows are written in shards, not to standard output")
     if not settings["places"] and not settings["lists"]:
         raise click.UsageError("name at least one SRC, or a --list")
     job, stop = _job(settings), threading.Event()
-    with console.stop_on_interrupt(stop), _Watcher() as watcher:
+    with process.stop_on_signals(stop.set, stop.is_set), _Watcher() as watcher:
         progress = run_batch(**job, report=watcher, stop=stop)
     _tell_end(progress, settings["output"])
     sys.exit(_exit_code(progress))
@@ -126,7 +124,7 @@ def _job(settings: dict[str, Any]) -> dict[str, Any]:
         **{name: settings[name] for name in ("model", "device", "threads", "crop_size")},
         detector=detector,
         detector_options=detector_options,
-        max_pixels=int(settings["max_pixels"] * 1e6),
+        max_pixels=settings["max_pixels"],
         crops_folder=settings["crops_dir"],
         overlay_folder=settings["overlay_dir"],
     )

@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import sys
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.progress import Progress, ProgressColumn
+
+    from facealign_cli.convert import Conversion
+    from facealign_cli.formats.base import Format
 
 Item = TypeVar("Item")
 
 SOME_FAILED, INTERRUPTED = 3, 130
 """Exit codes besides click's 0 (done), 1 (failed) and 2 (wrong usage)."""
+
+
+def counted(number: int, noun: str) -> str:
+    """The number and its noun: 1 face, 1,000 faces."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+_LEFT_OUT_SHOWN = 10
+
+
+def conversion(done: Conversion, target: Format, output: Path) -> int:
+    """Say what was written, what was left out and what the format cannot hold; the exit code that goes with it."""
+    for lost in done.left_out[:_LEFT_OUT_SHOWN]:
+        message(f"Left out: {lost.name}: {lost.reason}")
+    if len(done.left_out) > _LEFT_OUT_SHOWN:
+        message(f"… and {len(done.left_out) - _LEFT_OUT_SHOWN} more left out.")
+    if target.loses:
+        message(f"{target.name} does not hold: {target.loses}.")
+    message(f"{counted(done.n_faces, 'face')} in {counted(len(done.results), 'picture')}: {output}")
+    return SOME_FAILED if done.left_out else 0
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[str] = ()) -> None:
@@ -52,6 +74,12 @@ def message(text: str) -> None:
         click.echo(_plain(text), err=True)
 
 
+def messages(texts: Iterable[str]) -> None:
+    """Several lines for the person at the terminal."""
+    for text in texts:
+        message(text)
+
+
 def progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
     """Pass the items through; with a terminal on stderr and more than one of them, a bar is shown meanwhile."""
     if total < 2 or not sys.stderr.isatty():
@@ -79,22 +107,3 @@ def close_bar(bar: Progress) -> None:
     """Take a bar away."""
     _bars.remove(bar)
     bar.stop()
-
-
-@contextlib.contextmanager
-def stop_on_interrupt(stop: threading.Event) -> Iterator[None]:
-    """The first Ctrl-C sets `stop`, so that what is in work is finished and written; the next one ends at once."""
-
-    def interrupt(_number: int, _frame: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -24,13 +24,15 @@ def detect() -> None:
 
 @detect.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-@click.option("-o", "--output", metavar="OUT", type=options.FILE, help="Write here instead of to standard output.")
+@click.option(
+    "-o", "--output", metavar="OUT", type=options.FILE_OR_STDOUT, help="Write here  [default: -, standard output]."
+)
 @click.option(
     "--format",
     "format_name",
     metavar="NAME",
-    type=click.Choice(["json", "jsonl", "csv", "openface", "parquet", "pts"]),
-    help="json, jsonl, csv, openface, parquet or pts  [default: by OUT's name, or json].",
+    type=options.FormatName(),
+    help="json, jsonl, csv, parquet, openface, pts, or one of `convert`  [default: by OUT's name, or json].",
 )
 @options.sigma_columns
 @click.option(
@@ -52,14 +54,15 @@ def image(
     format_name: str | None,
     sigma: bool,
     overlay: Path | None,
-    max_pixels: float,
+    max_pixels: int,
     overwrite: bool,
     **aligner_options: Any,
 ) -> None:
     """Place 68 landmarks on every face of the pictures PATH... ("-" reads one from standard input).
 
-    To a terminal: a table of the faces. To a pipe or with -o: JSON, or what --format says; with --format pts, OUT is a
-    folder that gets one file per face. A picture that fails is recorded as such and the others go on (exit code 3).
+    To a terminal: a table of the faces. To a pipe or with -o: JSON, or what --format says; "-o -" is standard output,
+    also at a terminal. With --format pts, OUT is a folder that gets one file per face. A picture that fails is recorded
+    as such and the others go on (exit code 3).
     """
     from facealign_cli.aligner import align_pictures
 
@@ -67,7 +70,7 @@ def image(
         raise click.UsageError('standard input ("-") can be read once only')
     writer = _Writer(output, _format(output, format_name, sigma), overlay, len(paths), overwrite)
     aligner = options.make_aligner(**aligner_options)
-    results = align_pictures(paths, aligner, max_pixels=int(max_pixels * 1e6))
+    results = align_pictures(paths, aligner, max_pixels=max_pixels)
     interrupted = writer.collect(console.progress(results, len(paths), "Aligning"))
     writer.finish()
     if interrupted:
@@ -78,11 +81,12 @@ def image(
 
 def _format(output: Path | None, name: str | None, sigma: bool) -> Format | None:
     """The format to write; None: a table for the person at the terminal."""
-    if output is None and name == "pts":
-        raise click.UsageError("--format pts writes one file per face: give -o FOLDER")
     if output is None and name is None and not sigma and sys.stdout.isatty():
         return None
-    return options.output_format(output, name, sigma)
+    chosen = options.output_format(None if output == options.STDOUT else output, name, sigma)
+    if output in (None, options.STDOUT) and chosen.dump is None:
+        raise click.UsageError(f"--format {chosen.name} fills a folder: give -o FOLDER")
+    return chosen
 
 
 class _Writer:
@@ -94,6 +98,7 @@ class _Writer:
         from facealign_cli.files.output import UniqueNames, check_output, make_folder
         from facealign_cli.files.pictures import image_suffix
 
+        output = None if output == options.STDOUT else output
         self.output, self.format, self.overwrite = output, fmt, overwrite
         self.records: list[FrameResult] = []
         self.overlay, self.overlay_folder, self.names = overlay, None, UniqueNames()

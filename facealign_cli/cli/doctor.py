@@ -8,17 +8,17 @@ from dataclasses import asdict
 
 import click
 
-from facealign_cli.cli import console
+from facealign_cli.cli import console, options
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def doctor(as_json: bool) -> None:
+@options.print_format
+def doctor(format_name: str) -> None:
     """Tell what is installed and works, and what to install for what is missing."""
     from facealign_cli.doctor import is_healthy, run_checks
 
     checks = list(run_checks())
-    if as_json:
+    if format_name == "json":
         click.echo(json.dumps([asdict(check) for check in checks], indent=1))
     else:
         console.print_table(("area", "name", "state", "detail"), [(c.area, c.name, c.state, c.detail) for c in checks])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from functools import partial, update_wrapper
+from functools import update_wrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from facealign_cli.evaluation.text import TextTable
 
 
-EXISTING_PATH = click.Path(exists=True, path_type=Path)
-
 _NORMALISER = click.option(
     "--normaliser",
     default="inter-ocular",
@@ -31,7 +29,7 @@ _THRESHOLD = click.option(
     "--threshold",
     default=0.08,
     show_default=True,
-    type=click.FloatRange(0, min_open=True),
+    type=options.FiniteFloat(0, min_open=True),
     help="Of AUC and failures, a fraction of the normaliser.",
 )
 _OUTPUTS = (
@@ -44,8 +42,20 @@ _OUTPUTS = (
     ),
     _NORMALISER,
     _THRESHOLD,
-    click.option("--json", "json_file", metavar="F", type=options.FILE, help="Write everything; `compare` reads it."),
-    click.option("--csv", "csv_file", metavar="F", type=options.FILE, help="Write the figures of each face."),
+    click.option(
+        "--json",
+        "json_file",
+        metavar="F",
+        type=options.FILE_OR_STDOUT,
+        help="Write everything; `compare` reads it. -: to standard output, in place of the tables.",
+    ),
+    click.option(
+        "--csv",
+        "csv_file",
+        metavar="F",
+        type=options.FILE_OR_STDOUT,
+        help="Write the figures of each face. -: to standard output, in place of the tables.",
+    ),
     click.option(
         "--report", "report_file", metavar="F.html", type=options.FILE, help="Write a report as one HTML file."
     ),
@@ -65,31 +75,46 @@ class _Outputs:
     report_file: Path | None
     overwrite: bool
 
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What the library takes of it."""
+        return {"split": self.split, "normaliser": self.normaliser, "threshold": self.threshold}
+
     def check(self) -> None:
-        """Raise OutputError for a file that could not be written."""
+        """Raise OutputError for a file that could not be written, click.UsageError for standard output twice."""
         from facealign_cli.files.output import check_output
 
+        if self.json_file == self.csv_file == options.STDOUT:
+            raise click.UsageError("--json and --csv cannot both go to standard output")
         for path in (self.json_file, self.csv_file, self.report_file):
-            if path is not None:
+            if path not in (None, options.STDOUT):
                 check_output(path, self.overwrite)
 
     def finish(self, evaluation: Evaluation) -> None:
         """Write the files, print the tables, and end with the exit code."""
-        from facealign_cli.evaluation.files import write_csv, write_json
+        from facealign_cli.evaluation.files import encode_csv, encode_json
         from facealign_cli.evaluation.text import describe, evaluation_notes, evaluation_tables
 
-        if self.json_file is not None:
-            write_json(self.json_file, evaluation, self.overwrite)
-        if self.csv_file is not None:
-            write_csv(self.csv_file, evaluation, self.overwrite)
+        self._write(self.json_file, encode_json, evaluation)
+        self._write(self.csv_file, encode_csv, evaluation)
         if self.report_file is not None:
             from facealign_cli.report import write_report
 
             write_report(self.report_file, evaluation, overwrite=self.overwrite)
-        _show([describe(evaluation.about)], evaluation_tables(evaluation), evaluation_notes(evaluation))
-        if any(row.status != "ok" for row in evaluation.rows):
+        tables_wanted = options.STDOUT not in (self.json_file, self.csv_file)
+        titles, tables = [describe(evaluation.about)], evaluation_tables(evaluation)
+        _show(titles if tables_wanted else (), tables if tables_wanted else (), evaluation_notes(evaluation))
+        if tables_wanted and any(row.status != "ok" for row in evaluation.rows):
             click.echo("\nmissed: faces without a prediction. They are failures, also in AUC and percentiles.")
         sys.exit(console.SOME_FAILED if evaluation.failed else 0)
+
+    def _write(self, path: Path | None, data: Callable[[Evaluation], bytes], evaluation: Evaluation) -> None:
+        from facealign_cli.files.output import write_bytes
+
+        if path == options.STDOUT:
+            sys.stdout.buffer.write(data(evaluation))
+        elif path is not None:
+            write_bytes(path, data(evaluation), self.overwrite)
 
 
 def _takes_outputs(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -120,15 +145,14 @@ def evaluate() -> None:
 
 
 @evaluate.command()
-@click.argument("root", metavar="ROOT", type=EXISTING_PATH)
+@click.argument("root", metavar="ROOT", type=options.EXISTING_PATH)
 @click.option(
     "--init",
-    default="boxes",
-    show_default=True,
-    type=click.Choice(["boxes", "ground-truth", "detector"]),
-    help="Where the face is: the data set's boxes, the truth's tight box, or what the detector finds.",
+    type=click.Choice(["dataset-boxes", "ground-truth", "detector"]),
+    help="Where the face is: in the data set's boxes, the truth's tight box, or what the detector finds  "
+    "[default: dataset-boxes, or those of --boxes].",
 )
-@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1, 256), help="Processes.")
+@options.workers("0", "0: work in this one")
 @click.option("--predictions", "folder", metavar="DIR", type=options.FILE, help="Write the landmarks as .pts files.")
 @_takes_outputs
 @options.detection
@@ -136,48 +160,43 @@ def evaluate() -> None:
 @options.device
 @options.threads
 def dataset(
-    *, root: Path, init: Any, jobs: int, folder: Path | None, outputs: _Outputs, **aligner_options: Any
+    *, root: Path, init: Any, workers: int | None, folder: Path | None, outputs: _Outputs, **aligner_options: Any
 ) -> None:
     """Run a model on the annotated pictures in ROOT and measure it.
 
     ROOT holds 300-W folders (lfpw/testset, helen/testset, ibug, 300W/01_Indoor, …), or pictures with .pts files, or is
-    a dlib .xml file. Faces that the detector misses count as failures. Exit code 3: some faces could not be evaluated.
+    a file in a format that `convert` reads. Faces that the detector misses count as failures. Exit code 3: some faces
+    could not be evaluated.
     """
-    from facealign_cli.evaluation.figures import evaluate as evaluate_samples
-    from facealign_cli.evaluation.predict import check_boxes, describe, predict_samples, select_samples
-    from facealign_cli.evaluation.predictions import check_predictions, write_predictions
+    from facealign_cli.evaluation.dataset import evaluate_dataset
 
-    if init != "detector" and aligner_options["detector"] not in (None, "boxes"):
-        raise click.UsageError(f"--detector {aligner_options['detector']} goes with --init detector")
+    init = _init(init, aligner_options["detector"], aligner_options["boxes"])
     outputs.check()
-    selection = select_samples(root, outputs.split)
-    samples = selection.samples
-    if folder is not None:
-        check_predictions(folder, (sample.name for sample in samples), outputs.overwrite)
-    make_aligner = partial(options.make_aligner, **aligner_options)
-    aligner = make_aligner()
-    check_boxes(samples, aligner, init)
-    results = predict_samples(samples, make_aligner if jobs > 1 else lambda: aligner, init, jobs)
-    names = (sample.name for sample in samples)
-    predictions = dict(zip(names, console.progress(results, len(samples), "Evaluating"), strict=True))
-    evaluation = evaluate_samples(
-        samples,
-        predictions,
-        about=describe(root, aligner, init),
-        normaliser=outputs.normaliser,
-        threshold=outputs.threshold,
-        irregularities=selection.irregularities,
-        split=outputs.split,
+    evaluation = evaluate_dataset(
+        root,
+        options.make_aligner(**aligner_options),
+        init=init,
+        workers=workers or 0,
+        predictions_folder=folder,
+        overwrite=outputs.overwrite,
+        watch=lambda predictions, total: console.progress(predictions, total, "Evaluating"),
+        **outputs.figures,
     )
-    if folder is not None:
-        found = {row.name: row.landmarks for row in evaluation.rows if row.landmarks is not None}
-        write_predictions(folder, found, outputs.overwrite)
     outputs.finish(evaluation)
 
 
+def _init(init: str | None, detector: str | None, boxes: Path | None) -> str:
+    """One of `Init`. Raises click.UsageError where --init, --detector and --boxes contradict one another."""
+    if boxes is not None and init is not None:
+        raise click.UsageError(f"--boxes says where the faces are: it does not go with --init {init}")
+    if boxes is None and detector is not None and init != "detector":
+        raise click.UsageError(f"--detector {detector} goes with --init detector")
+    return "given-boxes" if boxes is not None else init or "dataset-boxes"
+
+
 @evaluate.command()
-@click.argument("predictions", metavar="PREDICTIONS", type=EXISTING_PATH)
-@click.argument("ground_truth", metavar="GROUND_TRUTH", type=EXISTING_PATH)
+@click.argument("predictions", metavar="PREDICTIONS", type=options.EXISTING_PATH)
+@click.argument("ground_truth", metavar="GROUND_TRUTH", type=options.EXISTING_PATH)
 @_takes_outputs
 def predictions(*, predictions: Path, ground_truth: Path, outputs: _Outputs) -> None:
     """Measure landmarks that any tool has written.
@@ -186,25 +205,10 @@ def predictions(*, predictions: Path, ground_truth: Path, outputs: _Outputs) -> 
     GROUND_TRUTH: as ROOT of `evaluate dataset`. Faces without a usable prediction count as failures. Exit code 3: there
     are predictions that are missing, broken or of no annotated face.
     """
-    from facealign_cli.evaluation.figures import evaluate as evaluate_samples
-    from facealign_cli.evaluation.foreign import read_predictions
-    from facealign_cli.evaluation.predict import select_samples
-    from facealign_cli.evaluation.predictions import match_predictions
+    from facealign_cli.evaluation.dataset import evaluate_predictions
 
     outputs.check()
-    selection = select_samples(ground_truth, outputs.split, need_pictures=False)
-    truths = {sample.name: sample.landmarks for sample in selection.known}
-    matched = match_predictions(truths, read_predictions(predictions))
-    evaluation = evaluate_samples(
-        selection.samples,
-        matched.predictions,
-        about={"title": predictions.name, "root": str(ground_truth), "predictions": str(predictions)},
-        normaliser=outputs.normaliser,
-        threshold=outputs.threshold,
-        irregularities=(*selection.irregularities, *matched.irregularities),
-        split=outputs.split,
-    )
-    outputs.finish(evaluation)
+    outputs.finish(evaluate_predictions(predictions, ground_truth, **outputs.figures))
 
 
 @evaluate.command()
@@ -213,7 +217,7 @@ def predictions(*, predictions: Path, ground_truth: Path, outputs: _Outputs) -> 
 @_NORMALISER
 @_THRESHOLD
 @click.option(
-    "--worst", default=10, show_default=True, type=click.IntRange(0), help="Show so many of the worst regressions."
+    "--worst", default=10, show_default=True, type=options.Count(0), help="Show so many of the worst regressions."
 )
 def compare(*, before: Path, after: Path, normaliser: str, threshold: float, worst: int) -> None:
     """Compare two evaluations, face by face.

@@ -5,7 +5,7 @@ Exit codes: 0 all done; 1 failed; 2 wrong usage; 3 done, but some inputs failed;
 
 from __future__ import annotations
 
-import os
+import copy
 import sys
 from typing import Any
 
@@ -13,18 +13,37 @@ import click
 
 from facealign_cli.cli import console, train_data
 from facealign_cli.cli.batch import batch
+from facealign_cli.cli.convert import convert
 from facealign_cli.cli.detect import detect
 from facealign_cli.cli.doctor import doctor
 from facealign_cli.cli.evaluate import evaluate
 from facealign_cli.cli.model import model
+from facealign_cli.cli.process import ended_by_signals, standard_streams
+from facealign_cli.cli.review import review
 from facealign_cli.cli.train import train
 from facealign_cli.cli.video import video
-from facealign_cli.errors import FacealignError
+from facealign_cli.errors import FacealignError, OutputError
 from facealign_cli.version import __version__
 
 
 class FacealignGroup(click.Group):
     """A group whose commands may raise FacealignError: it ends as one line on stderr and exit code 1."""
+
+    def main(self, *args: Any, **settings: Any) -> Any:
+        """Run a command line with standard streams that can be used, ended by SIGTERM as by Ctrl-C."""
+        with ended_by_signals(), standard_streams():
+            try:
+                try:
+                    return super().main(*args, **settings)
+                finally:
+                    sys.stdout.flush()
+            except OutputError as error:  # --help, or the last of the results, did not fit
+                console.message(f"Error: {error}")
+                sys.exit(1)
+            except BrokenPipeError:
+                sys.exit(1)
+            except KeyboardInterrupt:  # while the command was about to end
+                sys.exit(console.INTERRUPTED)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, errors told."""
@@ -35,9 +54,13 @@ class FacealignGroup(click.Group):
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             ctx.exit(console.INTERRUPTED)
-        except BrokenPipeError:  # whoever read our output has gone: say nothing, not even at exit
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except BrokenPipeError:  # whoever read our output has gone: say nothing
             ctx.exit(1)
+        except OSError as error:  # the working directory has gone, a disk fails: not foreseen where it happened
+            where = f"{error.filename}: " if error.filename is not None else ""
+            raise click.ClickException(f"{where}{error.strerror or error}") from error
+        except MemoryError as error:
+            raise click.ClickException("out of memory") from error
 
 
 @click.group(cls=FacealignGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -52,6 +75,8 @@ def main() -> None:
 
 for command in (train_data.pack, train_data.relabel, train_data.label):
     train.add_command(command)
-model.add_command(train.commands["export"])  # also a way to a model
-for command in (detect, batch, evaluate, model, train, video, doctor):
+also_export = copy.copy(train.commands["export"])  # the same command, listed once: some look for it here
+also_export.hidden = True
+model.add_command(also_export)
+for command in (detect, batch, convert, evaluate, model, review, train, video, doctor):
     main.add_command(command)

@@ -22,13 +22,13 @@ def model() -> None:
 
 
 @model.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def list_models(as_json: bool) -> None:
+@options.print_format
+def list_models(format_name: str) -> None:
     """List the shipped models; * marks the default."""
     from facealign_cli.models.registry import read_registry
 
     registry = read_registry()
-    if as_json:
+    if format_name == "json":
         click.echo(json.dumps([_entry_values(entry, registry.default) for entry in registry.models.values()], indent=1))
         return
     rows = [
@@ -40,8 +40,8 @@ def list_models(as_json: bool) -> None:
 
 @model.command()
 @click.argument("name", metavar="NAME|FILE")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def info(name: str, as_json: bool) -> None:
+@options.print_format
+def info(name: str, format_name: str) -> None:
     """Show a model's metadata, figures and card. NAME is a shipped model or an .onnx file of facealign's."""
     from facealign_cli.models.registry import load_model, read_registry
 
@@ -61,7 +61,7 @@ def info(name: str, as_json: bool) -> None:
     entries = read_registry().models
     if name in entries:
         values |= {"sha256": entries[name].sha256, "card": str(entries[name].card)}
-    if as_json:
+    if format_name == "json":
         click.echo(json.dumps(values, indent=1))
         return
     console.print_table(("", ""), values.items())
@@ -69,8 +69,8 @@ def info(name: str, as_json: bool) -> None:
 
 @model.command()
 @click.argument("names", metavar="[NAME|FILE]...", nargs=-1)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def verify(names: tuple[str, ...], as_json: bool) -> None:
+@options.print_format
+def verify(names: tuple[str, ...], format_name: str) -> None:
     """Check models: hash, contract, and the landmarks of a stored set of crops.
 
     NAME is a shipped model (all of them by default), FILE an .onnx file; its crops are those of the .check.npz file
@@ -81,7 +81,7 @@ def verify(names: tuple[str, ...], as_json: bool) -> None:
     from facealign_cli.models.registry import read_registry
 
     findings = [finding for name in names or tuple(read_registry().models) for finding in verify_model(name)]
-    if as_json:
+    if format_name == "json":
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:
         console.print_table(
@@ -101,7 +101,7 @@ def verify(names: tuple[str, ...], as_json: bool) -> None:
 @click.option("--crops", default=6, show_default=True, type=click.IntRange(1, 100), help="How many crops.")
 @click.option(
     "--tolerance",
-    type=click.FloatRange(0, min_open=True),
+    type=options.FiniteFloat(0, min_open=True),
     help="Pixels that a landmark may be off elsewhere [default: 0.05; 1 for -int8].",
 )
 @options.overwrite
@@ -128,12 +128,18 @@ def check_file(
 )
 @click.option("--rounds", default=15, show_default=True, type=click.IntRange(1, 10000), help="Interleaved rounds.")
 @click.option(
-    "--batch", "batches", multiple=True, default=(1, 16), show_default=True, type=click.IntRange(1, 256), help="Faces."
+    "--batch-size",
+    "batches",
+    multiple=True,
+    default=(1, 16),
+    show_default=True,
+    type=click.IntRange(1, 256),
+    help="Faces at a time.",
 )
 @click.option(
     "--threads", multiple=True, default=(1, 2), show_default=True, type=click.IntRange(1, 256), help="Of an operator."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@options.print_format
 def bench(
     *,
     names: tuple[str, ...],
@@ -141,7 +147,7 @@ def bench(
     rounds: int,
     batches: tuple[int, ...],
     threads: tuple[int, ...],
-    as_json: bool,
+    format_name: str,
 ) -> None:
     """Time models from crop to landmarks, and the cropping beside it, on the CPU.
 
@@ -159,7 +165,7 @@ def bench(
         rounds=rounds,
         watch=lambda turns: console.progress(turns, rounds + 1, "Rounds"),
     )
-    if as_json:
+    if format_name == "json":
         click.echo(json.dumps([asdict(timing) for timing in timings], indent=1))
         return
     rows = [(t.model, t.what, t.threads, t.batch, f"{t.ms_per_face:.3f}", f"{t.ratio:.3f}") for t in timings]
@@ -185,7 +191,7 @@ def bench(
 )
 @click.option(
     "--tolerance",
-    type=click.FloatRange(0),
+    type=options.FiniteFloat(0),
     help="Percentage points of NME that it may lose [default: 0.1; float16: 0.01].",
 )
 @click.option("--index", type=options.EXISTING_FILE, help="Enter it also in this models.json, beside MODEL's entry.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
@@ -17,7 +19,87 @@ if TYPE_CHECKING:
     from facealign_cli.formats.base import Format
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-FILE = click.Path(path_type=Path)
+
+STDOUT = Path("-")
+"""What `OutputFile(stdout=True)` gives for "-": standard output, as "-" among the inputs is standard input."""
+
+
+class OutputFile(click.Path):
+    """A file to write. "-" is standard output where the command can write to it (`stdout`), else it is refused."""
+
+    def __init__(self, *, stdout: bool = False) -> None:
+        super().__init__(path_type=Path, allow_dash=True)
+        self.stdout = stdout
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path; `STDOUT` for "-"."""
+        if str(value) == "-" and not self.stdout:
+            self.fail("this cannot go to standard output: name a file", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+MOST = 10**9
+"""No option takes a larger number: nothing here is counted or measured beyond it, and some parts would overflow."""
+
+
+class Count(click.IntRange):
+    """A whole number from `least` to `MOST`."""
+
+    def __init__(self, least: int) -> None:
+        super().__init__(least, MOST)
+
+
+class FiniteFloat(click.FloatRange):
+    """A number between bounds. NaN, infinity and numbers beyond `MOST` are refused, which click's own range takes."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number) or abs(number) > MOST:
+            self.fail(f"{value} is not a finite number up to {MOST:,}", param, ctx)
+        return number
+
+    def _describe_range(self) -> str:  # for --help, where click would write x<=None
+        return "" if self.min is None and self.max is None else super()._describe_range()
+
+
+class PixelCount(click.ParamType):
+    """A number of pixels: 200000000, 2e8, 200k, 200M or 1.5G."""
+
+    name = "pixels"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number, 1 or more."""
+        match = re.fullmatch(r"(\d[\d_]*\.?\d*(?:e\+?\d{1,2})?)([kmg]?)", str(value).strip().lower())
+        pixels = float(match[1]) * _FACTORS[match[2]] if match else 0
+        if not 1 <= pixels <= 1e15:
+            self.fail(f"{value} is not a number of pixels, such as 200000000, 200M or 2e8", param, ctx)
+        return round(pixels)
+
+
+_FACTORS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}
+
+
+class FormatName(click.ParamType):
+    """The name of a format of records, ours or one that another package brings."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name itself."""
+        from facealign_cli.formats.base import get_format
+
+        try:
+            return get_format(value).name
+        except InputError as error:
+            self.fail(str(error), param, ctx)
+
+
+FILE = OutputFile()
+FILE_OR_STDOUT = OutputFile(stdout=True)
+EXISTING_PATH = click.Path(exists=True, path_type=Path)
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -58,13 +140,31 @@ device = click.option(
 threads = click.option(
     "--threads", default=1, show_default=True, type=click.IntRange(1, 256), help="Threads within a network's operator."
 )
+
+
+def workers(default: str, without: str) -> Callable[[Command], Command]:
+    """The option --workers of a command that works in several processes; None where it is not given.
+
+    default: in words. without: what 0 means.
+    """
+    return click.option("--workers", type=click.IntRange(0, 1024), help=f"Processes  [default: {default}]; {without}.")
+
+
 overwrite = click.option("--overwrite", is_flag=True, help="Replace files that exist already.")
 max_pixels = click.option(
     "--max-pixels",
-    default=200.0,
+    default="200M",
     show_default=True,
-    type=click.FloatRange(0.01),
-    help="Refuse pictures of more megapixels.",
+    type=PixelCount(),
+    help="Refuse pictures of more pixels: a number such as 200000000, 200M or 2e8.",
+)
+print_format = click.option(
+    "--format",
+    "format_name",
+    default="table",
+    show_default=True,
+    type=click.Choice(["table", "json"]),
+    help="Print a table, or JSON for a program.",
 )
 
 _DETECTION = (
@@ -75,12 +175,10 @@ _DETECTION = (
         help="mtcnn, dlib-hog, yunet, haar or boxes  [default: mtcnn].",
     ),
     click.option("--detector-model", type=EXISTING_FILE, help="Model file of yunet (.onnx) or haar (.xml)."),
-    click.option("--boxes", type=EXISTING_FILE, help="Take the boxes from a JSON or CSV file; detect nothing."),
-    click.option(
-        "--min-face", default=40.0, show_default=True, type=click.FloatRange(12), help="Smallest face, pixels."
-    ),
-    click.option("--max-faces", type=click.IntRange(1), help="Keep only the largest N faces."),
-    click.option("--score", type=float, help="Lowest detector score, in the detector's own scale."),
+    click.option("--boxes", metavar="PATH", type=EXISTING_PATH, help="Take the boxes from there; detect nothing."),
+    click.option("--min-face", default=40.0, show_default=True, type=FiniteFloat(12), help="Smallest face, pixels."),
+    click.option("--max-faces", type=Count(1), help="Keep only the largest N faces."),
+    click.option("--score", type=FiniteFloat(), help="Lowest detector score, in the detector's own scale."),
     click.option(
         "--upsample",
         default=0,

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from facealign_cli.cli import console, options
+from facealign_cli.cli import console, options, process
 from facealign_cli.errors import InputError
 from facealign_cli.files.output import check_output
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from facealign_cli.training.network import Dan
-    from facealign_cli.training.pack import Pack
     from facealign_cli.training.schedule import TrainConfig
 
 
@@ -40,38 +35,38 @@ _TRAINING = (
     click.option(
         "--network", default="dan-light", show_default=True, help="dan (the paper's), dan-light or dan-large."
     ),
-    click.option("--steps", default=16000, show_default=True, type=click.IntRange(1), help="Batches in all."),
-    click.option("--batch", default=64, show_default=True, type=click.IntRange(2), help="Faces a batch."),
+    click.option("--steps", default=16000, show_default=True, type=options.Count(1), help="Batches in all."),
+    click.option("--batch-size", "batch", default=64, show_default=True, type=options.Count(2), help="Faces a batch."),
     click.option(
-        "--lr", default=2e-3, show_default=True, type=click.FloatRange(0, min_open=True), help="Learning rate."
+        "--lr", default=2e-3, show_default=True, type=options.FiniteFloat(0, min_open=True), help="Learning rate."
     ),
     click.option(
-        "--warmup-steps", default=200, show_default=True, type=click.IntRange(0), help="Batches in which it rises."
+        "--warmup-steps", default=200, show_default=True, type=options.Count(0), help="Batches in which it rises."
     ),
     click.option(
         "--decay-steps",
         default=5000,
         show_default=True,
-        type=click.IntRange(0),
+        type=options.Count(0),
         help="Last batches, in which it falls.",
     ),
     click.option(
         "--minutes",
         default=0.0,
         show_default=True,
-        type=click.FloatRange(0),
+        type=options.FiniteFloat(0),
         help="End after so long, the rate falling over the second half; 0: after --steps.",
     ),
     click.option(
         "--turned",
         default=(1, 1),
         show_default=True,
-        type=(click.IntRange(1), click.IntRange(1)),
+        type=(options.Count(1), options.Count(1)),
         help="How often a pass draws faces turned by 30-60 degrees, and by more.",
     ),
-    click.option("--weight-decay", default=0.02, show_default=True, type=click.FloatRange(0), help="AdamW's."),
+    click.option("--weight-decay", default=0.02, show_default=True, type=options.FiniteFloat(0), help="AdamW's."),
     click.option(
-        "--average", default=0.9995, show_default=True, type=click.FloatRange(0, 1), help="Of the averaged weights."
+        "--average", default=0.9995, show_default=True, type=options.FiniteFloat(0, 1), help="Of the averaged weights."
     ),
     click.option(
         "--augmentation",
@@ -81,24 +76,24 @@ _TRAINING = (
         help="strong: geometry, light, blur, noise, covering; paper: geometry alone.",
     ),
     click.option(
-        "--eval-every", default=500, show_default=True, type=click.IntRange(1), help="Batches between evaluations."
+        "--eval-every", default=500, show_default=True, type=options.Count(1), help="Batches between evaluations."
     ),
     click.option(
         "--checkpoint-every",
         default=250,
         show_default=True,
-        type=click.IntRange(1),
+        type=options.Count(1),
         help="Batches between checkpoints.",
     ),
     click.option(
         "--patience",
         default=0,
         show_default=True,
-        type=click.IntRange(0),
+        type=options.Count(0),
         help="Stop after N evaluations without gain; 0: never.",
     ),
     click.option(
-        "--seed", default=0, show_default=True, type=click.IntRange(0), help="Of weights, order, augmentation."
+        "--seed", default=0, show_default=True, type=options.Count(0), help="Of weights, order, augmentation."
     ),
     click.option("--bf16", is_flag=True, help="Convolutions in bfloat16."),
     click.option(
@@ -110,16 +105,16 @@ _TRAINING = (
         "--teacher-share",
         default=0.5,
         show_default=True,
-        type=click.FloatRange(0, 1, min_open=True),
+        type=options.FiniteFloat(0, 1, min_open=True),
         help="Its share of the loss.",
     ),
     options.device,
-    click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="torch's threads."),
+    click.option("--threads", default=1, show_default=True, type=options.Count(1), help="torch's threads."),
     click.option(
         "--loaders",
         default=0,
         show_default=True,
-        type=click.IntRange(0),
+        type=options.Count(0),
         help="Processes that make batches, for a GPU; the result is the same.",
     ),
     click.option(
@@ -172,57 +167,31 @@ def _train(
     from facealign_cli.training import require_packages, use_threads
 
     require_packages()
+    from facealign_cli.training.checkpoint import load_checkpoint, model_of
     from facealign_cli.training.curves import draw_curves
     from facealign_cli.training.loop import Run
     from facealign_cli.training.pack import read_packs
+    from facealign_cli.training.start import start_run
 
     use_threads(threads)
-    if (folder / "last.ckpt").exists() and not resume:
-        raise InputError(f"{folder} holds a run already: --resume goes on with it, or name another folder")
-    pack = read_packs(data)
-    changes = {key: values[key] for key in ("steps", "minutes", "device")}
-    from facealign_cli.training.checkpoint import load_checkpoint, model_of
-
-    teacher_file: Path | None = values.pop("teacher")
+    pack, teacher_file = read_packs(data), values.pop("teacher")
     teacher = None if teacher_file is None else model_of(load_checkpoint(teacher_file))
     values["teacher_share"] = values["teacher_share"] if teacher is not None else 0.0
     if resume:
-        run = Run.resume(folder, pack, teacher, **changes)
+        run = Run.resume(folder, pack, teacher, **{key: values[key] for key in ("steps", "minutes", "device")})
     else:
-        run = Run(folder, *_new_run(stage, previous, pack, values), pack, teacher)
-    before = signal.signal(signal.SIGINT, lambda *_: run.stop())
+        weights = {"network": values.pop("network"), "init": values.pop("init", None), "previous": previous}
+        weights["imagenet"] = values.pop("imagenet", False)
+        run = start_run(folder, pack, _config(stage, values), tell=console.message, teacher=teacher, **weights)
     try:
-        run.train(_report, loaders)
+        with process.stop_on_signals(run.stop, lambda: run.stopped):
+            run.train(_report, loaders)
     finally:
-        signal.signal(signal.SIGINT, before)
         if (folder / "log.csv").exists():
             draw_curves(folder / "log.csv", folder / "curves.png")
     if run.stopped:
         console.message(f"Interrupted at step {run.step}: --resume goes on from here.")
         sys.exit(console.INTERRUPTED)
-
-
-def _new_run(stage: int, previous: Path | None, pack: Pack, values: dict[str, Any]) -> tuple[Dan, TrainConfig]:
-    """The network that a new run begins with, and what it is told."""
-    from facealign_cli.training.checkpoint import load_checkpoint, model_of, transfer_weights
-    from facealign_cli.training.config import network_config
-    from facealign_cli.training.loop import new_model
-    from facealign_cli.training.mobilenet import take_imagenet
-
-    init: Path | None = values.pop("init", None)
-    imagenet: bool = values.pop("imagenet", False)
-    network, config = network_config(values.pop("network")), _config(stage, values)
-    if stage > len(network.stages):
-        raise InputError(f"{network.name} has {len(network.stages)} stages")
-    model = new_model(network, pack, config.seed) if previous is None else model_of(load_checkpoint(previous))
-    if model.config.name != network.name:
-        raise InputError(f"{previous} holds the network {model.config.name}, not {network.name}")
-    if imagenet:
-        console.message(f"{take_imagenet(model)} tensors taken from ImageNet weights")
-    if init is not None:
-        taken = transfer_weights(model, load_checkpoint(init))
-        console.message(f"{len(taken)} of {len(model.state_dict())} tensors taken from {init}")
-    return model, config
 
 
 def _config(stage: int, values: dict[str, Any]) -> TrainConfig:
@@ -280,7 +249,10 @@ def export(
     from facealign_cli.models.registry import enter_model
     from facealign_cli.training.checkpoint import load_checkpoint, model_of, save_weights
     from facealign_cli.training.export import export_model
+    from facealign_cli.training.figures import held_out_figures
     from facealign_cli.training.network import multiply_adds
+    from facealign_cli.training.origin import inherited
+    from facealign_cli.training.pack import read_packs
 
     if weights is not None:
         if weights.resolve() == output.resolve():
@@ -288,7 +260,8 @@ def export(
         check_output(weights, overwrite)
     values = load_checkpoint(checkpoint)
     model = model_of(values, trained_only=True)
-    crops, figures = _held_out(model, data) if data else (None, {})
+    crops, figures = held_out_figures(model, read_packs(data)) if data else (None, {})
+    licence, training_data = inherited(values.get("origin"), licence, training_data)
     report = export_model(
         model,
         output,
@@ -304,7 +277,8 @@ def export(
         facts = {"licence": licence, "summary": summary, "multiply_adds": multiply_adds(model)}
         enter_model(index, output, name=name, figures=figures, **facts)
     if weights is not None:
-        save_weights(weights, values, overwrite)
+        about = {"name": f"{name} {model_version}", "licence": licence, "training_data": training_data}
+        save_weights(weights, values, overwrite, about)
     differences = (report.landmarks_px, report.stage1_landmarks_px, report.confidence)
     console.print_table(
         ("", "torch and ONNX Runtime differ at most by"),
@@ -315,23 +289,3 @@ def export(
             ("sigma", f"{report.sigma_px:.1e} px"),
         ],
     )
-
-
-def _held_out(model: Dan, data: tuple[Path, ...]) -> tuple[np.ndarray, dict[str, float]]:
-    """A pack's held-out crops, and the model's errors on them by name, for the metadata; its sigma is calibrated."""
-    import numpy as np
-
-    from facealign_cli.metrics import nme
-    from facealign_cli.training.calibrate import calibrate_sigma
-    from facealign_cli.training.measure import measured_faces, predict_crops, turned_errors
-    from facealign_cli.training.pack import crops_in_frame, read_packs
-
-    pack = read_packs(data)
-    crops, truth = crops_in_frame(measured_faces(pack), model.config.crop_frame)
-    errors = [float(nme(stage, truth, "inter-pupil").mean()) for stage in predict_crops(model, crops)]
-    figures = {f"held-out inter-pupil NME %, stage {i + 1}": round(100 * e, 2) for i, e in enumerate(errors)}
-    turned = turned_errors(model, pack.select(pack.held_out & np.isfinite(pack.yaw)))
-    figures |= {f"held-out error by yaw {k.replace('_', '-')}, % of size": round(100 * v, 2) for k, v in turned.items()}
-    if model.config.stages[-1].sigma:
-        figures |= calibrate_sigma(model, pack).figures()
-    return crops, figures

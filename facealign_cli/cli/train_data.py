@@ -20,7 +20,7 @@ from facealign_cli.cli import console, options
     "--context",
     default=3.0,
     show_default=True,
-    type=click.FloatRange(1.5, 6),
+    type=options.FiniteFloat(1.5, 6),
     help="Face sizes that a packed picture spans.",
 )
 @click.option("--quality", default=90, show_default=True, type=click.IntRange(30, 100), help="JPEG quality.")
@@ -36,7 +36,7 @@ def pack(
     unlabelled: bool,
     overwrite: bool,
 ) -> None:
-    """Pack annotated faces below each ROOT (300-W folders, or a dlib XML file) into one HDF5 file.
+    """Pack annotated faces below each ROOT (300-W folders, or what `convert` reads) into one HDF5 file.
 
     Beside a folder's faces may stand weights.json, info.json, boxes.json and points.json. Every face is validated; what
     is left out, and why, goes to standard error.
@@ -51,6 +51,8 @@ def pack(
     )
     for item in report.left_out:
         console.message(f"left out: {item.name}: {item.reason}")
+    if report.held_out_photo is not None:
+        console.message(f"No photo's name says that it is held out: {report.held_out_photo} is, to measure a run by.")
     totals = {split: sum(counts[split] for counts in report.counts.values()) for split in SPLITS}
     table = {**dict(sorted(report.counts.items())), "all": totals}
     rows = [(name, *(counts[split] for split in SPLITS)) for name, counts in table.items()]
@@ -67,21 +69,21 @@ def pack(
     "--hand",
     default=0.0,
     show_default=True,
-    type=click.FloatRange(0, 1),
+    type=options.FiniteFloat(0, 1),
     help="The models' share in the labels of training faces labelled by hand.",
 )
 @click.option(
     "--per-photo",
     default=4,
     show_default=True,
-    type=click.IntRange(1),
+    type=options.Count(1),
     help="Rough faces to keep of one photo, or of one person of ytf.",
 )
 @click.option(
     "--worst",
     default=0.12,
     show_default=True,
-    type=click.FloatRange(0, min_open=True),
+    type=options.FiniteFloat(0, min_open=True),
     help="Leave out a face where label and model differ by more, in inter-pupil distances.",
 )
 @options.overwrite
@@ -126,21 +128,21 @@ def relabel(
     "--rounds",
     default=2,
     show_default=True,
-    type=click.IntRange(1),
+    type=options.Count(1),
     help="Starts of each model, and of its mirror image.",
 )
 @click.option(
     "--spread",
     default=0.03,
     show_default=True,
-    type=click.FloatRange(0, min_open=True),
+    type=options.FiniteFloat(0, min_open=True),
     help="Leave out a face on which the models differ by more, in face sizes.",
 )
 @click.option(
     "--miss",
     default=0.05,
     show_default=True,
-    type=click.FloatRange(0, min_open=True),
+    type=options.FiniteFloat(0, min_open=True),
     help="Leave out a face whose hand points they miss by more, in face sizes.",
 )
 @options.overwrite

@@ -7,17 +7,18 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from facealign_cli.cli import console, options
+from facealign_cli.cli import console, options, process
 from facealign_cli.errors import InputError
 
 if TYPE_CHECKING:
+    from facealign_cli.aligner import Aligner
     from facealign_cli.records import FrameResult
     from facealign_cli.video import VideoSource
     from facealign_cli.video.smoothing import Smoothing
@@ -47,15 +48,27 @@ def _clock(_context: click.Context, _parameter: click.Parameter, value: str | No
         return None
     if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d*)?", value):
         raise click.BadParameter("expected seconds, or [HOURS:]MINUTES:SECONDS")
-    return reduce(lambda total, part: 60 * total + float(part), value.split(":"), 0.0)
+    seconds = reduce(lambda total, part: 60 * total + float(part), value.split(":"), 0.0)
+    if seconds > options.MOST:
+        raise click.BadParameter(f"no clip is longer than {options.MOST:,} seconds")
+    return seconds
 
 
+_OUTPUT = click.option(
+    "-o",
+    "--output",
+    metavar="OUT",
+    type=options.FILE_OR_STDOUT,
+    help="A clip with the faces drawn, or the rows, as the name says (.mp4, … or .csv, …)  [default: -, the rows].",
+)
 _TRACKING = (
+    click.option("--landmarks", metavar="F", type=options.FILE_OR_STDOUT, help="The rows, beside the clip in OUT."),
+    click.option("--blank", is_flag=True, help="Draw on black instead of on the frames."),
     click.option(
         "--format",
         "format_name",
         metavar="NAME",
-        type=click.Choice(["json", "jsonl", "csv", "openface", "parquet"]),
+        type=options.FormatName(),
         help="Of the rows: json, jsonl, csv, openface or parquet  [default: by the file's name, or json].",
     ),
     options.sigma_columns,
@@ -90,9 +103,17 @@ _PART = (
         "--fps",
         default=25.0,
         show_default=True,
-        type=click.FloatRange(0.01, 1000),
+        type=options.FiniteFloat(0.01, 1000),
         help="Of pictures as input: a folder, or a pattern such as frames/%04d.png.",
     ),
+    click.option(
+        "--max-pixels",
+        default="100M",
+        show_default=True,
+        type=options.PixelCount(),
+        help="Refuse frames of more pixels: a number such as 100000000, 100M or 1e8.",
+    ),
+    click.option("--no-sound", is_flag=True, help="Leave the sound out of the clip that is written."),
 )
 
 
@@ -103,45 +124,45 @@ def video() -> None:
 
 @video.command()
 @click.argument("source", metavar="IN")
-@click.option("-o", "--output", metavar="OUT.mp4", type=options.FILE, required=True, help="Clip to write.")
-@click.option(
-    "--landmarks", metavar="F", type=options.FILE, help="Write the rows, too: .csv, .json, .jsonl or .parquet."
-)
-@click.option("--blank", is_flag=True, help="Draw on black instead of on the frames.")
+@click.option("-o", "--output", metavar="OUT.mp4", type=options.FILE, required=True, help="The clip to write.")
 @options.stacked(*_PART, *_TRACKING)
-def overlay(*, source: str, output: Path, landmarks: Path | None, **settings: Any) -> None:
+def overlay(*, source: str, output: Path, **settings: Any) -> None:
     """Draw the landmarks onto the clip IN: its times, size and sound stay as they are.
 
-    OUT is H.264 in .mp4, .mov, .mkv, .m4v or .ts, or VP9 in .webm. A damaged frame is a row with status error, and the
-    others go on (exit code 3). Ctrl-C closes OUT so that it plays (exit code 130).
+    OUT is H.264 in .mp4, .mov, .mkv, .m4v or .ts, or VP9 in .webm. Sound that OUT cannot hold is encoded as AAC (in
+    .webm: Opus), and the command says so. A damaged frame is a row with status error, and the others go on (exit code
+    3). Ctrl-C closes OUT so that it plays (exit code 130).
     """
-    _Run(settings, landmarks, output).clip(source)
+    from facealign_cli.video.sink import check_suffix
+
+    try:
+        check_suffix(output)
+    except InputError as error:
+        raise click.UsageError(str(error)) from error
+    _Run(settings, output).clip(source)
 
 
 @video.command()
 @click.argument("source", metavar="IN")
-@click.option("-o", "--output", metavar="F", type=options.FILE, help="Write here instead of to standard output.")
-@options.stacked(*_PART, *_TRACKING)
+@options.stacked(_OUTPUT, *_PART, *_TRACKING)
 def track(*, source: str, output: Path | None, **settings: Any) -> None:
     """Write the landmarks of the clip IN: a row per face and frame, and one for a frame without a face.
 
     IN is a file of any kind that FFmpeg reads, a folder of pictures, or a pattern such as frames/%04d.png. Rows stand
-    in F as soon as they are known; whatever ends the run, F can be read. Those of F.parquet stand in
+    in their file as soon as they are known; whatever ends the run, it can be read. Those of F.parquet stand in
     F.parquet.partial.jsonl until the run ends.
     """
-    _Run(settings, output, None, rows_to_stdout=output is None).clip(source)
+    _Run(settings, output).clip(source)
 
 
 @video.command()
-@click.option("--device-index", default=0, show_default=True, type=click.IntRange(0), help="Which camera.")
-@click.option("-o", "--output", metavar="F", type=options.FILE, help="Write the rows here.")
-@click.option("--record", metavar="OUT", type=options.FILE, help="Write the overlay as a clip.")
-@click.option("--blank", is_flag=True, help="Draw on black instead of on the frames.")
+@click.option("--device-index", default=0, show_default=True, type=options.Count(0), help="Which camera.")
+@_OUTPUT
 @click.option("--end", metavar="T", callback=_clock, help="Stop after this time  [default: at Ctrl-C].")
 @options.stacked(*_TRACKING)
-def camera(*, device_index: int, output: Path | None, record: Path | None, end: float | None, **settings: Any) -> None:
-    """Follow the faces before a camera, until Ctrl-C: rows go to F, or to standard output without -o and --record."""
-    run = _Run(settings, output, record, rows_to_stdout=output is None and record is None)
+def camera(*, device_index: int, output: Path | None, end: float | None, **settings: Any) -> None:
+    """Follow the faces before a camera, until Ctrl-C."""
+    run = _Run(settings, output)
     from facealign_cli.video.camera import CameraSource
 
     run(CameraSource(device_index, end_s=end))
@@ -150,21 +171,29 @@ def camera(*, device_index: int, output: Path | None, record: Path | None, end: 
 class _Run:
     """One run: what it reads is given, where its rows and its clip go is checked before the work."""
 
-    def __init__(
-        self, settings: dict[str, Any], rows: Path | None, record: Path | None, *, rows_to_stdout: bool = False
-    ) -> None:
+    def __init__(self, settings: dict[str, Any], output: Path | None) -> None:
         from facealign_cli.files.output import check_output
         from facealign_cli.formats.growing import check_rows
         from facealign_cli.video import import_av
         from facealign_cli.video.sink import check_suffix
 
         import_av()
+        rows, record = _places(output, settings.pop("landmarks"))
         self.rows, self.record, self.overwrite = rows, record, settings.pop("overwrite")
         self.start, self.end, self.fps = (settings.pop(name, None) for name in ("start", "end", "fps"))
+        self.max_pixels = settings.pop("max_pixels", 0)
+        self.sound = not settings.pop("no_sound", False) and record is not None
         name, sigma = settings.pop("format_name"), settings.pop("sigma")
-        self.format = options.output_format(rows, name, sigma) if rows or rows_to_stdout else None
+        if rows is None and name is not None:
+            raise click.UsageError("--format is that of the rows: name their file with --landmarks")
+        if rows is None and sigma:
+            raise click.UsageError("--sigma is about the rows: name their file with --landmarks")
+        if record is None and settings["blank"]:
+            raise click.UsageError("--blank is about the clip: name it with -o")
+        to_file = None if rows == options.STDOUT else rows
+        self.format = options.output_format(to_file, name, sigma) if rows else None
         if self.format is not None:
-            check_rows(self.format, rows, self.overwrite)
+            check_rows(self.format, to_file, self.overwrite)
         if record is not None:
             try:
                 check_suffix(record)
@@ -182,14 +211,16 @@ class _Run:
 
         if self.start is not None and self.end is not None and self.end <= self.start:
             raise click.UsageError("--end has to lie after --start")
-        sound = self.record is not None
-        self(open_source(path, start_s=self.start, end_s=self.end, rate=self.fps, sound=sound))
+        place = {"start_s": self.start, "end_s": self.end, "rate": self.fps}
+        self(open_source(path, **place, sound=self.sound, max_pixels=self.max_pixels))
 
     def __call__(self, source: VideoSource) -> None:
         """Run, tell how it went, and exit."""
         try:
+            console.messages(source.notes)
             aligner = options.make_aligner(**self.aligner_settings, max_faces=None)
-            with console.stop_on_interrupt(self.stop), self._results(source, aligner) as results:
+            stopping = process.stop_on_signals(self.stop.set, self.stop.is_set)
+            with stopping, contextlib.closing(self._results(source, aligner)) as results:
                 self._write(self._counted(_progress(results, source.info.n_frames)))
         finally:
             source.close()
@@ -198,19 +229,13 @@ class _Run:
             sys.exit(console.INTERRUPTED)
         sys.exit(console.SOME_FAILED if self.failed else 0)
 
-    @contextlib.contextmanager
-    def _results(self, source: VideoSource, aligner: Any) -> Iterator[Iterator[FrameResult]]:
-        from facealign_cli.video.sink import open_sink
-        from facealign_cli.video.track import track_video
+    def _results(self, source: VideoSource, aligner: Aligner) -> Generator[FrameResult, None, None]:
+        from facealign_cli.video.track import overlay_video, track_video
 
-        with contextlib.ExitStack() as stack:
-            sink = None
-            if self.record is not None:
-                place = {"sound": source.sound, "offset_s": source.offset_s, "overwrite": self.overwrite}
-                sink = stack.enter_context(open_sink(self.record, source.info, **place))
-            results = track_video(source, aligner, self.options, sink=sink, stop=self.stop)
-            stack.callback(results.close)  # threads end before the sink does
-            yield results
+        if self.record is None:
+            return track_video(source, aligner, self.options, stop=self.stop)
+        how: dict[str, Any] = {"overwrite": self.overwrite, "stop": self.stop, "tell": console.message}
+        return overlay_video(source, self.record, aligner, self.options, **how)
 
     def _write(self, results: Iterator[FrameResult]) -> None:
         from facealign_cli.formats.growing import partial_path, stream_rows, write_rows
@@ -218,7 +243,7 @@ class _Run:
         if self.format is None:
             for _ in results:
                 pass
-        elif self.rows is not None:
+        elif self.rows is not None and self.rows != options.STDOUT:
             if (partial := partial_path(self.format, self.rows)) is not None:
                 console.message(f"Rows stand in {partial} until the end.")
             write_rows(self.rows, results, self.format, self.overwrite)
@@ -234,13 +259,24 @@ class _Run:
             yield result
 
 
+def _places(output: Path | None, landmarks: Path | None) -> tuple[Path | None, Path | None]:
+    """Where the rows and the clip go, in every command; with neither named, the rows go to standard output."""
+    from facealign_cli.video.sink import is_clip_name
+
+    if output is None or is_clip_name(output):
+        return landmarks or (options.STDOUT if output is None else None), output
+    if landmarks is not None:
+        raise click.UsageError(f"-o {output} and --landmarks {landmarks} both name rows: a clip's name ends in .mp4, …")
+    return output, None
+
+
 def _video_options(settings: dict[str, Any]) -> VideoOptions:
     """Takes its settings out of those of the command."""
     from facealign_cli.video.track import VideoOptions
     from facealign_cli.video.tracking import TrackingOptions
 
     tracking = TrackingOptions(settings.pop("detect_every"), max_faces=settings.pop("max_faces"))
-    return VideoOptions(tracking, settings.pop("smooth"), settings.pop("blank", False))
+    return VideoOptions(tracking, settings.pop("smooth"), settings.pop("blank"))
 
 
 def _progress(results: Iterator[FrameResult], total: int | None) -> Iterator[FrameResult]:

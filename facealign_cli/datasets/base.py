@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from facealign_cli.records import BBox
+from facealign_cli.records import BBox, LeftOut
+
+__all__ = ["LeftOut", "Sample"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +35,3 @@ class Sample:
     weights: np.ndarray | None = None
     yaw: float = math.nan
     points: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A face that cannot be used, and why."""
-
-    name: str
-    reason: str

@@ -1,7 +1,8 @@
 """The JSON files that may stand beside the pictures of a data set's folder, by the pictures' names.
 
-boxes.json: picture → face box. weights.json: NAME → how far each of the 68 points is to be trusted. points.json: NAME →
-points placed by hand in a scheme of the source's own. info.json: NAME → facts, of which `yaw` and `box` are used.
+boxes.json: picture → face box, or a list of them. weights.json: NAME → how far each of the 68 points is to be trusted.
+points.json: NAME → points placed by hand in a scheme of the source's own. info.json: NAME → facts, of which `yaw` and
+`box` are used.
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ SCHEMES: dict[int, tuple[tuple[int, ...], ...]] = {
 """Number of hand points → the ibug points whose mean stands for each."""
 
 
-def read_boxes(path: Path) -> dict[str, BBox]:
-    """Picture name → box from a boxes.json ({name: [x1, y1, x2, y2]}); empty where there is none."""
-    form = "{name: [x1, y1, x2, y2]}"
+def read_boxes(path: Path) -> dict[str, list[BBox]]:
+    """Picture name → its boxes from a boxes.json; empty where there is none. Raises FormatError."""
+    form = "{name: [x1, y1, x2, y2]} or {name: [[x1, y1, x2, y2], …]}"
     try:
-        return {name: BBox(*box) for name, box in read_object(path, form).items()}
-    except (ValueError, TypeError) as error:
+        return {
+            name: [BBox(*box) for box in (value if value and isinstance(value[0], list) else [value] if value else [])]
+            for name, value in read_object(path, form).items()
+        }
+    except (ValueError, TypeError, LookupError) as error:
         raise FormatError(f"{path}: expected {form}: {error}") from error
 
 

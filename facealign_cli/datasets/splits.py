@@ -32,4 +32,9 @@ def photo_key(dataset: str, stem: str) -> str:
 
 def is_held_out(key: str) -> bool:
     """Whether the photo belongs to the held-out split and must not be trained on."""
-    return int(hashlib.sha1(key.encode()).hexdigest(), 16) % HELD_OUT_SHARE == 0
+    return photo_number(key) % HELD_OUT_SHARE == 0
+
+
+def photo_number(key: str) -> int:
+    """The number from which the split follows, the SHA-1 of the photo's key."""
+    return int(hashlib.sha1(key.encode()).hexdigest(), 16)

@@ -1,6 +1,8 @@
 """Folders of the 300-W kind: NAME.pts beside NAME.jpg or NAME.png.
 
-Beside them may stand boxes.json, weights.json and info.json, see `beside`.
+Of several faces in a picture each has a file, NAME#0.pts, NAME#1.pts, … as `formats.pts` names them; NAME.jpg.pts
+belongs to NAME.jpg and to no other picture. Beside them may stand boxes.json, weights.json and info.json, see `beside`;
+of a picture's several boxes each face has the one that overlaps it most. Pixels, counted from 0.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from facealign_cli.datasets.base import LeftOut, Sample
 from facealign_cli.datasets.beside import IMAGE_SUFFIXES, read_boxes, read_info, read_weights, yaw_of
 from facealign_cli.datasets.splits import photo_key
 from facealign_cli.errors import InputError
-from facealign_cli.formats.pts import read_pts
+from facealign_cli.formats.pts import read_pts, split_face_stem
+from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.records import BBox
 
 SETS_OF_300W = ("afw", "helen", "lfpw", "ibug", "300W")
@@ -44,7 +47,7 @@ def read(root: Path, *, need_pictures: bool = True) -> Iterator[Sample | LeftOut
 class _Beside:
     """What stands beside a folder's faces."""
 
-    boxes: dict[str, BBox]
+    boxes: dict[str, list[BBox]]
     weights: dict[str, np.ndarray]
     info: dict[str, dict[str, Any]]
 
@@ -57,10 +60,11 @@ class _Beside:
 
 def _face(root: Path, pts: Path, beside: _Beside, need_pictures: bool) -> Sample | LeftOut:
     name = pts.relative_to(root).as_posix()
-    image = next((pts.with_suffix(s) for s in IMAGE_SUFFIXES if pts.with_suffix(s).exists()), None)
+    image, number = picture_of(pts)
     if image is None and need_pictures:
         return LeftOut(name, "no picture beside it")
-    image = image or pts.with_suffix(IMAGE_SUFFIXES[0])
+    stem = split_face_stem(pts.stem)[0] if number is not None else pts.stem
+    image = image or pts.with_name(f"{stem}{IMAGE_SUFFIXES[0]}")
     try:
         landmarks = read_pts(pts)
     except InputError as error:
@@ -68,13 +72,39 @@ def _face(root: Path, pts: Path, beside: _Beside, need_pictures: bool) -> Sample
     folders = pts.parent.parts
     dataset = next((p for p in reversed(folders) if p in _KNOWN_SETS), root.name)
     return Sample(
-        name=image.relative_to(root).as_posix(),
+        name=image.relative_to(root).as_posix() + ("" if number is None else f"#{number}"),
         dataset=dataset,
-        photo=photo_key(dataset, pts.stem),
+        photo=photo_key(dataset, image.stem),
         image_path=image,
         landmarks=landmarks,
-        bbox=beside.boxes.get(image.name),
+        bbox=_box_of(landmarks, beside.boxes.get(image.name, [])),
         rough=any(p in _ROUGH_FOLDERS for p in folders),
         weights=beside.weights.get(pts.stem),
         yaw=yaw_of(beside.info.get(pts.stem, {})),
     )
+
+
+def picture_of(pts: Path) -> tuple[Path | None, int | None]:
+    """The picture beside a .pts file, None where there is none; and the face's number, where it is one of several."""
+    stem, number = split_face_stem(pts.stem, lambda name: pts.with_name(f"{name}.pts").exists())
+    image = _picture_called(pts.parent, stem)
+    if image is None and number is not None:
+        own = _picture_called(pts.parent, pts.stem)
+        return own, None if own else number
+    return image, number
+
+
+def _picture_called(folder: Path, name: str) -> Path | None:
+    whole = folder / name
+    if whole.suffix in IMAGE_SUFFIXES and whole.exists():
+        return whole
+    return next((image for suffix in IMAGE_SUFFIXES if (image := folder / f"{name}{suffix}").exists()), None)
+
+
+def _box_of(landmarks: np.ndarray, boxes: list[BBox]) -> BBox | None:
+    """The box of a picture's that overlaps the face most; the only one, whether it does or not."""
+    if len(boxes) < 2:
+        return boxes[0] if boxes else None
+    truth = BBox(*bbox_of_shape(landmarks).tolist())
+    best = max(boxes, key=truth.iou)
+    return best if best.iou(truth) > 0 else None

@@ -1,5 +1,7 @@
 """What a face detector is, how one is had by name, and what all of them share.
 
+Other packages bring detectors by `register_detector` or by an entry point (`plugins`). Our own names come first.
+
 A detector's box is not the landmarks' box: `Detector.calibration` leads from the one to the other. Its constants are
 medians over the training part of the 300-W faces, measured by `python benchmarks/detectors.py calibrate`.
 """
@@ -16,6 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from facealign_cli.errors import InputError, ModelError
+from facealign_cli.plugins import DETECTORS, find_plugins, load_plugin
 from facealign_cli.records import BBox, BoxCalibration, Detection
 
 DEFAULT_DETECTOR = "mtcnn"
@@ -45,7 +48,7 @@ class Detector(Protocol):
 class DetectorOptions:
     """The options of all detectors; each takes those that mean something to it.
 
-    model_file: of `yunet` (.onnx) and `haar` (.xml). boxes_file: of `boxes` (.json or .csv).
+    model_file: of `yunet` (.onnx) and `haar` (.xml). boxes_file: of `boxes`, see there.
     min_face: smallest face looked for, pixels, in the height of the detector's box (`mtcnn`, `haar`, `yunet`).
     score: lowest score of a face, in the detector's own scale; None: the detector's usual one.
     upsample: times the picture is doubled first (`dlib-hog`). max_faces: keep the largest so many; None: all.
@@ -104,7 +107,7 @@ def register_detector(name: str) -> Callable[[DetectorFactory], DetectorFactory]
 
 def known_detectors() -> tuple[str, ...]:
     """The names that `create_detector` takes, in the order in which they are worth trying."""
-    return tuple(dict.fromkeys([*_MODULES, *_factories]))
+    return tuple(dict.fromkeys([*_MODULES, *_factories, *find_plugins(DETECTORS)]))
 
 
 def create_detector(name: str, options: DetectorOptions | None = None, **changes: Any) -> Detector:
@@ -114,21 +117,66 @@ def create_detector(name: str, options: DetectorOptions | None = None, **changes
     """
     if name not in known_detectors():
         raise InputError(f"unknown detector {name!r}; known: {', '.join(known_detectors())}")
-    if name not in _factories:
+    return _factory(name)(replace(options or DetectorOptions(), **changes))
+
+
+def _factory(name: str) -> DetectorFactory:
+    if name not in _factories and name in _MODULES:
         importlib.import_module(_MODULES[name])
-    return _factories[name](replace(options or DetectorOptions(), **changes))
+    elif name not in _factories:
+        factory: DetectorFactory = load_plugin(DETECTORS, name)
+        _factories.setdefault(name, factory)
+    return _factories[name]
+
+
+def check_detector(detector: Any) -> Detector:
+    """The detector itself. Raises InputError, which says what it lacks, for something that is none."""
+    lacking = [name for name in ("name", "calibration", "detect") if not hasattr(detector, name)]
+    if isinstance(detector, type) or lacking == ["name", "calibration", "detect"]:
+        kind = f"the class {detector.__name__}" if isinstance(detector, type) else type(detector).__name__
+        raise InputError(
+            f"detector: expected one of {', '.join(known_detectors())} or a Detector's instance, got {kind}"
+        )
+    if lacking:
+        what = f"the detector {type(detector).__name__} has no {' and no '.join(lacking)}"
+        raise InputError(
+            f"{what}; a calibration of BoxCalibration() takes its boxes for the tight boxes of the landmarks"
+        )
+    if not isinstance(detector.calibration, BoxCalibration):
+        raise InputError(f"the detector {type(detector).__name__}: its calibration is no BoxCalibration")
+    checked: Detector = detector
+    return checked
+
+
+class ReloadedWhenPickled:
+    """A detector made of its options alone. Networks cannot be pickled, so its copy in another process loads them."""
+
+    _options: DetectorOptions
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._options,)
+
+
+def calibration_of(name: str | None) -> BoxCalibration:
+    """From the boxes of the detector of that name to the landmarks' boxes; none for an unknown one."""
+    if name in _MODULES and name not in _factories:
+        importlib.import_module(_MODULES[name])
+    return getattr(_factories.get(name or ""), "calibration", BoxCalibration())
 
 
 def select_faces(detections: Iterable[Detection], max_faces: int | None = None) -> list[Detection]:
-    """Best score first; only the `max_faces` largest boxes stay. Without scores the given order stays.
+    """Best score first, equal ones from left to right; only the `max_faces` largest boxes stay.
+
+    Boxes without a score come first, in the given order. So the order of the faces does not depend on a detector's own.
 
     The cut goes by size because scores hardly tell faces apart, while the largest face is mostly the one meant.
     """
     found = list(detections)
     if max_faces is not None and len(found) > max_faces:
-        smallest = sorted((d.bbox.size for d in found), reverse=True)[max_faces - 1]
-        found = [d for d in found if d.bbox.size >= smallest][:max_faces]
-    return sorted(found, key=lambda d: -math.inf if d.score is None else -d.score)
+        order = sorted(range(len(found)), key=lambda i: (-found[i].bbox.size, found[i].bbox.xyxy))
+        found = [found[i] for i in sorted(order[:max_faces])]
+    scored = sorted((d for d in found if d.score is not None), key=lambda d: (-(d.score or 0.0), d.bbox.xyxy))
+    return [d for d in found if d.score is None] + scored
 
 
 def detections_from_arrays(boxes: np.ndarray, scores: np.ndarray) -> list[Detection]:

@@ -2,6 +2,7 @@
 
 JSON: {"image.jpg": [x1, y1, x2, y2], "other.jpg": [[x1, y1, x2, y2], …], "none.jpg": []}, as `boxes.json` beside the
 300-W pictures. CSV: a header `image,x1,y1,x2,y2` with an optional `score`, one row per box. Pixels, 0-based.
+Also read: faces in any of facealign's formats, and the 300-W organisers' .mat files or a folder of them (`box_files`).
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from facealign_cli.detectors.base import DetectorOptions, register_detector, select_faces
+from facealign_cli.detectors.base import DetectorOptions, ReloadedWhenPickled, register_detector, select_faces
+from facealign_cli.detectors.box_files import read_faces, read_mat
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.files.pictures import check_image
+from facealign_cli.formats.base import find_format
 from facealign_cli.records import BBox, BoxCalibration, Detection
 
 BoxTable = dict[str, list[Detection]]
@@ -26,7 +29,7 @@ CSV_COLUMNS = ("image", "x1", "y1", "x2", "y2")
 
 
 @register_detector("boxes")
-class BoxFileDetector:
+class BoxFileDetector(ReloadedWhenPickled):
     """Boxes from a file, in its order, or by score where it gives one; taken as the landmarks' boxes.
 
     Takes boxes_file (needed), score (rows below it are left out), max_faces. Raises InputError without a file that can
@@ -38,7 +41,7 @@ class BoxFileDetector:
 
     def __init__(self, options: DetectorOptions) -> None:
         if options.boxes_file is None:
-            raise InputError("detector boxes needs a file of boxes (.json or .csv)")
+            raise InputError("detector boxes needs a file of boxes")
         self._options = options
         self._path = options.boxes_file
         self._boxes = read_boxes(self._path)
@@ -76,12 +79,20 @@ class BoxFileDetector:
 def read_boxes(path: Path) -> BoxTable:
     """Name of the picture, as the file has it → its boxes.
 
-    Raises InputError if the file cannot be read or is neither .json nor .csv, FormatError naming the key or row.
+    Raises InputError if the file cannot be read or is of no kind that has boxes, FormatError naming the key or row.
     """
-    readers: dict[str, Callable[[Path], BoxTable]] = {".json": _read_json, ".csv": _read_csv}
+    if path.is_dir():
+        return read_mat(path)
+    faces = find_format(path)
+    if faces is not None:
+        return read_faces(path, faces)
+    readers: dict[str, Callable[[Path], BoxTable]] = {".json": _read_json, ".csv": _read_csv, ".mat": read_mat}
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise InputError(f"{path}: expected a .json or .csv file of boxes")
+        raise InputError(
+            f"{path}: expected boxes: a .json or .csv file of them, faces in a format that facealign reads, or the "
+            "300-W organisers' .mat files"
+        )
     try:
         return reader(path)
     except OSError as error:

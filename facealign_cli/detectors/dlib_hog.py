@@ -5,9 +5,17 @@ Source: King, "Dlib-ml: A Machine Learning Toolkit", JMLR 2009, and dlib's `get_
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 
-from facealign_cli.detectors.base import DetectorOptions, detections_from_arrays, register_detector, select_faces
+from facealign_cli.detectors.base import (
+    DetectorOptions,
+    ReloadedWhenPickled,
+    detections_from_arrays,
+    register_detector,
+    select_faces,
+)
 from facealign_cli.errors import MissingDependency
 from facealign_cli.files.pictures import to_grey
 from facealign_cli.records import BoxCalibration, Detection
@@ -19,7 +27,7 @@ SMALLEST_SIDE = 4
 
 
 @register_detector("dlib-hog")
-class DlibHogDetector:
+class DlibHogDetector(ReloadedWhenPickled):
     """Scores are distances from the decision plane: 0 is the edge, 1 and more is sure.
 
     Takes upsample (each doubling halves the smallest face: 80, 40, 20 px, at four times the time), score, max_faces.
@@ -37,13 +45,15 @@ class DlibHogDetector:
         self._options = options
         self._score = SCORE if options.score is None else options.score
         self._detector = dlib.get_frontal_face_detector()
+        self._lock = threading.Lock()  # it keeps the picture that it works on
 
     def detect(self, image: np.ndarray, source: str | None = None) -> list[Detection]:
         """See `Detector.detect`."""
         grey = to_grey(image)
         if min(grey.shape) < SMALLEST_SIDE:
             return []
-        rectangles, scores, _filters = self._detector.run(grey, self._options.upsample, self._score)
+        with self._lock:
+            rectangles, scores, _filters = self._detector.run(grey, self._options.upsample, self._score)
         # dlib's last pixel lies inside: as pixel centres, that is the box itself
         boxes = np.array([[r.left(), r.top(), r.right(), r.bottom()] for r in rectangles], float).reshape(-1, 4)
         return select_faces(detections_from_arrays(boxes, np.asarray(scores, float)), self._options.max_faces)

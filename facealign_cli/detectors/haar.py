@@ -6,10 +6,13 @@ wheels of OpenCV 4 bring both, the files in `cv2.data.haarcascades`.
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 
 from facealign_cli.detectors.base import (
     DetectorOptions,
+    ReloadedWhenPickled,
     detections_from_arrays,
     register_detector,
     require_model_file,
@@ -25,7 +28,7 @@ WHICH_FILE = "a cascade such as haarcascade_frontalface_default.xml of OpenCV 4"
 
 
 @register_detector("haar")
-class HaarDetector:
+class HaarDetector(ReloadedWhenPickled):
     """Scores are the weight of the cascade's last stage, in its own scale; the usual threshold is none.
 
     Takes model_file (needed), min_face, score, max_faces. Raises InputError without a cascade file, ModelError for one
@@ -46,6 +49,7 @@ class HaarDetector:
         path = require_model_file(self.name, options, WHICH_FILE)
         self._options = options
         self._cascade = cv2.CascadeClassifier()
+        self._lock = threading.Lock()  # it keeps the picture that it works on
         try:
             loaded = self._cascade.load(str(path))
         except cv2.error as error:
@@ -56,9 +60,10 @@ class HaarDetector:
     def detect(self, image: np.ndarray, source: str | None = None) -> list[Detection]:
         """See `Detector.detect`."""
         smallest = round(self._options.min_face)
-        rectangles, _levels, weights = self._cascade.detectMultiScale3(
-            to_grey(image), SCALE_FACTOR, MIN_NEIGHBORS, minSize=(smallest, smallest), outputRejectLevels=True
-        )
+        with self._lock:
+            rectangles, _levels, weights = self._cascade.detectMultiScale3(
+                to_grey(image), SCALE_FACTOR, MIN_NEIGHBORS, minSize=(smallest, smallest), outputRejectLevels=True
+            )
         boxes = np.asarray(rectangles, float).reshape(-1, 4)  # x, y, width, height
         boxes[:, 2:] += boxes[:, :2]
         scores = np.asarray(weights, float).reshape(-1)

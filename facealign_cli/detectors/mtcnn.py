@@ -17,11 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from facealign_cli.detectors.base import DetectorOptions, detections_from_arrays, register_detector, select_faces
+from facealign_cli.detectors.base import (
+    DetectorOptions,
+    ReloadedWhenPickled,
+    detections_from_arrays,
+    register_detector,
+    select_faces,
+)
 from facealign_cli.errors import MissingPackage
 from facealign_cli.files.pictures import check_image
 from facealign_cli.records import BoxCalibration, Detection
-from facealign_cli.runtime import create_session
+from facealign_cli.runtime import create_session, import_onnxruntime
 
 PNET_SIZE, RNET_SIZE, ONET_SIZE = 12, 24, 48
 PNET_STRIDE = 2
@@ -37,7 +43,7 @@ BATCH = 128
 
 
 @register_detector("mtcnn")
-class MtcnnDetector:
+class MtcnnDetector(ReloadedWhenPickled):
     """The three stages; scores are probabilities, 0 to 1.
 
     Takes min_face, score (last stage, 0.7), max_faces, threads. Raises MissingDependency, ModelError.
@@ -101,11 +107,9 @@ class _Network:
     """One ONNX Runtime session with one input."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        import onnxruntime
-
         self._session = create_session(path, "cpu", threads, varying_sizes=True)
         self._input = self._session.get_inputs()[0].name
-        self._give_back = onnxruntime.RunOptions()
+        self._give_back = import_onnxruntime().RunOptions()
         self._give_back.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
     def __call__(self, batch: np.ndarray) -> list[Any]:

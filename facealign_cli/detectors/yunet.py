@@ -13,6 +13,7 @@ import numpy as np
 
 from facealign_cli.detectors.base import (
     DetectorOptions,
+    ReloadedWhenPickled,
     detections_from_arrays,
     register_detector,
     require_model_file,
@@ -31,7 +32,7 @@ WHICH_FILE = "face_detection_yunet_2023mar.onnx of the OpenCV model zoo (github.
 
 
 @register_detector("yunet")
-class YunetDetector:
+class YunetDetector(ReloadedWhenPickled):
     """Scores are 0 to 1.
 
     Takes model_file (needed), min_face, score (0.7), max_faces. Raises InputError without a model file, ModelError for

@@ -25,8 +25,12 @@ SCHEMA = "facealign-evaluation/1"
 
 def write_json(path: Path, evaluation: Evaluation, overwrite: bool = False) -> None:
     """Write the document that `to_dict` gives. Raises OutputError."""
-    text = json.dumps(to_dict(evaluation), allow_nan=False)
-    write_bytes(path, text.encode() + b"\n", overwrite)
+    write_bytes(path, encode_json(evaluation), overwrite)
+
+
+def encode_json(evaluation: Evaluation) -> bytes:
+    """The content of that file."""
+    return json.dumps(to_dict(evaluation), allow_nan=False).encode() + b"\n"
 
 
 def read_json(path: Path) -> Evaluation:
@@ -94,9 +98,14 @@ def _row_from_dict(values: dict[str, Any]) -> FaceRow:
 
 
 def write_csv(path: Path, evaluation: Evaluation, overwrite: bool = False) -> None:
-    """Write one row a face: its status, normalisers in pixels, and NMEs as fractions, each column with its normaliser.
+    """Write the table that `encode_csv` gives. Raises OutputError."""
+    write_bytes(path, encode_csv(evaluation), overwrite)
 
-    A face without a prediction has empty cells for its errors. Raises OutputError.
+
+def encode_csv(evaluation: Evaluation) -> bytes:
+    """A table: one row a face, with its status, normalisers in pixels, and NMEs as fractions.
+
+    Each column names its normaliser. A face without a prediction has empty cells for its errors.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
@@ -106,7 +115,7 @@ def write_csv(path: Path, evaluation: Evaluation, overwrite: bool = False) -> No
     writer.writerow(["name", "folder", "status", "detail", "confidence", *lengths, *errors])
     for row in evaluation.rows:
         writer.writerow([*_texts(row), row.confidence, *row.scales_px.values(), *_errors(row, columns)])
-    write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"), overwrite)
+    return text.getvalue().encode("utf-8", "surrogateescape")
 
 
 def _texts(row: FaceRow) -> list[str]:

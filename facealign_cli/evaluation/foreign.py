@@ -1,5 +1,7 @@
 """Predictions by any tool, read face by face from a folder of .pts files or from facealign's JSON or CSV.
 
+The other formats that facealign reads (COCO, CVAT, …) are read as `formats` does.
+
 A face with the wrong number of points, or with NaN, spoils neither its file nor its neighbours, as it would in
 `formats`, but is counted and named. Only what is needed has to be there: in JSON each result's `source` and `faces`
 with `landmarks`; in CSV the columns `source`, `x_0` …, `y_0` …; `confidence` if any.
@@ -12,7 +14,7 @@ import io
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +22,22 @@ import numpy as np
 
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.evaluation.base import Status
-from facealign_cli.formats.base import read_bytes
+from facealign_cli.formats.base import find_format, read_bytes
 from facealign_cli.landmarks import N_LANDMARKS
+from facealign_cli.records import FrameResult, LeftOut
+from facealign_cli.schemes import KNOWN_NUMBERS, to_68
 
 
 @dataclass(frozen=True, eq=False)
 class PredictedFace:
-    """One face as a file has it, unchecked. landmarks: (K, 2) pixels, K and values as they are."""
+    """One face as a file has it, unchecked. landmarks: (K, 2) pixels, K and values as they are.
+
+    n_given: K of the file, where its points were of another scheme and were taken to 68 (`schemes.to_68`).
+    """
 
     landmarks: np.ndarray
     confidence: float | None = None
+    n_given: int = N_LANDMARKS
 
     @property
     def status(self) -> Status:
@@ -49,20 +57,40 @@ class PredictedPicture:
 
 
 def read_predictions(path: Path) -> list[PredictedPicture]:
-    """The pictures of a folder of .pts files, at any depth, or of a .json or .csv file.
+    """The pictures of a folder of .pts files, at any depth, or of a file in any format that facealign reads.
 
     Raises InputError if nothing is there that could be predictions, FormatError for a file without a usable structure.
     """
     readers: dict[str, Callable[[Path], list[PredictedPicture]]] = {".json": _read_json, ".csv": _read_csv}
-    if path.is_dir():
+    fmt = find_format(path)
+    if fmt is not None and fmt.name not in ("pts", "json", "csv"):
+        pictures = [_picture_of(item) for item in fmt.scan(path)]
+    elif path.is_dir():
         pictures = [_read_pts(path, file) for file in sorted(path.rglob("*.pts"))]
     elif path.suffix.lower() in readers:
         pictures = readers[path.suffix.lower()](path)
     else:
-        raise InputError(f"{path}: expected predictions: a folder of .pts files, or facealign's .json or .csv")
+        raise InputError(
+            f"{path}: expected predictions: a folder of .pts files, or a file in a format that facealign reads"
+        )
     if not pictures:
         raise InputError(f"{path}: no predictions in it")
-    return pictures
+    return [replace(p, faces=tuple(_in_ibug_68(face) for face in p.faces)) for p in pictures]
+
+
+def _in_ibug_68(face: PredictedFace) -> PredictedFace:
+    """The face with 68 points, if its points are of a scheme that is known by their number; else as it is."""
+    shape = face.landmarks.shape
+    if len(shape) != 2 or shape[1] != 2 or shape[0] not in KNOWN_NUMBERS:
+        return face
+    return PredictedFace(to_68(face.landmarks), face.confidence, shape[0])
+
+
+def _picture_of(item: FrameResult | LeftOut) -> PredictedPicture:
+    if isinstance(item, LeftOut):
+        return PredictedPicture(re.sub(r"#\d+$", "", item.name), (), item.reason)
+    faces = (PredictedFace(face.landmarks, face.confidence) for face in item.faces)
+    return PredictedPicture(item.source, tuple(faces), item.error)
 
 
 def _read_pts(root: Path, file: Path) -> PredictedPicture:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -21,12 +20,17 @@ from facealign_cli.errors import FacealignError, InputError
 from facealign_cli.evaluation.base import Irregularity, Prediction
 from facealign_cli.files.pictures import read_image
 from facealign_cli.geometry import bbox_of_shape, init_shape_from_bbox
+from facealign_cli.main_guard import GUARD_HINT, check_main_guard
 from facealign_cli.metrics import NORMALISERS
 from facealign_cli.models.registry import sha256_of
+from facealign_cli.processes import begin_worker, signals_held_back
 from facealign_cli.records import BBox
 
-Init = Literal["boxes", "ground-truth", "detector"]
-INITS: tuple[Init, ...] = ("boxes", "ground-truth", "detector")
+Init = Literal["dataset-boxes", "ground-truth", "detector", "given-boxes"]
+"""Where a face is taken to be: in the data set's own box, in the tight box of the truth, where the detector finds it,
+or in the box that the aligner's detector `boxes` has read from a file."""
+
+SPLITS = ("all", "held-out")
 
 FOUND_AT = 0.4
 """A detector has found a face if its box, calibrated to the landmarks' box, overlaps the truth's by so much IoU."""
@@ -46,8 +50,11 @@ def select_samples(root: Path, split: str = "all", *, need_pictures: bool = True
 
     split: "all", or "held-out": of the training folders only the faces that `datasets.splits` holds out. Never used:
     rough labels (they are no truth), mirrored copies (they stand in the organisers' folders but are not counted).
-    need_pictures: as `read_samples`. Raises InputError if nothing is left, FormatError as `read_samples` does.
+    need_pictures: as `read_samples`. Raises InputError for another split and if nothing is left, FormatError as
+    `read_samples` does.
     """
+    if split not in SPLITS:
+        raise InputError(f"unknown split {split!r}: known are {', '.join(SPLITS)}")
     samples, known, odd = [], [], []
     for item in read_samples(root, need_pictures=need_pictures):
         if isinstance(item, LeftOut):
@@ -78,26 +85,25 @@ def _is_unseen(sample: Sample) -> bool:
     return folder_of(sample.name, sample.image_path) not in TRAINING_FOLDERS or is_held_out(sample.photo)
 
 
-def predict_samples(
-    samples: Sequence[Sample], make_aligner: Callable[[], Aligner], init: Init, jobs: int = 1
-) -> Iterator[Prediction]:
+def predict_samples(samples: Sequence[Sample], aligner: Aligner, init: Init, workers: int = 0) -> Iterator[Prediction]:
     """The prediction for each sample, in their order; one that fails says why, and the others go on.
 
-    make_aligner: called once in every process; with several it has to be picklable. init: "boxes": the data set's own,
-    or those of the aligner's detector if that is a file of boxes; "ground-truth": the tight box of the truth;
-    "detector": the box that overlaps the truth best, if by `FOUND_AT`.
-    Raises what `make_aligner` raises, FacealignError if a process dies.
+    workers: processes, each with a copy of the aligner; 0: this one. init: see `Init`; with "detector" it is the box
+    that overlaps the truth best, if by `FOUND_AT`. Raises FacealignError if a process dies.
     """
-    if jobs == 1:
-        aligner = make_aligner()
+    if workers == 0:
         yield from (predict_sample(sample, aligner, init) for sample in samples)
         return
+    check_main_guard()
     spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(jobs, len(samples)), spawn, _start_worker, (make_aligner, init))
+    pool = ProcessPoolExecutor(min(workers, len(samples)), spawn, _start_worker, (aligner, init))
     try:
-        yield from pool.map(_predict_in_worker, samples, chunksize=8)
+        with signals_held_back():  # the processes are started here
+            predictions = pool.map(_predict_in_worker, samples, chunksize=8)
+        yield from predictions
     except BrokenProcessPool as error:
-        raise FacealignError("a worker process died, perhaps for want of memory: try fewer --jobs") from error
+        why = "perhaps for want of memory: try fewer --workers"
+        raise FacealignError(f"a worker process died, {why}. {GUARD_HINT}") from error
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -105,9 +111,9 @@ def predict_samples(
 _worker: list[tuple[Aligner, Init]] = []
 
 
-def _start_worker(make_aligner: Callable[[], Aligner], init: Init) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    _worker.append((make_aligner(), init))
+def _start_worker(aligner: Aligner, init: Init) -> None:
+    begin_worker(only_the_parent_ends_it=False)  # the executor ends its processes by SIGTERM
+    _worker.append((aligner, init))
 
 
 def _predict_in_worker(sample: Sample) -> Prediction:
@@ -135,7 +141,7 @@ def _init_box(sample: Sample, image: np.ndarray, aligner: Aligner, init: Init) -
     truth = BBox(*bbox_of_shape(sample.landmarks).tolist())
     if init == "ground-truth":
         return truth
-    if init == "boxes" and aligner.detector.name != "boxes":
+    if init == "dataset-boxes":
         return sample.bbox or Prediction("no_box", detail="the data set gives no box for it")
     try:
         detections = aligner.detector.detect(image, str(sample.image_path))
@@ -150,12 +156,11 @@ def _init_box(sample: Sample, image: np.ndarray, aligner: Aligner, init: Init) -
 
 def describe(root: Path, aligner: Aligner, init: Init) -> dict[str, str]:
     """What `predict_samples` runs on what, for an evaluation's `about`; a model's name alone may mean several files."""
-    uses_detector = init == "detector" or (init == "boxes" and aligner.detector.name == "boxes")
     return {
         "title": aligner.model.name,
         "root": str(root),
         "init": init,
-        "detector": aligner.detector.name if uses_detector else "",
+        "detector": aligner.detector.name if init in ("detector", "given-boxes") else "",
         "model": aligner.model.name,
         "model_sha256": sha256_of(aligner.model.path),
         "provider": aligner.model.provider,
@@ -164,7 +169,10 @@ def describe(root: Path, aligner: Aligner, init: Init) -> dict[str, str]:
 
 def check_boxes(samples: Sequence[Sample], aligner: Aligner, init: Init) -> None:
     """Raise InputError where the init is to come from boxes and the data set has none at all."""
-    if init == "boxes" and aligner.detector.name != "boxes" and all(sample.bbox is None for sample in samples):
+    if init == "dataset-boxes" and all(sample.bbox is None for sample in samples):
         raise InputError(
-            "no face boxes in the data set (boxes.json beside the pictures): init from a detector or the ground truth"
+            "the data set has no face boxes (no boxes.json beside the pictures). Say where the faces are: "
+            "--boxes PATH (boxes.json, facealign's JSON or CSV, or the folder of the organisers' .mat files), "
+            "--init detector (finds them; missed faces count as failures), or --init ground-truth (the tight box of "
+            "the true landmarks, which makes the figures look better than they are)"
         )

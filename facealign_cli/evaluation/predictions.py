@@ -1,7 +1,8 @@
 """Predictions matched to annotated faces by the names of their pictures, and written under such names.
 
-A prediction belongs to the picture whose path, without the suffix, ends like its own: "out/ibug/a.pts" and "a" both to
-"ibug/a.jpg", if no other picture is called so. NAME_0, NAME_1 … are the faces of NAME.
+A prediction belongs to the picture whose path ends like its own: "out/ibug/a.pts" and "a" both to "ibug/a.jpg", if no
+other picture is called so; "a.jpg.pts" and "a.jpg" to "a.jpg" also where there is an "a.png". NAME#0, NAME#1 … are the
+faces of NAME, as `formats.pts` names them.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -18,7 +19,7 @@ import numpy as np
 from facealign_cli.evaluation.base import Irregularity, Prediction
 from facealign_cli.evaluation.foreign import PredictedFace, PredictedPicture
 from facealign_cli.files.output import exists_already, make_folder
-from facealign_cli.formats.pts import write_pts
+from facealign_cli.formats.pts import face_suffix, split_face_stem, write_pts
 from facealign_cli.landmarks import N_LANDMARKS
 
 
@@ -36,7 +37,8 @@ def match_predictions(truths: Mapping[str, np.ndarray], pictures: Iterable[Predi
     truths: name of the face, "PICTURE" or "PICTURE#NUMBER" → (68, 2) pixels. Where a picture has several predictions,
     each annotated face takes the one nearest to it (least mean distance), the closest pair first, each only once.
     """
-    names = _Names(truths)
+    pictures = list(pictures)
+    names = _Names(truths, {_path(picture.source) for picture in pictures})
     found: dict[str, list[PredictedPicture]] = defaultdict(list)
     odd: list[Irregularity] = []
     for predicted in pictures:
@@ -48,32 +50,44 @@ def match_predictions(truths: Mapping[str, np.ndarray], pictures: Iterable[Predi
             detail = f"could be {' or '.join(keys[:3])}" if keys else "no annotated face of that name"
             odd.append(Irregularity(kind, predicted.source, detail))
     predictions: dict[str, Prediction] = {}
-    for key, faces in names.faces.items():
-        predictions |= _match_picture(key, {name: truths[name] for name in faces}, found.get(key), odd)
+    for picture, faces in names.faces.items():
+        predictions |= _match_picture(picture, {name: truths[name] for name in faces}, found.get(picture), odd)
     return Matched(predictions, tuple(odd))
 
 
 class _Names:
     """Finds the annotated picture that a prediction's path means."""
 
-    def __init__(self, truths: Iterable[str]) -> None:
+    def __init__(self, truths: Iterable[str], sources: Set[str]) -> None:
+        self._sources = sources
         self.faces: dict[str, list[str]] = defaultdict(list)
-        self._by_stem: dict[str, list[str]] = defaultdict(list)
+        self._by_end: dict[str, set[str]] = defaultdict(set)
         for name in truths:
-            self.faces[_key(re.sub(r"#\d+$", "", name))].append(name)
-        for key in self.faces:
-            self._by_stem[key.rpartition("/")[2]].append(key)
+            self.faces[_path(split_face_stem(name)[0])].append(name)
+        for picture in self.faces:
+            for path in (picture, _bare(picture)):
+                self._by_end[path.rpartition("/")[2]].add(picture)
 
     def find(self, source: str) -> list[str]:
-        """The key of the picture; none where there is no such picture, several where it could be each of them."""
-        key = _key(source)
-        return self._ending_alike(key) or self._ending_alike(re.sub(r"_\d+$", "", key))
+        """The picture; none where there is no such one, several where it could be each of them."""
+        path = _path(source)
+        bare = path.removesuffix(".pts")
+        picture, number = split_face_stem(bare, lambda name: not self._sources.isdisjoint((name, f"{name}.pts")))
+        return (self._of_path(picture) if number is not None else []) or self._of_path(bare)
 
-    def _ending_alike(self, key: str) -> list[str]:
-        if key in self.faces:
-            return [key]
-        parts = key.split("/")
-        return [other for other in self._by_stem.get(parts[-1], ()) if _end_alike(other.split("/"), parts)]
+    def _of_path(self, path: str) -> list[str]:
+        """The pictures of that very name, else those of that name without a suffix."""
+        for name, short in ((path, False), (path, True), (_bare(path), True)):
+            parts = name.split("/")
+            found = [
+                picture
+                for picture in self._by_end.get(parts[-1], ())
+                if _end_alike((_bare(picture) if short else picture).split("/"), parts)
+            ]
+            if found:
+                whole = [picture for picture in found if (_bare(picture) if short else picture) == name]
+                return whole or sorted(found)
+        return []
 
 
 def _end_alike(one: list[str], other: list[str]) -> bool:
@@ -82,15 +96,25 @@ def _end_alike(one: list[str], other: list[str]) -> bool:
     return one[-count:] == other[-count:]
 
 
-def prediction_file(name: str) -> str:
-    """The relative path of an annotated face's .pts file, from which `match_predictions` finds the face again."""
-    picture, _, number = name.partition("#")
-    return f"{_key(picture)}{number and '_'}{number}.pts"
+def prediction_files(names: Iterable[str]) -> dict[str, str]:
+    """For each annotated face the relative path of its .pts file, from which `match_predictions` finds it again."""
+    names = list(names)
+    pictures: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        picture = _path(split_face_stem(name)[0])
+        pictures[_bare(picture).casefold()].add(picture)
+    files = {}
+    for name in names:
+        picture, number = split_face_stem(name)
+        stem = _bare(_path(picture))
+        stem = _path(picture) if len(pictures[stem.casefold()]) > 1 else stem
+        files[name] = f"{stem}{face_suffix(stem, number)}.pts"
+    return files
 
 
 def check_predictions(folder: Path, names: Iterable[str], overwrite: bool = False) -> None:
     """Raise OutputError if `write_predictions` would replace a file: to be asked before long work, not after it."""
-    taken = next((file for name in names if (file := folder / prediction_file(name)).exists()), None)
+    taken = next((path for file in prediction_files(names).values() if (path := folder / file).exists()), None)
     if taken is not None and not overwrite:
         raise exists_already(taken)
 
@@ -103,17 +127,20 @@ def write_predictions(folder: Path, landmarks: Mapping[str, np.ndarray], overwri
     """
     make_folder(folder)
     check_predictions(folder, landmarks, overwrite)
-    for name, points in landmarks.items():
-        file = folder / prediction_file(name)
-        make_folder(file.parent)
-        write_pts(file, points, overwrite)
+    for name, file in prediction_files(landmarks).items():
+        make_folder((folder / file).parent)
+        write_pts(folder / file, landmarks[name], overwrite)
 
 
-def _key(path: str) -> str:
-    """The path with "/" and without a suffix of the kinds that pictures and points have, "." and ".."."""
-    stem, suffix = os.path.splitext(path.replace("\\", "/"))
-    stem = stem if re.fullmatch(r"\.[A-Za-z]\w{1,4}", suffix) else stem + suffix
-    return "/".join(part for part in PurePosixPath(stem).parts if part not in ("/", ".", ".."))
+def _path(path: str) -> str:
+    """The path with "/", without "." and ".."."""
+    return "/".join(part for part in PurePosixPath(path.replace("\\", "/")).parts if part not in ("/", ".", ".."))
+
+
+def _bare(path: str) -> str:
+    """The path without a suffix of the kinds that pictures have."""
+    stem, suffix = os.path.splitext(path)
+    return stem if re.fullmatch(r"\.[A-Za-z]\w{1,4}", suffix) else path
 
 
 def _match_picture(

@@ -27,7 +27,8 @@ def describe(about: Mapping[str, str]) -> str:
     """What was measured, from where the init came, on which data."""
     model = f" ({about['model_sha256'][:8]})" if "model_sha256" in about else ""
     init = ", ".join(part for part in (about.get("init"), about.get("detector")) if part)
-    return f"{about.get('title', '')}{model}{init and f', init: {init}'}, on {about.get('root', '')}"
+    scheme = f", {about['scheme']}" if "scheme" in about else ""
+    return f"{about.get('title', '')}{model}{init and f', init: {init}'}{scheme}, on {about.get('root', '')}"
 
 
 def evaluation_tables(evaluation: Evaluation) -> list[TextTable]:

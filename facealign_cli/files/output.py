@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import stat
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -31,6 +32,8 @@ def exists_already(path: str | os.PathLike[str]) -> OutputError:
 def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
     """Raise OutputError if a file could not be written to `path`: to be asked before long work, not after it."""
     path = Path(path)
+    if _ON_WINDOWS and _is_device(path.name):
+        raise OutputError(f"cannot write {path}: on Windows {path.name} is the name of a device; name another file")
     if _is_special(path):
         return
     try:
@@ -111,8 +114,8 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
 def safe_stem(source: str) -> str:
     """A file name from a source: its last part without the suffix, without anything that could leave a folder."""
     last = "stdin" if source == "-" else re.split(r"[/\\]", source)[-1]
-    stem = _UNSAFE.sub("_", os.path.splitext(last)[0])
-    stem = os.fsdecode(os.fsencode(stem)[:200]) if len(os.fsencode(stem)) > 200 else stem
+    stem = _cut(_UNSAFE.sub("_", os.path.splitext(last)[0]), 200)
+    stem = f"_{stem}" if _is_device(stem) else stem
     return stem if stem.strip(". ") else "picture"
 
 
@@ -120,27 +123,70 @@ def safe_tree(source: str) -> str:
     """A relative path that mirrors a source's whole path, for what is made of it: it cannot leave a folder.
 
     Two sources never share one: where a part had to be changed, the last one begins with a hash of the source. An
-    absolute path begins with `_root`.
+    absolute path begins with `_root`, and then with `_drive_C` and the like on Windows.
     """
     raw = os.fsencode(source)
-    parts = source.removeprefix("./").split("/")
-    parts = ["_root", *parts[1:]] if parts[0] == "" else ["", *parts] if parts[0] == "_root" else parts
+    parts = _parts(source)
     clean = [_safe_part(part) for part in parts]
     if clean == parts and all(parts) and len(raw) <= 900:
         return "/".join(clean)
     folders = [part for part in clean[:-1] if part] if len(raw) <= 900 else []
-    last = os.fsdecode(os.fsencode(clean[-1])[-160:])
-    return "/".join([*folders, f"{hashlib.sha256(raw).hexdigest()[:12]}-{last}"])
+    return "/".join([*folders, f"{hashlib.sha256(raw).hexdigest()[:12]}-{_cut(clean[-1], 160, keep_end=True)}"])
+
+
+def _parts(source: str) -> list[str]:
+    """The folders of a path and its name. One that an absolute path could be taken for gets an empty part in front."""
+    drive = re.match(r"([A-Za-z]):[/\\]", source) if _ON_WINDOWS else None
+    path = source.replace("\\", "/") if _ON_WINDOWS else source
+    if drive:
+        return ["_root", f"_drive_{drive[1]}", *path[3:].split("/")]
+    first, *rest = path.removeprefix("./").split("/")
+    if first == "":
+        return ["_root", "", *rest] if rest and rest[0].startswith("_drive_") else ["_root", *rest]
+    return ["", first, *rest] if first == "_root" else [first, *rest]
+
+
+def picture_stems(sources: Sequence[str], root: str | os.PathLike[str] | None = None) -> list[str]:
+    """For each picture what the files that are made of it are called, as a relative path without a suffix.
+
+    NAME of a/NAME.jpg, or where several pictures have one NAME the whole path, "a/NAME.jpg". root: a folder of
+    pictures: the path from there, without the suffix. The same source, twice, has the same stem.
+    """
+    trees = [safe_tree(source if root is None else os.path.relpath(source, root)) for source in sources]
+    if root is None:
+        shorts = [safe_stem(source) for source in sources]
+    else:
+        parts = [tree.rpartition("/") for tree in trees]
+        shorts = [f"{folder}{slash}{safe_stem(name)}" for folder, slash, name in parts]
+    meant: dict[str, set[str]] = defaultdict(set)
+    for short, source in zip(shorts, sources, strict=True):
+        meant[short.casefold()].add(source)
+    return [tree if len(meant[s.casefold()]) > 1 else s for tree, s in zip(trees, shorts, strict=True)]
 
 
 def _safe_part(part: str) -> str:
-    """A name that is no way to another folder on any system; "" where nothing of it is left."""
+    """A name that is no way to another folder on any system, nor a device; "" where nothing of it is left."""
     part = _UNSAFE.sub("_", part).strip(" ")
     part = "_" * min(len(part), 8) if not part.strip(".") else part.rstrip(".")
-    return os.fsdecode(os.fsencode(part)[-180:])
+    return _cut(f"_{part}" if _is_device(part) else part, 180, keep_end=True)
+
+
+def _cut(name: str, most_bytes: int, *, keep_end: bool = False) -> str:
+    """The name, so far as it has no more bytes; cut between characters, since half a character is no name on macOS."""
+    name = name[-most_bytes:] if keep_end else name[:most_bytes]
+    while len(os.fsencode(name)) > most_bytes:
+        name = name[1:] if keep_end else name[:-1]
+    return name
+
+
+def _is_device(name: str) -> bool:
+    """Whether Windows takes a name for a device, in any folder and with any suffix."""
+    return _DEVICE.fullmatch(name.partition(".")[0].rstrip(" ")) is not None
 
 
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f:*?"<>|\\]')
+_DEVICE = re.compile(r"CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9¹²³]", re.IGNORECASE)
+_ON_WINDOWS = os.name == "nt"
 
 
 class UniqueNames:

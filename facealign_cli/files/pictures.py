@@ -47,11 +47,12 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
     Raises InputError, which names the file: missing, a folder, no permission, empty, no picture, cut short, damaged,
     more than `max_pixels` pixels.
     """
-    if os.fspath(path) == STDIN:
-        return read_image_stream(sys.stdin.buffer, max_pixels=max_pixels)
-    if os.path.isdir(path):
+    from_stdin = os.fspath(path) == STDIN
+    if not from_stdin and os.path.isdir(path):
         raise InputError(f"{path}: is a folder, not a picture; `facealign batch folder` takes folders")
     try:
+        if from_stdin:
+            return read_image_stream(standard_input(), max_pixels=max_pixels)
         with open(path, "rb") as stream:
             return read_image_stream(stream, os.fspath(path), max_pixels=max_pixels)
     except FileNotFoundError as error:
@@ -59,7 +60,15 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
     except PermissionError as error:
         raise InputError(f"{path}: no permission to read it") from error
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        what = _shown(os.fspath(path))
+        raise InputError(f"{what}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def standard_input() -> BinaryIO:
+    """The bytes that come in by standard input. Raises InputError where the process was started without one."""
+    if sys.stdin is None:
+        raise InputError('standard input ("-") is closed: nothing can be read from it')
+    return sys.stdin.buffer
 
 
 def read_image_stream(stream: BinaryIO, name: str = STDIN, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -147,12 +156,14 @@ def _decode(data: bytes, header: ImageHeader) -> np.ndarray | None:
         if image is not None and image.ndim == 3 and image.shape[2] == 4:
             premultiplied = header.format == "TIFF" and image.dtype == np.uint8  # libtiff's way
             return _upright(_on_white(_to_8_bit(image, header), premultiplied), header.orientation)
-    image = _imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+    turned_here = header.format in ("AVIF", "WebP")  # OpenCV turns the others; WebP it turns from 4.13 on
+    image = _imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION if turned_here else flags)
     if image is None:
         return None
     image = _to_8_bit(image, header)
     image = image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-    return _upright(image, header.orientation if header.format == "AVIF" else 1)  # OpenCV turned the others
+    return _upright(image, header.orientation if turned_here else 1)
 
 
 def _imdecode(data: bytes, flags: int) -> np.ndarray | None:
@@ -234,10 +245,23 @@ def _shown(name: str) -> str:
 
 def check_image(image: np.ndarray) -> np.ndarray:
     """The picture itself, contiguous. Raises InputError unless it is (H, W, 3) or (H, W) uint8 and not empty."""
+    if not isinstance(image, np.ndarray):
+        raise InputError(f"{_EXPECTED}, got {type(image).__name__}; {_hint(image)}")
     colour = image.ndim == 3 and image.shape[2] == 3
     if image.dtype != np.uint8 or not (image.ndim == 2 or colour) or image.size == 0:
-        raise InputError(f"expected a picture (H, W, 3) BGR or (H, W) grey, uint8, got {image.shape} {image.dtype}")
+        raise InputError(f"{_EXPECTED}, got {image.shape} {image.dtype}")
     return np.ascontiguousarray(image)
+
+
+_EXPECTED = "expected a picture (H, W, 3) BGR or (H, W) grey, uint8"
+
+
+def _hint(thing: object) -> str:
+    if thing is None:
+        return "cv2.imread gives None for a file that it cannot read: read_image says why"
+    if isinstance(thing, str | os.PathLike):
+        return "read the file with read_image first"
+    return "numpy.asarray makes an array of most pictures (PIL's are RGB: [..., ::-1] makes them BGR)"
 
 
 def to_grey(image: np.ndarray) -> np.ndarray:

@@ -72,6 +72,25 @@ class Storage(Protocol):
         """The names in a folder, sorted; none if there is no such folder. Raises InputError."""
         ...
 
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a whole new file; False if one is there already. Of two that try, one succeeds. Raises OutputError."""
+        ...
+
+    def hold(self, folder: str) -> None:
+        """Make a folder if it is missing, and from now on write below it only while it stays where it is.
+
+        No link inside it is followed then, and no device or pipe written to. Raises OutputError.
+        """
+        ...
+
+    def check_held(self) -> None:
+        """Raise OutputError if a folder that is held was moved away."""
+        ...
+
+    def local_path(self, path: str) -> str | None:
+        """The path on this machine; None if it lies elsewhere."""
+        ...
+
 
 def storage_for(path: str) -> Storage:
     """The storage that a path or URL lies in. Raises MissingDependency, InputError for a scheme nobody knows."""
@@ -100,6 +119,9 @@ class LocalStorage:
     """Files of this machine."""
 
     shared_between_processes = True
+
+    def __init__(self) -> None:
+        self._held: dict[str, tuple[int, int] | None] = {}
 
     def kind(self, path: str) -> str:
         """See `Storage.kind`."""
@@ -144,11 +166,55 @@ class LocalStorage:
 
     def write(self, path: str, data: bytes) -> None:
         """See `Storage.write`."""
+        self._check(path)
         make_folder(os.path.dirname(path) or ".")
         write_bytes(path, data, overwrite=True)
 
+    def create(self, path: str, data: bytes) -> bool:
+        """See `Storage.create`."""
+        self._check(path)
+        make_folder(os.path.dirname(path) or ".")
+        try:
+            with open(path, "xb") as stream:
+                stream.write(data)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {_reason(error)}") from error
+        return True
+
+    def hold(self, folder: str) -> None:
+        """See `Storage.hold`."""
+        self._check(folder)
+        make_folder(folder)
+        self._held[folder] = self.identity(folder)
+
+    def check_held(self) -> None:
+        """See `Storage.check_held`."""
+        for folder, identity in self._held.items():
+            if self.identity(folder) != identity:
+                raise OutputError(
+                    f"{folder}: was moved or removed while it was written to, so nothing more is written; put it back "
+                    "and run the same command again"
+                )
+
+    def local_path(self, path: str) -> str | None:
+        """See `Storage.local_path`."""
+        return path
+
+    def _check(self, path: str) -> None:
+        """Raise OutputError where a write to `path` would lead out of a folder that is held."""
+        for folder in self._held:
+            inner = os.path.relpath(path, folder) if path.startswith(folder) else os.pardir
+            if inner in (os.curdir, os.pardir) or inner.startswith(os.path.join(os.pardir, "")):
+                continue
+            self.check_held()
+            _check_way(path, folder, inner)
+
     def move(self, path: str, new_path: str) -> None:
         """See `Storage.move`. Nobody ever sees a part of it."""
+        self._check(path)
+        self._check(new_path)
         try:
             os.replace(path, new_path)
         except OSError as error:
@@ -156,6 +222,7 @@ class LocalStorage:
 
     def remove(self, path: str) -> None:
         """See `Storage.remove`."""
+        self._check(path)
         try:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
@@ -172,16 +239,33 @@ class LocalStorage:
             raise InputError(f"{folder}: {_reason(error)}") from error
 
 
+def _check_way(path: str, folder: str, inner: str) -> None:
+    """Raise OutputError where a link, or something that is no file, stands on the way from a folder to a path in it."""
+    place = folder
+    for part in inner.split(os.sep):
+        place = os.path.join(place, part)
+        try:
+            mode = os.lstat(place).st_mode
+        except (OSError, ValueError):  # what is not there yet, or cannot be, is for the writing to tell
+            return
+        if stat.S_ISLNK(mode):
+            raise OutputError(f"cannot write {path}: {place} is a link, and none is followed in {folder}; remove it")
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise OutputError(f"cannot write {path}: {place} is a device or a pipe; remove it")
+
+
 class UrlStorage:
     """Files behind a URL, by fsspec. Everything such a file system raises becomes our own error."""
 
     def __init__(self, url: str) -> None:
         self._fs, self._protocol = _file_system(url)[0], url.partition("://")[0]
         self.shared_between_processes = self._protocol != "memory"
+        self._local = LocalStorage()
 
     def kind(self, path: str) -> str:
         """See `Storage.kind`."""
         with _url_errors(path, InputError):
+            self._fs.invalidate_cache()
             if self._fs.isfile(path):
                 return "file"
             return "folder" if self._fs.isdir(path) else ""
@@ -207,13 +291,41 @@ class UrlStorage:
         return bytes(data)
 
     def write(self, path: str, data: bytes) -> None:
-        """See `Storage.write`. Where the scheme stands for local files the file is renamed, as there."""
+        """See `Storage.write`. Where the scheme stands for local files it is done as there."""
+        local = self.local_path(path)
+        if local is not None:
+            self._local.write(local, data)
+            return
         with _url_errors(path, OutputError):
             self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-            if self._protocol in ("file", "local"):
-                write_bytes(self._fs._strip_protocol(path), data, overwrite=True)
-            else:
-                self._fs.pipe_file(path, data)
+            self._fs.pipe_file(path, data)
+
+    def create(self, path: str, data: bytes) -> bool:
+        """See `Storage.create`. By the conditional put that fsspec's file systems of object stores have."""
+        local = self.local_path(path)
+        if local is not None:
+            return self._local.create(local, data)
+        with _url_errors(path, OutputError):
+            self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+            try:
+                self._fs.pipe_file(path, data, mode="create")
+            except FileExistsError:
+                return False
+        return True
+
+    def hold(self, folder: str) -> None:
+        """See `Storage.hold`. In an object store nothing can be moved away, and there are no links."""
+        local = self.local_path(folder)
+        if local is not None:
+            self._local.hold(local)
+
+    def check_held(self) -> None:
+        """See `Storage.check_held`."""
+        self._local.check_held()
+
+    def local_path(self, path: str) -> str | None:
+        """See `Storage.local_path`."""
+        return str(self._fs._strip_protocol(path)) if self._protocol in ("file", "local") else None
 
     def move(self, path: str, new_path: str) -> None:
         """See `Storage.move`. An object store copies it, then removes the first."""

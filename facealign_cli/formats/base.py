@@ -1,5 +1,7 @@
 """The registry of formats. A format is a sibling module that calls `register_format` in its last line.
 
+Other packages bring formats by such a module, too, which they name as an entry point (`plugins`).
+
 A format writes any number of `FrameResult` and reads them back: `write(path, results, overwrite)`, `read(path)`; those
 that make one file can also `dump(results, stream)` into a binary stream such as standard output.
 """
@@ -8,8 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
+import json
 import os
 import pkgutil
+import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -18,7 +23,8 @@ from typing import Any, BinaryIO, Protocol
 
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.files.output import atomic_write
-from facealign_cli.records import FrameResult
+from facealign_cli.plugins import FORMATS, find_plugins, load_plugin
+from facealign_cli.records import FrameResult, LeftOut
 
 PathLike = str | os.PathLike[str]
 
@@ -26,13 +32,21 @@ PathLike = str | os.PathLike[str]
 class Write(Protocol):
     """Writes records to a path. Raises OutputError."""
 
-    def __call__(self, path: PathLike, results: Iterable[FrameResult], overwrite: bool = False) -> object: ...
+    def __call__(
+        self, path: PathLike, results: Iterable[FrameResult], overwrite: bool = False, **own: Any
+    ) -> object: ...
 
 
 class Read(Protocol):
     """Reads records from a path. Raises InputError, FormatError."""
 
     def __call__(self, path: PathLike) -> list[FrameResult]: ...
+
+
+class Scan(Protocol):
+    """Reads records, with what of the file has to be left out among them. Raises InputError, FormatError."""
+
+    def __call__(self, path: PathLike) -> Iterable[FrameResult | LeftOut]: ...
 
 
 class Dump(Protocol):
@@ -47,15 +61,27 @@ class Format:
 
     require: raises MissingDependency where a package that the format needs is not there; to be asked before long work.
     grows: what stands in a file can be read while more is written; else only the finished file can.
+    scan: as `read`, but it names what has to be left out and goes on, where `read` raises FormatError.
+    why_not: why a record cannot be held, which `write` then passes over; None where it can.
+    loses: what of a face the format cannot hold, "" if it holds all. names_pictures: made for labelling tools, which
+    name pictures by their paths in a folder of them. takes_root: `write` takes that folder as `root`.
+    recognises: whether a parsed JSON document, the root tag of an XML file (a str), the first characters of a .csv
+    file or a folder (a Path) is of this format.
     """
 
     name: str
     extensions: tuple[str, ...]
     write: Write
     read: Read
+    scan: Scan
     dump: Dump | None = None
     require: Callable[[], object] = lambda: None
     grows: bool = True
+    why_not: Callable[[FrameResult], str | None] = lambda _result: None
+    recognises: Callable[[Any], bool] = lambda _content: False
+    loses: str = ""
+    names_pictures: bool = False
+    takes_root: bool = False
 
 
 _FORMATS: dict[str, Format] = {}
@@ -64,9 +90,24 @@ _FORMATS: dict[str, Format] = {}
 def register_format(name: str, extensions: Sequence[str], **parts: Any) -> None:
     """Make a format known by name and by its file extensions (none for one that has to be named).
 
-    parts: write, read and the others of `Format`.
+    parts: write, read or scan (each follows from the other) and the others of `Format`.
     """
+    if "read" not in parts:
+        parts["read"] = _strict(parts["scan"])
+    parts.setdefault("scan", parts["read"])
     _FORMATS[name] = Format(name, tuple(extensions), **parts)
+
+
+def _strict(scan: Scan) -> Read:
+    def read(path: PathLike) -> list[FrameResult]:
+        results = []
+        for item in scan(path):
+            if isinstance(item, LeftOut):
+                raise FormatError(f"{path}: {item.name}: {item.reason}")
+            results.append(item)
+        return results
+
+    return read
 
 
 def format_names() -> tuple[str, ...]:
@@ -78,6 +119,8 @@ def format_names() -> tuple[str, ...]:
 def get_format(name: str) -> Format:
     """The format called `name`. Raises InputError, which lists the known ones."""
     _import_siblings()
+    if name not in _FORMATS and name in find_plugins(FORMATS):
+        load_plugin(FORMATS, name)
     if name not in _FORMATS:
         raise InputError(f"unknown format {name!r}: known are {', '.join(format_names())}")
     return _FORMATS[name]
@@ -94,12 +137,72 @@ def format_for_path(path: PathLike) -> Format:
     raise InputError(f"no format goes with the name {Path(path).name!r}: known are {known}; or name the format")
 
 
+def write_results(
+    path: PathLike, results: Iterable[FrameResult], *, format: str | None = None, overwrite: bool = False
+) -> None:
+    """Write records to a file, in the format of its extension or in the one that is named.
+
+    Raises InputError for an unknown format, OutputError, MissingDependency.
+    """
+    chosen = format_for_path(path) if format is None else get_format(format)
+    chosen.require()
+    chosen.write(path, results, overwrite)
+
+
+def read_results(path: PathLike, *, format: str | None = None) -> list[FrameResult]:
+    """Read records from a file or folder, in the format that it looks like or in the one that is named.
+
+    Raises InputError for an unknown format or a file that cannot be read, FormatError, MissingDependency.
+    """
+    chosen = (find_format(path) or format_for_path(path)) if format is None else get_format(format)
+    chosen.require()
+    return chosen.read(path)
+
+
+def find_format(path: PathLike) -> Format | None:
+    """The format of the records that stand there, by what they look like; None where they look like none.
+
+    Of a JSON document, an XML file's root tag or a folder each format says whether it is its own; else the extension
+    tells. Raises InputError if the file cannot be read, FormatError if it is damaged JSON or XML.
+    """
+    _import_siblings()
+    content = _content(Path(path))
+    known = [fmt for fmt in _FORMATS.values() if content is not None and fmt.recognises(content)]
+    if known or Path(path).suffix.lower() in _SHARED_SUFFIXES or Path(path).is_dir():
+        return known[0] if known else None
+    return next((fmt for fmt in _FORMATS.values() if Path(path).suffix.lower() in fmt.extensions), None)
+
+
+_SHARED_SUFFIXES = (".json", ".xml", ".csv")
+"""What several formats and other files are called, too."""
+
+
+def _content(path: Path) -> Any:
+    """What `Format.recognises` looks at; None where there is nothing to look at."""
+    if path.is_dir():
+        return path
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".json":
+            return json.loads(read_bytes(path).decode("utf-8-sig"))
+        if suffix == ".xml":
+            return next(ET.iterparse(io.BytesIO(read_bytes(path)), events=("start",)))[1].tag
+        return read_bytes(path)[:200].decode("utf-8-sig", "replace") if suffix == ".csv" else None
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path}: not JSON: {error}") from error
+    except (ET.ParseError, LookupError, StopIteration) as error:
+        raise FormatError(f"{path}: not XML: {error}") from error
+
+
 @functools.cache
 def _import_siblings() -> None:
     package = import_module("facealign_cli.formats")
     for module in pkgutil.iter_modules(package.__path__):
         if module.name != "base":
             import_module(f"{package.__name__}.{module.name}")
+    for name in find_plugins(FORMATS):
+        with contextlib.suppress(InputError):  # told where the format is asked for by name
+            load_plugin(FORMATS, name)
 
 
 def write_file(path: PathLike, results: Iterable[FrameResult], dump: Dump, overwrite: bool = False) -> None:

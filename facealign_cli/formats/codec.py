@@ -50,7 +50,7 @@ def to_dict(result: FrameResult) -> dict[str, Any]:
         "height": int(result.height),
         "frame": _integer(result.frame),
         "timestamp_s": _rounded(result.timestamp_s, 6),
-        "faces": [_face_to_dict(face) for face in result.faces],
+        "faces": [face_to_dict(face) for face in result.faces],
     }
     return record
 
@@ -60,7 +60,7 @@ def from_dict(record: Any) -> FrameResult:
     values = _checked(record, _RESULT_KEYS, "a result")
     if not isinstance(values["faces"], list):
         raise FormatError(f"faces: expected a list, got {values['faces']!r:.40}")
-    values["faces"] = tuple(_face_from_dict(face, i) for i, face in enumerate(values["faces"]))
+    values["faces"] = tuple(face_from_dict(face, i) for i, face in enumerate(values["faces"]))
     try:
         return FrameResult(**values)
     except (ValueError, TypeError) as error:
@@ -90,6 +90,7 @@ _FACE_KEYS: dict[str, tuple[type, ...]] = {
     "landmarks": (list,),
     "sigma": (list, NoneType),
 }
+_OPTIONAL_FACE_KEYS: dict[str, tuple[type, ...]] = {"visible": (list,)}
 
 
 RESULT_COLUMNS = ("source", "status", "error", "width", "height", "frame", "timestamp_s")
@@ -147,7 +148,8 @@ def _continues(last: dict[str, Any], record: dict[str, Any]) -> bool:
     return same and record["faces"][0]["face_id"] > last["faces"][-1]["face_id"]
 
 
-def _face_to_dict(face: Face) -> dict[str, Any]:
+def face_to_dict(face: Face) -> dict[str, Any]:
+    """A face as it stands among the `faces` of a record."""
     return {
         "face_id": int(face.face_id),
         "track_id": _integer(face.track_id),
@@ -156,13 +158,15 @@ def _face_to_dict(face: Face) -> dict[str, Any]:
         "confidence": _rounded(face.confidence, 4),
         "landmarks": (np.round(face.landmarks, 3) + 0.0).tolist(),
         "sigma": None if face.sigma is None else (np.round(face.sigma, 3) + 0.0).tolist(),
+        **({} if face.visible is None else {"visible": face.visible.tolist()}),
     }
 
 
-def _face_from_dict(record: Any, index: int) -> Face:
+def face_from_dict(record: Any, index: int) -> Face:
+    """The face of such values; index: its place, for the error. Raises FormatError."""
     try:
         older = isinstance(record, dict) and "sigma" not in record  # of facealign/1
-        values = _checked({**record, "sigma": None} if older else record, _FACE_KEYS, "a face")
+        values = _checked({**record, "sigma": None} if older else record, _FACE_KEYS, "a face", _OPTIONAL_FACE_KEYS)
         values["bbox"] = BBox(*_numbers(values["bbox"], (4,), "bbox").tolist())
         values["landmarks"] = _numbers(values["landmarks"], (N_LANDMARKS, 2), "landmarks")
         if values["sigma"] is not None:
@@ -182,10 +186,13 @@ def _numbers(values: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
     return array.astype(np.float64)
 
 
-def _checked(record: Any, keys: dict[str, tuple[type, ...]], name: str) -> dict[str, Any]:
-    """A copy of the record, if it has exactly these keys with values of these types."""
+def _checked(
+    record: Any, keys: dict[str, tuple[type, ...]], name: str, optional: dict[str, tuple[type, ...]] | None = None
+) -> dict[str, Any]:
+    """A copy of the record, if it has exactly these keys with values of these types, and optional ones or not."""
     if not isinstance(record, dict):
         raise FormatError(f"expected {name}, got {record!r:.40}")
+    keys = keys | {key: types for key, types in (optional or {}).items() if key in record}
     if record.keys() != keys.keys():
         wrong = sorted(record.keys() ^ keys.keys())
         raise FormatError(f"{name} has missing or unknown keys: {', '.join(map(str, wrong))}")

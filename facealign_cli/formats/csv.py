@@ -104,11 +104,11 @@ def write(path: PathLike, results: Iterable[FrameResult], overwrite: bool = Fals
 
 def with_sigma(fmt: Format) -> Format:
     """This format with the columns `SIGMA_COLUMNS`."""
+    dump_sigma = functools.partial(dump, sigma=True)
 
-    def write(path: PathLike, results: Iterable[FrameResult], overwrite: bool = False) -> None:
+    def write(path: PathLike, results: Iterable[FrameResult], overwrite: bool = False, **own: Any) -> None:
         write_file(path, results, dump_sigma, overwrite)
 
-    dump_sigma = functools.partial(dump, sigma=True)
     return replace(fmt, write=write, dump=dump_sigma)
 
 
@@ -170,4 +170,10 @@ def _result(path: PathLike, line: int, record: dict[str, Any]) -> FrameResult:
         raise FormatError(f"{path}: line {line}: {error}") from error
 
 
-register_format("csv", [".csv"], write=write, read=read, dump=dump)
+def _recognises(start: Any) -> bool:
+    return isinstance(start, str) and start.startswith(",".join(COLUMNS[:4]))
+
+
+register_format(
+    "csv", [".csv"], write=write, read=read, dump=dump, recognises=_recognises, loses="points that cannot be seen"
+)

@@ -66,4 +66,8 @@ def json_schema() -> dict[str, Any]:
     return json.loads(files("facealign_cli.formats").joinpath("facealign-2.schema.json").read_text("utf-8"))
 
 
-register_format("json", [".json"], write=write, read=read, dump=dump)
+def _recognises(document: Any) -> bool:
+    return isinstance(document, dict) and isinstance(document.get("schema"), str) and "results" in document
+
+
+register_format("json", [".json"], write=write, read=read, dump=dump, recognises=_recognises)

@@ -107,4 +107,5 @@ def _face(index: int, row: dict[str, float]) -> Face:
     return Face(int(row.get("face_id", index)), BBox(*bbox_of_shape(landmarks).tolist()), landmarks, row["confidence"])
 
 
-register_format("openface", [], write=write, read=read, dump=dump)
+_LOSES = "the picture's name and size, the box, points that cannot be seen, which model placed the points"
+register_format("openface", [], write=write, read=read, dump=dump, loses=_LOSES)

@@ -243,4 +243,13 @@ def _result(path: PathLike, number: int, record: dict[str, Any]) -> FrameResult:
         raise FormatError(f"{path}: row {number}: {error}") from error
 
 
-register_format("parquet", [".parquet"], write=write, read=read, dump=dump, require=import_pyarrow, grows=False)
+register_format(
+    "parquet",
+    [".parquet"],
+    write=write,
+    read=read,
+    dump=dump,
+    require=import_pyarrow,
+    loses="points that cannot be seen",
+    grows=False,
+)

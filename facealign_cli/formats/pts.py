@@ -7,28 +7,31 @@
     …
     }
 
-`read_pts` and `write_pts` deal with one file. `write` puts each face of some results into a folder: NAME.pts for the
-only face of a picture, NAME_0.pts, NAME_1.pts, … for several; a video's frame number follows the name: NAME_000012.pts.
-Names that are taken already in the same run get -2, -3, … in the order of the results. A picture without a face or
-with an error makes no file. A path that ends in .pts takes exactly one face.
+`read_pts` and `write_pts` deal with one file. `write` puts each face of some results into a folder, under names from
+which the picture can be told again: NAME.pts for the only face of NAME.jpg, NAME#0.pts, NAME#1.pts, … for
+several. Where several pictures have one NAME, their files are called by the whole path: a/NAME.jpg.pts, b/NAME.png.pts.
+A video's frame number follows the name: NAME_000012.pts. What would still be one name gets -2, -3, … in the order of
+the results. A picture without a face or with an error makes no file. A path that ends in .pts takes exactly one face.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from facealign_cli.errors import FormatError, InputError, OutputError
-from facealign_cli.files.output import UniqueNames, check_output, make_folder, safe_stem, write_bytes
+from facealign_cli.files.output import UniqueNames, check_output, make_folder, picture_stems, write_bytes
 from facealign_cli.formats.base import PathLike, read_bytes, register_format
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.records import BBox, Face, FrameResult
 
 _MAX_BYTES = 1 << 20
+_NUMBERED = re.compile(r"(.+)#(\d{1,9})", re.DOTALL)
 _HEADER = re.compile(r"(version|n_points)\s*:\s*(\S+)")
 
 
@@ -113,8 +116,12 @@ def _parse_point(path: PathLike, number: int, row: str) -> tuple[float, float]:
     return x, y
 
 
-def write(path: PathLike, results: Iterable[FrameResult], overwrite: bool = False) -> list[Path]:
+def write(
+    path: PathLike, results: Iterable[FrameResult], overwrite: bool = False, root: PathLike | None = None
+) -> list[Path]:
     """Write each face of the results into the folder `path` (or the only face into a .pts file); return the paths.
+
+    root: a folder of pictures: the files lie in `path` as their pictures lie in it.
 
     Nothing is written if one of the files exists already and `overwrite` is not set. Raises OutputError.
     """
@@ -124,29 +131,52 @@ def write(path: PathLike, results: Iterable[FrameResult], overwrite: bool = Fals
     folder = make_folder(path)
     files = [
         (folder / f"{name}.pts", face)
-        for result, names in zip(results, file_names(results), strict=True)
+        for result, names in zip(results, file_names(results, root), strict=True)
         for name, face in zip(names, result.faces, strict=True)
     ]
     for file, _ in files:
-        check_output(file, overwrite)
+        if file.parent.exists():
+            check_output(file, overwrite)
     for file, face in files:
+        make_folder(file.parent)
         write_pts(file, face.landmarks, overwrite)
     return [file for file, _ in files]
 
 
-def file_names(results: Iterable[FrameResult]) -> list[list[str]]:
-    """For each result the names, without .pts, of its faces' files: unlike one another, also where case is ignored."""
-    names = UniqueNames()
-    return [names.claim(_stem(result), _face_suffixes(len(result.faces))) for result in results]
+def file_names(results: Iterable[FrameResult], root: PathLike | None = None) -> list[list[str]]:
+    """For each result the names, without .pts, of its faces' files: unlike one another, also where case is ignored.
+
+    They may have folders, with "/". root: as `write` has it.
+    """
+    results, names = list(results), UniqueNames()
+    claimed = []
+    for result, stem in zip(results, picture_stems([r.source for r in results], root), strict=True):
+        whole = stem if result.frame is None else f"{stem}_{result.frame:06d}"
+        numbers: list[int | None] = [None] if len(result.faces) == 1 else [*range(len(result.faces))]
+        claimed.append(names.claim(whole, [face_suffix(whole, number) for number in numbers]))
+    return claimed
 
 
-def _face_suffixes(count: int) -> list[str]:
-    return [""] if count == 1 else [f"_{i}" for i in range(count)]
+def face_suffix(stem: str, number: int | None) -> str:
+    """What follows the picture's name, in the name of a face's file: nothing for the only face, else "#0", "#1", …
+
+    A picture that is called so itself, x#1.jpg, always has a number, x#1#0.pts, so that no name can mean two faces.
+    stem: the picture's name without its suffix. number: from 0; None for the only one.
+    """
+    if number is None and _NUMBERED.fullmatch(stem):
+        number = 0
+    return "" if number is None else f"#{number}"
 
 
-def _stem(result: FrameResult) -> str:
-    stem = safe_stem(result.source)
-    return stem if result.frame is None else f"{stem}_{result.frame:06d}"
+def split_face_stem(stem: str, is_there: Callable[[str], bool] = lambda _stem: False) -> tuple[str, int | None]:
+    """The picture's name and the face's number in the name of a file, without .pts; no number where it is the only one.
+
+    is_there: whether there is a .pts file of a name. Other tools' NAME.pts beside NAME#0.pts are two pictures' files.
+    """
+    match = _NUMBERED.fullmatch(stem)
+    if match is None or (is_there(match[1]) and not _NUMBERED.fullmatch(match[1])):
+        return stem, None
+    return match[1], int(match[2])
 
 
 def _write_only_face(path: Path, results: list[FrameResult], overwrite: bool) -> Path:
@@ -166,7 +196,7 @@ def read(path: PathLike) -> list[FrameResult]:
     path = Path(path)
     if not path.is_dir():
         return [_read_one(path)]
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".pts")
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() == ".pts")
     if not files:
         raise InputError(f"{path}: the folder holds no .pts file")
     return [_read_one(file) for file in files]
@@ -181,4 +211,9 @@ def _read_one(path: Path) -> FrameResult:
     return FrameResult.of_faces(str(path), [Face(0, bbox, landmarks, 1.0)])
 
 
-register_format("pts", [".pts"], write=write, read=read)
+def _recognises(folder: Any) -> bool:
+    return isinstance(folder, Path) and any(folder.rglob("*.pts"))
+
+
+_LOSES = "the box, the confidence, points that cannot be seen, which model placed the points"
+register_format("pts", [".pts"], write=write, read=read, recognises=_recognises, loses=_LOSES, takes_root=True)

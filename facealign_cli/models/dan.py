@@ -106,7 +106,7 @@ class DanModel:
 
     path: an ONNX file. device: "auto", "cpu", "cuda" or "cuda:N". threads: within one operator; one unless asked.
     batch_size: the most crops that go through the graph at once; larger input is cut into such parts.
-    padded: fill up each part to `batch_size`, so that a crop's result does not depend on how many come with it.
+    It can be used from several threads at once, and be pickled: the copy loads its file anew.
     Raises ModelError for a file that is corrupt or not such a graph, DeviceError where the device cannot be had.
     """
 
@@ -117,15 +117,27 @@ class DanModel:
         device: str = "auto",
         threads: int = 1,
         batch_size: int = 16,
-        padded: bool = False,
     ) -> None:
         self.path = Path(path)
+        self._loading = {"device": device, "threads": threads}
         self._session = create_session(self.path, device, threads)
         self.metadata = self._read_metadata()
         self.frame = self.metadata.frame
         self.provider = provider_of(self._session)
-        self.batch_size, self.padded = batch_size, padded
+        self.batch_size, self.padded = batch_size, False
         self._dtype = self._check_interface()
+
+    def padded_to(self, batch_size: int) -> DanModel:
+        """The same graph, loaded once, whose input is always filled up to so many crops.
+
+        So a crop's result does not depend on how many come with it.
+        """
+        model = object.__new__(type(self))
+        model.__dict__ |= self.__dict__ | {"batch_size": batch_size, "padded": True}
+        return model
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _load_again, (self.path, self._loading, self.batch_size, self.padded)
 
     @property
     def name(self) -> str:
@@ -187,3 +199,8 @@ class DanModel:
             if list(outputs[name][1:]) != expected:
                 raise ModelError(f"{self.path}: {name} is {outputs[name]}, expected {['N', *expected]}")
         return dtypes[inputs[0].type]
+
+
+def _load_again(path: Path, loading: dict[str, Any], batch_size: int, padded: bool) -> DanModel:
+    model = DanModel(path, batch_size=batch_size, **loading)
+    return model.padded_to(batch_size) if padded else model

@@ -114,14 +114,13 @@ def load_model(
     device: str = "auto",
     threads: int = 1,
     batch_size: int = 16,
-    padded: bool = False,
 ) -> DanModel:
     """Load a shipped model by name (None: the default), its hash checked, or any facealign graph by its file.
 
     The others as `DanModel` takes them. Raises InputError for an unknown name, ModelError for a file that is not such a
     graph, DeviceError.
     """
-    return DanModel(model_file(name), device=device, threads=threads, batch_size=batch_size, padded=padded)
+    return DanModel(model_file(name), device=device, threads=threads, batch_size=batch_size)
 
 
 def enter_model(index: Path, path: Path, *, name: str, figures: dict[str, float], **facts: Any) -> None:

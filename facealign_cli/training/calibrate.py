@@ -13,6 +13,8 @@ from facealign_cli.training.measure import measured_faces
 from facealign_cli.training.network import Dan
 from facealign_cli.training.pack import Pack, crops_in_frame
 
+FEWEST_FACES = 20
+"""Fewer held-out faces say too little of sigma."""
 LEVELS = (0.5, 0.68, 0.9, 0.95)
 """Shares of the points for which it is told how many lie within the radius that is said to hold them."""
 
@@ -61,8 +63,8 @@ def calibrate_sigma(model: Dan, pack: Pack) -> SigmaReport:
     if head is None:
         raise InputError(f"{model.config.name} does not say how far its landmarks may be off: no sigma to calibrate")
     faces = measured_faces(pack)
-    if len(faces) < 20:
-        raise InputError(f"{len(faces)} held-out faces are too few to calibrate sigma on; at least 20 are needed")
+    if len(faces) < FEWEST_FACES:
+        raise InputError(f"{len(faces)} held-out faces are too few for sigma; at least {FEWEST_FACES} are needed")
     distance, sigma = sigma_and_distance(model, faces)
     trusted = faces.weights > 0
     ratio = np.where(trusted, distance / sigma, np.nan)

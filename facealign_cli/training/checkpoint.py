@@ -24,14 +24,17 @@ def save_checkpoint(path: Path, values: dict[str, Any], overwrite: bool = True) 
         torch.save({"format": FORMAT, **values}, temporary)
 
 
-def save_weights(path: Path, checkpoint: dict[str, Any], overwrite: bool = False) -> None:
+def save_weights(
+    path: Path, checkpoint: dict[str, Any], overwrite: bool = False, origin: dict[str, str] | None = None
+) -> None:
     """Write what `transfer_weights` and `model_of` need of a checkpoint, a seventh of its size: no run goes on from it.
 
-    The averaged weights alone, matrices and kernels as float16. Raises OutputError.
+    The averaged weights alone, matrices and kernels as float16. origin: what a run that begins with them inherits.
+    Raises OutputError.
     """
     average = {key: value.half() if value.ndim > 1 else value for key, value in checkpoint["average"].items()}
     kept = {key: checkpoint[key] for key in ("config", "network", "step")}
-    save_checkpoint(path, {**kept, "average": average}, overwrite)
+    save_checkpoint(path, {**kept, "average": average, "origin": origin}, overwrite)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

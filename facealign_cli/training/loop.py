@@ -27,6 +27,7 @@ from facealign_cli.training.config import NetworkConfig
 from facealign_cli.training.layers import landmark_loss, normaliser, point_distance, sigma_loss
 from facealign_cli.training.measure import held_out_errors, measured_faces, turned_errors
 from facealign_cli.training.network import Backbone, Dan, DanOutput
+from facealign_cli.training.origin import Origin
 from facealign_cli.training.pack import Pack, crops_in_frame
 from facealign_cli.training.schedule import TrainConfig
 
@@ -56,10 +57,19 @@ def new_model(network: NetworkConfig, pack: Pack, seed: int = 0) -> Dan:
 
 
 class Run:
-    """A training run in a folder: `last.ckpt`, `best.ckpt`, `log.csv`."""
+    """A training run in a folder: `last.ckpt`, `best.ckpt`, `log.csv`. origin: of the weights that it began with."""
 
-    def __init__(self, folder: Path, model: Dan, config: TrainConfig, pack: Pack, teacher: Dan | None = None) -> None:
-        self.folder, self.config = Path(folder), config
+    def __init__(
+        self,
+        folder: Path,
+        model: Dan,
+        config: TrainConfig,
+        pack: Pack,
+        *,
+        origin: Origin | None = None,
+        teacher: Dan | None = None,
+    ) -> None:
+        self.folder, self.config, self.origin = Path(folder), config, origin
         self.teacher = _checked_teacher(teacher, model, config)
         self.device = training_device(config.device)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -86,7 +96,8 @@ class Run:
         """Go on from `last.ckpt`. changes: fields of the configuration to replace, such as a larger `steps`."""
         values = load_checkpoint(Path(folder) / "last.ckpt")
         config = TrainConfig.from_dict({**values["config"], **changes})
-        run = cls(folder, Dan(NetworkConfig.from_dict(values["network"])), config, pack, teacher)
+        model, about = Dan(NetworkConfig.from_dict(values["network"])), values.get("origin")
+        run = cls(folder, model, config, pack, origin=about, teacher=teacher)
         run.model.load_state_dict(values["model"])
         run.average = {key: value.to(run.device) for key, value in values["average"].items()}
         run.optimizer.load_state_dict(values["optimizer"])
@@ -109,6 +120,7 @@ class Run:
                 "best": self.best,
                 "since_best": self.since_best,
                 "seconds": self._elapsed(),
+                "origin": self.origin,
             },
         )
 

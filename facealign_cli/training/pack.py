@@ -14,7 +14,7 @@ import numpy as np
 
 from facealign_cli.datasets import LeftOut, Sample, read_samples
 from facealign_cli.datasets.beside import SCHEMES
-from facealign_cli.datasets.splits import is_held_out
+from facealign_cli.datasets.splits import is_held_out, photo_number
 from facealign_cli.datasets.unlabelled import FindFace
 from facealign_cli.datasets.unlabelled import read as read_unlabelled
 from facealign_cli.detectors import create_detector
@@ -46,10 +46,14 @@ _SAME_FACE = 0.002
 
 @dataclass(frozen=True)
 class PackReport:
-    """What went into a pack: counts per data set and split, and every face left out with its reason."""
+    """What went into a pack: counts per data set and split, and every face left out with its reason.
+
+    held_out_photo: the one that had to be held out since no photo's name says so; None where one does.
+    """
 
     counts: dict[str, dict[str, int]]
     left_out: list[LeftOut]
+    held_out_photo: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,8 +137,23 @@ def write_pack(
     if not rows:
         reasons = "; ".join(f"{item.name}: {item.reason}" for item in left_out[:3])
         raise InputError(f"no usable face in {', '.join(map(str, roots))} ({reasons})")
-    _write(path, rows, size, context, overwrite)
-    return PackReport(_counts(rows), left_out)
+    chosen = _photo_to_hold_out(rows)
+    for row in [row for row in rows if row.sample.photo == chosen and _hold_out_problem(row.sample)]:
+        rows.remove(row)
+        left_out.append(LeftOut(row.name, _hold_out_problem(row.sample) or ""))
+    _write(path, rows, size, context, overwrite=overwrite, chosen=chosen)
+    return PackReport(_counts(rows, chosen), left_out, chosen)
+
+
+def _photo_to_hold_out(rows: list[_Row]) -> str | None:
+    """Of a small set, in which no photo is held out by its name: the one whose number is least.
+
+    A run of training needs faces that it does not see. None where there are some, or there is but one photo.
+    """
+    photos = {row.sample.photo for row in rows if not row.sample.rough and not _is_unlabelled(row.sample)}
+    if len(photos) < 2 or any(is_held_out(photo) for photo in photos):
+        return None
+    return min(photos, key=photo_number)
 
 
 def _samples(roots: Sequence[Path], unlabelled: bool) -> Iterable[Sample | LeftOut]:
@@ -160,10 +179,8 @@ def _row(sample: Sample, size: int, context: float, quality: int, seen: dict[str
     import cv2
 
     name = f"{sample.photo.split('/')[0]}:{sample.name}"
-    held_out = is_held_out(sample.photo)
-    unlabelled = sample.weights is not None and not sample.weights.any()
-    if held_out and (sample.rough or unlabelled):
-        return LeftOut(name, f"{'not' if unlabelled else 'roughly'} labelled, and its photo is held out")
+    if is_held_out(sample.photo) and (problem := _hold_out_problem(sample)):
+        return LeftOut(name, problem)
     try:
         image = read_image(sample.image_path)
     except InputError as error:
@@ -187,6 +204,16 @@ def _row(sample: Sample, size: int, context: float, quality: int, seen: dict[str
     return _Row(sample, name, jpeg.ravel(), transform.apply(sample.landmarks), bbox, points)
 
 
+def _is_unlabelled(sample: Sample) -> bool:
+    return sample.weights is not None and not sample.weights.any()
+
+
+def _hold_out_problem(sample: Sample) -> str | None:
+    """Why a face whose photo is held out is neither trained on nor measured on, or None."""
+    kind = "not" if _is_unlabelled(sample) else "roughly" if sample.rough else None
+    return kind and f"{kind} labelled, and its photo is held out"
+
+
 def _problem(sample: Sample, size: tuple[int, int], same_photo: list[np.ndarray]) -> str | None:
     """Why a face cannot be trained on, or None; `same_photo` gathers the photo's faces to find one given twice."""
     box = bbox_of_shape(sample.landmarks)
@@ -204,21 +231,22 @@ def _problem(sample: Sample, size: tuple[int, int], same_photo: list[np.ndarray]
     return None
 
 
-def _counts(rows: list[_Row]) -> dict[str, dict[str, int]]:
+def _counts(rows: list[_Row], chosen: str | None) -> dict[str, dict[str, int]]:
     counts: dict[str, dict[str, int]] = {}
     for row in rows:
         entry = counts.setdefault(row.sample.dataset, dict.fromkeys(SPLITS, 0))
-        entry[_split_of(row.sample)] += 1
+        entry[_split_of(row.sample, chosen)] += 1
     return counts
 
 
-def _split_of(sample: Sample) -> str:
-    if sample.weights is not None and not sample.weights.any():
+def _split_of(sample: Sample, chosen: str | None) -> str:
+    if _is_unlabelled(sample):
         return "not labelled"
-    return "held out" if is_held_out(sample.photo) else "train (rough)" if sample.rough else "train"
+    held_out = is_held_out(sample.photo) or sample.photo == chosen
+    return "held out" if held_out else "train (rough)" if sample.rough else "train"
 
 
-def _write(path: Path, rows: list[_Row], size: int, context: float, overwrite: bool) -> None:
+def _write(path: Path, rows: list[_Row], size: int, context: float, *, overwrite: bool, chosen: str | None) -> None:
     h5py = _h5py()
     with atomic_path(path, overwrite) as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update({"format": FORMAT, "size": size, "context": context})
@@ -228,7 +256,7 @@ def _write(path: Path, rows: list[_Row], size: int, context: float, overwrite: b
         file["landmarks"] = np.stack([row.landmarks for row in rows]).astype(np.float32)
         file["bbox"] = np.stack([row.bbox for row in rows]).astype(np.float32)
         file["rough"] = np.array([row.sample.rough for row in rows])
-        file["held_out"] = np.array([is_held_out(row.sample.photo) for row in rows])
+        file["held_out"] = np.array([is_held_out(row.sample.photo) or row.sample.photo == chosen for row in rows])
         whole = np.ones(N_LANDMARKS, np.float32)
         file["weights"] = np.stack([whole if row.sample.weights is None else row.sample.weights for row in rows])
         file["yaw"] = np.array([row.sample.yaw for row in rows], np.float32)

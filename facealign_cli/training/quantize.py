@@ -24,8 +24,9 @@ import numpy as np
 
 from facealign_cli.errors import InputError, MissingDependency, ModelError
 from facealign_cli.files.output import atomic_path, check_output
-from facealign_cli.metrics import nme
 from facealign_cli.models.dan import METADATA_KEY, DanModel, GraphMetadata
+from facealign_cli.runtime import import_quantization
+from facealign_cli.training.figures import named_figures, stage_errors
 from facealign_cli.training.pack import Pack, crops_in_frame
 
 TOLERANCE = {"int8": 0.1, "float16": 0.01}
@@ -53,8 +54,8 @@ class VariantReport:
     name: str
     layers: int
     faces: int
-    before: tuple[float, float]
-    after: tuple[float, float]
+    before: tuple[float, ...]
+    after: tuple[float, ...]
     moved_px: float
     moved_most_px: float
     confidence: float
@@ -120,13 +121,7 @@ def _variant(  # noqa: PLR0917 - one caller a kind
 def _compare(origin: DanModel, variant: DanModel, held_out: Pack, output: Path, layers: int) -> VariantReport:
     crops, truth = crops_in_frame(held_out, origin.frame)
     a, b = origin.predict(crops), variant.predict(crops)
-    before, after = (
-        (
-            float(nme(p.stage1_landmarks, truth, "inter-pupil").mean()),
-            float(nme(p.landmarks, truth, "inter-pupil").mean()),
-        )
-        for p in (a, b)
-    )
+    before, after = (stage_errors((p.stage1_landmarks, p.landmarks), truth) for p in (a, b))
     moved = np.linalg.norm(a.landmarks - b.landmarks, axis=2)
     return VariantReport(
         path=Path(output),
@@ -141,10 +136,7 @@ def _compare(origin: DanModel, variant: DanModel, held_out: Pack, output: Path, 
         confidence=float(np.abs(a.confidence - b.confidence).max()),
         bytes_before=origin.path.stat().st_size,
         bytes_after=variant.path.stat().st_size,
-        figures={
-            f"held-out inter-pupil NME %, stage {stage}": round(100 * error, 2)
-            for stage, error in ((1, after[0]), (origin.metadata.stages, after[1]))
-        },
+        figures=named_figures({1: after[0], origin.metadata.stages: after[1]}),
     )
 
 
@@ -297,8 +289,8 @@ class _quiet:
 def _packages() -> tuple[Any, Any]:
     try:
         import onnx
-        from onnxruntime import quantization
-        from onnxruntime.quantization import shape_inference  # noqa: F401 - it is not loaded with its package
+
+        quantization = import_quantization()
     except ImportError as error:
         raise MissingDependency("quantising", error.name or "onnx", "train") from error
     return onnx, quantization

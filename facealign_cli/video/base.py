@@ -1,7 +1,8 @@
 """What sources and sinks of video share: frames, sound packets, the facts of a clip, and PyAV, imported late.
 
-A frame's time is `pts` ticks of the clip's `time_base`; `timestamp_s` is the same in seconds. Pictures are upright:
-a clip's rotation or mirroring is applied where it is read, so sizes and landmarks refer to what a player shows.
+A frame's time is `pts` ticks of the clip's `time_base`, counted from the clip's beginning; `timestamp_s` is the same
+in seconds. Pictures are upright: a clip's rotation or mirroring is applied where it is read, so sizes and landmarks
+refer to what a player shows.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from facealign_cli.errors import MissingDependency
+from facealign_cli.errors import InputError, MissingDependency
+
+MAX_FRAME_PIXELS = 100_000_000
+"""The default limit of a frame: 100 megapixels, three times 8K; half of a picture's, as several are in work at once."""
 
 
 @dataclass(frozen=True)
@@ -56,21 +60,28 @@ class VideoFrame:
 
 @dataclass(frozen=True, eq=False)
 class SoundPacket:
-    """A packet of sound, as it came out of the file; it is passed on, never decoded."""
+    """A packet of sound out of the file, on the clip's clock. end: seconds at which the clip says that it ends."""
 
     packet: Any
+    end: Fraction | None = None
 
 
 class VideoSource(Protocol):
     """Frames in the order of their times, and the sound's packets between them.
 
     sound: PyAV's audio streams, templates for a sink. offset_s: what a sink takes off all times, so that a part of
-    a clip begins at zero.
+    a clip begins at zero. notes: sentences for the person who gave the clip, on what was chosen or changed.
     """
 
     info: VideoInfo
     sound: tuple[Any, ...]
     offset_s: Fraction
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+    def sound_samples(self, stream: Any) -> list[Any]:
+        """The first packets of one of the sound streams, for trying out whether a container holds them."""
 
     def __iter__(self) -> Iterator[VideoFrame | SoundPacket]: ...
 
@@ -84,3 +95,12 @@ def import_av() -> ModuleType:
     except ImportError as error:
         raise MissingDependency("video", "av", "video") from error
     return av
+
+
+def check_frame_size(name: str, width: int, height: int, max_pixels: int = MAX_FRAME_PIXELS) -> None:
+    """Raise InputError if a clip's frames have more pixels than the limit."""
+    if width * height > max_pixels:
+        raise InputError(
+            f"{name}: frames of {width} x {height} pixels are more than the limit of {max_pixels / 1e6:g} million; "
+            "--max-pixels sets it"
+        )

@@ -21,6 +21,7 @@ class CameraSource:
 
     sound: tuple[Any, ...] = ()
     offset_s = Fraction(0)
+    notes: tuple[str, ...] = ()
 
     def __init__(self, device_index: int = 0, *, end_s: float | None = None) -> None:
         self._capture, self._end = _open(device_index), end_s
@@ -42,6 +43,10 @@ class CameraSource:
             seconds = time.monotonic() - begin
             if not done:
                 return  # unplugged
+
+    def sound_samples(self, _stream: Any) -> list[Any]:
+        """A camera gives no sound."""
+        return []
 
     def close(self) -> None:
         """Give the camera back."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from facealign_cli.errors import InputError
 from facealign_cli.files.pictures import read_image
-from facealign_cli.video.base import VideoFrame, VideoInfo
+from facealign_cli.video.base import MAX_FRAME_PIXELS, VideoFrame, VideoInfo
 
 DEFAULT_RATE = 25.0
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
@@ -28,11 +28,18 @@ class SequenceSource:
     """
 
     sound: tuple[Any, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __init__(
-        self, path: str, *, rate: float = DEFAULT_RATE, start_s: float | None = None, end_s: float | None = None
+        self,
+        path: str,
+        *,
+        rate: float = DEFAULT_RATE,
+        start_s: float | None = None,
+        end_s: float | None = None,
+        max_pixels: int = MAX_FRAME_PIXELS,
     ) -> None:
-        files = picture_files(path)
+        files, self._max_pixels = picture_files(path), max_pixels
         exact = Fraction(rate).limit_denominator(1001)
         first, last = math.ceil((start_s or 0.0) * exact), len(files)
         if end_s is not None:
@@ -47,7 +54,7 @@ class SequenceSource:
         problem = "no pictures"
         for _, file in self._files:
             try:
-                height, width = read_image(file).shape[:2]
+                height, width = read_image(file, max_pixels=self._max_pixels).shape[:2]
             except InputError as error:
                 problem = str(error)
                 continue
@@ -63,10 +70,14 @@ class SequenceSource:
                 yield VideoFrame(index, number, time, None, 1, str(error))
 
     def _read(self, file: Path) -> np.ndarray:
-        image = read_image(file)
+        image = read_image(file, max_pixels=self._max_pixels)
         if image.shape[1::-1] != self._size:
             image = cv2.resize(image, self._size, interpolation=cv2.INTER_AREA)
         return image
+
+    def sound_samples(self, _stream: Any) -> list[Any]:
+        """Pictures have no sound."""
+        return []
 
     def close(self) -> None:
         """Nothing stays open."""
@@ -98,4 +109,5 @@ def _pattern(path: str) -> re.Match[str]:
 
 
 def _natural(file: Path) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", file.name)]
+    parts = re.split(r"([0-9]+)", file.name)  # every second one is a number; "①" is a digit, too, but not for int()
+    return [(int(part), "") if i % 2 else (-1, part) for i, part in enumerate(parts)]

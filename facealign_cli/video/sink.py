@@ -1,10 +1,11 @@
-"""Writing a clip by PyAV: H.264 that every player opens, the source's own times, its sound copied packet by packet."""
+"""Writing a clip by PyAV: H.264 that every player opens, the source's own times, its sound copied where it can be."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,13 @@ import numpy as np
 from facealign_cli.errors import InputError, OutputError
 from facealign_cli.files.output import atomic_path
 from facealign_cli.video.base import SoundPacket, VideoInfo, import_av
+from facealign_cli.video.sound import CopiedSound, EncodedSound, SoundPlan, muxer_options
 
 _H264 = ("libx264", {"preset": "veryfast", "crf": "18"})
 _VP9 = ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "8", "row-mt": "1", "crf": "24", "b": "0"})
+_LARGE = 16_000_000
+"""Pixels of a frame above which the encoder looks at no frame but the present one: else it holds back gigabytes."""
+_LARGE_OPTIONS = {"libx264": {"tune": "zerolatency"}, "libvpx-vp9": {"lag-in-frames": "0"}}
 _FASTSTART = {"movflags": "faststart"}
 _CONTAINERS: dict[str, tuple[str, tuple[str, dict[str, str]], dict[str, str]]] = {
     ".mp4": ("mp4", _H264, _FASTSTART),
@@ -33,6 +38,13 @@ _REASONS = {
 }
 _BT709, _BT601, _LIMITED = 1, 6, 1  # FFmpeg's numbers of colour matrices and of the 16–235 range
 _SWS_BT709, _SWS_BT601 = 1, 5
+_ACCURATE = 2 | 0x40000  # swscale's SWS_BILINEAR | SWS_ACCURATE_RND: without, every picture gets darker by two levels
+_SOUND_NAMES = {"aac": "AAC", "libopus": "Opus"}
+
+
+def is_clip_name(path: str | os.PathLike[str]) -> bool:
+    """Whether a file of that name would be a clip, also of a kind that `check_suffix` refuses."""
+    return Path(path).suffix.lower() in {*_CONTAINERS, *_REASONS}
 
 
 def check_suffix(path: str | os.PathLike[str]) -> str:
@@ -50,17 +62,19 @@ def open_sink(
     info: VideoInfo,
     *,
     sound: Sequence[Any] = (),
+    samples: Callable[[Any], Sequence[Any]] = lambda _stream: (),
     offset_s: Fraction = Fraction(0),
     overwrite: bool = False,
 ) -> Iterator[VideoSink]:
     """A sink that becomes `path`, playable, when the body ends well; see `VideoSink`.
 
-    Raises InputError for an unknown suffix, OutputError where it cannot be written or its kind of container does not
-    hold the sound.
+    sound: PyAV's streams. samples: gives the first packets of one, with which it is tried whether the container holds
+    them; if not, they are encoded anew. Raises InputError for an unknown suffix, OutputError if it cannot be written.
     """
     suffix = check_suffix(path)
+    plans = [SoundPlan.of(stream, samples(stream), _CONTAINERS[suffix][0]) for stream in sound]
     with atomic_path(path, overwrite) as temporary:
-        sink = VideoSink(temporary, suffix, info, name=Path(path).name, sound=sound, offset_s=offset_s)
+        sink = VideoSink(temporary, suffix, info, name=Path(path).name, sound=plans, offset_s=offset_s)
         try:
             yield sink
         except BaseException:
@@ -76,17 +90,21 @@ class VideoSink:
     """
 
     def __init__(
-        self, path: Path, suffix: str, info: VideoInfo, *, name: str, sound: Sequence[Any], offset_s: Fraction
+        self, path: Path, suffix: str, info: VideoInfo, *, name: str, sound: Sequence[SoundPlan], offset_s: Fraction
     ) -> None:
         self._av, self._name, self._info, self._offset = import_av(), name, info, offset_s
+        self._reformatter = self._av.video.reformatter.VideoReformatter()
+        self._plans, self._suffix = sound, suffix
         container, (codec, options), flags = _CONTAINERS[suffix]
+        writer = next((plan.writer for plan in sound if plan.writer != container), container)
         with self._errors():
-            self._container = self._av.open(str(path), "w", format=container, options=flags)
+            settings = muxer_options(writer, container, flags)
+            self._container = self._av.open(f"file:{path}", "w", format=writer, options=settings)
         try:
             self._container.metadata.update(dict(info.metadata))
-            self._stream = self._video_stream(codec, options)
-            self._sound = {id(stream): self._sound_stream(stream, suffix) for stream in sound}
+            self._stream = self._video_stream(codec, options, has_header=container != "mpegts")
             with self._errors():
+                self._sound = {id(plan.stream): self._sound_track(plan, container) for plan in sound}
                 self._container.start_encoding()
         except BaseException:
             self.abandon()
@@ -95,24 +113,41 @@ class VideoSink:
         self._first_dts: int | None = None
         self._first = self._last = self._last_duration = 0
         self._is_empty = True
-        self._last_sound: dict[int, tuple[Any, Any]] = {}
 
-    def _video_stream(self, codec: str, options: dict[str, str]) -> Any:
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is written otherwise than it was: sentences for the person who gave the clip."""
+        notes = []
+        for plan in self._plans:
+            if plan.codec is not None:
+                was, now = plan.stream.codec_context.name, _SOUND_NAMES[plan.codec]
+                why = f"{self._suffix} cannot hold {was} sound, so it is encoded as {now}"
+                notes.append(f"{self._name}: {why}; --no-sound leaves it out.")
+        return tuple(notes)
+
+    @property
+    def lost_sound(self) -> int:
+        """Packets of sound that could not be copied or decoded: they are damaged."""
+        return sum(track.lost for track in self._sound.values())
+
+    def _video_stream(self, codec: str, options: dict[str, str], *, has_header: bool) -> Any:
         info, rate = self._info, (self._info.rate or Fraction(30)).limit_denominator(60_000)
-        stream = self._container.add_stream(codec, rate=rate, options=dict(options))
+        large = _LARGE_OPTIONS[codec] if info.width * info.height > _LARGE else {}
+        stream = self._container.add_stream(codec, rate=rate, options=options | large)
         stream.width, stream.height = info.width + info.width % 2, info.height + info.height % 2
         stream.pix_fmt, stream.time_base = "yuv420p", info.time_base
         context = stream.codec_context
         context.time_base, context.sample_aspect_ratio = info.time_base, info.pixel_aspect
         context.colorspace, context.color_range = _BT709 if info.bt709 else _BT601, _LIMITED
+        if info.bt709:
+            context.color_primaries = context.color_trc = _BT709
+        if has_header:  # PyAV sees to it, but not behind "fifo"
+            context.flags |= self._av.codec.context.Flags.global_header.value
         return stream
 
-    def _sound_stream(self, stream: Any, suffix: str) -> Any:
-        codec = stream.codec_context.codec.canonical_name if stream.codec_context else "?"
-        try:
-            return self._container.add_stream_from_template(stream)
-        except (self._av.error.FFmpegError, ValueError) as error:
-            raise OutputError(f"{self._name}: {suffix} cannot hold the {codec} sound: name it .mkv") from error
+    def _sound_track(self, plan: SoundPlan, container: str) -> CopiedSound | EncodedSound:
+        kind = CopiedSound if plan.codec is None else EncodedSound
+        return kind(self._container, plan, self._container.mux, container)
 
     def write(self, image_bgr: np.ndarray, pts: int, duration: int = 0) -> None:
         """Encode an (H, W, 3) picture to be shown at `pts` ticks of the source."""
@@ -121,7 +156,8 @@ class VideoSink:
             image_bgr = cv2.copyMakeBorder(image_bgr, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
         frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image_bgr), format="bgr24")
         matrix = _SWS_BT709 if self._info.bt709 else _SWS_BT601
-        frame = frame.reformat(format="yuv420p", dst_colorspace=matrix, dst_color_range=_LIMITED)
+        how = {"dst_colorspace": matrix, "dst_color_range": _LIMITED, "interpolation": _ACCURATE}
+        frame = self._reformatter.reformat(frame, format="yuv420p", **how)
         frame.pts = pts - int(self._offset / self._info.time_base)
         frame.time_base = self._info.time_base
         if self._is_empty:
@@ -132,16 +168,12 @@ class VideoSink:
         self._mux(self._encode(frame))
 
     def write_sound(self, sound: SoundPacket) -> None:
-        """Copy a packet of one of the sound streams."""
-        packet, template = sound.packet, sound.packet.stream
-        stream = self._sound[id(template)]
-        shift = int(self._offset / packet.time_base)
+        """A packet of one of the sound streams."""
+        packet, shift = sound.packet, int(self._offset / sound.packet.time_base)
         packet.dts -= shift
         packet.pts = None if packet.pts is None else packet.pts - shift
-        packet.stream = stream
-        before, self._last_sound[id(stream)] = self._last_sound.get(id(stream)), (packet, template)
-        if before is not None:
-            self._mux([before[0]])
+        with self._errors():
+            self._sound[id(packet.stream)].write(replace(sound, end=None if shift else sound.end))
 
     def _encode(self, frame: Any) -> list[Any]:
         with self._errors():
@@ -162,8 +194,9 @@ class VideoSink:
         try:
             if not self._is_empty:
                 self._end_picture()
-            for packet, template in self._last_sound.values():
-                self._end_sound(packet, template)
+            with self._errors():
+                for track in self._sound.values():
+                    track.close()
         finally:
             with self._errors():
                 self._container.close()
@@ -177,13 +210,6 @@ class VideoSink:
             total, before = self._last + length - self._first, packets[-1].dts - self._first_dts
             packets[-1].duration = total - before if total > before else packets[-1].duration
         self._mux(packets)
-
-    def _end_sound(self, packet: Any, template: Any) -> None:
-        """The last packet may end before its samples do: the clip said so."""
-        if template.duration is not None and packet.pts is not None and not self._offset:
-            rest = (template.start_time or 0) + template.duration - packet.pts
-            packet.duration = rest if 0 < rest < (packet.duration or 0) else packet.duration
-        self._mux([packet])
 
     def _duration_of_last(self, last: int) -> int:
         """Up to the end that the clip states, unless that lies so far off that more frames were to come."""

@@ -52,8 +52,8 @@ class Smoothing:
     def __post_init__(self) -> None:
         for name, least in (("min_cutoff_hz", 1e-6), ("beta", 0.0), ("d_cutoff_hz", 1e-6)):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value >= least):
-                raise InputError(f"smoothing: {name}: expected a number above 0, got {value}")
+            if not least <= value <= 1e9:  # NaN is not, either
+                raise InputError(f"smoothing: {name}: expected a number above 0 and up to 1e9, got {value}")
 
     @classmethod
     def parse(cls, text: str) -> Smoothing | None:

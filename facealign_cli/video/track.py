@@ -6,8 +6,10 @@ memory does not grow with the clip.
 
 from __future__ import annotations
 
-import queue
+import contextlib
+import os
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -17,15 +19,17 @@ import numpy as np
 from facealign_cli.aligner import Aligner
 from facealign_cli.overlay import draw_overlay
 from facealign_cli.records import Face, FrameResult
+from facealign_cli.video import open_source
 from facealign_cli.video.base import SoundPacket, VideoFrame, VideoSource
-from facealign_cli.video.sink import VideoSink
+from facealign_cli.video.sink import VideoSink, check_suffix, open_sink
 from facealign_cli.video.smoothing import FaceSmoother, Smoothing
 from facealign_cli.video.tracking import Tracker, TrackingOptions
 
-QUEUED = 8
-"""Frames that may wait between two steps."""
+QUEUED, QUEUED_BYTES = 8, 256 << 20
+"""Frames, and bytes of pictures, that may wait between two steps; one frame may always."""
 
 Item = TypeVar("Item")
+PathLike = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,8 @@ class VideoOptions:
 
 
 def track_video(
-    source: VideoSource,
-    aligner: Aligner,
+    source: VideoSource | PathLike,
+    aligner: Aligner | None = None,
     options: VideoOptions | None = None,
     *,
     sink: VideoSink | None = None,
@@ -47,12 +51,17 @@ def track_video(
 ) -> Generator[FrameResult, None, None]:
     """The records of a clip's frames, as they come; with a sink, the overlay is drawn into it.
 
-    stop: ends the clip after the frame in work. When the generator ends or is closed, all frames whose records it gave
-    are in the sink, which stays open. A frame without a picture has a record with status "error" and is not drawn.
-    Raises OutputError where the sink fails.
+    source: what `open_source` opens, or what it gave; then it stays open. aligner: None for the default one. stop: ends
+    the clip after the frame in work. When the generator ends or is closed, all frames whose records it gave are in the
+    sink, which stays open. A frame without a picture has a record with status "error" and is not drawn.
+    Raises InputError for a clip that cannot be read, OutputError where the sink fails, MissingDependency.
     """
+    if isinstance(source, str | os.PathLike):
+        with contextlib.closing(open_source(os.fspath(source))) as opened:
+            yield from track_video(opened, aligner, options, sink=sink, stop=stop)
+        return
     options, stop = options or VideoOptions(), stop or threading.Event()
-    work = _FrameWork(source.info.name, aligner, options)
+    work = _FrameWork(source.info.name, aligner or Aligner(), options)
     with _Reader(source) as items, _Writer(sink, options.blank) as writer:
         for item in items:
             if stop.is_set():
@@ -63,6 +72,39 @@ def track_video(
             record = work(item)
             writer.put((item, record.faces))
             yield record
+
+
+def overlay_video(
+    source: VideoSource | PathLike,
+    output: PathLike,
+    aligner: Aligner | None = None,
+    options: VideoOptions | None = None,
+    *,
+    overwrite: bool = False,
+    stop: threading.Event | None = None,
+    tell: Callable[[str], None] = lambda _sentence: None,
+) -> Generator[FrameResult, None, None]:
+    """Draw the faces onto a clip, which becomes `output`, while the records of its frames come; see `track_video`.
+
+    Times and sound stay as they are; a source that was opened by the caller has to have its sound. The clip is written
+    and can be played when the generator ends, also when it is closed early; after an error there is none. tell: called
+    with a sentence on sound that the clip cannot hold, before the work, and on sound that was damaged, after it.
+    Raises as `track_video` does, InputError for a suffix that no clip has, OutputError.
+    """
+    check_suffix(output)
+    if isinstance(source, str | os.PathLike):
+        with contextlib.closing(open_source(os.fspath(source), sound=True)) as opened:
+            yield from overlay_video(opened, output, aligner, options, overwrite=overwrite, stop=stop, tell=tell)
+        return
+    sound: dict[str, Any] = {"sound": source.sound, "samples": source.sound_samples} if source.sound else {}
+    with open_sink(output, source.info, **sound, offset_s=source.offset_s, overwrite=overwrite) as sink:
+        for note in sink.notes:
+            tell(note)
+        records = track_video(source, aligner, options, sink=sink, stop=stop)
+        with contextlib.suppress(GeneratorExit), contextlib.closing(records):  # threads end before the sink does
+            yield from records
+        if sink.lost_sound:
+            tell(f"{output}: {sink.lost_sound} packets of the sound are damaged and left out.")
 
 
 class _FrameWork:
@@ -175,28 +217,43 @@ class _Writer:
 
 
 class _Pipe(Generic[Item]):
-    """A short queue that either end can close: then nothing more goes in, and who waits is let go."""
+    """A short queue, bounded in frames and bytes. Once an end closes it, nothing goes in and who waits is let go."""
 
     def __init__(self) -> None:
-        self._queue: queue.Queue[Item] = queue.Queue(QUEUED)
-        self._closed = threading.Event()
+        self._waiting: deque[tuple[Item, int]] = deque()
+        self._bytes, self._closed = 0, False
+        self._changed = threading.Condition()
 
     def put(self, item: Item) -> bool:
         """Wait for room; False if the other end has closed."""
-        return self._until_closed(lambda: self._queue.put(item, timeout=0.2), queue.Full)
+        size = _bytes_of(item)
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._has_room(size))
+            if not self._closed:
+                self._waiting.append((item, size))
+                self._bytes += size
+                self._changed.notify_all()
+            return not self._closed
 
     def get(self) -> Item:
         """Wait for the next one."""
-        return self._queue.get()
+        with self._changed:
+            self._changed.wait_for(lambda: bool(self._waiting))
+            item, size = self._waiting.popleft()
+            self._bytes -= size
+            self._changed.notify_all()
+            return item
 
     def close(self) -> None:
-        self._closed.set()
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
 
-    def _until_closed(self, attempt: Callable[[], None], busy: type[Exception]) -> bool:
-        while not self._closed.is_set():
-            try:
-                attempt()
-            except busy:
-                continue
-            return True
-        return False
+    def _has_room(self, size: int) -> bool:
+        return not self._waiting or (len(self._waiting) < QUEUED and self._bytes + size <= QUEUED_BYTES)
+
+
+def _bytes_of(item: object) -> int:
+    """Of an item's picture; everything else is small."""
+    frame = item[0] if isinstance(item, tuple) else item
+    return frame.image_bgr.nbytes if isinstance(frame, VideoFrame) and frame.image_bgr is not None else 0

@@ -34,7 +34,7 @@ def fake_outcome(path: str) -> Outcome:
 
 @dataclass
 class FakeWork:
-    """Dies, hangs or dawdles where a name says so; "once" does so only until the marker file is there."""
+    """Dies, hangs or dawdles where a name says so; "once" and "twice": so often, by the size of a marker file."""
 
     cpu_s: dict[str, float] = field(default_factory=dict)
 
@@ -76,11 +76,13 @@ class UnwritableWork(FakeWork):
 
 
 def _misbehave(path: str) -> None:
-    marker = Path(f"{path}.marker")
-    if "once" in path:
-        if marker.exists():
+    times = 1 if "once" in path else 2 if "twice" in path else 0
+    if times:
+        marker = Path(f"{path}.marker")
+        before = marker.stat().st_size if marker.exists() else 0
+        if before >= times:
             return
-        marker.touch()
+        marker.write_bytes(bytes(before + 1))
     if "poison" in path:
         os.kill(os.getpid(), signal.SIGKILL)
     if "hang" in path:

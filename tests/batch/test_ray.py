@@ -44,7 +44,7 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(source: Sources, out: Path, **options: Any) -> Progress:
     extra = {name: options.pop(name) for name in ("make_work", "stop", "report") if name in options}
     batch = BatchOptions(str(out), **({"engine": "ray", "timeout_s": None, "workers": 2} | options))
-    return run_batch(source, WorkOptions(device="cpu"), batch, **extra)
+    return run_batch(source, batch, WorkOptions(device="cpu"), **extra)
 
 
 def listed(folder: Path, *names: str) -> Sources:
@@ -228,7 +228,7 @@ def test_what_it_cannot_do_is_refused(arguments: list[str], words: str) -> None:
 def test_a_gpu_is_chosen_by_ray(tmp_path: Path) -> None:
     options = BatchOptions(str(tmp_path / "out"), engine="ray", timeout_s=None)
     with pytest.raises(InputError, match="name the device cuda, not cuda:1"):
-        run_batch(listed(tmp_path, "a"), WorkOptions(device="cuda:1"), options)
+        run_batch(listed(tmp_path, "a"), options, WorkOptions(device="cuda:1"))
 
 
 def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

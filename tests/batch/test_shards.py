@@ -25,6 +25,7 @@ class DyingStorage(LocalStorage):
     """Dies instead of its `last`-th write or removal."""
 
     def __init__(self, last: int) -> None:
+        super().__init__()
         self.left = last
 
     def write(self, path: str, data: bytes) -> None:

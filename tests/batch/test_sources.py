@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from facealign_cli.batch import sources as sources_module
 from facealign_cli.batch.keys import KeySet, key_of
 from facealign_cli.batch.listing import Listing
 from facealign_cli.batch.sources import Sources
-from facealign_cli.errors import FormatError, InputError, MissingDependency
+from facealign_cli.errors import FacealignError, FormatError, InputError, MissingDependency
+from facealign_cli.files.storage import Entry, LocalStorage
 
 
 def tree(root: Path, *names: str) -> Path:
@@ -59,6 +62,11 @@ def test_a_folder(folder: Path) -> None:
         ("[aB].???", ["B.PNG", "a.jpg"]),
         ("[!a].*", ["B.PNG"]),
         ("nothing*", []),
+        ("[z-a]*.jpg", []),
+        ("[]*.jpg", []),
+        ("[", []),
+        ("[a-]*.jpg", ["a.jpg"]),
+        ("[!z-a].*", ["B.PNG", "a.jpg"]),
     ],
 )
 def test_globs(folder: Path, pattern: str, expected: list[str]) -> None:
@@ -69,6 +77,29 @@ def test_a_glob_from_here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.chdir(folder)
     assert found("*.jpg") == ["a.jpg"]
     assert found("su*/*.jpg") == ["sub/c.jpg"]
+
+
+class BackslashStorage(LocalStorage):
+    """Files whose paths have backslashes, as on Windows."""
+
+    def kind(self, path: str) -> str:
+        return super().kind(path.replace("\\", "/"))
+
+    def scan(self, folder: str) -> Iterator[Entry]:
+        for entry in super().scan(folder.replace("\\", "/")):
+            yield Entry(entry.path.replace("/", "\\"), entry.is_folder, entry.identity)
+
+
+@pytest.mark.parametrize("separator", ["/", "\\"])
+def test_globs_with_either_separator(folder: Path, monkeypatch: pytest.MonkeyPatch, separator: str) -> None:
+    monkeypatch.setattr(sources_module, "storage_for", lambda _: BackslashStorage())
+    monkeypatch.setattr(os, "sep", "\\")
+    root = str(folder).replace("/", separator)
+    for pattern, expected in (("sub/*.jpg", ["sub/c.jpg"]), ("*/**", ["sub/c.jpg", "sub/deep/d.webp"])):
+        paths = found(f"{root}{separator}{pattern.replace('/', separator)}")
+        assert [path.replace("\\", "/") for path in paths] == [f"{folder}/{name}" for name in expected]
+    monkeypatch.chdir(folder)
+    assert found("*.jpg") == ["a.jpg"]
 
 
 def test_a_name_that_looks_like_a_glob(tmp_path: Path) -> None:
@@ -157,6 +188,23 @@ def test_lists_that_will_not_do(tmp_path: Path, name: str, content: bytes, words
         found(lists=(str(tmp_path / name),))
 
 
+def test_a_path_with_a_nul_is_one_path(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"path": ["a.jpg\0b.jpg", "a.jpg"]}), tmp_path / "l.parquet")
+    sources = Sources(lists=(str(tmp_path / "l.parquet"),))
+    with Listing(sources.paths, KeySet(), 4) as listing:
+        while not (chunk := listing.take()):
+            assert not listing.ended
+    assert chunk == ["a.jpg\0b.jpg", "a.jpg"]
+    assert (listing.found, listing.skipped) == (2, 0)
+
+
+def test_standard_input_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    for sources in (Sources(("-",)), Sources(lists=("-",))):
+        with pytest.raises(InputError, match=r"standard input .* is closed"):
+            list(sources.paths(str))
+
+
 def test_what_is_not_there() -> None:
     for sources in (Sources(("/nowhere",)), Sources((), ("/nowhere*",))):
         with pytest.raises(InputError, match="no such file"):
@@ -181,13 +229,15 @@ def test_the_listing_leaves_out_what_is_done_and_what_comes_twice() -> None:
     assert (listing.found, listing.skipped) == (3, 997)
 
 
-def test_a_listing_that_fails_says_so_after_what_it_found() -> None:
+@pytest.mark.parametrize("error", [FormatError("cut"), OSError("cut"), ValueError("cut"), SystemExit("cut")])
+def test_a_listing_that_fails_says_so_after_what_it_found(error: BaseException) -> None:
     def paths(_tell: object) -> Iterator[str]:
         yield from [f"{i}" for i in range(256)]
-        raise FormatError("cut")
+        raise error
 
-    taken = 0
-    with Listing(paths, KeySet(), 16) as listing, pytest.raises(FormatError, match="cut"):
-        while not listing.ended:
+    taken, until = 0, time.monotonic() + 20
+    expected = OSError if isinstance(error, OSError) else FacealignError
+    with Listing(paths, KeySet(), 16) as listing, pytest.raises(expected, match="cut"):
+        while not listing.ended and time.monotonic() < until:
             taken += len(listing.take() or [])
     assert taken == 256

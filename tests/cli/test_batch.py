@@ -13,6 +13,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
@@ -140,6 +141,8 @@ def test_another_configuration(folder: Path, tmp_path: Path) -> None:
         (["a", "-o", "out", "--resume", "--restart"], "contradict"),
         (["-o", "out"], "name at least one SRC"),
         (["a"], "Missing option '-o'"),
+        (["a", "-o", "-"], "not to standard output"),
+        (["a", "-o", "out", "--timeout", "nan"], "nan"),
         (["a", "-o", "out", "--format", "xml"], "xml"),
         (["a", "-o", "out", "--boxes", __file__, "--detector", "haar"], "--boxes"),
     ],
@@ -154,6 +157,21 @@ def test_an_empty_folder(tmp_path: Path) -> None:
     result = run(tmp_path, "-o", tmp_path / "out", "--workers", 0)
     assert result.exit_code == 1
     assert f"no pictures in {tmp_path}" in result.stderr
+
+
+def test_a_pattern_with_an_empty_range_finds_nothing(folder: Path, tmp_path: Path) -> None:
+    result = run(f"{folder}/[z-a]*.jpg", "-o", tmp_path / "out", "--workers", 0)
+    assert result.exit_code == 1
+    assert "no pictures in" in result.stderr
+
+
+def test_a_nul_in_a_list_is_one_bad_path(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"path": ["a.jpg\0b.jpg"]}), tmp_path / "l.parquet")
+    result = run("--list", tmp_path / "l.parquet", "-o", tmp_path / "out", "--workers", 0)
+    assert result.exit_code == 3
+    (row,) = rows_of(tmp_path / "out")
+    assert (row["status"], row["source"]) == ("error", "a.jpg\0b.jpg")
+    assert "null" in row["error"]
 
 
 def test_detect_image_points_here(tmp_path: Path) -> None:

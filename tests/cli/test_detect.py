@@ -107,6 +107,14 @@ def test_the_format_follows_from_the_name(picture: Path, tmp_path: Path) -> None
     assert run(picture, "-o", tmp_path / "faces.xyz").exit_code == 2
 
 
+def test_a_dash_is_standard_output(picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert landmarks_of(run(picture, "-o", "-")).shape == (N_LANDMARKS, 2)
+    assert run(picture, "-o", "-", "--format", "csv").stdout.startswith("source,status")
+    assert run(picture, "-o", "-", "--format", "pts").exit_code == 2
+    assert not Path("-").exists()
+
+
 def test_pts_goes_into_a_folder(picture: Path, tmp_path: Path) -> None:
     assert run(picture, "-o", tmp_path / "out", "--format", "pts").exit_code == 0
     (record,) = get_format("pts").read(tmp_path / "out")
@@ -128,7 +136,7 @@ def test_bad_pictures_are_recorded_and_the_others_go_on(picture: Path, tmp_path:
 
 
 def test_too_many_pixels_is_a_recorded_failure(picture: Path) -> None:
-    result = run(picture, "--max-pixels", 0.1)
+    result = run(picture, "--max-pixels", "100k")
     assert result.exit_code == 3
     assert "limit" in results_of(result)[0]["error"]
 

@@ -210,6 +210,14 @@ def test_the_held_out_split(tmp_path: Path) -> None:
     assert sum(row.folder == "ibug" for row in part.rows) == 2  # a test set is unseen as it is
 
 
+def test_a_dash_is_standard_output(truth: Path, tmp_path: Path) -> None:
+    result = run("predictions", truth, truth, "--json", "-", "--csv", tmp_path / "e.csv")
+    assert json.loads(result.stdout)["schema"] == "facealign-evaluation/1"
+    table = run("predictions", truth, truth, "--csv", "-")
+    assert table.stdout == (tmp_path / "e.csv").read_text()
+    assert "inter-ocular" in run("predictions", truth, truth).stdout
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -219,7 +227,12 @@ def test_the_held_out_split(tmp_path: Path) -> None:
         ("predictions", "TRUTH", "TRUTH", "--normaliser", "nose"),
         ("dataset", "TRUTH", "--init", "guess"),
         ("dataset", "TRUTH", "--detector", "mtcnn"),
-        ("dataset", "TRUTH", "--jobs", "0"),
+        ("dataset", "TRUTH", "--workers", "-1"),
+        ("dataset", "TRUTH", "--boxes", __file__, "--init", "detector"),
+        ("predictions", "TRUTH", "TRUTH", "--threshold", "nan"),
+        ("predictions", "TRUTH", "TRUTH", "--threshold", "inf"),
+        ("predictions", "TRUTH", "TRUTH", "--json", "-", "--csv", "-"),
+        ("predictions", "TRUTH", "TRUTH", "--report", "-"),
         ("dataset", "TRUTH", "--model", "nobody"),
         ("compare", "missing.json", "missing.json"),
     ],

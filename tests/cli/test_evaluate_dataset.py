@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,7 +57,7 @@ def test_a_data_set(photos: Path, tmp_path: Path) -> None:
     evaluation = evaluated(run("dataset", photos, *outputs), tmp_path / "e.json", code=3)
     assert [row.status for row in evaluation.rows] == ["ok", "no_box", "ok", "ok", "error"]
     assert "common (incomplete: 5 of 554)" in [summary.title for summary in evaluation.summaries]
-    assert evaluation.about["init"] == "boxes"
+    assert evaluation.about["init"] == "dataset-boxes"
     assert evaluation.about["detector"] == ""
     registry = read_registry()
     assert evaluation.about["model_sha256"] == registry.get(registry.default).sha256
@@ -82,13 +82,13 @@ def test_a_data_set(photos: Path, tmp_path: Path) -> None:
 
 def test_the_inits_differ_and_are_named(photos: Path, tmp_path: Path) -> None:
     first = {}
-    for init in ("boxes", "ground-truth", "detector"):
+    for init in ("dataset-boxes", "ground-truth", "detector"):
         path = tmp_path / f"{init}.json"
         evaluation = evaluated(run("dataset", photos, "--init", init, "--json", path), path, code=3)
         first[init] = evaluation.rows[0].nme()
         assert evaluation.about["init"] == init
         assert evaluation.about["detector"] == ("mtcnn" if init == "detector" else "")
-        assert evaluation.rows[1].status == ("no_box" if init == "boxes" else "ok")
+        assert evaluation.rows[1].status == ("no_box" if init == "dataset-boxes" else "ok")
     assert len(set(first.values())) == 3
     assert max(first.values()) < 0.08
 
@@ -100,7 +100,7 @@ def test_boxes_from_a_file(photos: Path, tmp_path: Path) -> None:
     result = run("dataset", photos, "--boxes", tmp_path / "boxes.json", "--json", tmp_path / "e.json")
     evaluation = evaluated(result, tmp_path / "e.json", code=3)
     assert [row.status for row in evaluation.rows] == ["ok", "no_box", "no_box", "no_box", "error"]
-    assert evaluation.about["detector"] == "boxes"
+    assert (evaluation.about["init"], evaluation.about["detector"]) == ("given-boxes", "boxes")
 
 
 def test_a_face_that_the_detector_misses(photos: Path, tmp_path: Path) -> None:
@@ -115,17 +115,24 @@ def test_a_face_that_the_detector_misses(photos: Path, tmp_path: Path) -> None:
 
 def test_several_processes_give_the_same(photos: Path, tmp_path: Path) -> None:
     documents = []
-    for jobs in (1, 2):
-        path = tmp_path / f"{jobs}.json"
-        evaluated(run("dataset", photos, "--jobs", jobs, "--json", path), path, code=3)
+    for workers in (0, 2):
+        path = tmp_path / f"{workers}.json"
+        evaluated(run("dataset", photos, "--workers", workers, "--json", path), path, code=3)
         documents.append(json.loads(path.read_text()))
     assert documents[0] == documents[1]
+
+
+class Deadly:
+    """An aligner that ends the process that unpickles it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return sys.exit, (1,)
 
 
 def test_a_process_that_dies(photos: Path) -> None:
     samples = [sample for sample in read_samples(photos) if not isinstance(sample, LeftOut)]
     with pytest.raises(FacealignError, match="worker process died"):
-        list(predict_samples(samples, partial(sys.exit, 1), "boxes", jobs=2))
+        list(predict_samples(samples, Deadly(), "dataset-boxes", workers=2))  # type: ignore[arg-type]
 
 
 def test_predictions_are_not_overwritten(photos: Path, tmp_path: Path) -> None:

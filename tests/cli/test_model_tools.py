@@ -80,7 +80,7 @@ class TestVerify:
         assert made.exit_code == 0
         assert "6 crops, tolerance 0.05 px" in made.stderr
         assert made.stdout == ""
-        result = run("model", "verify", name, shipped / "model.onnx", "--json")
+        result = run("model", "verify", name, shipped / "model.onnx", "--format", "json")
         assert result.exit_code == 0
         findings = json.loads(result.stdout)
         assert [f["what"] for f in findings] == ["hash", "contract", "answers", "contract", "answers"]
@@ -121,7 +121,7 @@ class TestVerify:
 
 class TestBench:
     def test_json(self, model: Path) -> None:
-        options = ("--rounds", 1, "--batch", 1, "--batch", 2, "--threads", 1, "--json")
+        options = ("--rounds", 1, "--batch-size", 1, "--batch-size", 2, "--threads", 1, "--format", "json")
         result = run("model", "bench", model, "--against", model, *options)
         assert result.exit_code == 0
         timings = json.loads(result.stdout)
@@ -134,7 +134,7 @@ class TestBench:
         assert all(t["ms_per_face"] > 0 and t["ratio"] > 0 for t in timings)
 
     def test_table_of_the_default_model(self) -> None:
-        result = run("model", "bench", "--rounds", 1, "--batch", 1, "--threads", 1)
+        result = run("model", "bench", "--rounds", 1, "--batch-size", 1, "--threads", 1)
         assert result.exit_code == 0
         assert "ms per face" in result.stdout
         assert read_registry().default in result.stdout
@@ -142,7 +142,7 @@ class TestBench:
     def test_usage(self, tmp_path: Path) -> None:
         assert run("model", "bench", "nothing").exit_code == 1
         assert run("model", "bench", "--against", tmp_path / "missing.onnx").exit_code == 2
-        assert run("model", "bench", "--batch", 0).exit_code == 2
+        assert run("model", "bench", "--batch-size", 0).exit_code == 2
 
 
 class TestQuantize:
@@ -205,7 +205,3 @@ def test_convert(tmp_path: Path) -> None:
     wrong = run("model", "convert", tmp_path / "DAN-Tiny.npz", "-o", output, "--overwrite")
     assert (wrong.exit_code, "not an .npz file" in wrong.stderr) == (1, True)
     assert run("model", "convert", tmp_path / "missing.npz", "-o", output).exit_code == 2
-
-
-def test_export_is_one_command_under_two_names() -> None:
-    assert main.commands["model"].commands["export"] is main.commands["train"].commands["export"]  # type: ignore[attr-defined]

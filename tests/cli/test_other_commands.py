@@ -37,6 +37,7 @@ def test_version() -> None:
 )
 def test_every_command_and_option_has_help(path: tuple[str, ...], command: click.Command) -> None:
     assert command.help, path
+    assert "None" not in run(*path, "--help").stdout
     undocumented = [p.name for p in command.params if isinstance(p, click.Option) and not p.help]
     assert not undocumented
     result = run(*path, "--help")
@@ -44,16 +45,55 @@ def test_every_command_and_option_has_help(path: tuple[str, ...], command: click
     assert max(map(len, result.stdout.splitlines())) <= 100
 
 
+def parameters() -> list[tuple[str, click.Option]]:
+    every = [(" ".join(path), command) for path, command in commands(main)]
+    return [(name, p) for name, command in every for p in command.params if isinstance(p, click.Option)]
+
+
+def test_options_have_one_name_and_one_meaning() -> None:
+    """An option that is a flag here and takes a value there, or goes by two names, has to be looked up each time."""
+    flags: dict[str, set[bool]] = {}
+    for _, option in parameters():
+        for name in option.opts:
+            flags.setdefault(name, set()).add(option.is_flag)
+    assert not [name for name, kinds in flags.items() if len(kinds) > 1]
+    assert not {"--jobs", "--batch", "--record"} & set(flags)
+
+
+def test_bounded_numbers_are_finite_everywhere() -> None:
+    floats = [
+        (name, p) for name, p in parameters() if isinstance(p.type, click.FloatRange | click.types.FloatParamType)
+    ]
+    assert len(floats) > 20
+    for _, option in floats:
+        for text in ("nan", "inf", "-inf"):
+            with pytest.raises(click.BadParameter):
+                option.type.convert(text, option, None)
+
+
+def test_export_is_one_command_of_two_names() -> None:
+    assert run("model", "export", "--help").output.split()[3:] == run("train", "export", "--help").output.split()[3:]
+    assert "export" in run("train", "--help").output and "\n  export" not in run("model", "--help").output
+
+
+@pytest.mark.parametrize(
+    "arguments", [("train", "export", __file__, "--name", "n", "--model-version", 1), ("model", "check-file", __file__)]
+)
+def test_what_needs_a_file_refuses_standard_output(arguments: tuple[object, ...]) -> None:
+    result = run(*arguments, "-o", "-")
+    assert result.exit_code == 2 and "name a file" in result.stderr
+
+
 def test_model_list_and_info() -> None:
     assert "dan-light*" in run("model", "list").stdout
-    (entry,) = [entry for entry in json.loads(run("model", "list", "--json").stdout) if entry["default"]]
-    info = json.loads(run("model", "info", entry["name"], "--json").stdout)
+    (entry,) = [entry for entry in json.loads(run("model", "list", "--format", "json").stdout) if entry["default"]]
+    info = json.loads(run("model", "info", entry["name"], "--format", "json").stdout)
     assert (info["sha256"], info["scheme"]) == (entry["sha256"], "ibug-68")
     assert run("model", "info", "nothing").exit_code == 1
 
 
 def test_doctor_is_content_here() -> None:
-    result = run("doctor", "--json")
+    result = run("doctor", "--format", "json")
     assert result.exit_code == 0
     checks = json.loads(result.stdout)
     states = {check["state"] for check in checks}
@@ -78,12 +118,12 @@ def test_from_a_pack_to_a_model(shared_data: Path, tmp_path: Path) -> None:
     result = run("train", "pack", shared_data / "300w" / "afw", "-o", data, "--size", 96)
     assert result.exit_code == 0
     assert "held out" in result.stdout
-    common = ("--data", data, "--run", folder, "--batch", 4, "--eval-every", 2, "--checkpoint-every", 2)
+    common = ("--data", data, "--run", folder, "--batch-size", 4, "--eval-every", 2, "--checkpoint-every", 2)
     assert run("train", "run", *common, "--steps", 2).exit_code == 0
     assert run("train", "run", *common, "--steps", 4).exit_code == 1  # a run is there already
     assert run("train", "run", *common, "--steps", 4, "--resume").exit_code == 0
     assert {path.name for path in folder.iterdir()} == {"last.ckpt", "best.ckpt", "log.csv", "curves.png"}
-    again = ("--data", data, "--run", tmp_path / "second", "--batch", 4, "--steps", 1)
+    again = ("--data", data, "--run", tmp_path / "second", "--batch-size", 4, "--steps", 1)
     begun = run("train", "run", *again, "--init", folder / "last.ckpt")
     assert begun.exit_code == 0
     taken, whole = re.findall(r"(\d+) of (\d+) tensors taken", begun.stderr)[0]
@@ -97,7 +137,7 @@ def test_from_a_pack_to_a_model(shared_data: Path, tmp_path: Path) -> None:
     assert "cannot hold both" in both.stderr
     begun = run("train", "run", "--run", tmp_path / "third", *again[:2], *again[4:], "--init", kept)
     assert f"{whole} of {whole} tensors taken" in begun.stderr
-    info = json.loads(run("model", "info", model, "--json").stdout)
+    info = json.loads(run("model", "info", model, "--format", "json").stdout)
     assert info["held-out inter-pupil NME %, stage 2"] > 0
 
 

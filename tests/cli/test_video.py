@@ -79,6 +79,18 @@ def test_overlay_keeps_times_and_sound_and_writes_rows(clip: Path, tmp_path: Pat
     assert len(get_format("json").read(tmp_path / "o.json")) == 12
 
 
+def test_every_command_takes_rows_and_clip_alike(clip: Path, tmp_path: Path) -> None:
+    """-o is what its name says, --landmarks the rows beside a clip, "-" standard output; `camera`: see its own test."""
+    part, out = ("--end", "0.1"), tmp_path / "o.mp4"
+    assert run("track", clip, *part, "-o", out, "--landmarks", tmp_path / "o.csv").output == ""
+    assert (len(facts(out).times), len(get_format("csv").read(tmp_path / "o.csv"))) == (3, 3)
+    for name in ("track", "overlay"):
+        result = run(name, clip, *part, "-o", out, "--overwrite", "--landmarks", "-", "--format", "jsonl")
+        assert len(result.stdout.splitlines()) == 3, result.output
+    assert json.loads(run("track", clip, *part, "-o", "-").stdout)["results"]
+    assert run("track", clip, *part, "-o", tmp_path / "rows.txt", "--format", "openface").exit_code == 0
+
+
 def test_start_and_end_take_a_clock(clip: Path, tmp_path: Path) -> None:
     for i, (start, end) in enumerate((("0.1", "0.3"), ("0:00.1", "0:00:00.3"))):
         assert run("track", clip, "-o", tmp_path / f"{i}.csv", "--start", start, "--end", end).exit_code == 0
@@ -125,6 +137,13 @@ def test_wrong_usage_is_said_before_the_work(clip: Path, tmp_path: Path) -> None
         ("overlay", clip, "-o", tmp_path / "o.avi"): ".mp4",
         ("overlay", clip, "-o", out, "--landmarks", tmp_path / "o.xyz"): ".csv",
         ("track", clip, "-o", tmp_path / "o.pts"): "json, csv or openface",
+        ("overlay", clip, "-o", tmp_path / "o.csv"): "not as .csv",
+        ("overlay", clip, "-o", "-"): "name a file",
+        ("overlay", clip, "-o", out, "--format", "csv"): "--landmarks",
+        ("track", clip, "-o", tmp_path / "o.avi"): "AVI",
+        ("track", clip, "-o", tmp_path / "a.csv", "--landmarks", tmp_path / "b.csv"): "both name rows",
+        ("track", clip, "--blank"): "--blank is about the clip",
+        ("track", clip, "--fps", "nan"): "nan",
         ("track", clip, "--detect-every", "0"): "auto or a number",
         ("track", clip, "--smooth", "much"): "smoothing",
         ("track", clip, "--start", "soon"): "expected seconds",
@@ -164,7 +183,7 @@ def test_a_camera_takes_the_same_path(tmp_path: Path, photo: np.ndarray, monkeyp
             pass
 
     monkeypatch.setattr(cv2, "VideoCapture", Capture)
-    result = run("camera", "-o", tmp_path / "c.csv", "--record", tmp_path / "c.mp4")
+    result = run("camera", "--landmarks", tmp_path / "c.csv", "-o", tmp_path / "c.mp4")
     assert result.exit_code == 0, result.stderr
     records = get_format("csv").read(tmp_path / "c.csv")
     assert [r.status for r in records] == ["ok"] * 6
@@ -196,11 +215,21 @@ def long_clip(tmp_path_factory: pytest.TempPathFactory, photo: np.ndarray) -> Pa
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-@pytest.mark.parametrize("name", ["rows.csv", "rows.json", "rows.parquet"])
-def test_ctrl_c_closes_the_clip_and_keeps_the_rows(long_clip: Path, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("rows.csv", signal.SIGINT),
+        ("rows.json", signal.SIGTERM),
+        ("rows.csv", signal.SIGTERM),
+        ("rows.parquet", signal.SIGINT),
+    ],
+)
+def test_ctrl_c_and_sigterm_close_the_clip_and_keep_the_rows(
+    long_clip: Path, tmp_path: Path, name: str, number: signal.Signals
+) -> None:
     rows, out = tmp_path / name, tmp_path / "o.mp4"
     process = start(long_clip, growing(rows), "overlay", long_clip, "-o", out, "--landmarks", rows)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130, stderr
     assert "Interrupted" in stderr
@@ -208,6 +237,19 @@ def test_ctrl_c_closes_the_clip_and_keeps_the_rows(long_clip: Path, tmp_path: Pa
     assert 5 < count < 1500
     assert np.allclose(facts(out).times, np.arange(count) * 0.04, atol=1e-3)
     assert {path.name for path in tmp_path.iterdir()} == {name, "o.mp4"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("delay", [0.3, 1.0, 1.5, 2.5])
+def test_whenever_sigterm_comes_no_hidden_file_stays(long_clip: Path, tmp_path: Path, delay: float) -> None:
+    command = [sys.executable, "-m", "facealign_cli", "video", "overlay", str(long_clip), "-o", str(tmp_path / "o.mp4")]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    time.sleep(delay)
+    for _ in range(2):  # a second one ends at once
+        process.terminate()
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode in (130, 143, -signal.SIGTERM, -signal.SIGINT) and "Traceback" not in stderr, stderr
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from facealign_cli.datasets import LeftOut, Sample, read_samples
-from facealign_cli.datasets.w300 import read_boxes
+from facealign_cli.datasets.beside import read_boxes
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.formats.pts import write_pts
 from facealign_cli.landmarks import MEAN_SHAPE
@@ -22,7 +22,7 @@ LANDMARKS = np.round(MEAN_SHAPE + 100, 3)
 def add(folder: Path, stem: str, suffix: str = ".jpg") -> Path:
     """A face; the reader does not open the picture."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_pts(folder / f"{stem}.pts", LANDMARKS)
+    write_pts(folder / f"{stem}.pts", LANDMARKS, overwrite=True)
     (folder / f"{stem}{suffix}").touch()
     return folder / f"{stem}{suffix}"
 
@@ -62,6 +62,36 @@ class TestSamples:
 
     def test_name_with_dots_and_spaces(self, tmp_path: Path) -> None:
         assert read_only(add(tmp_path / "sét", "a.b c").parent).name == "a.b c.jpg"
+
+    def test_several_faces_of_a_picture(self, tmp_path: Path) -> None:
+        """As `formats.pts` writes them; each has its own box, and all are of one photo."""
+        photo = add(tmp_path, "a")
+        for number, shift in enumerate((0, 500)):
+            write_pts(tmp_path / f"a#{number}.pts", LANDMARKS + shift)
+        photo.with_suffix(".pts").unlink()
+        (tmp_path / "boxes.json").write_text('{"a.jpg": [[520, 520, 690, 690], [20, 20, 190, 190]]}')
+        first, second = read_samples(tmp_path)
+        assert (first.name, second.name) == ("a.jpg#0", "a.jpg#1")
+        assert first.image_path == second.image_path == photo
+        assert first.photo == second.photo
+        assert (first.bbox, second.bbox) == (BBox(20, 20, 190, 190), BBox(520, 520, 690, 690))
+        photo.unlink()
+        assert [item.name for item in read_samples(tmp_path, need_pictures=False)] == ["a.jpg#0", "a.jpg#1"]
+        assert [item.reason for item in read_samples(tmp_path)] == ["no picture beside it"] * 2
+
+    def test_a_picture_that_has_a_number_itself(self, tmp_path: Path) -> None:
+        add(tmp_path, "a")
+        add(tmp_path, "a#1")
+        assert [item.name for item in read_samples(tmp_path)] == ["a#1.jpg", "a.jpg"]
+        (tmp_path / "a#1.pts").rename(tmp_path / "a#1#0.pts")
+        assert [item.name for item in read_samples(tmp_path)] == ["a#1.jpg#0", "a.jpg"]
+
+    def test_pictures_that_differ_in_the_suffix(self, tmp_path: Path) -> None:
+        for suffix in (".jpg", ".png"):
+            add(tmp_path, "a", suffix)
+            write_pts(tmp_path / f"a{suffix}.pts", LANDMARKS)
+        (tmp_path / "a.pts").unlink()
+        assert [item.name for item in read_samples(tmp_path)] == ["a.jpg", "a.png"]
 
     def test_no_box(self, tmp_path: Path) -> None:
         image = add(tmp_path / "afw", "1_1")
@@ -182,5 +212,8 @@ class TestRoots:
     @pytest.mark.parametrize("name", ["missing", "picture.jpg"])
     def test_neither_folder_nor_xml(self, tmp_path: Path, name: str) -> None:
         (tmp_path / "picture.jpg").touch()
-        with pytest.raises(InputError, match=r"expected a folder of pictures with \.pts files, or a dlib \.xml file"):
+        with pytest.raises(
+            InputError,
+            match=r"expected a folder of pictures with \.pts files, or faces in a format",
+        ):
             list(read_samples(tmp_path / name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import cv2
@@ -51,5 +52,6 @@ def test_boxes_count_from_pixel_centres(monkeypatch: pytest.MonkeyPatch) -> None
 
     detector = object.__new__(haar.HaarDetector)
     detector._options, detector._cascade = DetectorOptions(), Cascade()  # type: ignore[assignment]
+    detector._lock = threading.Lock()
     (face,) = detector.detect(np.zeros((90, 90), np.uint8))
     assert face.bbox.xyxy == (9.5, 19.5, 39.5, 59.5)

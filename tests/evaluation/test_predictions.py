@@ -11,11 +11,12 @@ import pytest
 from facealign_cli.errors import FormatError, InputError, OutputError
 from facealign_cli.evaluation.base import Prediction
 from facealign_cli.evaluation.foreign import PredictedFace, PredictedPicture, read_predictions
-from facealign_cli.evaluation.predictions import Matched, match_predictions, prediction_file, write_predictions
+from facealign_cli.evaluation.predictions import Matched, match_predictions, prediction_files, write_predictions
 from facealign_cli.formats.base import get_format
 from facealign_cli.formats.pts import read_pts, write_pts
 from facealign_cli.geometry import init_shape_from_bbox
 from facealign_cli.records import BBox, Face, FrameResult
+from facealign_cli.schemes import to_68
 
 SHAPE = np.round(init_shape_from_bbox((10, 20, 110, 120)), 3)
 FAR = SHAPE + 200
@@ -52,7 +53,10 @@ def points_text(rows: list[str]) -> str:
         ("a.jpg", "out/a.pts"),
         ("helen/testset/1_1.jpg", "helen/testset/1_1.pts"),
         ("a.v2.jpg", "a.v2.pts"),
-        ("a.jpg", "a_0.pts"),
+        ("a.jpg", "a#0.pts"),
+        ("a#1.jpg", "a#1.pts"),
+        ("a#1.jpg", "a#1#0.pts"),
+        ("a.jpg", "out/a.jpg.pts"),
         ("pictures/a.jpg#0", "pictures/a.pts"),
     ],
 )
@@ -63,7 +67,7 @@ def test_names_that_mean_the_picture(truth: str, source: str) -> None:
     np.testing.assert_array_equal(matched.predictions[truth].stages, [SHAPE])
 
 
-@pytest.mark.parametrize("source", ["b.pts", "afw/a.pts", "ibug/a/b.jpg", "a_x.pts", ""])
+@pytest.mark.parametrize("source", ["b.pts", "afw/a.pts", "ibug/a/b.jpg", "a_x.pts", "a_0.pts", "a#x.pts", ""])
 def test_names_that_mean_no_picture(source: str) -> None:
     matched = match(["ibug/a.jpg"], picture(source, SHAPE))
     assert statuses(matched) == {"ibug/a.jpg": "no_prediction"}
@@ -74,7 +78,7 @@ def test_a_name_that_could_mean_two_pictures() -> None:
     matched = match(["ibug/a.jpg", "afw/a.jpg"], picture("a.jpg", SHAPE), picture("afw/a.jpg", SHAPE))
     assert statuses(matched) == {"ibug/a.jpg": "no_prediction", "afw/a.jpg": "ok"}
     assert kinds(matched) == [("ambiguous prediction", "a.jpg")]
-    assert matched.irregularities[0].detail == "could be ibug/a or afw/a"
+    assert matched.irregularities[0].detail == "could be afw/a.jpg or ibug/a.jpg"
 
 
 def test_the_exact_name_comes_first() -> None:
@@ -87,7 +91,7 @@ def test_the_exact_name_comes_first() -> None:
 def test_of_several_faces_the_nearest_counts_and_is_said() -> None:
     matched = match(["a.jpg"], picture("a.jpg", FAR, SHAPE + 1, SHAPE - 50))
     np.testing.assert_array_equal(matched.predictions["a.jpg"].stages[0], SHAPE + 1)
-    assert kinds(matched) == [("several faces", "a")]
+    assert kinds(matched) == [("several faces", "a.jpg")]
     assert "3 for 1" in matched.irregularities[0].detail
 
 
@@ -119,7 +123,7 @@ def test_broken_points_have_a_name() -> None:
     assert statuses(matched) == expected
     assert matched.predictions["a.jpg"].detail == "66 x 2 numbers; expected 68 x 2"
     assert matched.predictions["d.jpg"].detail == "cannot be read"
-    assert kinds(matched) == [("several faces", "e")]
+    assert kinds(matched) == [("several faces", "e.jpg")]
 
 
 def test_pts_folders(tmp_path: Path) -> None:
@@ -163,7 +167,7 @@ def test_what_facealign_writes_is_read(tmp_path: Path, name: str) -> None:
     for key in ("=a.jpg", "x/b.jpg"):
         np.testing.assert_array_equal(matched.predictions[key].stages[0], SHAPE)
         assert matched.predictions[key].confidence == 0.5
-    assert kinds(matched) == [("several faces", "x/b")]
+    assert kinds(matched) == [("several faces", "x/b.jpg")]
 
 
 def test_one_broken_face_does_not_spoil_a_json(tmp_path: Path) -> None:
@@ -222,8 +226,8 @@ def test_written_predictions_are_found_again(tmp_path: Path) -> None:
     truths = {"ibug/a.jpg": SHAPE, "b.jpg#0": SHAPE + 1, "b.jpg#1": FAR}
     write_predictions(tmp_path, truths)
     assert sorted(file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*.pts")) == [
-        "b_0.pts",
-        "b_1.pts",
+        "b#0.pts",
+        "b#1.pts",
         "ibug/a.pts",
     ]
     np.testing.assert_array_equal(read_pts(tmp_path / "ibug/a.pts"), SHAPE)
@@ -233,9 +237,30 @@ def test_written_predictions_are_found_again(tmp_path: Path) -> None:
         np.testing.assert_allclose(matched.predictions[name].stages[0], shape, atol=1e-9)
 
 
+def test_names_that_are_nearly_one_are_found_again(tmp_path: Path) -> None:
+    """Several faces beside pictures that are called as their files would be, and pictures that differ in the suffix."""
+    names = ["x.jpg#0", "x.jpg#1", "x_1.jpg", "x#1.jpg", "x#1#0.jpg", "y.jpg", "y.png", "z/y.jpg", "Y.jpg#0", "Y.jpg#1"]
+    truths = {name: SHAPE + 10 * i for i, name in enumerate(names)}
+    files = prediction_files(names)
+    assert len({file.casefold() for file in files.values()}) == len(names)
+    assert files["x.jpg#1"] == "x#1.pts" and files["x#1.jpg"] == "x#1#0.pts" and files["y.png"] == "y.png.pts"
+    write_predictions(tmp_path, truths)
+    matched = match_predictions(truths, read_predictions(tmp_path))
+    assert not matched.irregularities
+    for name, shape in truths.items():
+        np.testing.assert_allclose(matched.predictions[name].stages[0], shape, atol=1e-9)
+
+
+def test_foreign_names_with_a_number_sign_are_taken_as_they_stand() -> None:
+    """x.pts beside x#1.pts: not facealign's way, in which a picture has either."""
+    matched = match(["x.jpg", "x#1.jpg"], picture("x.pts", SHAPE), picture("x#1.pts", FAR))
+    np.testing.assert_array_equal(matched.predictions["x#1.jpg"].stages[0], FAR)
+    np.testing.assert_array_equal(matched.predictions["x.jpg"].stages[0], SHAPE)
+
+
 def test_nothing_is_overwritten_or_written_outside(tmp_path: Path) -> None:
-    assert prediction_file("../../etc/a.jpg") == "etc/a.pts"
-    assert prediction_file("/etc/a.jpg") == "etc/a.pts"
+    assert prediction_files(["../../etc/a.jpg"]) == {"../../etc/a.jpg": "etc/a.pts"}
+    assert prediction_files(["/etc/a.jpg"]) == {"/etc/a.jpg": "etc/a.pts"}
     write_pts(tmp_path / "b.pts", FAR)
     with pytest.raises(OutputError, match=r"b\.pts exists"):
         write_predictions(tmp_path, {"a.jpg": SHAPE, "b.jpg": SHAPE})
@@ -248,3 +273,13 @@ def test_a_prediction_checks_itself() -> None:
     for arguments in (("ok", ()), ("missed", (SHAPE,)), ("ok", (SHAPE[:5],)), ("ok", (SHAPE * np.nan,))):
         with pytest.raises(ValueError, match="stages"):
             Prediction(*arguments)
+
+
+@pytest.mark.parametrize("count", [98, 478])
+def test_points_of_another_scheme_are_taken_to_68(tmp_path: Path, count: int) -> None:
+    points = np.random.default_rng(0).normal(100, 40, (count, 2))
+    rows = "".join(f"{x} {y}\n" for x, y in points + 1)
+    (tmp_path / "a.pts").write_text(f"version: 1\nn_points: {count}\n{{\n{rows}}}\n")
+    ((face,),) = (picture.faces for picture in read_predictions(tmp_path))
+    assert face.n_given == count and face.status == "ok"
+    np.testing.assert_allclose(face.landmarks, to_68(points), atol=1e-6)

@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 
 from facealign_cli.errors import OutputError
-from facealign_cli.files.output import atomic_path, atomic_write, check_output, make_folder, write_bytes
+from facealign_cli.files import output
+from facealign_cli.files.output import (
+    atomic_path,
+    atomic_write,
+    check_output,
+    make_folder,
+    safe_stem,
+    safe_tree,
+    write_bytes,
+)
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -89,7 +98,7 @@ def test_says_why_a_place_cannot_be_written(tmp_path: Path, name: str, text: str
         write_bytes(tmp_path / name, b"", overwrite=True)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
 def test_no_permission(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:
@@ -107,6 +116,7 @@ def test_follows_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "target").read_bytes() == b"new"
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
 def test_devices_and_pipes_are_written_directly(tmp_path: Path) -> None:
     write_bytes(os.devnull, b"gone")
     pipe, got = tmp_path / "pipe", []
@@ -138,3 +148,48 @@ def test_make_folder(tmp_path: Path) -> None:
         make_folder(tmp_path / "file")
     with pytest.raises(OutputError, match="cannot make"):
         make_folder(tmp_path / "file" / "b")
+
+
+@pytest.mark.parametrize("letter", ["é", "日", "😀", "a", "\udcff"])
+def test_long_names_are_cut_between_characters(letter: str) -> None:
+    for shift in range(4):
+        name = "x" * shift + letter * 300
+        for cut in (safe_stem(f"{name}.jpg"), *safe_tree(f"folder/{name}.jpg").split("/"), safe_tree(name * 9)):
+            assert len(os.fsencode(cut)) <= 200
+            assert set(cut.partition("-")[2] or cut) <= {letter, *"xfolder.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("source", "tree"),
+    [
+        ("a\\b\\c.jpg", "a/b/c.jpg"),
+        (".\\a/b.jpg", "a/b.jpg"),
+        ("C:\\a\\b.jpg", "_root/_drive_C/a/b.jpg"),
+        ("\\a\\b.jpg", "_root/a/b.jpg"),
+    ],
+)
+def test_trees_are_mirrored_on_windows(monkeypatch: pytest.MonkeyPatch, source: str, tree: str) -> None:
+    monkeypatch.setattr(output, "_ON_WINDOWS", True)
+    assert safe_tree(source) == tree
+
+
+def test_trees_of_two_sources_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "_ON_WINDOWS", True)
+    sources = ["C:\\a\\b", "D:\\a\\b", "\\_drive_C\\a\\b", "_root\\_drive_C\\a\\b"]
+    sources += ["C:a\\b", "C_\\a\\b", "\\\\host\\a\\b"]
+    trees = [safe_tree(source) for source in sources]
+    assert len({tree.casefold() for tree in trees}) == len(sources)
+    assert not any(part in ("", "..") or ":" in part or "\\" in part for tree in trees for part in tree.split("/"))
+
+
+@pytest.mark.parametrize("name", ["CON", "nul", "Aux.tar.gz", "com1", "LPT9 ", "COM³", "conin$"])
+def test_names_of_devices(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert safe_stem(f"{name}.jpg").startswith("_")
+    folder, last = safe_tree(f"{name}/{name}.jpg").split("/")
+    assert folder.startswith("_")
+    assert last[12:14] == "-_"
+    check_output(tmp_path / name)
+    monkeypatch.setattr(output, "_ON_WINDOWS", True)
+    with pytest.raises(OutputError, match="is the name of a device"):
+        check_output(tmp_path / name)
+    check_output(tmp_path / f"x{name}.json")

@@ -40,6 +40,10 @@ def small(astronaut: np.ndarray) -> np.ndarray:
     return cv2.resize(astronaut, (200, 120))
 
 
+UNCOMPRESSED = (cv2.IMWRITE_TIFF_COMPRESSION, 1)
+"""Of TIFF; OpenCV 4.9 to 4.11 write floats in a lossy way unless they are asked not to."""
+
+
 def encode(image: np.ndarray, suffix: str, *options: int) -> bytes:
     return cv2.imencode(suffix, image, options)[1].tobytes()
 
@@ -123,10 +127,10 @@ def test_a_wholly_transparent_picture_is_shown(small: np.ndarray) -> None:
 def test_floats(small: np.ndarray) -> None:
     fractions = (small / 255).astype(np.float32)
     for suffix in (".tiff", ".pfm"):
-        assert np.abs(decode_image(encode(fractions, suffix)).astype(int) - small).max() <= 1
+        assert np.abs(decode_image(encode(fractions, suffix, *UNCOMPRESSED)).astype(int) - small).max() <= 1
     bright = fractions.copy() * 255
     bright[0, 0] = 255, np.nan, 0
-    assert np.abs(decode_image(encode(bright, ".tiff"))[1:].astype(int) - small[1:]).max() <= 1
+    assert np.abs(decode_image(encode(bright, ".tiff", *UNCOMPRESSED))[1:].astype(int) - small[1:]).max() <= 1
     assert np.abs(decode_image(encode(fractions, ".hdr")).astype(int) - small).max() <= 3
 
 
@@ -189,6 +193,8 @@ def test_nothing_on_stderr(small: np.ndarray, capfd: pytest.CaptureFixture[str])
     profile = png_chunk(b"iCCP", b"x\0\0" + zlib.compress(b"no profile")) + png_chunk(b"tEXt", b"a\0b")[:-1] + b"!"
     np.testing.assert_array_equal(decode_image(data[:33] + profile + data[33:]), small)
     for suffix in (".bmp", ".tiff", ".gif", ".jp2"):
+        if not cv2.haveImageWriter(f"a{suffix}"):
+            continue
         with pytest.raises(InputError):
             decode_image(encode(small, suffix)[:3000])
     assert capfd.readouterr() == ("", "")
@@ -240,7 +246,7 @@ def test_no_file(tmp_path: Path) -> None:
         read_image(tmp_path / "file" / "a.jpg")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
 def test_no_permission(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch(0)
     with pytest.raises(InputError, match="no permission"):

@@ -15,7 +15,7 @@ def test_knows_every_sibling() -> None:
 
 
 def test_unknown_names_list_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"unknown format 'yaml': known are csv, json.*openface.*pts"):
+    with pytest.raises(InputError, match=r"unknown format 'yaml': known are coco, .*csv, .*json.*openface.*pts"):
         get_format("yaml")
 
 

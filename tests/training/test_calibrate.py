@@ -67,7 +67,7 @@ def test_sigma_and_distance_are_the_network_s(tiny_pack: Pack, tiny_light: Netwo
 def test_refusals(tiny_pack: Pack, tiny_light: NetworkConfig, tiny_vgg: NetworkConfig) -> None:
     with pytest.raises(InputError, match="no sigma to calibrate"):
         calibrate_sigma(Dan(tiny_vgg), tiny_pack)
-    with pytest.raises(InputError, match="4 held-out faces are too few"):
+    with pytest.raises(InputError, match="4 held-out faces are too few for sigma"):
         calibrate_sigma(Dan(tiny_light), tiny_pack)
 
 

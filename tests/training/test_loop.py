@@ -295,7 +295,7 @@ class TestTeacher:
         config = TrainConfig(
             80, batch=12, lr=5e-3, warmup_steps=2, average=0.8, eval_every=80, augmentation=GENTLE, teacher_share=1.0
         )
-        run = Run(tmp_path, Dan(tiny_light), config, tiny_pack, teacher)
+        run = Run(tmp_path, Dan(tiny_light), config, tiny_pack, teacher=teacher)
         crops = torch.from_numpy(crops_in_frame(tiny_pack, tiny_light.crop_frame)[0]).float()
         said, weights = loop.teaching(teacher, crops)
         assert (weights > 0).all()
@@ -320,7 +320,7 @@ class TestTeacher:
         teacher = Dan(tiny_light)
         for name in ("whole", "killed"):
             torch.manual_seed(0)
-            run = Run(tmp_path / name, Dan(tiny_light), self.CONFIG, tiny_pack, teacher)
+            run = Run(tmp_path / name, Dan(tiny_light), self.CONFIG, tiny_pack, teacher=teacher)
             if name == "whole":
                 run.train()
             else:
@@ -334,7 +334,7 @@ class TestTeacher:
         self, tiny_light: NetworkConfig, tiny_vgg: NetworkConfig, tiny_pack: Pack
     ) -> None:
         with pytest.raises(InputError, match="tiny-vgg sees other crops than tiny-light"):
-            Run(Path("x"), Dan(tiny_light), self.CONFIG, tiny_pack, Dan(tiny_vgg))
+            Run(Path("x"), Dan(tiny_light), self.CONFIG, tiny_pack, teacher=Dan(tiny_vgg))
 
 
 class TestLoaders:

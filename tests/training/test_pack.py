@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from facealign_cli.datasets.splits import is_held_out
+from facealign_cli.datasets.splits import is_held_out, photo_number
 from facealign_cli.datasets.unlabelled import points_of_shape
 from facealign_cli.errors import FormatError, InputError, OutputError
 from facealign_cli.formats.pts import write_pts
@@ -272,7 +272,8 @@ def test_dlib_xml(tmp_path: Path) -> None:
     parts = "".join(f"<part name='{i:02d}' x='{x}' y='{y}'/>" for i, (x, y) in enumerate(face(1)))
     (tmp_path / "faces.xml").write_text(
         f"<dataset><images><image file='helen/a.png'><box top='70' left='60' width='80' height='75'>{parts}</box>"
-        "</image><image file='helen/b.png'><box/></image></images></dataset>"
+        f"</image><image file='helen/b.png'><box top='70' left='60' width='80' height='75'>{parts}</box></image>"
+        "</images></dataset>"
     )
     report = write_pack([tmp_path / "faces.xml"], tmp_path / "faces.h5", size=240)
     pack = read_pack(tmp_path / "faces.h5")
@@ -364,3 +365,16 @@ class TestDamagedPacks:
             file["name"] = np.zeros(2)
         with pytest.raises(FormatError, match=r"faces\.h5"):
             read_pack(pack_path)
+
+
+def test_a_small_set_holds_one_photo_out(tmp_path: Path) -> None:
+    """Ten corrected photos, of which no name says that it is held out: training needs one that it does not see."""
+    names = [f"n{i}" for i in range(40) if not is_held_out(f"set/n{i}")][:10]
+    for seed, name in enumerate(names):
+        draw(tmp_path / "set" / f"{name}.png", face(seed))
+        write_pts(tmp_path / "set" / f"{name}.pts", face(seed))
+    report = write_pack([tmp_path / "set"], tmp_path / "p.h5", size=64)
+    pack = read_pack(tmp_path / "p.h5")
+    assert pack.held_out.sum() == 1
+    assert report.held_out_photo == min((f"set/{name}" for name in names), key=photo_number)
+    assert report.counts["set"] == {"train": 9, "train (rough)": 0, "held out": 1, "not labelled": 0}

@@ -31,8 +31,7 @@ def test_each_container_gives_each_frame_at_its_time(tmp_path: Path, name: str) 
     path = write_clip(tmp_path / name, pictures(12), codec=codec)
     frames = frames_of(path)
     assert [frame.index for frame in frames] == list(range(12))
-    assert np.allclose([frame.timestamp_s for frame in frames], facts(path).times, atol=1e-6)
-    assert np.allclose(np.diff([frame.timestamp_s for frame in frames]), 0.04, atol=1e-3)
+    assert np.allclose([frame.timestamp_s for frame in frames], np.arange(12) * 0.04, atol=1e-3)
     assert {frame.image_bgr.shape for frame in frames if frame.image_bgr is not None} == {(SIZE[1], SIZE[0], 3)}
     assert not any(frame.error for frame in frames)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from facealign_cli.video import open_source
+from facealign_cli.video.sequence import picture_files
 
 
 @pytest.mark.parametrize(
@@ -24,3 +25,15 @@ def test_a_part_holds_the_pictures_whose_time_lies_in_it(
     source = open_source(str(tmp_path), start_s=start_s, end_s=end_s)
     shown = [int(frame.image_bgr[0, 0, 0]) // 40 for frame in source if frame.image_bgr is not None]
     assert shown == expected
+
+
+def test_names_with_digits_that_are_no_numbers(tmp_path: Path) -> None:
+    """ "①" and "²" are digits, but not for int(); numbers count by their value, and have up to 200 digits."""
+    names = ["①1.png", "①10.png", "²2.png", "9.png", "10.png", "9" * 200 + ".png", "٣.png"]
+    for name in names:
+        cv2.imwrite(str(tmp_path / "x.png"), np.zeros((8, 8, 3), np.uint8))
+        (tmp_path / "x.png").rename(tmp_path / name)
+    found = [file.name for file in picture_files(str(tmp_path))]
+    assert sorted(found) == sorted(names)
+    assert found.index("9.png") < found.index("10.png") < found.index("9" * 200 + ".png")
+    assert found.index("①1.png") < found.index("①10.png")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -12,10 +13,10 @@ import pytest
 from clips import facts, write_clip
 
 from facealign_cli.aligner import Aligner
-from facealign_cli.errors import OutputError
+from facealign_cli.errors import InputError, OutputError
 from facealign_cli.video import SoundPacket, VideoFrame, VideoInfo, open_source
 from facealign_cli.video.sink import open_sink
-from facealign_cli.video.track import QUEUED, VideoOptions, track_video
+from facealign_cli.video.track import QUEUED, VideoOptions, overlay_video, track_video
 from facealign_cli.video.tracking import TrackingOptions
 
 
@@ -107,6 +108,17 @@ def test_no_more_than_a_few_frames_wait(aligner: Aligner, photo: np.ndarray) -> 
     assert not threads()
 
 
+def test_queues_are_bounded_in_bytes(aligner: Aligner, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facealign_cli.video.track.QUEUED_BYTES", 2 * photo.nbytes)
+    source = Pictures([photo] * 100)
+    results = track_video(source, aligner)
+    next(results)
+    time.sleep(0.5)
+    results.close()
+    assert source.read <= 1 + 2 + 2  # in work, waiting, and the one that finds no room
+    assert not threads()
+
+
 def test_what_goes_wrong_in_a_thread_arrives(aligner: Aligner, photo: np.ndarray) -> None:
     class Broken(Pictures):
         def __iter__(self) -> Iterator[VideoFrame | SoundPacket]:
@@ -152,3 +164,40 @@ def test_faces_of_the_shared_clips(aligner: Aligner, shared_data: Path) -> None:
     assert not any(r.faces for r in records[:96])  # the cut to the face
     assert any(r.faces for r in records[96:101])
     assert all([f.track_id for f in r.faces] == [0] for r in records[101:168])
+
+
+def test_a_path_is_opened_and_closed(aligner: Aligner, photo: np.ndarray, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "in.mp4", [photo] * 4, sound="aac")
+    assert [r.status for r in track_video(clip, aligner)] == ["ok"] * 4
+    records = list(overlay_video(clip, tmp_path / "out.mp4", aligner))
+    assert [r.frame for r in records] == [0, 1, 2, 3]
+    got, expected = facts(tmp_path / "out.mp4"), facts(clip)
+    assert (got.times, got.sound) == (expected.times, expected.sound)
+    with pytest.raises(InputError, match="no such file"):
+        list(track_video(tmp_path / "missing.mp4", aligner))
+    with pytest.raises(OutputError, match="exists already"):
+        list(overlay_video(clip, tmp_path / "out.mp4", aligner))
+    with pytest.raises(InputError, match=r"not as \.csv"):
+        list(overlay_video(clip, tmp_path / "out.csv", aligner))
+    assert not threads()
+
+
+def test_an_overlay_that_is_closed_early_can_be_played(aligner: Aligner, photo: np.ndarray, tmp_path: Path) -> None:
+    records = overlay_video(Pictures([photo] * 50), tmp_path / "out.mp4", aligner)
+    for _ in range(5):
+        next(records)
+    records.close()
+    assert len(facts(tmp_path / "out.mp4").times) == 5
+    assert not threads()
+
+
+def test_an_overlay_that_fails_leaves_nothing(aligner: Aligner, photo: np.ndarray, tmp_path: Path) -> None:
+    class Torn(Pictures):
+        def __iter__(self) -> Iterator[VideoFrame | SoundPacket]:
+            yield from super().__iter__()
+            raise InputError("the cable is out")
+
+    with pytest.raises(InputError, match="cable"):
+        list(overlay_video(Torn([photo] * 3), tmp_path / "out.mp4", aligner))
+    assert list(tmp_path.iterdir()) == []
+    assert not threads()

@@ -71,6 +71,12 @@ class RayRows:
         self.recover()
         return failed
 
+    def check_whole(self) -> None:
+        """Raise OutputError unless every file of rows stands in the folder."""
+        missing = self.n_shards - len(self._files())
+        if missing > 0:
+            raise OutputError(f"{self.folder}: {missing} files of rows are gone; the same command does them again")
+
     def clear(self) -> None:
         """Remove what Ray wrote and nobody moved."""
         for name in self._storage.names(self._temporary):

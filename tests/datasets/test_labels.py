@@ -1,16 +1,18 @@
-"""dlib's XML of pictures, boxes and parts."""
+"""Annotated faces in the formats that facealign reads; dlib's XML of pictures, boxes and parts in depth."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from facealign_cli.datasets import LeftOut, Sample, read_samples
 from facealign_cli.errors import FormatError, InputError
+from facealign_cli.formats.base import get_format
 from facealign_cli.landmarks import MEAN_SHAPE
-from facealign_cli.records import BBox
+from facealign_cli.records import BBox, Face, FrameResult
 
 LANDMARKS = np.round(MEAN_SHAPE + 100, 3)
 BOX = "top='20' left='10' width='100' height='110'"
@@ -50,11 +52,7 @@ def test_parts_in_any_order(tmp_path: Path) -> None:
 
 def test_several_faces_in_a_picture(tmp_path: Path) -> None:
     path = write(tmp_path, f"<box {BOX}>{parts()}</box>", f"<box {BOX}/>", f"<box {BOX}>{parts()}</box>")
-    assert [(type(item), item.name[-2:]) for item in read_samples(path)] == [
-        (Sample, "#0"),
-        (LeftOut, "#1"),
-        (Sample, "#2"),
-    ]
+    assert {item.name[-2:]: type(item) for item in read_samples(path)} == {"#0": Sample, "#1": LeftOut, "#2": Sample}
 
 
 def test_picture_without_a_folder(tmp_path: Path) -> None:
@@ -104,15 +102,22 @@ def test_broken_xml(tmp_path: Path, content: bytes) -> None:
         list(read_samples(tmp_path / "bad.xml"))
 
 
-@pytest.mark.parametrize("content", ["<dataset/>", "<dataset><images/></dataset>", "<html><image/></html>"])
-def test_no_pictures(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("<dataset/>", "no picture in it"),
+        ("<dataset><images/></dataset>", "no picture in it"),
+        ("<html><image/></html>", "expected a folder .* or faces in a format that facealign reads"),
+    ],
+)
+def test_no_pictures(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "other.xml").write_text(content)
-    with pytest.raises(InputError, match=r"other\.xml: no <image> in it"):
+    with pytest.raises(InputError, match=rf"other\.xml: {message}"):
         list(read_samples(tmp_path / "other.xml"))
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none\.xml: No such file"):
+    with pytest.raises(InputError, match=r"none\.xml: no such file"):
         list(read_samples(tmp_path / "none.xml"))
 
 
@@ -127,12 +132,12 @@ def test_entity_bomb(tmp_path: Path, encoding: str) -> None:
 
 
 def test_entity_behind_the_start_is_harmless(tmp_path: Path) -> None:
-    """Where the quick look does not reach, expat's own limit does."""
+    """The look at the content goes to its end."""
     start = '<!ENTITY a0 "lol">'
     entities = "".join(f'<!ENTITY a{i} "&a{i - 1};&a{i - 1};">' for i in range(1, 31))
     text = BOMB.format(encoding="", entities=entities)
     (tmp_path / "bomb.xml").write_text(text.replace(start, f"<!--{'x' * 70_000}-->{start}"))
-    with pytest.raises(FormatError, match="amplification"):
+    with pytest.raises(FormatError, match="entity definitions are not read"):
         list(read_samples(tmp_path / "bomb.xml"))
 
 
@@ -144,3 +149,31 @@ def test_external_entity_reads_no_file(tmp_path: Path) -> None:
     )
     with pytest.raises(FormatError, match="entity definitions are not read"):
         list(read_samples(tmp_path / "faces.xml"))
+
+
+@pytest.mark.parametrize("name", ["coco", "cvat", "label-studio", "yolo-pose", "json", "csv", "parquet"])
+def test_faces_in_other_formats(tmp_path: Path, name: str) -> None:
+    """The faces of one photo, each with its number; a picture without a face gives none."""
+    (tmp_path / "set").mkdir()
+    for picture in ("a.png", "b.png"):
+        cv2.imwrite(str(tmp_path / "set" / picture), np.zeros((300, 400, 3), np.uint8))
+    faces = [Face(i, BBox(10, 20, 110, 130), np.round(LANDMARKS + i * 30.25, 3), 0.5) for i in range(2)]
+    size = {"width": 400, "height": 300}
+    results = [FrameResult.of_faces("set/a.png", faces, **size), FrameResult.of_faces("set/b.png", [], **size)]
+    fmt = get_format(name)
+    path = tmp_path / {"cvat": "f.xml", "yolo-pose": "yolo", "csv": "f.csv", "parquet": "f.parquet"}.get(name, "f.json")
+    if name == "yolo-pose":
+        fmt.write(path, results, root=tmp_path)
+    else:
+        fmt.write(path, results)
+    first, second = read_samples(path)
+    assert isinstance(first, Sample) and isinstance(second, Sample)
+    assert (first.name, second.name) == ("set/a.png#0", "set/a.png#1")
+    assert first.photo == second.photo == "set/a"
+    assert first.image_path == (tmp_path / "yolo/images" if name == "yolo-pose" else tmp_path) / "set" / "a.png"
+    np.testing.assert_allclose(second.landmarks, faces[1].landmarks, atol=1e-4)
+
+
+def test_a_picture_that_failed_is_left_out(tmp_path: Path) -> None:
+    get_format("json").write(tmp_path / "f.json", [FrameResult.of_error("a.jpg", "damaged")])
+    assert list(read_samples(tmp_path / "f.json")) == [LeftOut("a.jpg", "damaged")]

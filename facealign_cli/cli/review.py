@@ -1,0 +1,116 @@
+"""`facealign review`: a page on this machine for correcting landmarks."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from facealign_cli.cli import console, options
+
+if TYPE_CHECKING:
+    from facealign_cli.aligner import Aligner
+    from facealign_cli.review.session import Session
+
+
+@click.command()
+@click.argument("source", metavar="DIR|ROWS", type=options.EXISTING_PATH)
+@click.option(
+    "--images",
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of the pictures; only what lies in it is shown  [default: the working folder].",
+)
+@click.option(
+    "--compare",
+    metavar="ROWS",
+    type=options.EXISTING_PATH,
+    help="Another model's faces: disagreement comes first.",
+)
+@click.option("--work", metavar="F", type=options.FILE, help="Where steps are kept  [default: beside ROWS, in DIR].")
+@click.option("--by", metavar="NAME", help="Who is at work, for the kept steps  [default: the user's name].")
+@click.option("--port", default=0, type=click.IntRange(0, 65535), help="Port on 127.0.0.1  [default: a free one].")
+@click.option(
+    "--export", "export_to", metavar="OUT", type=options.FILE, help="Serve nothing: write the faces that stand now."
+)
+@click.option("--to", "target_name", metavar="FORMAT", type=options.FormatName(), help="OUT's, as in `convert`.")
+@click.option("--all", "everything", is_flag=True, help="Export open pictures too, not the accepted ones alone.")
+@options.model
+@options.device
+@options.threads
+@options.overwrite
+def review(
+    *,
+    source: Path,
+    images: Path | None,
+    compare: Path | None,
+    work: Path | None,
+    by: str | None,
+    port: int,
+    export_to: Path | None,
+    target_name: str | None,
+    everything: bool,
+    model: str | None,
+    device: str,
+    threads: int,
+    overwrite: bool,
+) -> None:
+    """Look at the faces of DIR or ROWS in the browser, correct their points, accept or skip them.
+
+    ROWS: what `detect`, `batch` or a labelling tool wrote. DIR: pictures with .pts files, or without. Pictures that
+    need it most come first. Every step is saved; who opens the same ROWS later goes on from there. Ctrl-C ends.
+    """
+    from facealign_cli.review.proposals import read_proposals
+    from facealign_cli.review.session import Session, default_side_file
+
+    if export_to is None and (target_name is not None or everything):
+        raise click.UsageError("--to and --all go with --export")
+    session = Session(
+        read_proposals(source, images, console.message),
+        images or (source if source.is_dir() else Path()),
+        work or default_side_file(source),
+        by=by or _user(),
+        other=[] if compare is None else read_proposals(compare, images, console.message),
+    )
+    if session.unknown_steps:
+        console.message(f"{session.side_file}: {session.unknown_steps} steps are of pictures that are not among these.")
+    if export_to is not None:
+        from facealign_cli.convert import write_faces
+
+        target = options.output_format(export_to, target_name)
+        results = session.results(("accepted", "open") if everything else ("accepted",))
+        done = write_faces(results, export_to, target, images=images, overwrite=overwrite)
+        sys.exit(console.conversion(done, target, export_to))
+    _serve(session, port, partial(_aligner, model, device, threads))
+
+
+def _serve(session: Session, port: int, make_aligner: Callable[[], Aligner]) -> None:
+    from facealign_cli.review.app import ReviewServer
+
+    session.open()
+    try:
+        server = ReviewServer(session, make_aligner, port)
+        pictures = console.counted(len(session.pictures), "picture")
+        console.message(f"{pictures}. Every step is kept in {session.side_file}.")
+        console.message(f"Open {server.url} in a browser; Ctrl-C ends.")
+        server.run()
+    finally:
+        session.close()
+
+
+def _aligner(model: str | None, device: str, threads: int) -> Aligner:
+    from facealign_cli.review.app import drawn_aligner
+
+    return drawn_aligner(model, device, threads)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return ""

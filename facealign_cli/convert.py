@@ -1,0 +1,135 @@
+"""Faces from one format to another, and with the names of their pictures as each side has them.
+
+facealign's own formats name a picture by its path from the working folder; labelling tools by its path in a folder of
+pictures. `images` is that folder: names are joined to it on the way in and taken relative to it on the way out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+
+from facealign_cli.datasets import Sample, read_samples
+from facealign_cli.errors import InputError
+from facealign_cli.files.pictures import read_image
+from facealign_cli.formats.base import Format, find_format, format_names
+from facealign_cli.geometry import bbox_of_shape
+from facealign_cli.records import BBox, Face, FrameResult, LeftOut
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was written, and what was not, with its reason."""
+
+    results: tuple[FrameResult, ...]
+    left_out: tuple[LeftOut, ...]
+
+    @property
+    def n_faces(self) -> int:
+        """Faces written."""
+        return sum(len(result.faces) for result in self.results)
+
+
+def convert(
+    sources: Sequence[Path],
+    output: Path,
+    target: Format,
+    *,
+    source_format: Format | None = None,
+    images: Path | None = None,
+    overwrite: bool = False,
+) -> Conversion:
+    """Read the faces of some files or folders and write them in another format.
+
+    source_format: of all `sources`; None: what each looks like. images: the folder in which the pictures lie; None:
+    the working folder. What cannot be used or held is left out, and named. Raises InputError, FormatError, OutputError;
+    MissingDependency.
+    """
+    target.require()
+    items = [item for source in sources for item in read_faces(source, source_format, images)]
+    return write_faces(items, output, target, images=images, overwrite=overwrite)
+
+
+def write_faces(
+    items: Iterable[FrameResult | LeftOut],
+    output: Path,
+    target: Format,
+    *,
+    images: Path | None = None,
+    overwrite: bool = False,
+) -> Conversion:
+    """Write results, named by their paths, in a format. items: also what was left out so far. Else as `convert`."""
+    left_out, held = [], []
+    for item in items:
+        named = item if isinstance(item, LeftOut) else _named_for(target, item, images)
+        reason = None if isinstance(named, LeftOut) else target.why_not(named)
+        if isinstance(named, LeftOut):
+            left_out.append(named)
+        elif reason is not None:
+            left_out.append(LeftOut(named.source, reason))
+        else:
+            held.append(named)
+    if not held:
+        why = f": {left_out[0].name}: {left_out[0].reason}" if left_out else ""
+        raise InputError(f"cannot write {output}: nothing that {target.name} could hold{why}")
+    folder = {"root": images} if target.takes_root else {}
+    target.write(output, held, overwrite, **folder)
+    return Conversion(tuple(held), tuple(left_out))
+
+
+def read_faces(path: Path, fmt: Format | None = None, images: Path | None = None) -> Iterator[FrameResult | LeftOut]:
+    """The pictures of a file or folder, their names joined to `images`, and what is left out.
+
+    fmt: None: what it looks like. Of .pts files those of one picture make one result. Raises InputError, FormatError.
+    """
+    fmt = fmt or find_format(path)
+    if fmt is None:
+        raise InputError(
+            f"{path}: looks like none of the known formats ({', '.join(format_names())}); name it (--from)"
+        )
+    if fmt.name == "pts" and path.is_dir():
+        yield from _from_samples(read_samples(path, need_pictures=False), path, images)
+        return
+    for item in fmt.scan(path):
+        yield item if isinstance(item, LeftOut) else replace(item, source=_joined(images, item.source))
+
+
+def _from_samples(
+    items: Iterable[Sample | LeftOut], root: Path, images: Path | None
+) -> Iterator[FrameResult | LeftOut]:
+    samples: list[Sample] = []
+    for item in items:
+        if isinstance(item, LeftOut):
+            yield item
+        else:
+            samples.append(item)
+    for image, group in groupby(samples, key=lambda sample: sample.image_path):
+        faces = [_face(number, sample) for number, sample in enumerate(group)]
+        name = os.path.relpath(image, os.path.abspath(root))
+        yield FrameResult.of_faces(_joined(images, name) if images else str(root / name), faces)
+
+
+def _face(number: int, sample: Sample) -> Face:
+    return Face(number, sample.bbox or BBox(*bbox_of_shape(sample.landmarks).tolist()), sample.landmarks, 1.0)
+
+
+def _joined(images: Path | None, name: str) -> str:
+    """The picture's path; a name that leads into `images` from the working folder stays."""
+    if images is None or Path(os.path.abspath(name)).is_relative_to(os.path.abspath(images)):
+        return name
+    return str(images / name)
+
+
+def _named_for(target: Format, result: FrameResult, images: Path | None) -> FrameResult:
+    """The result as the target names pictures, and with the picture's size if the target is a labelling tool's."""
+    if not target.names_pictures or result.status == "error":
+        return result
+    if not result.width and Path(result.source).is_file():
+        height, width = read_image(result.source).shape[:2]
+        result = replace(result, width=width, height=height)
+    if images is None:
+        return result
+    return replace(result, source=Path(os.path.relpath(result.source, images)).as_posix())

@@ -1,0 +1,46 @@
+"""Annotated faces in any format that `formats` reads: dlib's XML, COCO, CVAT, Label Studio, YOLO, facealign's own.
+
+A picture's name in the file is a path from the file's folder, from `images` in it, or from the working folder: the
+first one of these that is there counts. A face is called PICTURE#NUMBER.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from facealign_cli.datasets.base import LeftOut, Sample
+from facealign_cli.datasets.splits import photo_key
+from facealign_cli.errors import InputError
+from facealign_cli.formats.base import Format
+from facealign_cli.records import FrameResult
+
+
+def read(path: Path, fmt: Format, *, need_pictures: bool = True) -> Iterator[Sample | LeftOut]:
+    """Yield the faces of a file or folder in that format; see `read_samples`."""
+    empty = True
+    for item in fmt.scan(path):
+        empty = False
+        if isinstance(item, LeftOut):
+            yield item
+        elif item.status == "error" or item.frame is not None:
+            yield LeftOut(item.source, item.error or "a frame of a clip, not a picture")
+        else:
+            yield from _faces(path, item, need_pictures)
+    if empty:
+        raise InputError(f"{path}: no picture in it")
+
+
+def _faces(path: Path, result: FrameResult, need_pictures: bool) -> Iterator[Sample | LeftOut]:
+    name = Path(result.source)
+    folder = path if path.is_dir() else path.parent
+    places = (folder / name, folder / "images" / name, name)
+    image = next((place for place in places if place.is_file()), None)
+    dataset = name.parts[0] if len(name.parts) > 1 and not name.is_absolute() else folder.name
+    for face in result.faces:
+        face_name = f"{result.source}#{face.face_id}"
+        if image is None and need_pictures:
+            yield LeftOut(face_name, "its picture is missing")
+            continue
+        photo = photo_key(dataset, name.stem)
+        yield Sample(face_name, dataset, photo, image or folder / name, face.landmarks, face.bbox)

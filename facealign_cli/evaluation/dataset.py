@@ -1,0 +1,116 @@
+"""A whole evaluation: of a model on annotated pictures, or of predictions that any tool has written."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from facealign_cli.aligner import Aligner
+from facealign_cli.errors import InputError
+from facealign_cli.evaluation.base import Prediction
+from facealign_cli.evaluation.figures import DEFAULT_NORMALISER, DEFAULT_THRESHOLD, Evaluation, evaluate
+from facealign_cli.evaluation.foreign import read_predictions
+from facealign_cli.evaluation.predict import Init, check_boxes, describe, predict_samples, select_samples
+from facealign_cli.evaluation.predictions import check_predictions, match_predictions, write_predictions
+from facealign_cli.landmarks import N_LANDMARKS, SCHEME
+from facealign_cli.metrics import NORMALISERS
+
+PathLike = str | os.PathLike[str]
+
+
+def _as_they_come(predictions: Iterable[Prediction], _total: int) -> Iterator[Prediction]:
+    yield from predictions
+
+
+def _check(normaliser: str, threshold: float) -> None:
+    """Raise InputError before the work, rather than ValueError after it."""
+    if normaliser not in NORMALISERS:
+        raise InputError(f"unknown normaliser {normaliser!r}: known are {', '.join(NORMALISERS)}")
+    if not 0 < threshold < math.inf:
+        raise InputError(f"threshold: expected a fraction of the normaliser above 0, such as 0.08, got {threshold}")
+
+
+def evaluate_dataset(
+    root: PathLike,
+    aligner: Aligner | None = None,
+    *,
+    init: Init | None = None,
+    split: str = "all",
+    normaliser: str = DEFAULT_NORMALISER,
+    threshold: float = DEFAULT_THRESHOLD,
+    workers: int = 0,
+    predictions_folder: PathLike | None = None,
+    overwrite: bool = False,
+    watch: Callable[[Iterable[Prediction], int], Iterator[Prediction]] = _as_they_come,
+) -> Evaluation:
+    """Run a model on annotated pictures and measure it by the 300-W protocol.
+
+    root: 300-W folders, pictures with .pts files, or a dlib .xml file. aligner: None for the default one. init: where
+    each face is taken to be, see `predict.Init`; None: in the boxes of the aligner's detector if that is `boxes`, else
+    in those of the data set. split: "all", or "held-out": of training folders only the faces that are not trained on.
+    normaliser, threshold: of AUC, failure rate and percentiles. workers: processes; 0: this one.
+    predictions_folder: where to write the landmarks as .pts files, before which `overwrite` is asked. watch: is given
+    the predictions as they come and their number, and passes them on.
+    Raises InputError for a root without faces that can be evaluated, for an init from boxes that are not there and for
+    an unknown normaliser, OutputError, FacealignError if a worker dies.
+    """
+    _check(normaliser, threshold)
+    selection = select_samples(Path(root), split)
+    samples = selection.samples
+    folder = None if predictions_folder is None else Path(predictions_folder)
+    if folder is not None:
+        check_predictions(folder, (sample.name for sample in samples), overwrite)
+    aligner = aligner or Aligner()
+    init = init or ("given-boxes" if aligner.detector.name == "boxes" else "dataset-boxes")
+    check_boxes(samples, aligner, init)
+    results = watch(predict_samples(samples, aligner, init, workers), len(samples))
+    evaluation = evaluate(
+        samples,
+        dict(zip((sample.name for sample in samples), results, strict=True)),
+        about=describe(Path(root), aligner, init),
+        normaliser=normaliser,
+        threshold=threshold,
+        irregularities=selection.irregularities,
+        split=split,
+    )
+    if folder is not None:
+        found = {row.name: row.landmarks for row in evaluation.rows if row.landmarks is not None}
+        write_predictions(folder, found, overwrite)
+    return evaluation
+
+
+def evaluate_predictions(
+    predictions: PathLike,
+    ground_truth: PathLike,
+    *,
+    split: str = "all",
+    normaliser: str = DEFAULT_NORMALISER,
+    threshold: float = DEFAULT_THRESHOLD,
+) -> Evaluation:
+    """Measure landmarks that any tool has written, by the 300-W protocol; no model runs and no picture is needed.
+
+    predictions: .pts files in the layout of the ground truth, or a format that facealign reads. ground_truth: as
+    the root of `evaluate_dataset`, and so are the others. A face without a usable prediction counts as a failure.
+    Raises InputError, FormatError.
+    """
+    _check(normaliser, threshold)
+    predictions, ground_truth = Path(predictions), Path(ground_truth)
+    selection = select_samples(ground_truth, split, need_pictures=False)
+    truths = {sample.name: sample.landmarks for sample in selection.known}
+    pictures = read_predictions(predictions)
+    matched = match_predictions(truths, pictures)
+    given = {face.n_given for picture in pictures for face in picture.faces} - {N_LANDMARKS}
+    about = {"title": predictions.name, "root": str(ground_truth), "predictions": str(predictions)}
+    if given:
+        about["scheme"] = f"{' and '.join(map(str, sorted(given)))} points read as {SCHEME}"
+    return evaluate(
+        selection.samples,
+        matched.predictions,
+        about=about,
+        normaliser=normaliser,
+        threshold=threshold,
+        irregularities=(*selection.irregularities, *matched.irregularities),
+        split=split,
+    )

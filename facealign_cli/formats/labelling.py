@@ -1,0 +1,127 @@
+"""What the formats of labelling tools have in common: they name picture files, and people leave faces half done.
+
+`scan` of such a format yields a `FrameResult` for each picture, and a `LeftOut` for each face or picture in the file
+that cannot be used, so that one bad face does not cost the others; `write` writes the results that `why_not` admits.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from facealign_cli.errors import FormatError
+from facealign_cli.formats.base import PathLike, read_bytes
+from facealign_cli.geometry import bbox_of_shape
+from facealign_cli.landmarks import CONTOURS, MEAN_SHAPE, N_LANDMARKS, POINT_NAMES
+from facealign_cli.records import BBox, Face, FrameResult
+
+LABEL = "face"
+"""What the faces are called in tools whose objects have a class."""
+
+_NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+
+def why_not(result: FrameResult) -> str | None:
+    """Why the formats of labelling tools cannot hold a result; None if they can."""
+    if result.status == "error":
+        return f"the picture failed: {result.error}"
+    if result.frame is not None:
+        return "it is a frame of a clip, and the format names picture files: extract the frames as pictures first"
+    if _NO_XML.search(result.source) or not result.source.strip():
+        return "its name has characters that the format cannot hold"
+    return None
+
+
+def why_not_sized(result: FrameResult) -> str | None:
+    """As `why_not`, for formats that need the size of each picture."""
+    if not result.width or not result.height:
+        return why_not(result) or "the size of its picture is not known: name the folder of the pictures (--images)"
+    return why_not(result)
+
+
+def edges() -> list[tuple[int, int]]:
+    """The lines of the face, as pairs of point indices."""
+    pairs = []
+    for indices, closed in CONTOURS:
+        pairs += list(itertools.pairwise(indices))
+        pairs += [(indices[-1], indices[0])] if closed else []
+    return pairs
+
+
+def template(size: float, margin: float) -> np.ndarray:
+    """(68, 2) the mean face in a square of that size, as tools want it that show a skeleton before it is placed."""
+    box = bbox_of_shape(MEAN_SHAPE)
+    scale = (size - 2 * margin) / (box[2:] - box[:2]).max()
+    return (MEAN_SHAPE - (box[:2] + box[2:]) / 2) * scale + size / 2
+
+
+def point_indices(names: Sequence[str]) -> list[int] | None:
+    """The index of each named point; None where the names are not those of the 68 points.
+
+    Names are `POINT_NAMES`, or numbers that count from 0 or from 1.
+    """
+    if set(names) == set(POINT_NAMES) and len(names) == N_LANDMARKS:
+        return [POINT_NAMES.index(name) for name in names]
+    numbers = [int(name) for name in names if re.fullmatch(r"\d{1,4}", name)]
+    for first in (0, 1):
+        if sorted(numbers) == list(range(first, first + N_LANDMARKS)) and len(names) == N_LANDMARKS:
+            return [number - first for number in numbers]
+    return None
+
+
+def whole_face(
+    face_id: int,
+    points: np.ndarray,
+    *,
+    bbox: BBox | None = None,
+    visible: np.ndarray | None = None,
+    confidence: float | None = None,
+    detector_score: float | None = None,
+) -> Face:
+    """A face as a labelling tool has it: without a box it gets the tight one around its points, confidence 1.
+
+    points: (68, 2), NaN where one is not labelled. Raises ValueError, which names the points that are not labelled.
+    """
+    missing = [POINT_NAMES[i] for i in np.flatnonzero(np.isnan(points).any(axis=1))]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise ValueError(f"{len(missing)} of its 68 points are not labelled: {', '.join(missing[:3])}{more}")
+    if visible is not None and visible.all():
+        visible = None
+    box = bbox or BBox(*bbox_of_shape(points).tolist())
+    return Face(face_id, box, points, 1.0 if confidence is None else confidence, detector_score, visible=visible)
+
+
+def visibility(face: Face) -> np.ndarray:
+    """(68,) bool: which points can be seen; all of them where nobody has said."""
+    return np.ones(N_LANDMARKS, bool) if face.visible is None else face.visible
+
+
+def parse_xml(path: PathLike, root: str, tool: str) -> ET.Element:
+    """The root element of an XML file. Raises InputError, FormatError, also for another root than that of the tool.
+
+    The content is taken for UTF-8 where it is, whatever its first line says: imglab writes UTF-8 under ISO-8859-1.
+    """
+    content = read_bytes(path)
+    if b"<!ENTITY" in content:
+        raise FormatError(f"{path}: entity definitions are not read")
+    try:
+        element = ET.fromstring(content, ET.XMLParser(encoding="utf-8"))
+    except (ET.ParseError, ValueError):
+        try:
+            element = ET.fromstring(content)
+        except (ET.ParseError, LookupError, ValueError) as error:  # the latter two: an unknown encoding, or not so
+            raise FormatError(f"{path}: not XML, or damaged: {error}") from error
+    if element.tag != root:
+        raise FormatError(f"{path}: not {tool}: its root is <{element.tag}>, not <{root}>")
+    return element
+
+
+def drop_unheld(results: Iterable[FrameResult], sized: bool = True) -> list[FrameResult]:
+    """The results that a labelling format can hold."""
+    reason = why_not_sized if sized else why_not
+    return [result for result in results if reason(result) is None]

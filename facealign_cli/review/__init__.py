@@ -1,0 +1,1 @@
+"""A small web page on this machine for correcting landmarks: `session` holds the work, `app` serves it."""

@@ -1,0 +1,38 @@
+"""What a review begins with: the faces of a file of rows, or of a folder of pictures with or without .pts files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from facealign_cli.batch.sources import Sources
+from facealign_cli.convert import read_faces
+from facealign_cli.formats.base import find_format
+from facealign_cli.records import FrameResult, LeftOut
+
+
+def read_proposals(
+    source: Path, images: Path | None = None, tell: Callable[[str], None] = lambda _text: None
+) -> list[FrameResult]:
+    """The pictures of a folder or of a file of rows, with their faces, if there are any yet.
+
+    images: as `convert` has it. tell: is given each face that cannot be used, in words. Raises InputError, FormatError.
+    """
+    if not source.is_dir():
+        return _known(read_faces(source, images=images), tell)
+    fmt = find_format(source)
+    labelled = {} if fmt is None else {r.source: r for r in _known(read_faces(source, fmt, images), tell)}
+    if fmt is not None and fmt.name != "pts":
+        return list(labelled.values())
+    names = sorted(Sources(places=(str(source),), recursive=True).paths(tell))
+    return [labelled.get(name) or FrameResult(name, "no_face") for name in names]
+
+
+def _known(items: Iterable[FrameResult | LeftOut], tell: Callable[[str], None]) -> list[FrameResult]:
+    results = []
+    for item in items:
+        if isinstance(item, LeftOut):
+            tell(f"Left out: {item.name}: {item.reason}")
+        else:
+            results.append(item)
+    return results

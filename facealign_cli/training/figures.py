@@ -1,0 +1,40 @@
+"""A network's errors on a pack's held-out faces, and the names under which a graph's metadata states them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from facealign_cli.metrics import nme
+from facealign_cli.training.calibrate import FEWEST_FACES, calibrate_sigma
+from facealign_cli.training.measure import measured_faces, predict_crops, turned_errors
+from facealign_cli.training.network import Dan
+from facealign_cli.training.pack import Pack, crops_in_frame
+
+
+def stage_errors(stages: Iterable[np.ndarray], truth: np.ndarray) -> tuple[float, ...]:
+    """The mean inter-pupil NME of each stage, as fractions. stages: each (N, 68, 2), in the pixels of truth."""
+    return tuple(float(nme(stage, truth, "inter-pupil").mean()) for stage in stages)
+
+
+def named_figures(errors: Mapping[int, float]) -> dict[str, float]:
+    """A metadata's figures, in percent, of a stage's number → its error on the held-out faces."""
+    return {f"held-out inter-pupil NME %, stage {stage}": round(100 * error, 2) for stage, error in errors.items()}
+
+
+def held_out_figures(model: Dan, pack: Pack) -> tuple[np.ndarray, dict[str, float]]:
+    """A pack's held-out crops in the model's frame, (N, 1, S, S) uint8, and the model's figures on them.
+
+    Those of 300-W, if there are any; turned heads of other sets have figures of their own. A model that has sigma is
+    changed: its sigma is calibrated, see `calibrate`.
+    """
+    faces = measured_faces(pack)
+    crops, truth = crops_in_frame(faces, model.config.crop_frame)
+    errors = stage_errors(predict_crops(model, crops), truth)
+    figures = named_figures(dict(enumerate(errors, start=1)))
+    turned = turned_errors(model, pack.select(pack.held_out & np.isfinite(pack.yaw)))
+    figures |= {f"held-out error by yaw {k.replace('_', '-')}, % of size": round(100 * v, 2) for k, v in turned.items()}
+    if model.config.stages[-1].sigma and len(faces) >= FEWEST_FACES:
+        figures |= calibrate_sigma(model, pack).figures()
+    return crops, figures

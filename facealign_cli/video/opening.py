@@ -1,0 +1,72 @@
+"""Opening a clip's file by PyAV, so that FFmpeg reads this one file and nothing else.
+
+The file is opened by us and handed over by its descriptor: a name with a colon is no protocol, and a playlist,
+whatever it is called, cannot make FFmpeg open what it names.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+from facealign_cli.errors import InputError
+from facealign_cli.video.base import import_av
+
+_URL = re.compile(r"(https?|rtsps?|rtmps?|srt|udp|rtp|tcp|mmsh?)://")
+_PLAYLISTS = {
+    b"#EXTM3U": "an HLS playlist (.m3u8)",
+    b"ffconcat": "a list of clips (.ffconcat)",
+    b"[playlist]": "a playlist (.pls)",
+    b"<MPD": "a DASH manifest (.mpd)",
+    b"<CompositionPlaylist": "an IMF playlist",
+    b"v=0\r\n": "a description of a live stream (.sdp)",
+    b"v=0\n": "a description of a live stream (.sdp)",
+}
+
+
+def is_url(path: str) -> bool:
+    """Whether a path means a stream on the network; anything else is a file's name, colons and all."""
+    return _URL.match(path) is not None
+
+
+def open_container(path: str) -> Any:
+    """PyAV's container of a clip. Raises InputError, which says why it cannot be read."""
+    av = import_av()
+    if not is_url(path) and os.path.isdir(path):
+        raise InputError(f"{path}: is a folder, not a clip")
+    try:
+        container = av.open(path) if is_url(path) else _open_file(av, path)
+    except (FileNotFoundError, av.error.FileNotFoundError) as error:
+        raise InputError(f"{path}: no such file") from error
+    except PermissionError as error:
+        raise InputError(f"{path}: cannot be read: no permission to read it") from error
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {_reason(path)}") from error
+    container.flags &= ~av.container.core.Flags.gen_pts.value  # made-up times would hide that there are none
+    return container
+
+
+def _open_file(av: Any, path: str) -> Any:
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        options = {"fd": str(descriptor), "protocol_whitelist": "fd"}
+        return av.open("fd:", options=options, metadata_errors="replace")
+    finally:
+        os.close(descriptor)  # FFmpeg has made a copy of its own
+
+
+def _reason(path: str) -> str:
+    """What kind of file it is that FFmpeg could not read."""
+    try:
+        if not os.path.isfile(path):
+            return "not a file that can be read"
+        with open(path, "rb") as stream:
+            head = stream.read(4096)
+    except (OSError, ValueError):
+        return "not a file that can be read"
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    for mark, kind in _PLAYLISTS.items():
+        if start.startswith(mark) or (mark.startswith(b"<") and mark in head):
+            return f"it is {kind}, and the files that it names are not opened; give one of the clips itself"
+    return "not a video, or damaged at its start"

@@ -1,0 +1,133 @@
+"""Whether a clip's file is there to its end: most containers state their own size, and a cut one has less than that."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable
+from typing import BinaryIO
+
+_HEAD = 1 << 16
+
+
+def is_whole(path: str, format_name: str) -> bool | None:
+    """False: the file ends before the end that it states. True: it does not. None: it states none that can be checked.
+
+    format_name: FFmpeg's name of the container.
+    """
+    check = next((check for names, check in _CHECKS if set(names) & set(format_name.split(","))), None)
+    if check is None or not os.path.isfile(path):
+        return None
+    try:
+        with open(path, "rb") as stream:
+            return check(stream, os.fstat(stream.fileno()).st_size)
+    except (OSError, struct.error, ValueError, IndexError):
+        return None
+
+
+def _matroska(stream: BinaryIO, size: int) -> bool | None:
+    """EBML (RFC 8794): a header, then the segment; each is an id, a length and so many bytes."""
+    position = 0
+    for _ in range(16):
+        stream.seek(position)
+        head = stream.read(12)
+        id_length = _vint_length(head[0])
+        length, used = _vint(head[id_length:])
+        end = position + id_length + used + (length or 0)
+        if head[:id_length] == b"\x18\x53\x80\x67":
+            return None if length is None else end <= size
+        position = end
+    return None
+
+
+def _vint_length(first: int) -> int:
+    if first == 0:
+        raise ValueError("not a number of EBML")
+    return 9 - first.bit_length()
+
+
+def _vint(data: bytes) -> tuple[int | None, int]:
+    """A number of variable length and the bytes that it takes; None for "unknown" (a live stream)."""
+    used = _vint_length(data[0])
+    value = int.from_bytes(data[:used], "big") & ((1 << 7 * used) - 1)
+    return (None if value == (1 << 7 * used) - 1 else value), used
+
+
+def _riff(stream: BinaryIO, size: int) -> bool | None:
+    """AVI: RIFF parts of a stated length, one after another; 0 where a recorder never came to its end."""
+    position, whole = 0, None
+    while position + 12 <= size:
+        stream.seek(position)
+        head = stream.read(8)
+        length = struct.unpack("<I", head[4:])[0]
+        if head[:4] != b"RIFF" or length == 0:
+            return whole
+        position += 8 + length + length % 2
+        whole = position - length % 2 <= size
+    return whole
+
+
+def _boxes(stream: BinaryIO, size: int) -> bool | None:
+    """MP4 and MOV: boxes of a stated length, one after another; 0 means up to the end."""
+    position = 0
+    while position < size:
+        stream.seek(position)
+        head = stream.read(16)
+        length = struct.unpack(">I", head[:4])[0]
+        if length == 1:
+            length = struct.unpack(">Q", head[8:16])[0]
+        if length == 0:
+            return True
+        if length < 8:
+            return None
+        position += length
+    return position == size
+
+
+def _flv(stream: BinaryIO, size: int) -> bool | None:
+    """FLV: a tag's length stands before it and, with its head of eleven bytes, once more behind it."""
+    stream.seek(size - 4)
+    total = struct.unpack(">I", stream.read(4))[0]
+    if not 11 <= total <= size - 4:
+        return False
+    stream.seek(size - 4 - total)
+    return int.from_bytes(stream.read(4)[1:], "big") == total - 11
+
+
+def _asf(stream: BinaryIO, size: int) -> bool | None:
+    """ASF (WMV): the file's length stands in the file properties object; a live stream (flag 1) has none."""
+    data = stream.read(_HEAD)
+    at = data.find(bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365"))
+    if at < 0:
+        return None
+    length, flags = struct.unpack("<Q", data[at + 40 : at + 48])[0], struct.unpack("<I", data[at + 88 : at + 92])[0]
+    return None if flags & 1 or length == 0 else bool(length <= size)
+
+
+def _ogg(stream: BinaryIO, size: int) -> bool | None:
+    """Ogg: the last page has to end where the file does."""
+    start = max(0, size - (1 << 17))
+    stream.seek(start)
+    data = stream.read()
+    at = data.rfind(b"OggS")
+    if at < 0:
+        return None
+    count = data[at + 26]
+    return at + 27 + count + sum(data[at + 27 : at + 27 + count]) <= len(data)
+
+
+def _gif(stream: BinaryIO, size: int) -> bool | None:
+    """GIF ends with a semicolon; some writers fill up with zeros."""
+    stream.seek(max(0, size - 4096))
+    return stream.read().rstrip(b"\0").endswith(b";")
+
+
+_CHECKS: tuple[tuple[tuple[str, ...], Callable[[BinaryIO, int], bool | None]], ...] = (
+    (("matroska", "webm"), _matroska),
+    (("avi",), _riff),
+    (("mov", "mp4"), _boxes),
+    (("flv",), _flv),
+    (("asf",), _asf),
+    (("ogg",), _ogg),
+    (("gif",), _gif),
+)

@@ -1,0 +1,86 @@
+"""The kinds of values that options take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from facealign_cli.cli.main import main
+from facealign_cli.cli.options import STDOUT, FiniteFloat, OutputFile, PixelCount
+
+
+@pytest.mark.parametrize(
+    ("text", "pixels"),
+    [
+        ("200000000", 200_000_000),
+        ("200_000_000", 200_000_000),
+        ("200M", 200_000_000),
+        ("2e8", 200_000_000),
+        ("1.5g", 1_500_000_000),
+        (" 100k ", 100_000),
+        ("1", 1),
+        ("0.1M", 100_000),
+    ],
+)
+def test_pixels(text: str, pixels: int) -> None:
+    assert PixelCount().convert(text, None, None) == pixels
+
+
+@pytest.mark.parametrize("text", ["0", "0.4", "-5", "nan", "inf", "infM", "1e99", "2e-8", "200 MP", "", "M", "1M5"])
+def test_no_pixels(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="200000000, 200M or 2e8"):
+        PixelCount().convert(text, None, None)
+
+
+def test_finite_numbers_keep_their_bounds() -> None:
+    kind = FiniteFloat(0, 1, min_open=True)
+    assert kind.convert("1", None, None) == 1
+    for text in ("0", "1.1", "nan", "inf", "one"):
+        with pytest.raises(click.BadParameter):
+            kind.convert(text, None, None)
+    for text in ("nan", "inf", "-inf", "1e999"):
+        with pytest.raises(click.BadParameter, match="not a finite number"):
+            FiniteFloat().convert(text, None, None)
+
+
+def test_a_dash_is_standard_output_or_refused() -> None:
+    assert OutputFile(stdout=True).convert("-", None, None) == STDOUT
+    with pytest.raises(click.BadParameter, match="name a file"):
+        OutputFile().convert("-", None, None)
+
+
+def number_options() -> Iterator[tuple[str, click.Parameter]]:
+    """Every parameter of every command that takes a number."""
+    commands: list[tuple[str, click.Command]] = [("facealign", main)]
+    while commands:
+        name, command = commands.pop()
+        if isinstance(command, click.Group):
+            commands += [(f"{name} {inner}", each) for inner, each in command.commands.items()]
+        for parameter in command.params:
+            kinds = (click.types.IntParamType, click.types.FloatParamType, PixelCount)
+            if isinstance(parameter.type, kinds):
+                yield f"{name} {parameter.name}", parameter
+
+
+ODD_NUMBERS = ["nan", "inf", "-inf", "1e400", "9" * 400, "-" + "9" * 400, "9" * 5000, "1e300", "", " ", "1,5", "①"]
+
+
+def test_every_number_has_bounds() -> None:
+    parameters = dict(number_options())
+    assert len(parameters) > 40
+    for name, parameter in parameters.items():
+        for text in ODD_NUMBERS:
+            with pytest.raises(click.BadParameter):
+                pytest.fail(f"{name} takes {parameter.type.convert(text, parameter, None)}")
+
+
+@pytest.mark.parametrize("text", [text for text in ODD_NUMBERS if "," not in text])
+def test_texts_that_hold_numbers(text: str) -> None:
+    for option in ("--start", "--end", "--detect-every"):
+        result = CliRunner().invoke(main, ["video", "track", "clip.mp4", option, text])
+        assert result.exit_code == 2, (option, result.output)
+    result = CliRunner().invoke(main, ["video", "track", "clip.mp4", "--smooth", f"1,{text}"])
+    assert result.exit_code == 2

@@ -1,0 +1,77 @@
+"""A whole evaluation as a library call; the figures themselves are tested in test_figures and by the command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from facealign_cli import Aligner, InputError, OutputError, create_detector, evaluate, evaluate_predictions
+from facealign_cli.formats.pts import read_pts, write_pts
+from facealign_cli.geometry import bbox_of_shape
+
+
+@pytest.fixture(scope="module")
+def aligner() -> Aligner:
+    return Aligner(device="cpu")
+
+
+@pytest.fixture
+def root(tmp_path: Path, aligner: Aligner, astronaut: np.ndarray) -> Path:
+    """Two faces; what stands beside the second is off by a tenth of the outer eyes' distance."""
+    (tmp_path / "root").mkdir()
+    portrait = astronaut[40:220, 130:310]
+    (face,) = aligner.align(portrait)
+    for name, shift in (("a", 0.0), ("b", 0.1 * np.linalg.norm(face.landmarks[36] - face.landmarks[45]))):
+        cv2.imwrite(str(tmp_path / "root" / f"{name}.png"), portrait)
+        write_pts(tmp_path / "root" / f"{name}.pts", face.landmarks + np.array([shift, 0]))
+    return tmp_path / "root"
+
+
+def test_an_aligner_on_a_folder(root: Path, aligner: Aligner, tmp_path: Path) -> None:
+    watched: list[int] = []
+    evaluation = evaluate(
+        root,
+        aligner,
+        init="detector",
+        threshold=0.05,
+        predictions_folder=tmp_path / "out",
+        watch=lambda predictions, total: (watched.append(total) or p for p in predictions),  # type: ignore[func-returns-value]
+    )
+    (summary,) = evaluation.summaries
+    assert (watched[0], summary.n, summary.missed, summary.failure_rate) == (2, 2, 0, 0.5)
+    assert summary.distributions["inter-ocular"].mean == pytest.approx(0.05, abs=1e-3)
+    np.testing.assert_allclose(read_pts(tmp_path / "out" / "b.pts"), read_pts(root / "a.pts"), atol=0.01)
+    again = evaluate_predictions(tmp_path / "out", root, threshold=0.05)
+    assert [row.nme() for row in again.rows] == pytest.approx([row.nme() for row in evaluation.rows], abs=1e-4)
+    with pytest.raises(OutputError, match="exists already"):
+        evaluate(root, aligner, init="detector", predictions_folder=tmp_path / "out")
+
+
+def test_boxes_that_are_given_are_the_init(root: Path, tmp_path: Path) -> None:
+    x1, y1, x2, y2 = bbox_of_shape(read_pts(root / "a.pts"))
+    (tmp_path / "boxes.csv").write_text(f"image,x1,y1,x2,y2\na.png,{x1},{y1},{x2},{y2}\n")
+    boxes = create_detector("boxes", boxes_file=tmp_path / "boxes.csv")
+    evaluation = evaluate(root, Aligner(detector=boxes, device="cpu"))
+    assert evaluation.about["init"] == "given-boxes"
+    assert [row.status for row in evaluation.rows] == ["ok", "no_box"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"normaliser": "nose"}, "unknown normaliser 'nose': known are inter-pupil"),
+        ({"threshold": 0.0}, "0.08"),
+        ({"threshold": float("nan")}, "0.08"),
+        ({"split": "heldout"}, "unknown split 'heldout': known are all, held-out"),
+        ({}, "the data set has no face boxes"),
+    ],
+)
+def test_wrong_wishes_come_before_the_work(root: Path, aligner: Aligner, changes: dict, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        evaluate(root, aligner, **changes)
+    if changes:
+        with pytest.raises(InputError, match=words):
+            evaluate_predictions(root, root, **changes)

@@ -1,0 +1,150 @@
+"""Faces from one format to another: names of pictures, sizes, what is left out, the command."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from facealign_cli.cli.main import main
+from facealign_cli.convert import convert
+from facealign_cli.datasets import Sample, read_samples
+from facealign_cli.errors import InputError
+from facealign_cli.formats.base import get_format
+from facealign_cli.geometry import init_shape_from_bbox
+from facealign_cli.records import BBox, Face, FrameResult
+
+FILES = {"coco": "o.json", "cvat": "o.xml", "label-studio": "o.json", "yolo-pose": "o", "dlib-xml": "o.xml", "pts": "o"}
+
+
+def make_face(number: int) -> Face:
+    box = np.array([10.5, 20.25, 110.5, 140.75]) + 100 * number
+    return Face(number, BBox(*box.tolist()), np.round(init_shape_from_bbox(box), 3), 0.5)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with photos/a.jpg (two faces) and photos/sub/b.jpg (one), and their rows in rows.json."""
+    monkeypatch.chdir(tmp_path)
+    results = []
+    for name, count in (("photos/a.jpg", 2), ("photos/sub/b.jpg", 1)):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True, parents=True)
+        cv2.imwrite(str(path), np.zeros((480, 640, 3), np.uint8))
+        results.append(FrameResult.of_faces(name, [make_face(i) for i in range(count)], width=640, height=480))
+    get_format("json").write("rows.json", results)
+    return tmp_path
+
+
+def run(*arguments: object, code: int = 0):
+    result = CliRunner().invoke(main, [str(a) for a in ("convert", *arguments)])
+    assert result.exit_code == code, result.output
+    return result
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_there_and_back_by_the_command(folder: Path, name: str) -> None:
+    out = FILES[name]
+    result = run("rows.json", out, "--to", name, "--images", "photos")
+    assert f"3 faces in 2 pictures: {out}" in result.stderr
+    assert f"{name} does not hold: " in result.stderr
+    run(out, "back.json", "--images", "photos")
+    before, after = get_format("json").read("rows.json"), get_format("json").read("back.json")
+    assert sorted(r.source for r in after) == ["photos/a.jpg", "photos/sub/b.jpg"]
+    for one, other in zip(before, sorted(after, key=lambda r: r.source), strict=True):
+        for a, b in zip(one.faces, other.faces, strict=True):
+            assert np.abs(a.landmarks - b.landmarks).max() <= (0.5 if name == "dlib-xml" else 0.0011)
+
+
+def test_labelling_tools_name_pictures_from_their_folder(folder: Path) -> None:
+    run("rows.json", "o.json", "--to", "coco", "--images", folder / "photos")
+    assert [image["file_name"] for image in json.loads(Path("o.json").read_text())["images"]] == ["a.jpg", "sub/b.jpg"]
+
+
+def test_without_the_folder_names_stay(folder: Path) -> None:
+    run("rows.json", "o.json", "--to", "coco")
+    assert [r.source for r in get_format("coco").read("o.json")] == ["photos/a.jpg", "photos/sub/b.jpg"]
+
+
+@pytest.mark.parametrize("name", ["coco", "yolo-pose"])
+def test_points_without_sizes_get_them_from_the_pictures(folder: Path, name: str) -> None:
+    run("rows.json", "pts", "--to", "pts", "--images", "photos")
+    made = sorted(p.relative_to("pts").as_posix() for p in Path("pts").rglob("*.pts"))
+    assert made == ["a#0.pts", "a#1.pts", "sub/b.pts"]
+    run("pts", FILES[name], "--to", name, "--images", "photos")
+    got = get_format(name).read(FILES[name])
+    assert {(r.source, r.width, len(r.faces)) for r in got} == {("a.jpg", 640, 2), ("sub/b.jpg", 640, 1)}
+
+
+def test_several_inputs_become_one(folder: Path) -> None:
+    first, second = get_format("json").read("rows.json")
+    get_format("csv").write("1.csv", [first])
+    get_format("jsonl").write("2.jsonl", [second])
+    run("1.csv", "2.jsonl", "o.json", "--to", "coco", "--images", "photos")
+    assert [r.source for r in get_format("coco").read("o.json")] == ["a.jpg", "sub/b.jpg"]
+
+
+def test_what_is_left_out_is_named(folder: Path) -> None:
+    good = get_format("json").read("rows.json")
+    odd = [FrameResult.of_error(f"x{i}.jpg", "damaged") for i in range(12)]
+    get_format("json").write("rows.json", [*good, *odd], overwrite=True)
+    result = run("rows.json", "o.xml", "--to", "cvat", code=3)
+    assert "Left out: x0.jpg: the picture failed: damaged" in result.stderr
+    assert "2 more left out" in result.stderr
+    assert "3 faces in 2 pictures" in result.stderr
+    get_format("json").write("bad.json", odd)
+    assert (
+        "nothing that cvat could hold: x0.jpg: the picture failed"
+        in run("bad.json", "p.xml", "--to", "cvat", code=1).stderr
+    )
+
+
+def test_what_looks_like_nothing(folder: Path) -> None:
+    Path("x.json").write_text("{}")
+    assert "looks like none of the known formats (coco, csv, cvat," in run("x.json", "o.json", code=1).stderr
+    assert "unknown format 'yaml'" in run("rows.json", "o.json", "--to", "yaml", code=2).stderr
+    assert "no format goes with the name" in run("rows.json", "o.xml", code=2).stderr
+    run("rows.json", "o.json", "--from", "json", "--to", "json")
+
+
+def test_faces_that_cannot_be_read_are_named(folder: Path) -> None:
+    run("rows.json", "o.json", "--to", "coco", "--images", "photos")
+    document = json.loads(Path("o.json").read_text())
+    document["annotations"][1]["keypoints"][2] = 0
+    Path("o.json").write_text(json.dumps(document))
+    result = run("o.json", "back.json", "--images", "photos", code=3)
+    assert "Left out: a.jpg#1: annotation 2: 1 of its 68 points are not labelled: jaw_1" in result.stderr
+
+
+def test_the_library_says_what_was_done(folder: Path) -> None:
+    done = convert([Path("rows.json")], Path("o.json"), get_format("coco"), images=Path("photos"))
+    assert (done.n_faces, len(done.results), done.left_out) == (3, 2, ())
+    with pytest.raises(InputError, match="looks like none"):
+        convert([Path("photos/a.jpg")], Path("p.json"), get_format("coco"))
+
+
+def test_an_export_can_be_trained_on_and_evaluated(folder: Path) -> None:
+    """Several faces of a picture, from a labelling tool's file beside the pictures."""
+    run("rows.json", "photos/o.xml", "--to", "cvat", "--images", "photos")
+    samples = list(read_samples(Path("photos/o.xml")))
+    assert [s.name for s in samples] == ["a.jpg#0", "a.jpg#1", "sub/b.jpg#0"]
+    assert all(isinstance(s, Sample) and s.image_path.exists() for s in samples)
+
+
+@pytest.mark.parametrize("name", ["yolo-pose", "pts"])
+def test_a_name_that_leads_out_of_the_folder_is_no_harm(folder: Path, name: str) -> None:
+    """These formats make files that are named by their input."""
+    rows = get_format("json").read("rows.json")
+    cv2.imwrite(str(folder / "up.jpg"), np.zeros((480, 640, 3), np.uint8))
+    get_format("json").write("up.json", [replace(rows[0], source="photos/sub/../../up.jpg")])
+    run("up.json", "photos/out", "--to", name, "--images", "photos/sub", code=1 if name == "yolo-pose" else 0)
+    run("up.json", "photos/out2", "--to", name)
+    made = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
+    outside = [path for path in made if not path.startswith("photos/out")]
+    assert sorted(outside) == ["photos/a.jpg", "photos/sub/b.jpg", "rows.json", "up.jpg", "up.json"]
+    assert len(made) > len(outside)

@@ -1,0 +1,47 @@
+"""How a run begins."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("h5py")
+
+from facealign_cli.errors import InputError
+from facealign_cli.training.config import NetworkConfig
+from facealign_cli.training.pack import Pack
+from facealign_cli.training.schedule import TrainConfig
+from facealign_cli.training.start import start_run
+
+CONFIG = TrainConfig(1, batch=6, warmup_steps=0, decay_steps=1, eval_every=1, checkpoint_every=1, device="cpu")
+
+
+def test_a_run_begins_with_the_weights_of_another(tiny_pack: Pack, tiny_light: NetworkConfig, tmp_path: Path) -> None:
+    first = start_run(tmp_path / "a", tiny_pack, CONFIG, network=tiny_light)
+    first.train(lambda row: None)
+    told: list[str] = []
+    last, other = tmp_path / "a" / "last.ckpt", replace(CONFIG, seed=1)
+    second = start_run(tmp_path / "b", tiny_pack, other, network=tiny_light, init=last, tell=told.append)
+    count = len(second.model.state_dict())
+    assert told == [
+        f"{count} of {count} tensors taken from {last}",
+        f"{last} says nothing of its licence and training data: state both at `train export`",
+    ]
+    assert second.step == 0
+    with pytest.raises(InputError, match="holds a run already"):
+        start_run(tmp_path / "a", tiny_pack, CONFIG)
+
+
+def test_what_cannot_begin(tiny_pack: Pack, tmp_path: Path) -> None:
+    for config, options, words in (
+        (CONFIG, {"network": "none"}, "none"),
+        (replace(CONFIG, stage=3), {"network": "dan"}, "dan has 2 stages"),
+        (replace(CONFIG, stage=2), {"network": "dan"}, "needs the checkpoint"),
+        (replace(CONFIG, stage=1), {"network": "dan", "previous": tmp_path / "x.ckpt"}, "starts afresh"),
+    ):
+        with pytest.raises(InputError, match=words):
+            start_run(tmp_path / "run", tiny_pack, config, **options)
+    assert not (tmp_path / "run").exists()
