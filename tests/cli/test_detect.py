@@ -277,3 +277,29 @@ def test_interrupted_keeps_what_is_done(picture: Path, tmp_path: Path, monkeypat
     result = run(picture, "second.png", picture, "-o", tmp_path / "faces.json")
     assert result.exit_code == 130
     assert [record.source for record in get_format("json").read(tmp_path / "faces.json")] == [str(picture)]
+
+
+class TestSigma:
+    def test_csv_has_it_on_demand(self, picture: Path, tmp_path: Path) -> None:
+        """dan-large says how far each point may be off; JSON has it always, CSV with --sigma."""
+        for name, options in (("a.csv", ["--sigma"]), ("b.csv", []), ("c.json", [])):
+            command = ["detect", "image", str(picture), "--model", "dan-large", "-o", str(tmp_path / name), *options]
+            assert CliRunner().invoke(main, command).exit_code == 0
+        read = [get_format(n[2:]).read(tmp_path / n)[0].faces[0] for n in ("a.csv", "b.csv", "c.json")]
+        assert read[1].sigma is None
+        assert read[0].sigma is not None
+        np.testing.assert_array_equal(read[0].sigma, read[2].sigma)
+        size = float(np.ptp(read[0].landmarks, axis=0).mean())
+        assert ((read[0].sigma > 0.002 * size) & (read[0].sigma < 0.1 * size)).all()
+
+    def test_dan_light_says_nothing(self, picture: Path, tmp_path: Path) -> None:
+        command = ["detect", "image", str(picture), "--model", "dan-light", "-o", str(tmp_path / "a.json")]
+        assert CliRunner().invoke(main, command).exit_code == 0
+        assert json.loads((tmp_path / "a.json").read_text())["results"][0]["faces"][0]["sigma"] is None
+
+    def test_a_format_without_a_place_for_it(self, picture: Path, tmp_path: Path) -> None:
+        result = CliRunner().invoke(
+            main, ["detect", "image", str(picture), "--format", "openface", "--sigma", "-o", str(tmp_path / "a.txt")]
+        )
+        assert result.exit_code == 2
+        assert "has no place for it" in result.output
