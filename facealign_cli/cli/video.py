@@ -245,7 +245,7 @@ class _Run:
                 console.message(f"Rows stand in {partial} until the end.")
             write_rows(self.rows, results, self.format, self.overwrite)
         else:
-            stream_rows(sys.stdout.buffer, results, self.format)
+            stream_rows(console.stdout_stream(), results, self.format)
 
     def _counted(self, results: Iterator[FrameResult]) -> Iterator[FrameResult]:
         for result in results:

@@ -7,21 +7,24 @@ several faces; each face has the one that overlaps it most. Pixels, counted from
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from facealign_cli.datasets.base import LeftOut, Sample
 from facealign_cli.datasets.splits import photo_key
 from facealign_cli.errors import FormatError, InputError
-from facealign_cli.formats.pts import read_pts, split_face_stem
+from facealign_cli.files.documents import read_json, structured
+from facealign_cli.formats.pts import PTS_FILES, read_pts, split_face_stem
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.records import BBox
 
-_SUFFIXES = (".jpg", ".png", ".jpeg", ".JPG", ".PNG", ".bmp")
+_PLAIN = (".jpg", ".png", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".avif", ".jp2", ".ppm", ".pgm")
+_SUFFIXES = tuple(suffix for plain in _PLAIN for suffix in (plain, plain.upper(), f".{plain[1:].capitalize()}"))
+"""Of the pictures that .pts files lie beside; the first that is there counts."""
 _KNOWN_SETS = ("afw", "helen", "lfpw", "ibug", "300W", "ytf")
 _ROUGH_FOLDERS = ("trainset_lowres", "ytf")
 """Folders whose labels are estimates (../shared/data/README.md)."""
@@ -30,7 +33,7 @@ _ROUGH_FOLDERS = ("trainset_lowres", "ytf")
 def read(root: Path, *, need_pictures: bool = True) -> Iterator[Sample | LeftOut]:
     """Yield the faces below `root`; see `read_samples`."""
     root = Path(os.path.abspath(root))  # so that "." inside a data set's folder gives the same split as the whole set
-    files = sorted(root.rglob("*.pts"))
+    files = sorted(root.rglob(PTS_FILES))
     if not files:
         raise InputError(f"{root}: no .pts file in it or below it")
     boxes: dict[Path, dict[str, list[BBox]]] = {}
@@ -94,13 +97,15 @@ def read_boxes(path: Path) -> dict[str, list[BBox]]:
     """Picture name → its boxes from a boxes.json; empty where there is none. Raises FormatError."""
     if not path.exists():
         return {}
+    content = read_json(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        found = structured(content, dict[str, list[Any]])
+        several = {n: box if box and isinstance(box[0], list) else [box] if box else [] for n, box in found.items()}
         return {
-            name: [BBox(*box) for box in (value if value and isinstance(value[0], list) else [value] if value else [])]
-            for name, value in content.items()
+            name: [BBox(*box) for box in boxes]
+            for name, boxes in structured(several, dict[str, list[tuple[float, float, float, float]]]).items()
         }
-    except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
+    except ValueError as error:
         raise FormatError(
             f"{path}: expected {{name: [x1, y1, x2, y2]}} or {{name: [[x1, y1, x2, y2], …]}}: {error}"
         ) from error

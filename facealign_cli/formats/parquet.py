@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from facealign_cli.errors import FormatError, MissingDependency
-from facealign_cli.formats.base import PathLike, reading, register_format, write_file
+from facealign_cli.files.documents import reading
+from facealign_cli.formats.base import PathLike, register_format, write_file
 from facealign_cli.formats.codec import (
     FACE_COLUMNS,
     RESULT_COLUMNS,
@@ -180,7 +181,9 @@ def _read_rows(path: PathLike) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             with pq.ParquetFile(stream) as file:
                 _check(path, file.schema_arrow)
-                for batch in file.iter_batches(ROWS_PER_GROUP, columns=list(COLUMNS)):
+                for batch in file.iter_batches(
+                    ROWS_PER_GROUP, columns=[name for name in COLUMNS if name in file.schema_arrow.names]
+                ):
                     for row in _rows_of(path, batch):
                         number += 1
                         yield number, row
@@ -198,6 +201,8 @@ def _check(path: PathLike, schema: pa.Schema) -> None:
     if layout != SCHEMA:
         raise FormatError(f"{path}: schema {layout!r:.40}, this version reads {SCHEMA}")
     for field in table_schema():
+        if field.name == "warning" and field.name not in schema.names:
+            continue  # a file of version 0.1.0
         if schema.get_field_index(field.name) < 0:
             raise FormatError(f"{path}: not a facealign table: no column {field.name}, or several")
         found = schema.field(field.name).type
@@ -206,7 +211,7 @@ def _check(path: PathLike, schema: pa.Schema) -> None:
 
 
 def _rows_of(path: PathLike, batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
-    names = [name for name in COLUMNS if name != "landmarks"]
+    names = [name for name in COLUMNS if name != "landmarks" and name in batch.schema.names]
     points = batch.column(batch.schema.get_field_index("landmarks"))
     if points.null_count:
         raise FormatError(f"{path}: column landmarks: expected numbers, got null")
@@ -214,7 +219,7 @@ def _rows_of(path: PathLike, batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
     for row, shape in zip(batch.select(names).to_pylist(), shapes, strict=True):
         odd = row.pop("source_bytes")
         row["source"] = row["source"] if odd is None else odd.decode("utf-8", "surrogateescape")
-        yield row | {"landmarks": shape}
+        yield {"warning": None} | row | {"landmarks": shape}
 
 
 def _result(path: PathLike, number: int, record: dict[str, Any]) -> FrameResult:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from facealign_cli.errors import ModelError
+from facealign_cli.files.documents import parse_json, parsing, structured
 from facealign_cli.geometry import CropFrame
 from facealign_cli.landmarks import N_LANDMARKS, SCHEME
 from facealign_cli.runtime import create_session, provider_of
@@ -22,6 +23,9 @@ from facealign_cli.runtime import create_session, provider_of
 METADATA_KEY = "facealign"
 METADATA_FORMAT = "facealign-graph/1"
 OUTPUTS = ("landmarks", "stage1_landmarks", "confidence")
+OUTPUT_SHAPES: tuple[tuple[int, ...], ...] = ((N_LANDMARKS, 2), (N_LANDMARKS, 2), ())
+LARGEST_OUTPUT, LARGEST_CROP = 1e6, 2048
+"""In crop pixels: what lies beyond is no landmark; no crop has a longer side."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ class GraphMetadata:
         if self.stages < 1:
             raise ValueError(f"stages: expected 1 or more, got {self.stages}")
         _ = self.frame  # checks the size and the share
+        if self.crop_size > LARGEST_CROP:
+            raise ValueError(f"crop_size: expected {LARGEST_CROP} or less, got {self.crop_size}")
 
     @property
     def frame(self) -> CropFrame:
@@ -69,11 +75,8 @@ class GraphMetadata:
 
     @classmethod
     def from_json(cls, text: str) -> GraphMetadata:
-        """From the entry's text. Raises ValueError or TypeError."""
-        values = json.loads(text)
-        if not isinstance(values, dict):
-            raise ValueError(f"expected an object, got {type(values).__name__}")
-        return cls(**values)
+        """From the entry's text. Raises ValueError."""
+        return structured(parse_json(text), cls)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +112,8 @@ class DanModel:
         self.frame = self.metadata.frame
         self.provider = provider_of(self._session)
         self.batch_size, self.padded = batch_size, False
-        self._dtype = self._check_interface()
+        with parsing(self.path, "one of facealign's models", ModelError):
+            self._dtype = self._check_interface()
 
     def padded_to(self, batch_size: int) -> DanModel:
         """The same graph, loaded once, whose input is always filled up to so many crops.
@@ -148,7 +152,16 @@ class DanModel:
         count = len(crops)
         if self.padded and count < self.batch_size:
             crops = np.concatenate([crops, np.zeros((self.batch_size - count, *crops.shape[1:]), crops.dtype)])
-        return [output[:count] for output in self._session.run(list(OUTPUTS), {"crop": crops})]
+        with parsing(self.path, "a graph that can be run", ModelError):
+            outputs = self._session.run(list(OUTPUTS), {"crop": crops})
+        for name, values, shape in zip(OUTPUTS, outputs, OUTPUT_SHAPES, strict=True):
+            if values.shape != (len(crops), *shape) or values.dtype.kind != "f":
+                raise ModelError(f"{self.path}: it gave {values.dtype} {values.shape} as {name}, not (N, {shape})")
+            if not (np.abs(values[:count]) <= LARGEST_OUTPUT).all():  # False for NaN
+                raise ModelError(
+                    f"{self.path}: its {name} are no pixels of a crop: the graph is damaged or was never trained"
+                )
+        return [output[:count] for output in outputs]
 
     def _cast(self, crops: np.ndarray) -> np.ndarray:
         return (
@@ -156,14 +169,15 @@ class DanModel:
         )
 
     def _read_metadata(self) -> GraphMetadata:
-        text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        with parsing(self.path, "one of facealign's models", ModelError):  # texts in it may be no UTF-8
+            text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         if text is None:
             raise ModelError(
                 f"{self.path}: an ONNX model, but not one of facealign's: it has no {METADATA_KEY!r} metadata"
             )
         try:
             return GraphMetadata.from_json(text)
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             raise ModelError(f"{self.path}: metadata that facealign cannot use: {error}") from error
 
     def _check_interface(self) -> Any:
@@ -177,8 +191,8 @@ class DanModel:
         missing = [name for name in OUTPUTS if name not in outputs]
         if missing:
             raise ModelError(f"{self.path}: no output {', '.join(missing)}")
-        for name, expected in zip(OUTPUTS, ([N_LANDMARKS, 2], [N_LANDMARKS, 2], []), strict=True):
-            if list(outputs[name][1:]) != expected:
+        for name, expected in zip(OUTPUTS, OUTPUT_SHAPES, strict=True):
+            if tuple(outputs[name][1:]) != expected:
                 raise ModelError(f"{self.path}: {name} is {outputs[name]}, expected {['N', *expected]}")
         return dtypes[inputs[0].type]
 

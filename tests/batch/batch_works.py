@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from facealign_cli.batch.base import Outcome
 from facealign_cli.batch.keys import key_of
 from facealign_cli.errors import InputError, OutputError
-from facealign_cli.formats.codec import parse_json
+from facealign_cli.files.documents import parse_json
 from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.records import BBox, Face, FrameResult
 
