@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,7 @@ class _Index:
 
 
 def _entry(name: str, folder: Path, values: _IndexEntry) -> ModelEntry:
-    facts = {key: value for key, value in vars(values).items() if key != "file"}
+    facts = {key: value for key, value in asdict(values).items() if key != "file"}
     return ModelEntry(name=name, path=folder / values.file, **facts)
 
 
