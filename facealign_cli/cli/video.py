@@ -107,10 +107,10 @@ _PART = (
     ),
     click.option(
         "--max-pixels",
-        default="100M",
+        default="50M",
         show_default=True,
         type=options.PixelCount(),
-        help="Refuse frames of more pixels: a number such as 100000000, 100M or 1e8.",
+        help="Refuse frames of more pixels: a number such as 50000000, 50M or 5e7.",
     ),
     click.option("--no-sound", is_flag=True, help="Leave the sound out of the clip that is written."),
 )
