@@ -170,7 +170,7 @@ class Aligner:
     def find(self, image: Picture, source: str | None = None) -> FoundFaces:
         """The faces that the detector finds, cut out for `place_landmarks`; arguments as those of `align`."""
         array, source = _read(image, source)
-        return self.cut_boxes(array, self.detector.detect(array, source), self.detector.calibration)
+        return self.cut_boxes(array, detections_of(self.detector.detect(array, source)), self.detector.calibration)
 
     def cut_boxes(
         self, image_bgr: np.ndarray, detections: Sequence[Detection], calibration: BoxCalibration | None = None

@@ -116,23 +116,29 @@ def detections_of(boxes: Any) -> list[Detection]:
 
     Raises InputError, which names the box, for anything else.
     """
-    hint = "expected boxes [(x1, y1, x2, y2), ...] in pixels, or an (N, 4) array"
-    if isinstance(boxes, BBox | Detection | str | bytes) or not isinstance(boxes, Iterable):
-        raise InputError(
-            f"{hint}, got {type(boxes).__name__}{': put it into a list' * isinstance(boxes, BBox | Detection)}"
-        )
-    return [_detection_of(box, f"boxes[{i}]", hint) for i, box in enumerate(boxes)]
+    if isinstance(boxes, BBox | Detection):
+        raise InputError(f"{_BOXES}, got a single {type(boxes).__name__}: put it into a list")
+    if isinstance(boxes, str | bytes) or not isinstance(boxes, Iterable):
+        raise InputError(f"{_BOXES}, got {type(boxes).__name__}")
+    return [_detection_of(box, f"boxes[{i}]") for i, box in enumerate(boxes)]
 
 
-def _detection_of(box: Any, place: str, hint: str) -> Detection:
+_BOXES = "expected boxes [(x1, y1, x2, y2), ...] in pixels, or an (N, 4) array"
+
+
+def _detection_of(box: Any, place: str) -> Detection:
     if isinstance(box, Detection):
         return box
+    if isinstance(box, BBox):
+        return Detection(box)
     try:
-        return Detection(box if isinstance(box, BBox) else BBox(*np.asarray(box, float).reshape(4).tolist()))
+        values = np.asarray(box, float).reshape(4).tolist()
     except (ValueError, TypeError) as error:
-        why = str(error) if "x1 < x2" in str(error) or "finite" in str(error) else hint
-        more = "; BBox.from_xywh takes x, y, width, height" if "x1 < x2" in why else ""
-        raise InputError(f"{place}: {why}{more}, got {box!r:.80}") from error
+        raise InputError(f"{place}: {_BOXES}, got {box!r:.80}") from error
+    try:
+        return Detection(BBox(*values))
+    except ValueError as error:
+        raise InputError(f"{place}: {error}; BBox.from_xywh takes x, y, width, height") from error
 
 
 @dataclass(frozen=True, eq=False)

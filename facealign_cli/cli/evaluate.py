@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial, update_wrapper
 from pathlib import Path
@@ -15,6 +15,8 @@ from facealign_cli.cli import console, options
 from facealign_cli.errors import OutputError
 
 if TYPE_CHECKING:
+    from facealign_cli.datasets.base import Sample
+    from facealign_cli.evaluation.base import Prediction
     from facealign_cli.evaluation.figures import Evaluation
     from facealign_cli.evaluation.text import TextTable
 
@@ -188,6 +190,12 @@ def dataset(
     could not be evaluated.
     """
     from facealign_cli.evaluation.dataset import evaluate_dataset
+    from facealign_cli.evaluation.predictions import check_predictions, write_predictions
+
+    def watch(predictions: Iterable[Prediction], samples: Sequence[Sample]) -> Iterable[Prediction]:
+        if folder is not None:
+            check_predictions(folder, (sample.name for sample in samples), outputs.overwrite)
+        return console.progress(predictions, len(samples), "Evaluating")
 
     init = _init(init, aligner_options["detector"], aligner_options["boxes"])
     outputs.check()
@@ -196,11 +204,11 @@ def dataset(
         options.make_aligner(**aligner_options),
         init=init,
         workers=workers or 0,
-        predictions_folder=folder,
-        overwrite=outputs.overwrite,
-        watch=lambda predictions, total: console.progress(predictions, total, "Evaluating"),
+        watch=watch,
         **outputs.figures,
     )
+    if folder is not None:
+        write_predictions(folder, evaluation.predicted, outputs.overwrite)
     outputs.finish(evaluation)
 
 

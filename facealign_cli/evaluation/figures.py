@@ -163,6 +163,11 @@ class Evaluation:
         return [row for row in self.rows if row.folder in summary.folders]
 
     @property
+    def predicted(self) -> dict[str, np.ndarray]:
+        """Name of each face that has a prediction → its (68, 2) landmarks, pixels."""
+        return {row.name: row.landmarks for row in self.rows if row.landmarks is not None}
+
+    @property
     def failed(self) -> bool:
         """Whether an input was unusable: any status but "ok" and "missed", or an irregularity that hides a face."""
         statuses = {row.status for row in self.rows}
