@@ -19,7 +19,7 @@ ROOT = Path(facealign_cli.__file__).resolve().parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "landmarks", "version"),
-    ("files", "geometry", "main_guard", "plugins", "processes", "records", "runtime", "schemes"),
+    ("files", "geometry", "plugins", "processes", "records", "runtime", "schemes"),
     ("crops", "formats", "metrics", "overlay"),
     ("datasets", "detectors", "notebook"),
     ("convert", "models"),

@@ -24,8 +24,7 @@ from multiprocessing.connection import Connection, wait
 
 from facealign_cli.batch.base import ChunkFeed, JournalLine, Outcome, Work
 from facealign_cli.errors import FacealignError, OutputError
-from facealign_cli.main_guard import GUARD_HINT
-from facealign_cli.processes import begin_worker, signals_held_back
+from facealign_cli.processes import GUARD_HINT, begin_worker, signals_held_back
 from facealign_cli.records import FrameResult
 
 IN_FLIGHT = 2

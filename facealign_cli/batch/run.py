@@ -35,8 +35,8 @@ from facealign_cli.crops import CROP_SHARE
 from facealign_cli.errors import FacealignError, InputError, OutputError
 from facealign_cli.files.storage import Storage, is_url, join, storage_for
 from facealign_cli.formats.base import PathLike, get_format
-from facealign_cli.main_guard import check_main_guard
 from facealign_cli.models.registry import model_file, sha256_of
+from facealign_cli.processes import check_main_guard
 
 FLUSH_S = 2.0
 """Seconds of work that a kill can cost."""
