@@ -40,7 +40,7 @@ SHARED = {
     "video": {"base", "clock", "colour", "opening", "packets", "sink", "smoothing", "sound", "tracking", "whole"},
     "evaluation": {"base", "figures", "compare", "foreign"},
     "models": {"dan", "registry"},
-    "files": {"arrays", "base", "documents", "header", "jpeg", "output"},
+    "files": {"arrays", "base", "documents", "header", "header_base", "jpeg", "local", "output"},
     "batch": {"base", "keys", "pool", "session"},
     "datasets": {"base", "splits"},
     "detectors": {"base", "box_files"},

@@ -13,7 +13,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 
-from facealign_cli.files.base import ImageHeader, TruncatedError, check_enough, exif_orientation, tiff_tags
+from facealign_cli.files.header_base import ImageHeader, TruncatedError, check_enough, exif_orientation, tiff_tags
 from facealign_cli.files.jpeg import jpeg_header
 
 

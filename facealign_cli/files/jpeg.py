@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from facealign_cli.files.base import ImageHeader, TruncatedError, check_enough, exif_orientation
+from facealign_cli.files.header_base import ImageHeader, TruncatedError, check_enough, exif_orientation
 
 _END = b"\xff\xd9"
 _GAP = "premature end"

@@ -22,8 +22,8 @@ from typing import BinaryIO
 import numpy as np
 
 from facealign_cli.errors import InputError
-from facealign_cli.files.base import ImageHeader
 from facealign_cli.files.header import is_known, plain_png, read_header, unread_kind
+from facealign_cli.files.header_base import ImageHeader
 from facealign_cli.files.jpeg import decode_jpeg
 from facealign_cli.files.output import check_output, write_bytes
 
