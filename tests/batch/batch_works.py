@@ -58,7 +58,14 @@ class BrokenWork(FakeWork):
 
 
 class DyingWork(FakeWork):
-    """Kills its process as it is made."""
+    """Ends its process as it is made."""
+
+    def __init__(self) -> None:
+        os._exit(7)
+
+
+class KilledWork(FakeWork):
+    """Its process is killed as it is made, as if for want of memory."""
 
     def __init__(self) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
