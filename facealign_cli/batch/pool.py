@@ -211,7 +211,8 @@ class Pool:
 class _Worker:
     """The parent's side of a process.
 
-    was_killed: it died of SIGKILL. tasks: the chunks it has. tries: from 2 on it has one picture only, with which so many workers less one have died.
+    tasks: the chunks it has. tries: from 2 on it has one picture only, with which so many workers less one have died.
+    was_killed: it died of SIGKILL.
     """
 
     def __init__(self, make_work: Callable[[], Work]) -> None:
