@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from facealign_cli.detectors import Detector, DetectorOptions, create_detector
 from facealign_cli.detectors.base import DEFAULT_DETECTOR, check_detector
 from facealign_cli.errors import InputError
-from facealign_cli.files.pictures import MAX_PIXELS, check_image, read_image
+from facealign_cli.files.pictures import MAX_PIXELS, check_image, read_image, read_picture
 from facealign_cli.geometry import CropFrame, SimilarityTransform, init_shape_from_bbox
 from facealign_cli.models.dan import DanModel
 from facealign_cli.models.registry import load_model
@@ -179,7 +179,7 @@ class Aligner:
     def find(self, image: Picture, source: str | None = None) -> FoundFaces:
         """The faces that the detector finds, cut out for `place_landmarks`; arguments as those of `align`."""
         array, source = _read(image, source)
-        return self.cut_boxes(array, self.detector.detect(array, source), self.detector.calibration)
+        return self.cut_boxes(array, detections_of(self.detector.detect(array, source)), self.detector.calibration)
 
     def cut_boxes(
         self, image_bgr: np.ndarray, detections: Sequence[Detection], calibration: BoxCalibration | None = None
@@ -232,12 +232,12 @@ def align_pictures(paths: Iterable[str], aligner: Aligner, *, max_pixels: int = 
 
 def _align_picture(path: str, aligner: Aligner, max_pixels: int) -> PictureResult:
     used = {"detector": aligner.detector.name, "model": aligner.model.name, "provider": aligner.model.provider}
-    image = None
+    image, facts = None, dict[str, Any](used)
     try:
-        image = read_image(path, max_pixels=max_pixels)
+        picture = read_picture(path, max_pixels=max_pixels)
+        image = picture.image
+        facts |= {"height": image.shape[0], "width": image.shape[1], "warning": picture.warning}
         faces = aligner.align(image, path)
     except (InputError, MemoryError) as error:
-        size = {} if image is None else {"height": image.shape[0], "width": image.shape[1]}
-        return PictureResult(FrameResult.of_error(path, str(error) or "out of memory", **used, **size), image)
-    height, width = image.shape[:2]
-    return PictureResult(FrameResult.of_faces(path, faces, width=width, height=height, **used), image)
+        return PictureResult(FrameResult.of_error(path, str(error) or "out of memory", **facts), image)
+    return PictureResult(FrameResult.of_faces(path, faces, **facts), image)

@@ -1,4 +1,8 @@
-"""Worker processes: none prints a traceback when the run is ended while it starts, and none outlives its parent."""
+"""Worker processes: none prints a traceback when the run is ended while it starts, and none outlives its parent.
+
+A worker runs the main module of the script that started it once more. A script that starts workers there needs the
+guard of `__main__`; where it is missing, the error says so.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,23 @@ import threading
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
 
+from facealign_cli.errors import FacealignError
+
 ENDING_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if name in signal.Signals.__members__
 )
 """What asks a process to end: Ctrl-C; `kill`, Slurm, `docker stop` and `timeout`; a terminal that is closed."""
+
+GUARD_HINT = (
+    'In a script of your own, what starts workers stands below `if __name__ == "__main__":`, '
+    "since each worker runs the script's other lines once more; workers=0 needs no workers"
+)
+
+
+def check_main_guard() -> None:
+    """Raise FacealignError in a worker process that is only just loading the script which started it."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing itself tells it
+        raise FacealignError(f"worker processes cannot be started while the script is loaded in one. {GUARD_HINT}.")
 
 
 @contextlib.contextmanager

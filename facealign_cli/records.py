@@ -18,10 +18,17 @@ from facealign_cli.landmarks import N_LANDMARKS, SCHEME
 
 Status = Literal["ok", "no_face", "error"]
 
+LARGEST_COORDINATE = 1e9
+SMALLEST_SIDE = 1e-2
+"""In pixels. No picture reaches beyond the first, no face fits into the second: arithmetic on them stays exact."""
+
 
 @dataclass(frozen=True)
 class BBox:
-    """An axis-aligned box x1, y1, x2, y2 in pixels. Raises ValueError if empty or not finite."""
+    """An axis-aligned box x1, y1, x2, y2 in pixels.
+
+    Raises ValueError if it is empty, not finite, beyond `LARGEST_COORDINATE` or smaller than `SMALLEST_SIDE`.
+    """
 
     x1: float
     y1: float
@@ -35,6 +42,11 @@ class BBox:
             raise ValueError(f"bbox: expected four finite numbers, got {self.xyxy}")
         if self.x2 <= self.x1 or self.y2 <= self.y1:
             raise ValueError(f"bbox: expected x1 < x2 and y1 < y2, got {self.xyxy}")
+        if max(map(abs, self.xyxy)) > LARGEST_COORDINATE or min(self.width, self.height) < SMALLEST_SIDE:
+            raise ValueError(
+                f"bbox: expected sides of {SMALLEST_SIDE} pixels or more, and at most {LARGEST_COORDINATE:g} pixels "
+                f"from the picture's corner, got {self.xyxy}"
+            )
 
     @classmethod
     def from_xywh(cls, x: float, y: float, width: float, height: float) -> BBox:
@@ -104,23 +116,29 @@ def detections_of(boxes: Any) -> list[Detection]:
 
     Raises InputError, which names the box, for anything else.
     """
-    hint = "expected boxes [(x1, y1, x2, y2), ...] in pixels, or an (N, 4) array"
-    if isinstance(boxes, BBox | Detection | str | bytes) or not isinstance(boxes, Iterable):
-        raise InputError(
-            f"{hint}, got {type(boxes).__name__}{': put it into a list' * isinstance(boxes, BBox | Detection)}"
-        )
-    return [_detection_of(box, f"boxes[{i}]", hint) for i, box in enumerate(boxes)]
+    if isinstance(boxes, BBox | Detection):
+        raise InputError(f"{_BOXES}, got a single {type(boxes).__name__}: put it into a list")
+    if isinstance(boxes, str | bytes) or not isinstance(boxes, Iterable):
+        raise InputError(f"{_BOXES}, got {type(boxes).__name__}")
+    return [_detection_of(box, f"boxes[{i}]") for i, box in enumerate(boxes)]
 
 
-def _detection_of(box: Any, place: str, hint: str) -> Detection:
+_BOXES = "expected boxes [(x1, y1, x2, y2), ...] in pixels, or an (N, 4) array"
+
+
+def _detection_of(box: Any, place: str) -> Detection:
     if isinstance(box, Detection):
         return box
+    if isinstance(box, BBox):
+        return Detection(box)
     try:
-        return Detection(box if isinstance(box, BBox) else BBox(*np.asarray(box, float).reshape(4).tolist()))
+        values = np.asarray(box, float).reshape(4).tolist()
     except (ValueError, TypeError) as error:
-        why = str(error) if "x1 < x2" in str(error) or "finite" in str(error) else hint
-        more = "; BBox.from_xywh takes x, y, width, height" if "x1 < x2" in why else ""
-        raise InputError(f"{place}: {why}{more}, got {box!r:.80}") from error
+        raise InputError(f"{place}: {_BOXES}, got {box!r:.80}") from error
+    try:
+        return Detection(BBox(*values))
+    except ValueError as error:
+        raise InputError(f"{place}: {error}; BBox.from_xywh takes x, y, width, height") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +167,8 @@ class Face:
             raise ValueError(f"landmarks: expected shape ({N_LANDMARKS}, 2), got {landmarks.shape}")
         if not np.isfinite(landmarks).all():
             raise ValueError("landmarks: expected finite numbers, got NaN or infinity")
+        if np.abs(landmarks).max() > LARGEST_COORDINATE**2:  # a point may lie outside its box, but not anywhere
+            raise ValueError(f"landmarks: expected pixels of a picture, got {np.abs(landmarks).max():g}")
         if not 0 <= self.confidence <= 1:
             raise ValueError(f"confidence: expected 0 to 1, got {self.confidence}")
         if self.detector_score is not None and not math.isfinite(self.detector_score):
@@ -200,7 +220,8 @@ class FrameResult:
     """What came of one picture or one video frame, also when it failed.
 
     source: path or "-". width, height: of the upright picture; 0 where it could not be read. status "no_face" has no
-    faces and no error; "error" has a message. frame, timestamp_s: in video only.
+    faces and no error; "error" has a message. warning: what is wrong with the input though it was used, such as a JPEG
+    that is damaged in places. frame, timestamp_s: in video only.
     """
 
     source: str
@@ -209,6 +230,7 @@ class FrameResult:
     height: int = 0
     faces: tuple[Face, ...] = ()
     error: str | None = None
+    warning: str | None = None
     detector: str | None = None
     model: str | None = None
     provider: str | None = None
@@ -224,8 +246,9 @@ class FrameResult:
             raise ValueError(f"status {self.status!r} does not go with {len(self.faces)} faces")
         if (self.status == "error") != bool(self.error):
             raise ValueError(f"status {self.status!r} does not go with error {self.error!r}")
-        if self.width < 0 or self.height < 0 or (self.frame or 0) < 0:
-            raise ValueError(f"expected no negative size or frame, got {self.width}, {self.height}, {self.frame}")
+        if not (0 <= self.width < 2**31 and 0 <= self.height < 2**31 and 0 <= (self.frame or 0) < 2**63):
+            got = f"{self.width}, {self.height}, {self.frame}"
+            raise ValueError(f"expected a size below 2**31 and a frame below 2**63, neither negative, got {got}")
         if self.timestamp_s is not None and not math.isfinite(self.timestamp_s):
             raise ValueError(f"timestamp_s: expected a finite number or None, got {self.timestamp_s}")
 

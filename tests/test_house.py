@@ -19,7 +19,7 @@ ROOT = Path(facealign_cli.__file__).resolve().parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "landmarks", "version"),
-    ("files", "geometry", "main_guard", "plugins", "processes", "records", "runtime", "schemes"),
+    ("files", "geometry", "plugins", "processes", "records", "runtime", "schemes"),
     ("crops", "formats", "metrics", "overlay"),
     ("datasets", "detectors", "notebook"),
     ("convert", "models"),
@@ -40,7 +40,7 @@ SHARED = {
     "video": {"base", "clock", "colour", "opening", "packets", "sink", "smoothing", "sound", "tracking", "whole"},
     "evaluation": {"base", "figures", "compare", "foreign"},
     "models": {"dan", "registry"},
-    "files": {"header", "output"},
+    "files": {"arrays", "base", "documents", "header", "header_base", "jpeg", "local", "output"},
     "batch": {"base", "keys", "pool", "session"},
     "datasets": {"base", "beside", "splits"},
     "detectors": {"base", "box_files"},

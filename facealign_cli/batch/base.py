@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, make_dataclass
 from typing import Any, Protocol
 
 from facealign_cli.batch.keys import key_of
 from facealign_cli.errors import FormatError
+from facealign_cli.files.documents import parse_json, structured
 from facealign_cli.formats import jsonl, parquet
-from facealign_cli.formats.codec import from_dict, parse_json
+from facealign_cli.formats.codec import from_dict
 from facealign_cli.records import FrameResult
 
 STAGES = ("read", "decode", "detect", "align", "write")
@@ -37,6 +38,10 @@ FATAL = "fatal"
 """Status of rows that end a Ray job; no file that counts has it."""
 
 
+_PYTHON_TYPES = {"int64": int | None, "string": str | None, "double": float | None}
+_Extra: Any = make_dataclass("_Extra", [(name, _PYTHON_TYPES[kind]) for name, kind in EXTRA.items()])
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What came of one picture. extra: values of the columns `EXTRA`; a missing one is null."""
@@ -53,10 +58,10 @@ class Outcome:
         """Raises FormatError."""
         try:
             values = parse_json(line)
-            extra = {name: values.pop(name) for name in EXTRA}
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            extra = asdict(structured(values, _Extra))
+        except ValueError as error:
             raise FormatError(f"not a line of a batch: {error}") from error
-        return cls(from_dict(values), extra)
+        return cls(from_dict({name: value for name, value in values.items() if name not in extra}), extra)
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,10 @@ class Counts:
     faces: int = 0
     no_face: int = 0
     failed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(asdict(self).values()) < 0:
+            raise ValueError(f"expected no negative counts, got {asdict(self)}")
 
     @classmethod
     def of(cls, lines: Iterable[JournalLine]) -> Counts:

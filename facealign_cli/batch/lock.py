@@ -25,6 +25,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
 from facealign_cli.errors import InputError, OutputError
+from facealign_cli.files.documents import parse_json
 from facealign_cli.files.storage import Storage, join, storage_for
 
 LOCK = ".facealign-lock"
@@ -266,7 +267,7 @@ def _to_json(values: dict[str, Any]) -> bytes:
 
 def _holder(text: bytes) -> dict[str, Any]:
     try:
-        values = json.loads(text)
+        values = parse_json(text)
     except (ValueError, RecursionError):
         return {}
     return values if isinstance(values, dict) else {}

@@ -10,11 +10,13 @@ from importlib import metadata
 from typing import Any
 
 from facealign_cli.errors import InputError, OutputError
+from facealign_cli.files.documents import parse_json, structured
 from facealign_cli.files.storage import Storage, join
 from facealign_cli.version import __version__
 
 MANIFEST = "manifest.json"
 SCHEMA = "facealign-batch/1"
+MAX_MANIFEST_BYTES = 16 << 20
 
 
 def _now() -> str:
@@ -48,12 +50,12 @@ class Manifest:
         if not storage.kind(path):
             return None
         try:
-            values = json.loads(storage.read(path))
-            if values["schema"] != SCHEMA:
-                raise OutputError(f"{path}: schema {values['schema']!r:.40}, this version reads {SCHEMA}")
-            return cls(**values)
-        except (InputError, ValueError, KeyError, TypeError) as error:
+            manifest = structured(parse_json(storage.read(path, MAX_MANIFEST_BYTES)), cls)
+        except (InputError, ValueError) as error:
             raise OutputError(f"{path}: cannot be used ({error}); --restart begins anew") from error
+        if manifest.schema != SCHEMA:
+            raise OutputError(f"{path}: schema {manifest.schema!r:.40}, this version reads {SCHEMA}")
+        return manifest
 
     def check_same(self, config: dict[str, Any], folder: str) -> None:
         """Raise OutputError, a line for each difference, if a job of `config` would make other rows."""

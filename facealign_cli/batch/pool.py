@@ -24,15 +24,15 @@ from multiprocessing.connection import Connection, wait
 
 from facealign_cli.batch.base import ChunkFeed, JournalLine, Outcome, Work
 from facealign_cli.errors import FacealignError, OutputError
-from facealign_cli.main_guard import GUARD_HINT
-from facealign_cli.processes import begin_worker, signals_held_back
+from facealign_cli.processes import GUARD_HINT, begin_worker, signals_held_back
 from facealign_cli.records import FrameResult
 
 IN_FLIGHT = 2
 """Chunks that a worker has at a time: the one in work, and the next one to read ahead."""
 
 _STARTS, _RESTARTS = 3, 20
-"""Workers that may die one after the other as they start: before the first one was ever ready, and after it."""
+"""Workers that may die one after the other as they start. The larger number is for those of which somebody may have
+killed some: by SIGKILL, or after the first one was ready."""
 
 
 _TRIES = 3
@@ -105,7 +105,7 @@ class Pool:
         self._workers: list[_Worker] = []
         self._again: deque[str] = deque()
         self._at_the_end: deque[str] = deque()
-        self._failed_starts, self._may_fail = 0, _STARTS
+        self._failed_starts, self._was_ready = 0, False
 
     def __enter__(self) -> Pool:
         try:
@@ -177,7 +177,7 @@ class Pool:
                 kind, value = worker.pipe.recv()
                 worker.heard_at = time.monotonic()
                 if kind == "ready":
-                    worker.ready, self._failed_starts, self._may_fail = True, 0, _RESTARTS
+                    worker.ready, self._failed_starts, self._was_ready = True, 0, True
                 elif kind == "done":
                     worker.tasks.popleft()
                     worker.tries = 1
@@ -195,8 +195,9 @@ class Pool:
         self.usage.deaths += 1
         if not worker.ready:
             self._failed_starts += 1
-            if self._failed_starts >= self._may_fail:
-                raise FacealignError(f"worker processes die as they start ({cause}): try fewer --workers. {GUARD_HINT}")
+            if self._failed_starts >= (_RESTARTS if self._was_ready or worker.was_killed else _STARTS):
+                advice = f"try fewer --workers. {GUARD_HINT}"
+                raise FacealignError(f"worker processes die as they start ({cause}): {advice}")
         paths = [path for chunk in worker.tasks for path in chunk]
         if worker.alone and (reason is not None or worker.tries >= _TRIES):
             times = "again when it was alone" if reason is not None else "twice more when it was alone"
@@ -211,6 +212,7 @@ class _Worker:
     """The parent's side of a process.
 
     tasks: the chunks it has. tries: from 2 on it has one picture only, with which so many workers less one have died.
+    was_killed: it died of SIGKILL.
     """
 
     def __init__(self, make_work: Callable[[], Work]) -> None:
@@ -221,7 +223,7 @@ class _Worker:
         theirs.close()
         self.pid = int(self._process.pid or 0)
         self.tasks: deque[list[str]] = deque()
-        self.tries, self.ready = 1, False
+        self.tries, self.ready, self.was_killed = 1, False, False
         self.heard_at = time.monotonic()
 
     @property
@@ -253,6 +255,7 @@ class _Worker:
         self._process.join(5)
         code = self._process.exitcode
         self.pipe.close()
+        self.was_killed = code == -9
         if code is None or code >= 0:
             return f"exit code {code}"
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"

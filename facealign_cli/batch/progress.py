@@ -18,7 +18,7 @@ class Progress:
 
     total_known: the listing is complete. slowest: (milliseconds, path), longest first; failures: (path, error), the
     first few. stopped: "interrupt" or "fail_fast", if it ended early. elapsed_s: with the workers' start. skipped: done
-    before or named twice.
+    before or named twice. problems: what could not be listed. notes: what is no problem, but should be known.
     """
 
     done: int = 0
@@ -33,6 +33,7 @@ class Progress:
     slowest: list[tuple[float, str]] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     usage: PoolUsage = field(default_factory=PoolUsage)
     own_cpu_s: float = 0.0
     stopped: str | None = None

@@ -35,8 +35,8 @@ from facealign_cli.crops import CROP_SHARE
 from facealign_cli.errors import FacealignError, InputError, OutputError
 from facealign_cli.files.storage import Storage, is_url, join, storage_for
 from facealign_cli.formats.base import PathLike, get_format
-from facealign_cli.main_guard import check_main_guard
 from facealign_cli.models.registry import model_file, sha256_of
+from facealign_cli.processes import check_main_guard
 
 FLUSH_S = 2.0
 """Seconds of work that a kill can cost."""
@@ -164,7 +164,9 @@ def run_batch(
     with lock_folder(storage, options.output, lambda text: report(Progress(problems=[text])), stop) as lock:
         job = _Job(storage, partial(check_places, lock, places), work, options, config)
         progress = Progress(before=job.store.counts.pictures, counts=job.store.counts)
-        listing = Listing(sources.paths, KeySet(job.store.done_keys()), options.batch_size)
+        listing = Listing(
+            partial(sources.paths, note=progress.notes.append), KeySet(job.store.done_keys()), options.batch_size
+        )
         if make_work is None:
             local = options.engine == "local"
             make_work = partial(PictureWork, work) if local else partial(_same_work, work, options, config)
@@ -172,7 +174,7 @@ def run_batch(
         with listing, source as outcomes:
             job.run(outcomes, listing, progress, report)
     if not progress.done and not progress.before and not progress.stopped:
-        raise InputError(_nothing(sources, listing.problems))
+        raise InputError(_nothing(sources, [*listing.problems, *progress.notes]))
     return progress
 
 

@@ -31,7 +31,8 @@ from facealign_cli.batch.base import (
     Outcome,
     parquet_without_failed,
 )
-from facealign_cli.errors import FormatError, OutputError
+from facealign_cli.errors import FormatError, InputError, OutputError
+from facealign_cli.files.documents import parse_json, structured
 from facealign_cli.files.storage import Storage, join
 from facealign_cli.formats import csv as csv_format
 from facealign_cli.formats import parquet
@@ -62,10 +63,16 @@ class _Index:
 
     @classmethod
     def from_json(cls, text: bytes) -> _Index:
-        values = json.loads(text)
-        keys, failed = (np.frombuffer(base64.b64decode(values[name]), "<u8").astype(np.uint64) for name in _KEY_FIELDS)
-        first, end = map(int, values["segments"])
-        return cls((first, end), Counts(**values["counts"]), keys, failed, bool(values["to_clean"]))
+        """Raises ValueError."""
+        fields = structured(parse_json(text), _IndexFields)
+        keys, failed = (
+            np.frombuffer(base64.b64decode(getattr(fields, name), validate=True), "<u8").astype(np.uint64)
+            for name in _KEY_FIELDS
+        )
+        first, end = fields.segments
+        if not 0 <= first <= end or fields.counts.pictures != len(keys) + len(failed):
+            raise ValueError("its counts contradict one another")
+        return cls((first, end), fields.counts, keys, failed, fields.to_clean)
 
     def without_failed(self) -> _Index:
         counts = replace(
@@ -78,6 +85,17 @@ class _Index:
 
 
 _KEY_FIELDS = ("keys", "failed_keys")
+
+
+@dataclass(frozen=True)
+class _IndexFields:
+    """What stands in an index's file."""
+
+    segments: tuple[int, int]
+    counts: Counts
+    to_clean: bool
+    keys: str
+    failed_keys: str
 
 
 class RowStore:
@@ -245,7 +263,7 @@ class RowStore:
     def _read_index(self, path: str) -> _Index:
         try:
             return _Index.from_json(self._storage.read(path))
-        except (ValueError, KeyError, TypeError) as error:
+        except (InputError, ValueError) as error:
             raise OutputError(f"{path}: damaged ({error}); --restart begins anew") from error
 
     def _read_segments(self) -> None:

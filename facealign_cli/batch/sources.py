@@ -6,16 +6,17 @@ leads back to a folder above it, is told and passed over.
 
 from __future__ import annotations
 
-import csv
 import fnmatch
 import io
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from facealign_cli.errors import FormatError, InputError
+from facealign_cli.files.documents import csv_rows, parsing
 from facealign_cli.files.pictures import STDIN, standard_input
 from facealign_cli.files.storage import LocalStorage, Storage, is_url, join, storage_for
 from facealign_cli.formats.parquet import import_pyarrow
@@ -78,8 +79,11 @@ class Sources:
         if [*self.places, *self.lists].count(STDIN) > 1:
             raise InputError('standard input ("-") can be read once only')
 
-    def paths(self, tell: Tell) -> Iterator[str]:
-        """The paths, as they are found; one may come several times. tell: is given each problem, in words.
+    def paths(self, tell: Tell, note: Tell = lambda text: None) -> Iterator[str]:
+        """The paths, as they are found; one may come several times.
+
+        tell: is given each problem, in words; note: what is no problem, but should be known, such as how many files of
+        a folder are no pictures.
 
         Raises InputError, FormatError (a kind of it) for a list that cannot be read.
         """
@@ -96,6 +100,8 @@ class Sources:
                 yield place
             else:
                 yield from walk.pattern(storage, place)
+        if text := walk.passed_over_text():
+            note(text)
         for path in self.lists:
             yield from _listed(path, self)
 
@@ -106,6 +112,19 @@ class _Walk:
     def __init__(self, sources: Sources, tell: Tell) -> None:
         self._sources, self._tell = sources, tell
         self._skipped = {_place(folder) for folder in sources.skip}
+        self.passed_over: Counter[str] = Counter()
+
+    def passed_over_text(self) -> str:
+        """How many files of which kinds stand in the folders and were not meant; "" if there are none."""
+        count = self.passed_over.total()
+        if not count:
+            return ""
+        kinds = self.passed_over.most_common(6)
+        named = ", ".join(f"{number:,} {kind}" if len(kinds) > 1 else kind for kind, number in kinds)
+        more = ", …" if len(self.passed_over) > len(kinds) else ""
+        files = "1 file" if count == 1 else f"{count:,} files"
+        other = "of another name" if self._sources.glob else "of another kind"
+        return f"{files} {other} passed over ({named}{more}){_advice(self.passed_over)}"
 
     def folder(self, storage: Storage, folder: str) -> Iterator[str]:
         """Pictures in a folder, or those that its `glob` names. Hidden files (.name) are left out."""
@@ -116,6 +135,8 @@ class _Walk:
             elif fnmatch.fnmatchcase(name, glob) if glob else _is_picture(name):
                 found = True
                 yield path
+            else:
+                self.passed_over[_kind(name)] += 1
         if not found and inner and not self._sources.recursive:
             self._tell(f"{folder}: no pictures in it, but {inner} folders; --recursive looks into them")
 
@@ -128,11 +149,11 @@ class _Walk:
         if is_url(pattern) and not is_url(join(base, "")):
             raise InputError(f"{pattern}: name at least the bucket or host before the first *")
         rest = pattern[len(fixed) + 1 :] if fixed or pattern.startswith("/") else pattern
-        expression, prefix = _glob_expression(rest), len(join(base, ""))
+        parts, prefix = rest.split("/"), len(join(base, ""))
         if storage.kind(base) != "folder":
             return
         for path, _, is_folder in self._entries(storage, base, deep="/" in rest or "**" in rest):
-            if not is_folder and expression.fullmatch(path[prefix:].replace(os.sep, "/")):
+            if not is_folder and _matches(parts, path[prefix:].replace(os.sep, "/").split("/")):
                 yield path if fixed or path[:2] not in ("./", f".{os.sep}") else path[2:]
 
     def _entries(self, storage: Storage, folder: str, *, deep: bool) -> Iterator[tuple[str, str, bool]]:
@@ -162,21 +183,37 @@ def _place(folder: str) -> str:
     return folder.rstrip("/") if is_url(folder) else os.path.realpath(folder)
 
 
+def _kind(name: str) -> str:
+    return os.path.splitext(name)[1].lower()[:12] or "no suffix"
+
+
+def _advice(kinds: Iterable[str]) -> str:
+    """What to do about pictures that are not read."""
+    heic = sorted({".heic", ".heif", ".hif"}.intersection(kinds))
+    return f"; {' and '.join(heic)} are pictures that are not read here: convert them to JPEG first" if heic else ""
+
+
 def _is_picture(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES
 
 
-def _glob_expression(pattern: str) -> re.Pattern[str]:
-    """Like `fnmatch.translate`, but * and ? stop at a slash, and ** does not."""
-    parts = []
-    for token in re.findall(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|.", pattern, re.DOTALL):
-        simple = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(token)
-        parts.append(simple or fnmatch.translate(token).removesuffix(_ANCHOR))
-    return re.compile("".join(parts), re.DOTALL)
+def _matches(pattern: Sequence[str], path: Sequence[str]) -> bool:
+    """Whether the parts of a path match those of a glob; "**" stands for any folders, and by itself for all below.
 
-
-_ANCHOR = fnmatch.translate("").removeprefix("(?s:)")
-"""What `fnmatch.translate` puts at the end of every pattern."""
+    Each part is matched by `fnmatch`, whose patterns do not go back over a name; the parts by what each may reach.
+    """
+    reached = {0}
+    for name in (*path, None):
+        open_ = set(reached)
+        for place in range(len(pattern)):
+            if place in open_ and pattern[place] == "**":  # no folder at all
+                open_.add(place + 1)
+        if name is None:
+            return len(pattern) in open_
+        reached = {place for place in open_ if place < len(pattern) and pattern[place] == "**"}
+        steps = (place for place in open_ if place < len(pattern) and pattern[place] != "**")
+        reached |= {place + 1 for place in steps if fnmatch.fnmatchcase(name, pattern[place])}
+    return False
 
 
 def _listed(path: str, sources: Sources) -> Iterator[str]:
@@ -188,9 +225,9 @@ def _listed(path: str, sources: Sources) -> Iterator[str]:
             return
         with _open(path) as stream:
             yield from read(stream, path, sources.column) if read else _lines(stream, sources.null)
-    except (OSError, csv.Error) as error:
+    except OSError as error:
         name = "standard input" if path == STDIN else path
-        raise InputError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise InputError(f"{name}: cannot be read: {error.strerror or error}") from error
 
 
 def _open(path: str) -> BinaryIO:
@@ -218,25 +255,27 @@ def _texts(lines: Sequence[bytes], null: bool) -> Iterator[str]:
 
 def _csv_paths(stream: BinaryIO, name: str, column: str | None) -> Iterator[str]:
     with io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="") as text:
-        rows = csv.reader(text)
-        header = next(rows, [])
+        rows = csv_rows(name, text)
+        _, header = next(rows, (0, []))
         index = header.index(_column(header, name, column))
-        for row in rows:
+        for _, row in rows:
             if len(row) > index and row[index]:
                 yield row[index]
 
 
 def _parquet_paths(stream: BinaryIO, name: str, column: str | None) -> Iterator[str]:
-    pa, pq = import_pyarrow()
-    try:
+    _, pq = import_pyarrow()
+    with parsing(name, "a Parquet file with a column of paths"):
         file = pq.ParquetFile(stream)
         chosen = _column(file.schema_arrow.names, name, column)
-        for batch in file.iter_batches(columns=[chosen]):
-            for value in batch.column(0).to_pylist():
-                if value:
-                    yield os.fsdecode(value)
-    except (pa.ArrowException, TypeError) as error:
-        raise FormatError(f"{name}: not a Parquet file with a column of paths: {error}") from error
+        batches = file.iter_batches(columns=[chosen])
+    while True:
+        with parsing(name, "a Parquet file with a column of paths"):
+            batch = next(batches, None)
+            paths = [os.fsdecode(value) for value in batch.column(0).to_pylist() if value] if batch is not None else []
+        if batch is None:
+            return
+        yield from paths
 
 
 def _column(names: Sequence[str], list_name: str, wanted: str | None) -> str:
@@ -246,5 +285,6 @@ def _column(names: Sequence[str], list_name: str, wanted: str | None) -> str:
             if name.strip().lower() == candidate.strip().lower():
                 return name
     raise FormatError(
-        f"{list_name}: no column {' or '.join(candidates)}; it has {', '.join(names) or 'none'}: name one by --column"
+        f"{list_name}: no column {' or '.join(candidates)}; it has {', '.join(names)[:200] or 'none'}: "
+        "name one by --column"
     )

@@ -22,9 +22,9 @@ from facealign_cli.batch.base import Outcome
 from facealign_cli.crops import CROP_SIZE, crop_face
 from facealign_cli.detectors import DetectorOptions
 from facealign_cli.detectors.base import DEFAULT_DETECTOR
-from facealign_cli.errors import InputError, OutputError
+from facealign_cli.errors import InputError, ModelError, OutputError
 from facealign_cli.files.output import safe_tree
-from facealign_cli.files.pictures import MAX_PIXELS, decode_image, encode_image, max_file_bytes
+from facealign_cli.files.pictures import MAX_PIXELS, decode_picture, drawing_suffix, encode_image, max_file_bytes
 from facealign_cli.files.storage import Storage, join, storage_for
 from facealign_cli.formats.pts import encode_pts
 from facealign_cli.models.registry import load_model
@@ -63,6 +63,7 @@ class _Picture:
     last: bool
     image: np.ndarray | None = None
     error: str | None = None
+    warning: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     detections: Sequence[Detection] = ()
     found: FoundFaces | None = None
@@ -134,7 +135,8 @@ class PictureWork:
             data = storage_for(picture.path).read(picture.path, max_file_bytes(self.options.max_pixels))
             picture.extra |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         with self._timed("decode", [picture]):
-            picture.image = decode_image(data, picture.path, max_pixels=self.options.max_pixels)
+            decoded = decode_picture(data, picture.path, max_pixels=self.options.max_pixels)
+            picture.image, picture.warning = decoded.image, decoded.warning
 
     def _detect(self, picture: _Picture) -> None:
         self._guarded(picture, self._find_faces)
@@ -167,7 +169,7 @@ class PictureWork:
     def _outcome(self, picture: _Picture, faces: list[Face]) -> Outcome:
         if picture.error is None:
             self._guarded(picture, lambda one: self._write(one, faces))
-        facts: dict[str, Any] = dict(self._used)
+        facts: dict[str, Any] = {**self._used, "warning": picture.warning}
         if picture.image is not None:
             facts |= {"height": picture.image.shape[0], "width": picture.image.shape[1]}
         picture.image = None
@@ -187,9 +189,9 @@ class PictureWork:
                 if options.pts_folder:
                     self._put(options.pts_folder, picture.path, f"_{face.face_id}.pts", encode_pts(face.landmarks))
             if options.overlay_folder:
-                self._put(
-                    options.overlay_folder, picture.path, ".jpg", encode_image(draw_overlay(image, faces), ".jpg")
-                )
+                suffix = drawing_suffix(image)
+                drawing = encode_image(draw_overlay(image, faces), suffix)
+                self._put(options.overlay_folder, picture.path, suffix, drawing)
 
     def _put(self, folder: str, source: str, suffix: str, data: bytes) -> None:
         self._places[folder].write(join(folder, safe_tree(source) + suffix), data)
@@ -202,7 +204,7 @@ class PictureWork:
             step(picture)
         except OutputError:  # nowhere to write: no fault of the picture
             raise
-        except (InputError, MemoryError) as error:
+        except (InputError, ModelError, MemoryError) as error:
             picture.error = str(error) or "out of memory"
         except Exception as error:  # noqa: BLE001 - a picture nobody foresaw must not end a job of millions
             picture.error = f"{picture.path}: unexpected {type(error).__name__}: {error}"

@@ -215,6 +215,8 @@ def _state(progress: Progress) -> str:
 
 def _tell_end(progress: Progress, output: str) -> None:
     counts = progress.counts
+    for note in progress.notes:
+        console.message(f"Note: {note}.")
     if progress.stopped is not None:
         why = "Interrupted" if progress.stopped == "interrupt" else "Stopped at a failure"
         console.message(f"{why}: what is finished is written; the same command goes on from here.")

@@ -1,10 +1,18 @@
-"""Tables and progress for people: tables on stdout, the rest on stderr; plain where there is no terminal."""
+"""The one place that prints: tables and progress for people, and what goes to standard output for programs.
+
+Tables go to stdout, the rest to stderr, plain where there is no terminal. Names, metadata and errors come from files
+and systems that nobody has checked: whatever in them would steer a terminal is shown, not sent.
+"""
 
 from __future__ import annotations
 
+import codecs
+import contextlib
+import io
+import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 import click
 
@@ -52,14 +60,61 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, num
     for column in columns:
         table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(_plain(cell) for cell in row))
+        table.add_row(*(plain(cell) for cell in row))
     Console(soft_wrap=not sys.stdout.isatty(), highlight=False, emoji=False, markup=False).print(table)
 
 
-def _plain(cell: object) -> str:
-    """Text that can harm no terminal: control characters and undecodable bytes are shown, not sent."""
+def plain(cell: object, keep: str = "") -> str:
+    """Text that can harm no terminal: control characters and undecodable bytes are shown, not sent.
+
+    keep: control characters that stay, such as line ends.
+    """
     text = str(cell).encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
+
+
+def print_line(text: str = "") -> None:
+    """A line on stdout."""
+    click.echo(plain(text))
+
+
+def print_json(value: Any) -> None:
+    """A value as JSON on stdout: all in ASCII, so it steers no terminal."""
+    click.echo(json.dumps(value, indent=1))
+
+
+def stdout_stream() -> BinaryIO:
+    """Where the bytes of results go; at a terminal, what would steer it is shown instead."""
+    if sys.stdout.isatty():
+        return cast(BinaryIO, _TerminalStream(sys.stdout.buffer))
+    return sys.stdout.buffer
+
+
+class _TerminalStream(io.RawIOBase):
+    """Text in UTF-8 on its way to a terminal."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        text = self._decoder.decode(bytes(data))
+        self._stream.write(plain(text, keep="\n\t").encode())
+        self._stream.flush()
+        return len(data)
+
+
+@contextlib.contextmanager
+def plain_errors() -> Iterator[None]:
+    """Around what may raise click's own errors: their texts hold what the user or a file has said."""
+    try:
+        yield
+    except click.ClickException as error:
+        vars(error)["message"] = plain(error.message, keep="\n")  # click declares it final
+        raise
 
 
 _bars: list[Progress] = []
@@ -69,9 +124,9 @@ _bars: list[Progress] = []
 def message(text: str) -> None:
     """A line for the person at the terminal, on stderr."""
     if _bars:
-        _bars[-1].console.print(_plain(text), markup=False, highlight=False, emoji=False, soft_wrap=True)
+        _bars[-1].console.print(plain(text), markup=False, highlight=False, emoji=False, soft_wrap=True)
     else:
-        click.echo(_plain(text), err=True)
+        click.echo(plain(text), err=True)
 
 
 def messages(texts: Iterable[str]) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from facealign_cli.cli import console, options
+from facealign_cli.errors import InputError, OutputError
 
 if TYPE_CHECKING:
     from facealign_cli.aligner import PictureResult
@@ -39,7 +41,7 @@ def detect() -> None:
     "--overlay",
     metavar="PATH",
     type=options.FILE,
-    help="Draw the faces: into a picture, or for several PATHs into a folder.",
+    help="Draw the faces: into this picture, or if PATH has no suffix, into this folder.",
 )
 @options.detection
 @options.model
@@ -68,7 +70,7 @@ def image(
 
     if paths.count("-") > 1:
         raise click.UsageError('standard input ("-") can be read once only')
-    writer = _Writer(output, _format(output, format_name, sigma), overlay, len(paths), overwrite)
+    writer = _Writer(output, _format(output, format_name, sigma), overlay, paths, overwrite)
     aligner = options.make_aligner(**aligner_options)
     results = align_pictures(paths, aligner, max_pixels=max_pixels)
     interrupted = writer.collect(console.progress(results, len(paths), "Aligning"))
@@ -86,6 +88,8 @@ def _format(output: Path | None, name: str | None, sigma: bool) -> Format | None
     chosen = options.output_format(None if output == options.STDOUT else output, name, sigma)
     if output in (None, options.STDOUT) and chosen.dump is None:
         raise click.UsageError(f"--format {chosen.name} fills a folder: give -o FOLDER")
+    if chosen.name == "parquet" and output in (None, options.STDOUT) and sys.stdout.isatty():
+        raise click.UsageError("--format parquet is no text for a terminal: give -o FILE")
     return chosen
 
 
@@ -93,55 +97,85 @@ class _Writer:
     """Gathers the records, draws the overlays as they come, and writes or prints the records at the end."""
 
     def __init__(
-        self, output: Path | None, fmt: Format | None, overlay: Path | None, count: int, overwrite: bool
+        self, output: Path | None, fmt: Format | None, overlay: Path | None, paths: Sequence[str], overwrite: bool
     ) -> None:
-        from facealign_cli.files.output import UniqueNames, check_output, make_folder
-        from facealign_cli.files.pictures import image_suffix
+        from facealign_cli.files.output import check_outputs
 
         output = None if output == options.STDOUT else output
         self.output, self.format, self.overwrite = output, fmt, overwrite
         self.records: list[FrameResult] = []
-        self.overlay, self.overlay_folder, self.names = overlay, None, UniqueNames()
-        if output is not None and fmt is not None and fmt.dump is not None:
-            check_output(output, overwrite)
-        if overlay is not None and (count > 1 or overlay.is_dir()):
-            self.overlay_folder = make_folder(overlay)
-        elif overlay is not None:
-            image_suffix(overlay)
-            check_output(overlay, overwrite)
+        self.failed: OutputError | None = None
+        self._drawings = iter(_drawings(overlay, paths, overwrite)) if overlay is not None else None
+        one_file = output if fmt is not None and fmt.dump is not None else None
+        check_outputs([one_file], overwrite, inputs=(path for path in paths if path != "-"))
+        if output is not None and fmt is not None and fmt.check is not None:
+            fmt.check(output, paths, overwrite)
 
     def collect(self, results: Iterable[PictureResult]) -> bool:
         """Take the results as they come; True if Ctrl-C ended them early."""
         try:
             for result in results:
-                self.records.append(result.record)
-                if result.record.error:
-                    console.message(f"Error: {result.record.error}")
-                self._draw(result)
+                record = result.record
+                if self._drawings is not None:
+                    record = self._draw(result, next(self._drawings))
+                self.records.append(record)
+                if record.error:
+                    console.message(f"Error: {record.error}")
+                elif record.warning:
+                    console.message(f"Warning: {record.warning}")
         except KeyboardInterrupt:
             return True
         return False
 
-    def _draw(self, result: PictureResult) -> None:
-        if self.overlay is None or result.image is None:
-            return
-        from facealign_cli.files.output import safe_stem
-        from facealign_cli.files.pictures import write_image
+    def _draw(self, result: PictureResult, places: dict[str, Path]) -> FrameResult:
+        """The record, with what kept its drawing from being made; a place that cannot be written is told at the end."""
+        from facealign_cli.files.pictures import drawing_suffix, write_image
         from facealign_cli.overlay import draw_overlay
 
-        path = self.overlay
-        if self.overlay_folder is not None:
-            path = self.overlay_folder / f"{self.names.claim(safe_stem(result.record.source))[0]}.jpg"
-        write_image(path, draw_overlay(result.image, result.record.faces), self.overwrite)
+        record = result.record
+        if result.image is None or self.failed is not None:
+            return record
+        path = places[drawing_suffix(result.image)]
+        try:
+            write_image(path, draw_overlay(result.image, record.faces), self.overwrite)
+        except InputError as error:
+            return replace(record, warning="; ".join(filter(None, (record.warning, f"not drawn: {error}"))))
+        except OutputError as error:
+            self.failed = error
+        return record
 
     def finish(self) -> None:
-        """Write or print what was gathered."""
+        """Write or print what was gathered. Raises OutputError, also for a drawing that could not be written."""
         if self.format is None:
             _print_faces(self.records)
         elif self.output is not None:
             self.format.write(self.output, self.records, self.overwrite)
         elif self.format.dump is not None:
-            self.format.dump(self.records, sys.stdout.buffer)
+            self.format.dump(self.records, console.stdout_stream())
+        if self.failed is not None:
+            raise self.failed
+
+
+def _drawings(overlay: Path, paths: Sequence[str], overwrite: bool) -> list[dict[str, Path]]:
+    """For each picture the file of its drawing, by the suffix that its size asks for.
+
+    Raises OutputError where one could not be written, click.UsageError for one file for several pictures.
+    """
+    from facealign_cli.files.output import UniqueNames, check_outputs, make_folder, names_folder, safe_stem
+    from facealign_cli.files.pictures import DRAWING_SUFFIXES, image_suffix
+
+    read = [path for path in paths if path != "-"]
+    if not names_folder(overlay):
+        if len(paths) > 1:
+            raise click.UsageError(f"--overlay {overlay} names a file; for several pictures, name a folder (no suffix)")
+        image_suffix(overlay)
+        check_outputs([overlay], overwrite, inputs=read)
+        return [dict.fromkeys(DRAWING_SUFFIXES, overlay)]
+    folder, names = make_folder(overlay), UniqueNames()
+    claimed = [names.claim(safe_stem(path), DRAWING_SUFFIXES) for path in paths]
+    places = [{suffix: folder / name for suffix, name in zip(DRAWING_SUFFIXES, own, strict=True)} for own in claimed]
+    check_outputs((file for own in places for file in own.values()), overwrite, inputs=read)
+    return places
 
 
 def _print_faces(records: list[FrameResult]) -> None:

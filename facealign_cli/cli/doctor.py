@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 
@@ -19,7 +18,7 @@ def doctor(format_name: str) -> None:
 
     checks = list(run_checks())
     if format_name == "json":
-        click.echo(json.dumps([asdict(check) for check in checks], indent=1))
+        console.print_json([asdict(check) for check in checks])
     else:
         console.print_table(("area", "name", "state", "detail"), [(c.area, c.name, c.state, c.detail) for c in checks])
     sys.exit(0 if is_healthy(checks) else 1)

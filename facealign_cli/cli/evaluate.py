@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from facealign_cli.cli import console, options
+from facealign_cli.errors import OutputError
 
 if TYPE_CHECKING:
+    from facealign_cli.datasets.base import Sample
+    from facealign_cli.evaluation.base import Prediction
     from facealign_cli.evaluation.figures import Evaluation
     from facealign_cli.evaluation.text import TextTable
 
@@ -82,37 +85,54 @@ class _Outputs:
 
     def check(self) -> None:
         """Raise OutputError for a file that could not be written, click.UsageError for standard output twice."""
-        from facealign_cli.files.output import check_output
+        from facealign_cli.files.output import check_outputs
 
         if self.json_file == self.csv_file == options.STDOUT:
             raise click.UsageError("--json and --csv cannot both go to standard output")
-        for path in (self.json_file, self.csv_file, self.report_file):
-            if path not in (None, options.STDOUT):
-                check_output(path, self.overwrite)
+        files = [path for path in (self.json_file, self.csv_file, self.report_file) if path != options.STDOUT]
+        check_outputs(files, self.overwrite)
 
     def finish(self, evaluation: Evaluation) -> None:
         """Write the files, print the tables, and end with the exit code."""
         from facealign_cli.evaluation.files import encode_csv, encode_json
         from facealign_cli.evaluation.text import describe, evaluation_notes, evaluation_tables
 
-        self._write(self.json_file, encode_json, evaluation)
-        self._write(self.csv_file, encode_csv, evaluation)
-        if self.report_file is not None:
-            from facealign_cli.report import write_report
-
-            write_report(self.report_file, evaluation, overwrite=self.overwrite)
+        failed = self._write_files(
+            partial(self._write, self.json_file, encode_json, evaluation),
+            partial(self._write, self.csv_file, encode_csv, evaluation),
+            partial(self._write_report, evaluation),
+        )
         tables_wanted = options.STDOUT not in (self.json_file, self.csv_file)
         titles, tables = [describe(evaluation.about)], evaluation_tables(evaluation)
         _show(titles if tables_wanted else (), tables if tables_wanted else (), evaluation_notes(evaluation))
         if tables_wanted and any(row.status != "ok" for row in evaluation.rows):
-            click.echo("\nmissed: faces without a prediction. They are failures, also in AUC and percentiles.")
+            console.print_line()
+            console.print_line("missed: faces without a prediction. They are failures, also in AUC and percentiles.")
+        if failed is not None:
+            raise failed
         sys.exit(console.SOME_FAILED if evaluation.failed else 0)
+
+    def _write_files(self, *writers: Callable[[], None]) -> OutputError | None:
+        """What the first that failed says: one file that cannot be written costs neither the others nor the tables."""
+        failed = None
+        for write in writers:
+            try:
+                write()
+            except OutputError as error:
+                failed = failed or error
+        return failed
+
+    def _write_report(self, evaluation: Evaluation) -> None:
+        if self.report_file is not None:
+            from facealign_cli.report import write_report
+
+            write_report(self.report_file, evaluation, overwrite=self.overwrite)
 
     def _write(self, path: Path | None, data: Callable[[Evaluation], bytes], evaluation: Evaluation) -> None:
         from facealign_cli.files.output import write_bytes
 
         if path == options.STDOUT:
-            sys.stdout.buffer.write(data(evaluation))
+            console.stdout_stream().write(data(evaluation))
         elif path is not None:
             write_bytes(path, data(evaluation), self.overwrite)
 
@@ -133,9 +153,10 @@ def _show(titles: Iterable[str], tables: Iterable[TextTable], notes: Iterable[st
     for note in notes:
         console.message(note)
     for title in titles:
-        click.echo(title)
+        console.print_line(title)
     for table in tables:
-        click.echo(f"\n{table.title}")
+        console.print_line()
+        console.print_line(table.title)
         console.print_table(table.columns, table.rows, numbers=table.columns[1:])
 
 
@@ -169,6 +190,12 @@ def dataset(
     could not be evaluated.
     """
     from facealign_cli.evaluation.dataset import evaluate_dataset
+    from facealign_cli.evaluation.predictions import check_predictions, write_predictions
+
+    def watch(predictions: Iterable[Prediction], samples: Sequence[Sample]) -> Iterable[Prediction]:
+        if folder is not None:
+            check_predictions(folder, (sample.name for sample in samples), outputs.overwrite)
+        return console.progress(predictions, len(samples), "Evaluating")
 
     init = _init(init, aligner_options["detector"], aligner_options["boxes"])
     outputs.check()
@@ -177,11 +204,11 @@ def dataset(
         options.make_aligner(**aligner_options),
         init=init,
         workers=workers or 0,
-        predictions_folder=folder,
-        overwrite=outputs.overwrite,
-        watch=lambda predictions, total: console.progress(predictions, total, "Evaluating"),
+        watch=watch,
         **outputs.figures,
     )
+    if folder is not None:
+        write_predictions(folder, evaluation.predicted, outputs.overwrite)
     outputs.finish(evaluation)
 
 

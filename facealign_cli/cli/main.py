@@ -45,14 +45,23 @@ class FacealignGroup(click.Group):
             except KeyboardInterrupt:  # while the command was about to end
                 sys.exit(console.INTERRUPTED)
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Read the arguments before the command's name."""
+        with console.plain_errors():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, errors told."""
+        with console.plain_errors():
+            return self._invoke(ctx)
+
+    def _invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except FacealignError as error:
             raise click.ClickException(str(error)) from error
         except KeyboardInterrupt:
-            click.echo("Interrupted.", err=True)
+            console.message("Interrupted.")
             ctx.exit(console.INTERRUPTED)
         except BrokenPipeError:  # whoever read our output has gone: say nothing
             ctx.exit(1)

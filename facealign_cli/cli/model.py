@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -29,7 +28,7 @@ def list_models(format_name: str) -> None:
 
     registry = read_registry()
     if format_name == "json":
-        click.echo(json.dumps([_entry_values(entry, registry.default) for entry in registry.models.values()], indent=1))
+        console.print_json([_entry_values(entry, registry.default) for entry in registry.models.values()])
         return
     rows = [
         (f"{entry.name}{'*' if entry.name == registry.default else ''}", _size(entry), entry.summary, entry.licence)
@@ -62,7 +61,7 @@ def info(name: str, format_name: str) -> None:
     if name in entries:
         values |= {"sha256": entries[name].sha256, "card": str(entries[name].card)}
     if format_name == "json":
-        click.echo(json.dumps(values, indent=1))
+        console.print_json(values)
         return
     console.print_table(("", ""), values.items())
 
@@ -82,7 +81,7 @@ def verify(names: tuple[str, ...], format_name: str) -> None:
 
     findings = [finding for name in names or tuple(read_registry().models) for finding in verify_model(name)]
     if format_name == "json":
-        click.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
+        console.print_json([asdict(finding) for finding in findings])
     else:
         console.print_table(
             ("model", "check", "state", "detail"), [(f.model, f.what, f.state, f.detail) for f in findings]
@@ -166,7 +165,7 @@ def bench(
         watch=lambda turns: console.progress(turns, rounds + 1, "Rounds"),
     )
     if format_name == "json":
-        click.echo(json.dumps([asdict(timing) for timing in timings], indent=1))
+        console.print_json([asdict(timing) for timing in timings])
         return
     rows = [(t.model, t.what, t.threads, t.batch, f"{t.ms_per_face:.3f}", f"{t.ratio:.3f}") for t in timings]
     columns = ("model", "step", "threads", "faces", "ms per face", "ratio")

@@ -108,10 +108,10 @@ _PART = (
     ),
     click.option(
         "--max-pixels",
-        default="100M",
+        default="50M",
         show_default=True,
         type=options.PixelCount(),
-        help="Refuse frames of more pixels: a number such as 100000000, 100M or 1e8.",
+        help="Refuse frames of more pixels: a number such as 50000000, 50M or 5e7.",
     ),
     click.option("--no-sound", is_flag=True, help="Leave the sound out of the clip that is written."),
 )
@@ -248,7 +248,7 @@ class _Run:
                 console.message(f"Rows stand in {partial} until the end.")
             write_rows(self.rows, results, self.format, self.overwrite)
         else:
-            stream_rows(sys.stdout.buffer, results, self.format)
+            stream_rows(console.stdout_stream(), results, self.format)
 
     def _counted(self, results: Iterator[FrameResult]) -> Iterator[FrameResult]:
         for result in results:

@@ -7,17 +7,19 @@ points.json: NAME → points placed by hand in a scheme of the source's own. inf
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from facealign_cli.errors import FormatError
+from facealign_cli.files.documents import read_json, structured
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.records import BBox
 
-IMAGE_SUFFIXES = (".jpg", ".png", ".jpeg", ".JPG", ".PNG", ".bmp")
+_PLAIN = (".jpg", ".png", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".avif", ".jp2", ".ppm", ".pgm")
+IMAGE_SUFFIXES = tuple(suffix for plain in _PLAIN for suffix in (plain, plain.upper(), f".{plain[1:].capitalize()}"))
+"""Of the pictures that stand in a data set's folder; of several of a name the first that is there counts."""
 SCHEMES: dict[int, tuple[tuple[int, ...], ...]] = {
     5: ((36, 37, 38, 39, 40, 41), (42, 43, 44, 45, 46, 47), (30,), (48,), (54,)),
     4: ((36, 37, 38, 39, 40, 41), (42, 43, 44, 45, 46, 47), (33,), (51, 57, 62, 66)),
@@ -29,11 +31,13 @@ def read_boxes(path: Path) -> dict[str, list[BBox]]:
     """Picture name → its boxes from a boxes.json; empty where there is none. Raises FormatError."""
     form = "{name: [x1, y1, x2, y2]} or {name: [[x1, y1, x2, y2], …]}"
     try:
+        found = structured(read_object(path, form), dict[str, list[Any]])
+        several = {n: box if box and isinstance(box[0], list) else [box] if box else [] for n, box in found.items()}
         return {
-            name: [BBox(*box) for box in (value if value and isinstance(value[0], list) else [value] if value else [])]
-            for name, value in read_object(path, form).items()
+            name: [BBox(*box) for box in boxes]
+            for name, boxes in structured(several, dict[str, list[tuple[float, float, float, float]]]).items()
         }
-    except (ValueError, TypeError, LookupError) as error:
+    except ValueError as error:
         raise FormatError(f"{path}: expected {form}: {error}") from error
 
 
@@ -72,13 +76,10 @@ def yaw_of(info: dict[str, Any]) -> float:
 
 
 def read_object(path: Path, form: str) -> dict[str, Any]:
-    """A JSON object with names as keys; `form` says in an error how it should look."""
+    """A JSON object with names as keys, empty where there is no file; `form` says in an error how it should look."""
     if not path.exists():
         return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FormatError(f"{path}: expected {form}: {error}") from error
+    content = read_json(path)
     if not isinstance(content, dict):
         raise FormatError(f"{path}: expected {form}")
     return content

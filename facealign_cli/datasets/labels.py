@@ -6,6 +6,7 @@ first one of these that is there counts. A face is called PICTURE#NUMBER.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def _faces(path: Path, result: FrameResult, need_pictures: bool) -> Iterator[Sam
     name = Path(result.source)
     folder = path if path.is_dir() else path.parent
     places = (folder / name, folder / "images" / name, name)
-    image = next((place for place in places if place.is_file()), None)
+    image = next((place for place in places if os.path.isfile(place)), None)  # False for what is no name at all
     dataset = name.parts[0] if len(name.parts) > 1 and not name.is_absolute() else folder.name
     for face in result.faces:
         face_name = f"{result.source}#{face.face_id}"

@@ -19,7 +19,7 @@ from facealign_cli.datasets.base import LeftOut, Sample
 from facealign_cli.datasets.beside import IMAGE_SUFFIXES, read_boxes, read_info, read_weights, yaw_of
 from facealign_cli.datasets.splits import photo_key
 from facealign_cli.errors import InputError
-from facealign_cli.formats.pts import read_pts, split_face_stem
+from facealign_cli.formats.pts import PTS_FILES, read_pts, split_face_stem
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.records import BBox
 
@@ -32,7 +32,7 @@ _ROUGH_FOLDERS = ("trainset_lowres", "ytf")
 def read(root: Path, *, need_pictures: bool = True) -> Iterator[Sample | LeftOut]:
     """Yield the faces below `root`; see `read_samples`."""
     root = Path(os.path.abspath(root))  # so that "." inside a data set's folder gives the same split as the whole set
-    files = sorted(root.rglob("*.pts"))
+    files = sorted(root.rglob(PTS_FILES))
     if not files:
         raise InputError(f"{root}: no .pts file in it or below it")
     beside: dict[Path, _Beside] = {}

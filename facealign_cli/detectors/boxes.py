@@ -7,8 +7,6 @@ Also read: faces in any of facealign's formats, and the 300-W organisers' .mat f
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 from collections import defaultdict
 from collections.abc import Callable
@@ -20,6 +18,7 @@ import numpy as np
 from facealign_cli.detectors.base import DetectorOptions, ReloadedWhenPickled, register_detector, select_faces
 from facealign_cli.detectors.box_files import read_faces, read_mat
 from facealign_cli.errors import FormatError, InputError
+from facealign_cli.files.documents import read_csv, read_json
 from facealign_cli.files.pictures import check_image
 from facealign_cli.formats.base import find_format
 from facealign_cli.records import BBox, BoxCalibration, Detection
@@ -93,66 +92,47 @@ def read_boxes(path: Path) -> BoxTable:
             f"{path}: expected boxes: a .json or .csv file of them, faces in a format that facealign reads, or the "
             "300-W organisers' .mat files"
         )
-    try:
-        return reader(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{path}: not UTF-8 text: {error}") from error
+    return reader(path)
 
 
 def _read_json(path: Path) -> BoxTable:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_pairs)
-    except json.JSONDecodeError as error:
-        raise FormatError(f"{path}: not JSON: {error}") from error
-    except ValueError as error:
-        raise FormatError(f"{path}: {error}") from error
+    content = read_json(path)
     if not isinstance(content, dict):
         raise FormatError(f"{path}: expected an object {{name: box or list of boxes}}, got {type(content).__name__}")
-    return {key: _json_boxes(f"{path}: {key!r}", value) for key, value in content.items()}
-
-
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table = dict(pairs)
-    if len(table) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} stands there twice")
-    return table
+    return {key: _json_boxes(f"{path}: {key!r:.80}", value) for key, value in content.items()}
 
 
 def _json_boxes(place: str, value: Any) -> list[Detection]:
     if not isinstance(value, list):
-        raise FormatError(f"{place}: expected [x1, y1, x2, y2] or a list of such boxes, got {value!r}")
+        raise FormatError(f"{place}: expected [x1, y1, x2, y2] or a list of such boxes, got {value!r:.60}")
     single = bool(value) and not any(isinstance(v, list) for v in value)
     return [_detection(place, box) for box in ([value] if single else value)]
 
 
 def _read_csv(path: Path) -> BoxTable:
     table: BoxTable = defaultdict(list)
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in CSV_COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise FormatError(
-                f"{path}: the header lacks {', '.join(missing)}; expected {','.join(CSV_COLUMNS)}[,score]"
-            )
-        for row in reader:
-            place = f"{path}, line {reader.line_num}"
-            if not row["image"] or None in row.values() or None in row:
-                raise FormatError(f"{place}: expected {len(reader.fieldnames or ())} fields and a picture's name")
-            table[row["image"]].append(_detection(place, [row[c] for c in CSV_COLUMNS[1:]], row.get("score")))
+    rows = read_csv(path)
+    header = next(rows, (0, []))[1]
+    missing = [name for name in CSV_COLUMNS if name not in header]
+    if missing:
+        raise FormatError(f"{path}: the header lacks {', '.join(missing)}; expected {','.join(CSV_COLUMNS)}[,score]")
+    for line, cells in rows:
+        row = dict(zip(header, cells, strict=False))
+        if not row["image"] or len(cells) != len(header):
+            raise FormatError(f"{path}, line {line}: expected {len(header)} fields and a picture's name")
+        box = _detection(f"{path}, line {line}", [row[column] for column in CSV_COLUMNS[1:]], row.get("score"))
+        table[row["image"]].append(box)
     return dict(table)
 
 
 def _detection(place: str, box: Any, score: str | None = None) -> Detection:
     """One box of four numbers, or of texts that are numbers. Raises FormatError."""
     if not isinstance(box, list) or len(box) != 4 or any(isinstance(v, bool | list) for v in box):
-        raise FormatError(f"{place}: expected four numbers x1, y1, x2, y2, got {box!r}")
+        raise FormatError(f"{place}: expected four numbers x1, y1, x2, y2, got {box!r:.60}")
     try:
         value = float(score) if score else None
         if value is not None and not math.isfinite(value):
-            raise ValueError(f"score: expected a finite number, got {score}")
+            raise ValueError(f"score: expected a finite number, got {score:.40}")
         return Detection(BBox(*box), value)
     except (ValueError, TypeError) as error:
         raise FormatError(f"{place}: {error}") from error

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from facealign_cli.aligner import Aligner
+from facealign_cli.datasets.base import Sample
 from facealign_cli.errors import InputError
 from facealign_cli.evaluation.base import Prediction
 from facealign_cli.evaluation.figures import DEFAULT_NORMALISER, DEFAULT_THRESHOLD, Evaluation, evaluate
 from facealign_cli.evaluation.foreign import read_predictions
 from facealign_cli.evaluation.predict import Init, check_boxes, describe, predict_samples, select_samples
-from facealign_cli.evaluation.predictions import check_predictions, match_predictions, write_predictions
+from facealign_cli.evaluation.predictions import match_predictions
 from facealign_cli.landmarks import N_LANDMARKS, SCHEME
 from facealign_cli.metrics import NORMALISERS
 
 PathLike = str | os.PathLike[str]
 
 
-def _as_they_come(predictions: Iterable[Prediction], _total: int) -> Iterator[Prediction]:
-    yield from predictions
+Watch = Callable[[Iterable[Prediction], Sequence[Sample]], Iterable[Prediction]]
+"""Is given the predictions as they come and the faces that they are of, and passes them on."""
 
 
 def _check(normaliser: str, threshold: float) -> None:
@@ -41,32 +42,26 @@ def evaluate_dataset(
     normaliser: str = DEFAULT_NORMALISER,
     threshold: float = DEFAULT_THRESHOLD,
     workers: int = 0,
-    predictions_folder: PathLike | None = None,
-    overwrite: bool = False,
-    watch: Callable[[Iterable[Prediction], int], Iterator[Prediction]] = _as_they_come,
+    watch: Watch = lambda predictions, samples: predictions,
 ) -> Evaluation:
     """Run a model on annotated pictures and measure it by the 300-W protocol.
 
     root: 300-W folders, pictures with .pts files, or a dlib .xml file. aligner: None for the default one. init: where
     each face is taken to be, see `predict.Init`; None: in the boxes of the aligner's detector if that is `boxes`, else
     in those of the data set. split: "all", or "held-out": of training folders only the faces that are not trained on.
-    normaliser, threshold: of AUC, failure rate and percentiles. workers: processes; 0: this one.
-    predictions_folder: where to write the landmarks as .pts files, before which `overwrite` is asked. watch: is given
-    the predictions as they come and their number, and passes them on.
+    normaliser, threshold: of AUC, failure rate and percentiles. workers: processes; 0: this one. watch: called once,
+    before the first face is aligned.
     Raises InputError for a root without faces that can be evaluated, for an init from boxes that are not there and for
-    an unknown normaliser, OutputError, FacealignError if a worker dies.
+    an unknown normaliser, FacealignError if a worker dies.
     """
     _check(normaliser, threshold)
     selection = select_samples(Path(root), split)
     samples = selection.samples
-    folder = None if predictions_folder is None else Path(predictions_folder)
-    if folder is not None:
-        check_predictions(folder, (sample.name for sample in samples), overwrite)
     aligner = aligner or Aligner()
     init = init or ("given-boxes" if aligner.detector.name == "boxes" else "dataset-boxes")
     check_boxes(samples, aligner, init)
-    results = watch(predict_samples(samples, aligner, init, workers), len(samples))
-    evaluation = evaluate(
+    results = watch(predict_samples(samples, aligner, init, workers), samples)
+    return evaluate(
         samples,
         dict(zip((sample.name for sample in samples), results, strict=True)),
         about=describe(Path(root), aligner, init),
@@ -75,10 +70,6 @@ def evaluate_dataset(
         irregularities=selection.irregularities,
         split=split,
     )
-    if folder is not None:
-        found = {row.name: row.landmarks for row in evaluation.rows if row.landmarks is not None}
-        write_predictions(folder, found, overwrite)
-    return evaluation
 
 
 def evaluate_predictions(

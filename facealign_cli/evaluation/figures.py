@@ -65,8 +65,12 @@ class FaceRow:
             raise ValueError(f"{self.name}: expected status {', '.join(STATUSES)}, got {self.status!r}")
         if (self.status == "ok") != (self.landmarks is not None) or (self.status == "ok") != bool(self.errors_px):
             raise ValueError(f"{self.name}: status {self.status!r} does not go with its landmarks or errors")
-        if not all(0 < self.scales_px[name] < math.inf for name in NORMALISERS):
+        if not all(0 < self.scales_px.get(name, 0) < math.inf for name in NORMALISERS):
             raise ValueError(f"{self.name}: expected scales_px above 0, got {self.scales_px}")
+        if self.errors_px and not self.errors_px.keys() >= POINT_SETS.keys():
+            raise ValueError(f"{self.name}: expected errors_px of {', '.join(POINT_SETS)}, got {list(self.errors_px)}")
+        if not all(0 <= error < math.inf for error in self.errors_px.values()):
+            raise ValueError(f"{self.name}: expected finite errors_px of 0 or more, got {dict(self.errors_px)}")
 
     def nme(self, normaliser: str = DEFAULT_NORMALISER, points: str = "68") -> float:
         """The face's error as a fraction of the normaliser; infinite where there is no prediction.
@@ -157,6 +161,11 @@ class Evaluation:
     def rows_of(self, summary: SubsetSummary) -> list[FaceRow]:
         """The faces behind a summary."""
         return [row for row in self.rows if row.folder in summary.folders]
+
+    @property
+    def predicted(self) -> dict[str, np.ndarray]:
+        """Name of each face that has a prediction → its (68, 2) landmarks, pixels."""
+        return {row.name: row.landmarks for row in self.rows if row.landmarks is not None}
 
     @property
     def failed(self) -> bool:

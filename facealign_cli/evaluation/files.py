@@ -7,20 +7,24 @@ import io
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from facealign_cli.errors import FormatError
-from facealign_cli.evaluation.base import Irregularity
+from facealign_cli.evaluation.base import Irregularity, Status
 from facealign_cli.evaluation.figures import Distribution, Evaluation, FaceRow, summarise
+from facealign_cli.files.documents import read_json as read_document
+from facealign_cli.files.documents import structured
 from facealign_cli.files.output import write_bytes
-from facealign_cli.formats.base import read_bytes
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.metrics import NORMALISERS
+from facealign_cli.records import LARGEST_COORDINATE
 
 SCHEMA = "facealign-evaluation/1"
+LARGEST_THRESHOLD = 1e6
 
 
 def write_json(path: Path, evaluation: Evaluation, overwrite: bool = False) -> None:
@@ -35,10 +39,9 @@ def encode_json(evaluation: Evaluation) -> bytes:
 
 def read_json(path: Path) -> Evaluation:
     """Read such a document. Raises InputError if it cannot be read, FormatError if it is none."""
+    document = read_document(path)
     try:
-        return from_dict(json.loads(read_bytes(path).decode("utf-8-sig")))
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path}: not JSON: {error}") from error
+        return from_dict(document)
     except FormatError as error:
         raise FormatError(f"{path}: {error}") from error
 
@@ -74,27 +77,66 @@ def _row_to_dict(row: FaceRow) -> dict[str, Any]:
     return {**vars(row), "nme": nme, "truth": np.round(row.truth, 3).tolist(), "landmarks": landmarks}
 
 
+@dataclass(frozen=True)
+class _Face:
+    """A `FaceRow` as it stands in the document."""
+
+    name: str
+    folder: str
+    status: Status
+    truth: list[tuple[float, float]]
+    scales_px: dict[str, float]
+    errors_px: dict[str, float]
+    landmarks: list[tuple[float, float]] | None
+    confidence: float | None
+    image_path: str | None
+    detail: str
+
+
+@dataclass(frozen=True)
+class _Document:
+    """What `to_dict` writes, but for what follows from the rest."""
+
+    schema: str
+    about: dict[str, str]
+    split: str
+    normaliser: str
+    threshold: float
+    irregularities: list[Irregularity]
+    faces: list[_Face]
+
+    def __post_init__(self) -> None:
+        if self.normaliser not in NORMALISERS or not 0 < self.threshold <= LARGEST_THRESHOLD:
+            raise ValueError(
+                f"expected a normaliser of {', '.join(NORMALISERS)} and a threshold of 0 to {LARGEST_THRESHOLD:g}, got "
+                f"{self.normaliser!r:.40} and {self.threshold:g}"
+            )
+        if not self.faces:
+            raise ValueError("no faces in it")
+
+
 def from_dict(document: Any) -> Evaluation:
     """The evaluation of such values; its summaries are computed anew. Raises FormatError, which says what is wrong."""
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise FormatError(f"not an evaluation by facealign: expected schema {SCHEMA}")
     try:
-        rows = tuple(_row_from_dict(values) for values in document["faces"])
-        irregularities = tuple(Irregularity(**values) for values in document["irregularities"])
-        about, split = dict(document["about"]), str(document["split"])
-        normaliser, threshold = document["normaliser"], float(document["threshold"])
-        summaries = summarise(rows, normaliser, threshold, split)
-    except (KeyError, ValueError, TypeError, AttributeError, ZeroDivisionError) as error:
-        raise FormatError(f"not a valid evaluation: {error!r}") from error
-    return Evaluation(about, normaliser, threshold, rows, summaries, irregularities, split)
+        values = structured(document, _Document)
+        rows = tuple(_row(face) for face in values.faces)
+    except ValueError as error:
+        raise FormatError(f"not a valid evaluation: {error}") from error
+    if len({tuple(row.errors_px) for row in rows if row.errors_px}) > 1:
+        raise FormatError("not a valid evaluation: its faces have errors of unlike points")
+    summaries = summarise(rows, values.normaliser, values.threshold, values.split)
+    about, odd = values.about, tuple(values.irregularities)
+    return Evaluation(about, values.normaliser, values.threshold, rows, summaries, odd, values.split)
 
 
-def _row_from_dict(values: dict[str, Any]) -> FaceRow:
-    fields = {key: value for key, value in values.items() if key != "nme"}
-    shapes = {key: np.array(fields[key], float) for key in ("truth", "landmarks") if fields[key] is not None}
-    if any(shape.shape != (N_LANDMARKS, 2) for shape in shapes.values()):
-        raise ValueError(f"{fields['name']}: landmarks of another shape")
-    return FaceRow(**{**fields, **shapes})
+def _row(face: _Face) -> FaceRow:
+    shapes = {key: np.array(getattr(face, key)) for key in ("truth", "landmarks") if getattr(face, key) is not None}
+    for key, shape in shapes.items():
+        if shape.shape != (N_LANDMARKS, 2) or not np.abs(shape).max() <= LARGEST_COORDINATE:
+            raise ValueError(f"{face.name:.80}: expected {N_LANDMARKS} points of a picture as {key}")
+    return FaceRow(**{**vars(face), **shapes})
 
 
 def write_csv(path: Path, evaluation: Evaluation, overwrite: bool = False) -> None:

@@ -9,9 +9,7 @@ with `landmarks`; in CSV the columns `source`, `x_0` …, `y_0` …; `confidence
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+import itertools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,9 +20,11 @@ import numpy as np
 
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.evaluation.base import Status
-from facealign_cli.formats.base import find_format, read_bytes
+from facealign_cli.files.documents import read_csv, read_json, structured
+from facealign_cli.formats.base import find_format
+from facealign_cli.formats.pts import PTS_FILES, read_points
 from facealign_cli.landmarks import N_LANDMARKS
-from facealign_cli.records import FrameResult, LeftOut
+from facealign_cli.records import LARGEST_COORDINATE, FrameResult, LeftOut
 from facealign_cli.schemes import KNOWN_NUMBERS, to_68
 
 
@@ -44,7 +44,8 @@ class PredictedFace:
         """Whether it can be used."""
         if self.landmarks.shape != (N_LANDMARKS, 2):
             return "wrong_points"
-        return "ok" if np.isfinite(self.landmarks).all() else "nan"
+        usable = np.abs(self.landmarks) <= LARGEST_COORDINATE  # False for NaN
+        return "ok" if usable.all() else "nan"
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def read_predictions(path: Path) -> list[PredictedPicture]:
     if fmt is not None and fmt.name not in ("pts", "json", "csv"):
         pictures = [_picture_of(item) for item in fmt.scan(path)]
     elif path.is_dir():
-        pictures = [_read_pts(path, file) for file in sorted(path.rglob("*.pts"))]
+        pictures = [_read_pts(path, file) for file in sorted(path.rglob(PTS_FILES))]
     elif path.suffix.lower() in readers:
         pictures = readers[path.suffix.lower()](path)
     else:
@@ -95,39 +96,58 @@ def _picture_of(item: FrameResult | LeftOut) -> PredictedPicture:
 
 def _read_pts(root: Path, file: Path) -> PredictedPicture:
     name = file.relative_to(root).as_posix()
-    text = read_bytes(file, 1 << 20).decode("utf-8", "replace")
-    body = re.search(r"\{(.*?)\}", text, re.DOTALL)
-    if body is None:
-        return PredictedPicture(name, (), "not a .pts file: no points between braces")
     try:
-        points = np.array([[float(word) for word in line.split()] for line in body[1].splitlines() if line.strip()])
-    except ValueError:  # a word that is no number, or lines of unequal length
-        return PredictedPicture(name, (), "not a .pts file: its points are no pairs of numbers")
-    return PredictedPicture(name, (PredictedFace(np.round(points - 1, 9)),))  # the format counts from 1
+        return PredictedPicture(name, (PredictedFace(read_points(file)),))
+    except FormatError as error:
+        return PredictedPicture(name, (), str(error))
 
 
 def _read_json(path: Path) -> list[PredictedPicture]:
+    document = read_json(path, nan=True)  # a point that is NaN spoils its face only
     try:
-        document = json.loads(read_bytes(path).decode("utf-8-sig"))
-        results = document["results"]
-        return [_picture_from_json(record) for record in results]
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path}: not JSON: {error}") from error
-    except (KeyError, TypeError, AttributeError) as error:
+        results = structured(document, _Document).results
+    except ValueError as error:
         raise FormatError(
-            f"{path}: not facealign's JSON: expected results with source and faces ({error!r})"
+            f"{path}: not facealign's JSON: expected results with source and faces, each with landmarks ({error})"
         ) from error
+    return [
+        PredictedPicture(
+            result.source,
+            tuple(PredictedFace(_points(face.landmarks), _number(face.confidence)) for face in result.faces),
+            result.error or None,
+        )
+        for result in results
+    ]
 
 
-def _picture_from_json(record: dict[str, Any]) -> PredictedPicture:
-    faces = [PredictedFace(_points(face["landmarks"]), _number(face.get("confidence"))) for face in record["faces"]]
-    return PredictedPicture(str(record["source"]), tuple(faces), record.get("error") and str(record["error"]))
+@dataclass(frozen=True)
+class _Face:
+    """What is read of a face; what cannot be used counts as such, so it may be anything."""
+
+    landmarks: Any
+    confidence: Any = None
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What is read of a picture."""
+
+    source: str
+    faces: list[_Face]
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class _Document:
+    """What is read of a document."""
+
+    results: list[_Result]
 
 
 def _points(values: Any) -> np.ndarray:
     try:
         return np.array(values, float)
-    except (ValueError, TypeError):  # lists of unequal length, texts
+    except (ValueError, TypeError, OverflowError):  # lists of unequal length, texts
         return np.empty(0)
 
 
@@ -136,22 +156,19 @@ def _number(value: Any) -> float | None:
 
 
 def _read_csv(path: Path) -> list[PredictedPicture]:
-    reader = csv.DictReader(io.StringIO(read_bytes(path).decode("utf-8-sig", "surrogateescape"), newline=""))
-    header = reader.fieldnames or ()
-    count = sum(bool(re.fullmatch(r"x_\d+", name)) for name in header)
-    columns = [(f"x_{i}", f"y_{i}") for i in range(count)]
-    missing = [name for name in ("source", "x_0", *(y for _, y in columns)) if name not in header]
+    rows = read_csv(path)
+    header = next(rows, (0, []))[1]
+    count = sum(re.fullmatch(r"x_[0-9]{1,6}", name) is not None for name in header)
+    columns = [(f"x_{i}", f"y_{i}") for i in range(max(count, 1))]
+    missing = [name for name in ("source", *itertools.chain(*columns)) if name not in header]
     if missing:
         raise FormatError(f"{path}: not facealign's table: no column {missing[0]}")
-    try:
-        return [_picture_from_row(row, columns) for row in reader]
-    except csv.Error as error:
-        raise FormatError(f"{path}: line {reader.line_num}: {error}") from error
+    return [_picture_from_row(dict(zip(header, cells, strict=False)), columns) for _, cells in rows]
 
 
 def _picture_from_row(row: dict[str, Any], columns: list[tuple[str, str]]) -> PredictedPicture:
-    source = re.sub(r"^'(?=[=+\-@\t\r\n'])", "", row["source"] or "")  # the guard that formats.csv sets
-    values = [(_cell(row[x]), _cell(row[y])) for x, y in columns if row[x] or row[y]]
+    source = re.sub(r"^'(?=[=+\-@\t\r\n'])", "", row["source"])  # the guard that formats.csv sets
+    values = [(_cell(row.get(x)), _cell(row.get(y))) for x, y in columns if row.get(x) or row.get(y)]
     if not values:
         return PredictedPicture(source, (), row.get("error") or None)
     return PredictedPicture(source, (PredictedFace(np.array(values), _number(_cell(row.get("confidence")))),))

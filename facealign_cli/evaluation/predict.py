@@ -20,10 +20,9 @@ from facealign_cli.errors import FacealignError, InputError
 from facealign_cli.evaluation.base import Irregularity, Prediction
 from facealign_cli.files.pictures import read_image
 from facealign_cli.geometry import bbox_of_shape, init_shape_from_bbox
-from facealign_cli.main_guard import GUARD_HINT, check_main_guard
 from facealign_cli.metrics import NORMALISERS
 from facealign_cli.models.registry import sha256_of
-from facealign_cli.processes import begin_worker, signals_held_back
+from facealign_cli.processes import GUARD_HINT, begin_worker, check_main_guard, signals_held_back
 from facealign_cli.records import BBox
 
 Init = Literal["dataset-boxes", "ground-truth", "detector", "given-boxes"]

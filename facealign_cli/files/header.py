@@ -12,25 +12,9 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
-
-class TruncatedError(ValueError):
-    """The file ends before its picture does."""
-
-
-@dataclass(frozen=True)
-class ImageHeader:
-    """width, height: as stored, before any rotation. alpha: whether transparency can occur (PNG, WebP, TIFF, AVIF).
-
-    orientation: EXIF's 1–8, of PNG, WebP and AVIF: what OpenCV leaves undone when it keeps the alpha, or always (AVIF).
-    """
-
-    format: str
-    width: int
-    height: int
-    alpha: bool = False
-    orientation: int = 1
+from facealign_cli.files.header_base import ImageHeader, TruncatedError, check_enough, exif_orientation, tiff_tags
+from facealign_cli.files.jpeg import jpeg_header
 
 
 def read_header(data: bytes) -> ImageHeader:
@@ -45,39 +29,6 @@ def read_header(data: bytes) -> ImageHeader:
                 raise ValueError(f"damaged: a size of {header.width} x {header.height}")
             return header
     raise ValueError("not a picture of a known format")
-
-
-def _jpeg(data: bytes) -> ImageHeader:
-    """Walks the segments; what follows the end marker (a second picture of an MPO, a film) is legal and ignored."""
-    size: tuple[int, int] | None = None
-    position = 2
-    while True:
-        position = _jpeg_marker(data, position)
-        marker = data[position + 1]
-        if marker == 0xD9:
-            break
-        if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # these stand alone, without a length
-            position += 2
-            continue
-        (length,) = struct.unpack_from(">H", data, position + 2)
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and size is None:
-            height, width = struct.unpack_from(">HH", data, position + 5)
-            size = width, height
-        position += 2 + max(length, 2)
-    if size is None:
-        raise ValueError("damaged: a JPEG without a frame")
-    return ImageHeader("JPEG", *size)
-
-
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\xff]")
-
-
-def _jpeg_marker(data: bytes, position: int) -> int:
-    """The next marker from `position`, past entropy-coded data with its stuffed zeros and restart markers."""
-    match = _JPEG_MARKER.search(data, position)
-    if match is None:
-        raise TruncatedError("the file is cut short: the JPEG has no end")
-    return match.start()
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
@@ -96,14 +47,17 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
 
 
 def _png(data: bytes) -> ImageHeader:
-    width, height, _, color = struct.unpack_from(">IIBB", data, 16)
-    alpha, orientation = color in (4, 6), 1
+    width, height, depth, color = struct.unpack_from(">IIBB", data, 16)
+    alpha, orientation, packed = color in (4, 6), 1, 0
     for kind, chunk, intact in png_chunks(data):
+        packed += len(chunk) - 12 if kind == b"IDAT" else 0
         if not intact and kind in (b"IHDR", b"PLTE", b"IDAT", b"IEND"):
             raise ValueError(f"damaged: wrong checksum of the PNG's {kind.decode()}")
         alpha |= kind == b"tRNS"
         if kind == b"eXIf" and intact:
-            orientation = _exif_orientation(chunk[8:-4])
+            orientation = exif_orientation(chunk[8:-4])
+    bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(color, 1)
+    check_enough("PNG", width, height, packed, DEFLATE_RATIO * packed >= height * (width * bits // 8 + 1))
     return ImageHeader("PNG", width, height, alpha, orientation)
 
 
@@ -124,8 +78,9 @@ def _webp(data: bytes) -> ImageHeader:
     if kind == b"VP8L":
         (bits,) = struct.unpack_from("<I", data, 21)
         return ImageHeader("WebP", 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF), bool(bits >> 28 & 1))
-    width, height = struct.unpack_from("<HH", data, 26)
-    return ImageHeader("WebP", width & 0x3FFF, height & 0x3FFF)
+    width, height = (value & 0x3FFF for value in struct.unpack_from("<HH", data, 26))
+    check_enough("WebP", width, height, len(data), 8 * len(data) >= (width + 15) // 16 * ((height + 15) // 16))
+    return ImageHeader("WebP", width, height)
 
 
 def _webp_orientation(data: bytes) -> int:
@@ -133,43 +88,17 @@ def _webp_orientation(data: bytes) -> int:
     while position + 8 <= len(data):
         (length,) = struct.unpack_from("<I", data, position + 4)
         if data[position : position + 4] == b"EXIF":
-            return _exif_orientation(data[position + 8 : position + 8 + length])
+            return exif_orientation(data[position + 8 : position + 8 + length])
         position += 8 + length + length % 2
     return 1
 
 
 def _tiff(data: bytes) -> ImageHeader:
-    tags = _tiff_tags(data)
+    tags = tiff_tags(data)
     if 256 not in tags or 257 not in tags:
         raise ValueError("damaged: a TIFF without a size")
     alpha = tags.get(277) == 4 and tags.get(338) in (1, 2)
     return ImageHeader("TIFF", tags[256], tags[257], alpha)  # OpenCV turns a TIFF in every mode
-
-
-def _exif_orientation(exif: bytes) -> int:
-    try:
-        value = _tiff_tags(exif.removeprefix(b"Exif\0\0")).get(274, 1)
-    except (struct.error, IndexError, ValueError):
-        return 1
-    return value if 1 <= value <= 8 else 1
-
-
-def _tiff_tags(data: bytes) -> dict[int, int]:
-    """Tag → first value, for the integer tags of the first directory."""
-    order = {b"II": "<", b"MM": ">"}.get(data[:2])
-    if order is None:
-        raise ValueError("damaged: no byte order in the TIFF header")
-    big = struct.unpack_from(order + "H", data, 2)[0] == 43
-    start = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)[0]
-    count = struct.unpack_from(order + ("Q" if big else "H"), data, start)[0]
-    entry, first, at = (20, start + 8, 12) if big else (12, start + 2, 8)
-    tags = {}
-    for i in range(min(count, 4096)):
-        tag, kind = struct.unpack_from(order + "HH", data, first + i * entry)
-        code = {1: "B", 3: "H", 4: "I", 16: "Q" if big else "I"}.get(kind)
-        if code:
-            tags[tag] = struct.unpack_from(order + code, data, first + i * entry + at)[0]
-    return tags
 
 
 def _bmp(data: bytes) -> ImageHeader:
@@ -179,8 +108,34 @@ def _bmp(data: bytes) -> ImageHeader:
     return ImageHeader("BMP", abs(width), abs(height))
 
 
+DEFLATE_RATIO, GIF_RATIO = 1032, 2731
+"""The most bytes that a byte of deflate unfolds to; the most pixels of a byte of LZW, 4096 for each 12 bits."""
+
+
 def _gif(data: bytes) -> ImageHeader:
-    return ImageHeader("GIF", *struct.unpack_from("<HH", data, 6))
+    """Walks to the first picture's end. The canvas is the size; a first picture may cover a part of it only."""
+    width, height, flags = struct.unpack_from("<HHB", data, 6)
+    position = 13 + _gif_colors(flags)
+    while data[position] == 0x21:  # an extension: a comment, how long the picture stands
+        position = _gif_blocks(data, position + 2)
+    if data[position] != 0x2C:
+        raise ValueError("damaged: a GIF without a picture")
+    (flags,) = struct.unpack_from("<B", data, position + 9)
+    _gif_blocks(data, position + 11 + _gif_colors(flags))
+    check_enough("GIF", width, height, len(data), GIF_RATIO * len(data) >= width * height)
+    return ImageHeader("GIF", width, height)
+
+
+def _gif_colors(flags: int) -> int:
+    """How many bytes a table of colours takes."""
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+def _gif_blocks(data: bytes, position: int) -> int:
+    """The place behind a chain of blocks, each with its length before it. Raises IndexError at the file's end."""
+    while length := data[position]:
+        position += 1 + length
+    return position + 1
 
 
 def _jpeg2000(data: bytes) -> ImageHeader:
@@ -214,26 +169,42 @@ def _avif_orientation(data: bytes) -> int:
     return _AVIF_ORIENTATION[turn[1][0] & 3 if turn else 0, mirror[1][0] & 1 if mirror else -1]
 
 
-_PNM_HEADER = re.compile(rb"(P[1-6Ff])(?:\s+|#[^\n]*\n)+(\d{1,9})(?:\s+|#[^\n]*\n)+(\d{1,9})\s")
+_TEXT_BYTES = 1 << 16
+"""Headers that are text end within so many bytes."""
+
+
+def _words(line: bytes) -> list[bytes]:
+    return line.partition(b"#")[0].split()
+
+
+def _size(words: list[bytes], kind: str) -> tuple[int, int]:
+    if len(words) < 2 or not all(word.isdigit() and len(word) < 10 for word in words[:2]):
+        raise ValueError(f"damaged: no size in the {kind} header")
+    return int(words[0]), int(words[1])
 
 
 def _pnm(data: bytes) -> ImageHeader:
-    match = _PNM_HEADER.match(data[: 1 << 16])
-    if match is None:
-        raise ValueError("damaged: no size in the PNM header")
-    return ImageHeader("PFM" if match[1] in (b"PF", b"Pf") else "PNM", int(match[2]), int(match[3]))
+    """Words parted by white space and comments; words are cut out, not matched: no pattern can go back over them."""
+    words: list[bytes] = []
+    for line in data[2:_TEXT_BYTES].split(b"\n"):
+        words += _words(line)
+        if len(words) >= 2:
+            break
+    return ImageHeader("PFM" if data[1:2] in b"Ff" else "PNM", *_size(words, "PNM"))
 
 
 def _pam(data: bytes) -> ImageHeader:
-    words = {key: int(value) for key, value in re.findall(rb"(?m)^(WIDTH|HEIGHT)\s+(\d{1,9})\s*$", data[:4096])}
-    return ImageHeader("PAM", words.get(b"WIDTH", 0), words.get(b"HEIGHT", 0))
+    lines = [_words(line) for line in data[:_TEXT_BYTES].partition(b"ENDHDR")[0].split(b"\n")]
+    values = {line[0]: line[1] for line in lines if len(line) > 1}
+    return ImageHeader("PAM", *_size([values.get(key, b"") for key in (b"WIDTH", b"HEIGHT")], "PAM"))
 
 
 def _hdr(data: bytes) -> ImageHeader:
-    match = re.search(rb"\n[-+]Y\s+(\d{1,9})\s+[-+]X\s+(\d{1,9})\s*\n", data[: 1 << 16])
-    if match is None:
-        raise ValueError("damaged: no size in the Radiance header")
-    return ImageHeader("HDR", int(match[2]), int(match[1]))
+    for line in data[:_TEXT_BYTES].split(b"\n"):
+        match line.split():
+            case [b"-Y" | b"+Y", height, b"-X" | b"+X", width]:
+                return ImageHeader("HDR", *_size([width, height], "Radiance"))
+    raise ValueError("damaged: no size in the Radiance header")
 
 
 def _sun(data: bytes) -> ImageHeader:
@@ -243,7 +214,7 @@ def _sun(data: bytes) -> ImageHeader:
 _READERS: tuple[tuple[re.Pattern[bytes], Callable[[bytes], ImageHeader]], ...] = tuple(
     (re.compile(signature, re.DOTALL), reader)
     for signature, reader in (
-        (rb"\xff\xd8\xff", _jpeg),
+        (rb"\xff\xd8\xff", jpeg_header),
         (rb"\x89PNG\r\n\x1a\n", _png),
         (rb"RIFF....WEBPVP8[ XL]", _webp),
         (rb"II[\x2a\x2b]\0|MM\0[\x2a\x2b]", _tiff),
@@ -260,5 +231,30 @@ _READERS: tuple[tuple[re.Pattern[bytes], Callable[[bytes], ImageHeader]], ...] =
 
 
 def is_known(start: bytes) -> bool:
-    """Whether a file that begins so (the first 128 bytes do) can be a picture that OpenCV reads."""
+    """Whether a file that begins so (the first 128 bytes do) can be a picture that is read here."""
     return any(signature.match(start) for signature, _ in _READERS)
+
+
+def unread_kind(start: bytes) -> str:
+    """What a file that begins so is, if it is no picture that is read here, and what reads it. Words for an error."""
+    for signature, kind, advice in _UNREAD:
+        if signature.match(start):
+            return f"a {kind}, which is not read here: {advice}"
+    return "not a picture of a known format"
+
+
+_UNREAD = tuple(
+    (re.compile(signature, re.DOTALL), kind, advice)
+    for signature, kind, advice in (
+        (
+            rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)",
+            "HEIC picture",
+            "convert it to JPEG first, with heif-convert (libheif) or magick (ImageMagick)",
+        ),
+        (rb"\xff\x0a|\0\0\0\x0cJXL ", "JPEG XL picture", "convert it first, with djxl (of libjxl)"),
+        (rb"....ftyp|\x1a\x45\xdf\xa3|RIFF....AVI ", "film", "facealign video reads clips"),
+        (rb"%PDF-", "PDF", "convert its pages first, with pdftoppm"),
+        (rb"8BPS", "Photoshop file", "export it as PNG or JPEG first"),
+        (rb"\s{0,64}<(?:\?xml|svg)", "drawing or text in XML", "export it as PNG first"),
+    )
+)

@@ -14,7 +14,7 @@ import re
 import secrets
 import stat
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -49,6 +49,36 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
             raise OutputError(f"cannot write {path}: no permission to write in the folder {folder}")
     except (OSError, ValueError) as error:
         raise OutputError(f"cannot write {path}: {_reason(error)}") from error
+
+
+def check_outputs(
+    paths: Iterable[str | os.PathLike[str] | None],
+    overwrite: bool = False,
+    *,
+    inputs: Iterable[str | os.PathLike[str]] = (),
+) -> None:
+    """Raise OutputError as `check_output` does for any of several files, and where two of them are one.
+
+    paths: None stands for one that is not wanted. inputs: files that are read, and must not be replaced by a result.
+    """
+    read = {os.path.realpath(path): path for path in inputs}
+    taken: dict[str, str | os.PathLike[str]] = {}
+    for path in paths:
+        if path is None:
+            continue
+        check_output(path, overwrite)
+        place = os.path.realpath(path)
+        if place in read:
+            raise OutputError(f"cannot write {os.fspath(path)}: it is {os.fspath(read[place])}, which is read")
+        if place in taken and not _is_special(Path(path)):
+            raise OutputError(f"{os.fspath(taken[place])} and {os.fspath(path)} are one file: name two for two results")
+        taken[place] = path
+
+
+def names_folder(path: str | os.PathLike[str]) -> bool:
+    """Whether a path means a folder for several files: one that is there, a name without a suffix, or with / behind."""
+    text = os.fspath(path)
+    return os.path.isdir(text) or text.endswith(("/", os.sep)) or not Path(text).suffix
 
 
 @contextlib.contextmanager

@@ -15,13 +15,16 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from facealign_cli.errors import InputError, OutputError
-from facealign_cli.files.header import ImageHeader, is_known, plain_png, read_header
+from facealign_cli.errors import InputError
+from facealign_cli.files.header import is_known, plain_png, read_header, unread_kind
+from facealign_cli.files.header_base import ImageHeader
+from facealign_cli.files.jpeg import decode_jpeg
 from facealign_cli.files.output import check_output, write_bytes
 
 MAX_PIXELS = 200_000_000
@@ -29,6 +32,10 @@ MAX_PIXELS = 200_000_000
 
 STDIN = "-"
 """The path that stands for standard input."""
+
+DRAWING_SUFFIXES = (".jpg", ".png")
+_JPEG_SIDE = 65_500
+"""The longest side that libjpeg writes."""
 
 _WRITE_OPTIONS: dict[str, tuple[str, int] | None] = {
     ".png": None,
@@ -47,14 +54,19 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
     Raises InputError, which names the file: missing, a folder, no permission, empty, no picture, cut short, damaged,
     more than `max_pixels` pixels.
     """
+    return read_picture(path, max_pixels=max_pixels).image
+
+
+def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> DecodedPicture:
+    """As `read_image`, with what is wrong with the file though it can be read."""
     from_stdin = os.fspath(path) == STDIN
     if not from_stdin and os.path.isdir(path):
         raise InputError(f"{path}: is a folder, not a picture; `facealign batch folder` takes folders")
     try:
         if from_stdin:
-            return read_image_stream(standard_input(), max_pixels=max_pixels)
+            return _read_stream(standard_input(), STDIN, max_pixels)
         with open(path, "rb") as stream:
-            return read_image_stream(stream, os.fspath(path), max_pixels=max_pixels)
+            return _read_stream(stream, os.fspath(path), max_pixels)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except PermissionError as error:
@@ -73,14 +85,18 @@ def standard_input() -> BinaryIO:
 
 def read_image_stream(stream: BinaryIO, name: str = STDIN, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read a picture from a binary stream up to its end; `name` stands in the errors. Otherwise as `read_image`."""
+    return _read_stream(stream, name, max_pixels).image
+
+
+def _read_stream(stream: BinaryIO, name: str, max_pixels: int) -> DecodedPicture:
     start = stream.read(4096)
     if start and not is_known(start):  # an endless or huge stream is not read any further
-        raise InputError(f"{_shown(name)}: not a picture of a known format")
+        raise InputError(f"{_shown(name)}: {unread_kind(start)}")
     limit = max_file_bytes(max_pixels)
     data = start + stream.read(limit - len(start) + 1) if start else b""
     if len(data) > limit:
         raise InputError(f"{_shown(name)}: more than {limit >> 20} MiB, too large for a picture within the limit")
-    return decode_image(data, name, max_pixels=max_pixels)
+    return decode_picture(data, name, max_pixels=max_pixels)
 
 
 def max_file_bytes(max_pixels: int = MAX_PIXELS) -> int:
@@ -88,29 +104,45 @@ def max_file_bytes(max_pixels: int = MAX_PIXELS) -> int:
     return 8 * max_pixels + (64 << 20)
 
 
+@dataclass(frozen=True, eq=False)
+class DecodedPicture:
+    """A picture that was read. image: (H, W, 3) uint8 BGR, upright. warning: what is wrong with its file, if at all."""
+
+    image: np.ndarray
+    warning: str | None = None
+
+
 def decode_image(data: bytes, name: str = "picture", *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """The image of `decode_picture`."""
+    return decode_picture(data, name, max_pixels=max_pixels).image
+
+
+def decode_picture(data: bytes, name: str = "picture", *, max_pixels: int = MAX_PIXELS) -> DecodedPicture:
     """Decode the bytes of a picture file; `name` stands in the errors. Otherwise as `read_image`."""
     name = _shown(name)
     if not data:
         raise InputError(f"{name}: the file is empty")
+    if not is_known(data[:128]):
+        raise InputError(f"{name}: {unread_kind(data[:128])}")
     try:
         header = read_header(data)
+        if header.width * header.height > max_pixels:
+            raise ValueError(
+                f"{header.width} x {header.height} pixels are more than the limit of {max_pixels / 1e6:g} million"
+            )
+        image, warning = _decode(plain_png(data) if header.format == "PNG" else data, header)
     except ValueError as error:
         raise InputError(f"{name}: {error}") from error
-    if header.width * header.height > max_pixels:
-        raise InputError(
-            f"{name}: {header.width} x {header.height} pixels are more than the limit of {max_pixels / 1e6:g} million"
-        )
-    image = _decode(plain_png(data) if header.format == "PNG" else data, header)
     if image is None or image.size == 0:
         raise InputError(f"{name}: damaged or of a kind that OpenCV cannot read ({header.format})")
-    return np.ascontiguousarray(image)
+    return DecodedPicture(np.ascontiguousarray(image), warning and f"{name}: {warning}")
 
 
 def write_image(path: str | os.PathLike[str], image: np.ndarray, overwrite: bool = False) -> None:
     """Write an (H, W, 3) BGR or (H, W) grey uint8 picture in the format of the path's suffix.
 
-    Raises InputError for an unknown suffix, OutputError if it cannot be written, ValueError for another kind of array.
+    Raises InputError for an unknown suffix or a picture that is too large for the format, OutputError if it cannot be
+    written, ValueError for another kind of array.
     """
     suffix = image_suffix(path)
     check_output(path, overwrite)
@@ -118,7 +150,10 @@ def write_image(path: str | os.PathLike[str], image: np.ndarray, overwrite: bool
 
 
 def encode_image(image: np.ndarray, suffix: str, name: str = "picture") -> bytes:
-    """The file's content for `write_image`; `suffix`: a known one; `name` stands in the errors, which are the same."""
+    """The file's content for `write_image`; `suffix`: a known one; `name` stands in the errors.
+
+    Raises InputError for a picture that is too large for the format, ValueError for another kind of array.
+    """
     import cv2
 
     if (
@@ -135,8 +170,13 @@ def encode_image(image: np.ndarray, suffix: str, name: str = "picture") -> bytes
     except cv2.error:
         done = False
     if not done:
-        raise OutputError(f"cannot write {name}: {image.shape[1]} x {image.shape[0]} pixels do not go into {suffix}")
+        raise InputError(f"{name}: {image.shape[1]} x {image.shape[0]} pixels do not go into {suffix}; .png holds them")
     return data.tobytes()
+
+
+def drawing_suffix(image: np.ndarray) -> str:
+    """The suffix of a file that can hold a picture of that size: .jpg, or .png where a side is too long for it."""
+    return DRAWING_SUFFIXES[max(image.shape[:2]) > _JPEG_SIDE]
 
 
 def image_suffix(path: str | os.PathLike[str]) -> str:
@@ -147,23 +187,29 @@ def image_suffix(path: str | os.PathLike[str]) -> str:
     return suffix
 
 
-def _decode(data: bytes, header: ImageHeader) -> np.ndarray | None:
-    """(H, W, 3) uint8, or None if OpenCV refuses."""
+def _decode(data: bytes, header: ImageHeader) -> tuple[np.ndarray | None, str | None]:
+    """(H, W, 3) uint8, or None if OpenCV refuses; and what is wrong with the file. Raises TruncatedError."""
     import cv2
 
+    if header.format == "JPEG":
+        image, warning = decode_jpeg(data, header)
+        if image is not None:
+            return _upright(image, header.orientation), warning
     if header.alpha:
         image = _imdecode(data, cv2.IMREAD_UNCHANGED)
         if image is not None and image.ndim == 3 and image.shape[2] == 4:
             premultiplied = header.format == "TIFF" and image.dtype == np.uint8  # libtiff's way
-            return _upright(_on_white(_to_8_bit(image, header), premultiplied), header.orientation)
+            return _upright(_on_white(_to_8_bit(image, header), premultiplied), header.orientation), None
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
     turned_here = header.format in ("AVIF", "WebP")  # OpenCV turns the others; WebP it turns from 4.13 on
     image = _imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION if turned_here else flags)
+    if image is None and header.format == "TIFF":  # grey floats, as ImageJ writes them
+        image = _imdecode(data, cv2.IMREAD_ANYDEPTH)
     if image is None:
-        return None
+        return None, None
     image = _to_8_bit(image, header)
     image = image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-    return _upright(image, header.orientation if turned_here else 1)
+    return _upright(image, header.orientation if turned_here else 1), None
 
 
 def _imdecode(data: bytes, flags: int) -> np.ndarray | None:

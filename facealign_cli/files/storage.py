@@ -7,99 +7,20 @@ A file is written as a whole or not at all: locally beside its place and renamed
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import re
-import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from facealign_cli.errors import InputError, MissingDependency, OutputError
-from facealign_cli.files.output import make_folder, write_bytes
+from facealign_cli.files.base import Entry, Storage, check_length, is_url, join, reason_of
+from facealign_cli.files.local import LocalStorage
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)(::|://)")
-
-
-def is_url(path: str) -> bool:
-    """Whether a path is a URL rather than a local path."""
-    return _SCHEME.match(path) is not None
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What stands in a folder. path: the folder's path with the name. identity: tells a local folder from others."""
-
-    path: str
-    is_folder: bool
-    identity: tuple[int, int] | None = None
-
-
-class Storage(Protocol):
-    """Where files are. Paths are text; bytes of local names that are no UTF-8 stand in it as lone surrogates."""
-
-    shared_between_processes: bool
-
-    def kind(self, path: str) -> str:
-        """ "file", "folder", or "" where nothing stands. Raises InputError without permission."""
-        ...
-
-    def scan(self, folder: str) -> Iterator[Entry]:
-        """What stands in a folder, as it comes. Raises InputError."""
-        ...
-
-    def identity(self, folder: str) -> tuple[int, int] | None:
-        """What tells a folder from others however it is reached; None where links do not exist."""
-        ...
-
-    def read(self, path: str, max_bytes: int | None = None) -> bytes:
-        """A whole file. Raises InputError, which names it: missing, a folder, no permission, too long."""
-        ...
-
-    def write(self, path: str, data: bytes) -> None:
-        """Write a whole file, in place of an older one; its folders are made. Raises OutputError."""
-        ...
-
-    def move(self, path: str, new_path: str) -> None:
-        """Give a file of this storage another place in it, over an older file there. Raises OutputError."""
-        ...
-
-    def remove(self, path: str) -> None:
-        """Remove a file, if it is there. Raises OutputError."""
-        ...
-
-    def names(self, folder: str) -> list[str]:
-        """The names in a folder, sorted; none if there is no such folder. Raises InputError."""
-        ...
-
-    def create(self, path: str, data: bytes) -> bool:
-        """Write a whole new file; False if one is there already. Of two that try, one succeeds. Raises OutputError."""
-        ...
-
-    def hold(self, folder: str) -> None:
-        """Make a folder if it is missing, and from now on write below it only while it stays where it is.
-
-        No link inside it is followed then, and no device or pipe written to. Raises OutputError.
-        """
-        ...
-
-    def check_held(self) -> None:
-        """Raise OutputError if a folder that is held was moved away."""
-        ...
-
-    def local_path(self, path: str) -> str | None:
-        """The path on this machine; None if it lies elsewhere."""
-        ...
+__all__ = ["Entry", "LocalStorage", "Storage", "UrlStorage", "arrow_folder", "is_url", "join", "storage_for"]
 
 
 def storage_for(path: str) -> Storage:
     """The storage that a path or URL lies in. Raises MissingDependency, InputError for a scheme nobody knows."""
     return UrlStorage(path) if is_url(path) else LocalStorage()
-
-
-def join(folder: str, name: str) -> str:
-    """The path of a name in a folder, also where the folder is a URL."""
-    return f"{folder.rstrip('/')}/{name}" if is_url(folder) else os.path.join(folder, name)
 
 
 def arrow_folder(folder: str) -> Any:
@@ -113,145 +34,6 @@ def arrow_folder(folder: str) -> Any:
         return fs.SubTreeFileSystem(os.path.abspath(folder), fs.LocalFileSystem())
     inner, path = _file_system(folder)
     return fs.SubTreeFileSystem(path, fs.PyFileSystem(fs.FSSpecHandler(inner)))
-
-
-class LocalStorage:
-    """Files of this machine."""
-
-    shared_between_processes = True
-
-    def __init__(self) -> None:
-        self._held: dict[str, tuple[int, int] | None] = {}
-
-    def kind(self, path: str) -> str:
-        """See `Storage.kind`."""
-        try:
-            mode = os.stat(path).st_mode
-        except (FileNotFoundError, NotADirectoryError, ValueError):
-            return ""
-        except OSError as error:
-            raise InputError(f"{path}: {_reason(error)}") from error
-        return "folder" if stat.S_ISDIR(mode) else "file"
-
-    def scan(self, folder: str) -> Iterator[Entry]:
-        """See `Storage.scan`. A link that leads nowhere counts as a file: reading it says so."""
-        try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    yield _entry(entry)
-        except OSError as error:
-            raise InputError(f"{folder}: {_reason(error)}") from error
-
-    def identity(self, folder: str) -> tuple[int, int] | None:
-        """See `Storage.identity`."""
-        try:
-            status = os.stat(folder)
-        except (OSError, ValueError):
-            return None
-        return status.st_dev, status.st_ino
-
-    def read(self, path: str, max_bytes: int | None = None) -> bytes:
-        """See `Storage.read`. What is no regular file (a device, a pipe) is refused: it may have no end."""
-        try:
-            status = os.stat(path)
-            if stat.S_ISDIR(status.st_mode):
-                raise InputError(f"{path}: is a folder, not a file")
-            if not stat.S_ISREG(status.st_mode):
-                raise InputError(f"{path}: is a device or a pipe, not a file")
-            _check_length(path, status.st_size, max_bytes)
-            with open(path, "rb") as stream:
-                return stream.read()
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: {_reason(error)}") from error
-
-    def write(self, path: str, data: bytes) -> None:
-        """See `Storage.write`."""
-        self._check(path)
-        make_folder(os.path.dirname(path) or ".")
-        write_bytes(path, data, overwrite=True)
-
-    def create(self, path: str, data: bytes) -> bool:
-        """See `Storage.create`."""
-        self._check(path)
-        make_folder(os.path.dirname(path) or ".")
-        try:
-            with open(path, "xb") as stream:
-                stream.write(data)
-        except FileExistsError:
-            return False
-        except OSError as error:
-            raise OutputError(f"cannot write {path}: {_reason(error)}") from error
-        return True
-
-    def hold(self, folder: str) -> None:
-        """See `Storage.hold`."""
-        self._check(folder)
-        make_folder(folder)
-        self._held[folder] = self.identity(folder)
-
-    def check_held(self) -> None:
-        """See `Storage.check_held`."""
-        for folder, identity in self._held.items():
-            if self.identity(folder) != identity:
-                raise OutputError(
-                    f"{folder}: was moved or removed while it was written to, so nothing more is written; put it back "
-                    "and run the same command again"
-                )
-
-    def local_path(self, path: str) -> str | None:
-        """See `Storage.local_path`."""
-        return path
-
-    def _check(self, path: str) -> None:
-        """Raise OutputError where a write to `path` would lead out of a folder that is held."""
-        for folder in self._held:
-            inner = os.path.relpath(path, folder) if path.startswith(folder) else os.pardir
-            if inner in (os.curdir, os.pardir) or inner.startswith(os.path.join(os.pardir, "")):
-                continue
-            self.check_held()
-            _check_way(path, folder, inner)
-
-    def move(self, path: str, new_path: str) -> None:
-        """See `Storage.move`. Nobody ever sees a part of it."""
-        self._check(path)
-        self._check(new_path)
-        try:
-            os.replace(path, new_path)
-        except OSError as error:
-            raise OutputError(f"cannot move {path} to {new_path}: {_reason(error)}") from error
-
-    def remove(self, path: str) -> None:
-        """See `Storage.remove`."""
-        self._check(path)
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-        except OSError as error:
-            raise OutputError(f"cannot remove {path}: {_reason(error)}") from error
-
-    def names(self, folder: str) -> list[str]:
-        """See `Storage.names`."""
-        try:
-            return sorted(os.listdir(folder))
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise InputError(f"{folder}: {_reason(error)}") from error
-
-
-def _check_way(path: str, folder: str, inner: str) -> None:
-    """Raise OutputError where a link, or something that is no file, stands on the way from a folder to a path in it."""
-    place = folder
-    for part in inner.split(os.sep):
-        place = os.path.join(place, part)
-        try:
-            mode = os.lstat(place).st_mode
-        except (OSError, ValueError):  # what is not there yet, or cannot be, is for the writing to tell
-            return
-        if stat.S_ISLNK(mode):
-            raise OutputError(f"cannot write {path}: {place} is a link, and none is followed in {folder}; remove it")
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            raise OutputError(f"cannot write {path}: {place} is a device or a pipe; remove it")
 
 
 class UrlStorage:
@@ -287,7 +69,7 @@ class UrlStorage:
         """See `Storage.read`."""
         with _url_errors(path, InputError), self._fs.open(path, "rb") as stream:
             data = stream.read() if max_bytes is None else stream.read(max_bytes + 1)
-        _check_length(path, len(data), max_bytes)
+        check_length(path, len(data), max_bytes)
         return bytes(data)
 
     def write(self, path: str, data: bytes) -> None:
@@ -371,35 +153,4 @@ def _url_errors(path: str, kind: type[InputError] | type[OutputError]) -> Iterat
     except (InputError, OutputError):
         raise
     except Exception as error:  # each file system has errors of its own; none is ours
-        raise kind(f"{what}: {_reason(error)}") from error
-
-
-def _entry(entry: os.DirEntry[str]) -> Entry:
-    try:
-        is_folder = entry.is_dir()
-        identity = None
-        if is_folder:
-            status = entry.stat()
-            identity = status.st_dev, status.st_ino
-    except OSError:  # a loop of links, or no permission to follow one: reading it says so
-        return Entry(entry.path, False)
-    return Entry(entry.path, is_folder, identity)
-
-
-def _check_length(path: str, length: int, max_bytes: int | None) -> None:
-    if max_bytes is not None and length > max_bytes:
-        raise InputError(f"{path}: more than {max_bytes >> 20} MiB, too large for a picture within the limit")
-
-
-def _reason(error: Exception) -> str:
-    number = getattr(error, "errno", None)
-    if isinstance(error, FileNotFoundError) or number in (errno.ENOENT, errno.ENOTDIR):
-        return "no such file"
-    if isinstance(error, PermissionError):
-        return "no permission"
-    if number == errno.ELOOP:
-        return "a link that leads back to itself"
-    if number == errno.ENOSPC:
-        return "the disk is full"
-    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(said)
+        raise kind(f"{what}: {reason_of(error)}") from error

@@ -10,23 +10,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
-import json
-import os
 import pkgutil
-import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from facealign_cli.errors import FormatError, InputError
+from facealign_cli.files.documents import PathLike, read_bytes, read_json, read_xml
 from facealign_cli.files.output import atomic_write
 from facealign_cli.plugins import FORMATS, find_plugins, load_plugin
 from facealign_cli.records import FrameResult, LeftOut
-
-PathLike = str | os.PathLike[str]
 
 
 class Write(Protocol):
@@ -49,6 +44,12 @@ class Scan(Protocol):
     def __call__(self, path: PathLike) -> Iterable[FrameResult | LeftOut]: ...
 
 
+class Check(Protocol):
+    """Raises OutputError where the results of these sources could not be written: to be asked before long work."""
+
+    def __call__(self, path: PathLike, sources: Sequence[str], overwrite: bool = False) -> None: ...
+
+
 class Dump(Protocol):
     """Writes records into a binary stream."""
 
@@ -59,6 +60,7 @@ class Dump(Protocol):
 class Format:
     """A registered format. extensions: with the dot, the first one is its own. dump: None where it fills a folder.
 
+    check: for a format that fills a folder, whose names follow from those of the pictures.
     require: raises MissingDependency where a package that the format needs is not there; to be asked before long work.
     grows: what stands in a file can be read while more is written; else only the finished file can.
     scan: as `read`, but it names what has to be left out and goes on, where `read` raises FormatError.
@@ -75,6 +77,7 @@ class Format:
     read: Read
     scan: Scan
     dump: Dump | None = None
+    check: Check | None = None
     require: Callable[[], object] = lambda: None
     grows: bool = True
     why_not: Callable[[FrameResult], str | None] = lambda _result: None
@@ -182,16 +185,11 @@ def _content(path: Path) -> Any:
     if path.is_dir():
         return path
     suffix = path.suffix.lower()
-    try:
-        if suffix == ".json":
-            return json.loads(read_bytes(path).decode("utf-8-sig"))
-        if suffix == ".xml":
-            return next(ET.iterparse(io.BytesIO(read_bytes(path)), events=("start",)))[1].tag
-        return read_bytes(path)[:200].decode("utf-8-sig", "replace") if suffix == ".csv" else None
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path}: not JSON: {error}") from error
-    except (ET.ParseError, LookupError, StopIteration) as error:
-        raise FormatError(f"{path}: not XML: {error}") from error
+    if suffix == ".json":
+        return read_json(path, nan=True)
+    if suffix == ".xml":
+        return read_xml(path).tag
+    return read_bytes(path)[:200].decode("utf-8-sig", "replace") if suffix == ".csv" else None
 
 
 @functools.cache
@@ -209,28 +207,3 @@ def write_file(path: PathLike, results: Iterable[FrameResult], dump: Dump, overw
     """Write a one-file format atomically. Raises OutputError."""
     with atomic_write(path, overwrite) as stream:
         dump(results, stream)
-
-
-@contextlib.contextmanager
-def reading(path: PathLike) -> Iterator[None]:
-    """What the system says when a file of records is read, as InputError."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except IsADirectoryError as error:
-        raise InputError(f"{path}: is a folder, not a file") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-
-
-def read_bytes(path: PathLike, max_bytes: int | None = None) -> bytes:
-    """The content of a file of records. Raises InputError if it cannot be read, FormatError if it is too long."""
-    try:
-        with reading(path), open(path, "rb") as stream:
-            data = stream.read() if max_bytes is None else stream.read(max_bytes + 1)
-    except ValueError as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
-    if max_bytes is not None and len(data) > max_bytes:
-        raise FormatError(f"{path}: longer than {max_bytes} bytes")
-    return data

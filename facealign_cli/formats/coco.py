@@ -17,8 +17,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from facealign_cli.errors import FormatError
-from facealign_cli.formats.base import PathLike, read_bytes, register_format, write_file
-from facealign_cli.formats.codec import parse_json
+from facealign_cli.files.documents import read_json
+from facealign_cli.formats.base import PathLike, register_format, write_file
 from facealign_cli.formats.labelling import (
     LABEL,
     drop_unheld,
@@ -83,7 +83,7 @@ def write(path: PathLike, results: Iterable[FrameResult], overwrite: bool = Fals
 def scan(path: PathLike) -> Iterator[FrameResult | LeftOut]:
     """Each picture's result, and what is left out. Raises InputError, FormatError for a file that is no COCO."""
     try:
-        document = parse_json(read_bytes(path))
+        document = read_json(path)
         orders = {c["id"]: order for c in document["categories"] if (order := _order(c)) is not None}
         images: dict[Any, tuple[Any, list[Any]]] = {image["id"]: (image, []) for image in document["images"]}
         lost: list[LeftOut] = []

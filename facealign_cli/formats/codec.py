@@ -27,18 +27,6 @@ def json_line(record: dict[str, Any]) -> bytes:
         return json.dumps(record, allow_nan=False).encode()
 
 
-def parse_json(text: str | bytes) -> Any:
-    """The value of a JSON text. Raises ValueError, also for NaN and for nesting too deep."""
-    try:
-        return json.loads(text if isinstance(text, str) else text.decode("utf-8-sig"), parse_constant=_refuse)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON value")
-
-
 def to_dict(result: FrameResult) -> dict[str, Any]:
     """A record as plain JSON values: pixels with 3 decimals, scores with 4, times with 6; every key is always there.
 
@@ -57,6 +45,8 @@ def to_dict(result: FrameResult) -> dict[str, Any]:
 
 def from_dict(record: Any) -> FrameResult:
     """The record of such values. Raises FormatError, which says where they break the rules."""
+    if isinstance(record, dict):
+        record = {"warning": None, **record}  # version 0.1.0 wrote none
     values = _checked(record, _RESULT_KEYS, "a result")
     if not isinstance(values["faces"], list):
         raise FormatError(f"faces: expected a list, got {values['faces']!r:.40}")
@@ -71,6 +61,7 @@ _RESULT_KEYS: dict[str, tuple[type, ...]] = {
     "source": (str,),
     "status": (str,),
     "error": (str, NoneType),
+    "warning": (str, NoneType),
     "width": (int,),
     "height": (int,),
     "frame": (int, NoneType),
@@ -93,7 +84,7 @@ _FACE_KEYS: dict[str, tuple[type, ...]] = {
 _OPTIONAL_FACE_KEYS: dict[str, tuple[type, ...]] = {"visible": (list,)}
 
 
-RESULT_COLUMNS = ("source", "status", "error", "width", "height", "frame", "timestamp_s")
+RESULT_COLUMNS = ("source", "status", "error", "warning", "width", "height", "frame", "timestamp_s")
 FACE_COLUMNS = ("face_id", "track_id", "x1", "y1", "x2", "y2", "detector_score", "confidence")
 RUN_COLUMNS = ("scheme", "model", "provider", "detector")
 """The columns of tables, but for the landmarks, in their order."""

@@ -1,8 +1,8 @@
 """CSV: one row per face, and one for a picture without a face or with an error; UTF-8, comma, a header line.
 
-Columns: source, status, error, width, height, frame, timestamp_s, face_id, track_id, x1, y1, x2, y2, detector_score,
-confidence, scheme, model, provider, detector, x_0 … x_67, y_0 … y_67; where they are wanted s_0 … s_67, how far each
-point may be off in pixels. What is not there is an empty cell.
+Columns: source, status, error, warning, width, height, frame, timestamp_s, face_id, track_id, x1, y1, x2, y2,
+detector_score, confidence, scheme, model, provider, detector, x_0 … x_67, y_0 … y_67; where they are wanted s_0 …
+s_67, how far each point may be off in pixels. What is not there is an empty cell.
 
 A text cell that begins with = + - @ or a tab or line break would run as a formula in a spreadsheet (CSV injection), so
 it gets an apostrophe in front, as does one that begins with an apostrophe; reading takes it away again.
@@ -19,7 +19,8 @@ from dataclasses import replace
 from typing import Any, BinaryIO, TextIO
 
 from facealign_cli.errors import FormatError
-from facealign_cli.formats.base import Format, PathLike, read_bytes, register_format, write_file
+from facealign_cli.files.documents import read_csv
+from facealign_cli.formats.base import Format, PathLike, register_format, write_file
 from facealign_cli.formats.codec import (
     FACE_COLUMNS,
     RESULT_COLUMNS,
@@ -39,7 +40,10 @@ COLUMNS: tuple[str, ...] = RESULT_COLUMNS + FACE_COLUMNS + RUN_COLUMNS + _X + _Y
 SIGMA_COLUMNS: tuple[str, ...] = tuple(f"s_{i}" for i in range(N_LANDMARKS))
 """What follows it where sigma is wanted."""
 
-_TEXT = {"source", "status", "error", *RUN_COLUMNS}
+_COLUMNS_1 = tuple(column for column in COLUMNS if column != "warning")
+"""That of version 0.1.0."""
+
+_TEXT = {"source", "status", "error", "warning", *RUN_COLUMNS}
 _INTEGERS = {"width", "height", "frame", "face_id", "track_id"}
 _RISKY = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 
@@ -123,9 +127,9 @@ def read(path: PathLike) -> list[FrameResult]:
 
 def _rows(path: PathLike) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line, values) of each row, its landmarks in pairs."""
-    for line, cells in _read_rows(path):
+    for line, columns, cells in _read_rows(path):
         try:
-            row = {column: _value(column, cell) for column, cell in cells.items()}
+            row = {"warning": None} | {c: _value(c, cell) for c, cell in zip(columns, cells, strict=False)}
         except ValueError as error:
             raise FormatError(f"{path}: line {line}: {error}") from error
         sigma = [row.get(column) for column in SIGMA_COLUMNS]
@@ -133,22 +137,19 @@ def _rows(path: PathLike) -> Iterator[tuple[int, dict[str, Any]]]:
         yield line, row | {"landmarks": points, "sigma": None if set(sigma) == {None} else sigma}
 
 
-def _read_rows(path: PathLike) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line, cells by column) of each row, the own columns only."""
-    text = read_bytes(path).decode("utf-8", errors="surrogateescape").removeprefix("\ufeff")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        header = tuple(next(reader, ()))
-        if header[: len(COLUMNS)] != COLUMNS:
-            raise FormatError(f"{path}: not a facealign table: another header line")
-        n_own = len(COLUMNS) + len(SIGMA_COLUMNS)
-        own = header[:n_own] if header[len(COLUMNS) : n_own] == SIGMA_COLUMNS else COLUMNS
-        for cells in reader:
-            if len(cells) != len(header):
-                raise FormatError(f"{path}: line {reader.line_num}: expected {len(header)} cells, got {len(cells)}")
-            yield reader.line_num, dict(zip(own, cells, strict=False))
-    except csv.Error as error:
-        raise FormatError(f"{path}: line {reader.line_num}: {error}") from error
+def _read_rows(path: PathLike) -> Iterator[tuple[int, tuple[str, ...], list[str]]]:
+    """(line, the own columns, cells) of each row."""
+    rows = read_csv(path, strict=True)
+    _, header = next(rows, (0, []))
+    columns = next((own for own in (COLUMNS, _COLUMNS_1) if tuple(header[: len(own)]) == own), None)
+    if columns is None:
+        raise FormatError(f"{path}: not a facealign table: another header line")
+    if tuple(header[len(columns) : len(columns) + len(SIGMA_COLUMNS)]) == SIGMA_COLUMNS:
+        columns += SIGMA_COLUMNS
+    for line, cells in rows:
+        if len(cells) != len(header):
+            raise FormatError(f"{path}: line {line}: expected {len(header)} cells, got {len(cells)}")
+        yield line, columns, cells
 
 
 def _value(column: str, cell: str) -> Any:

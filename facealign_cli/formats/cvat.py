@@ -20,13 +20,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from facealign_cli.errors import FormatError
+from facealign_cli.files.documents import read_xml
 from facealign_cli.files.output import check_output, write_bytes
 from facealign_cli.formats.base import PathLike, register_format, write_file
 from facealign_cli.formats.labelling import (
     LABEL,
     drop_unheld,
     edges,
-    parse_xml,
     point_indices,
     template,
     visibility,
@@ -115,7 +115,7 @@ def write(path: PathLike, results: Iterable[FrameResult], overwrite: bool = Fals
 
 def scan(path: PathLike) -> Iterator[FrameResult | LeftOut]:
     """Each picture's result, and what is left out. Raises InputError, FormatError for a file that is not CVAT's."""
-    root = parse_xml(path, "annotations", "CVAT's XML")
+    root = read_xml(path, "annotations", "CVAT's XML")
     for track in root.findall("track"):
         yield LeftOut(f"track {track.get('id')}", 'it is of a clip: export the task as "CVAT for images"')
     for image in root.findall("image"):

@@ -15,8 +15,9 @@ from typing import BinaryIO
 import numpy as np
 
 from facealign_cli.errors import FormatError
+from facealign_cli.files.documents import read_xml
 from facealign_cli.formats.base import PathLike, register_format, write_file
-from facealign_cli.formats.labelling import drop_unheld, parse_xml, whole_face, why_not
+from facealign_cli.formats.labelling import drop_unheld, whole_face, why_not
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.records import BBox, Face, FrameResult, LeftOut
 
@@ -50,7 +51,7 @@ def write(path: PathLike, results: Iterable[FrameResult], overwrite: bool = Fals
 
 def scan(path: PathLike) -> Iterator[FrameResult | LeftOut]:
     """Each picture's result, and what is left out. Raises InputError, FormatError for a file that is not dlib's."""
-    for image in parse_xml(path, "dataset", "dlib's XML").findall("./images/image"):
+    for image in read_xml(path, "dataset", "dlib's XML").findall("./images/image"):
         name = image.get("file", "")
         faces: list[Face] = []
         for number, box in enumerate(image.findall("box")):

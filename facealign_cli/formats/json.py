@@ -19,8 +19,9 @@ from importlib.resources import files
 from typing import Any, BinaryIO
 
 from facealign_cli.errors import FormatError
-from facealign_cli.formats.base import PathLike, read_bytes, register_format, write_file
-from facealign_cli.formats.codec import READABLE, SCHEMA, from_dict, json_line, parse_json, to_dict
+from facealign_cli.files.documents import read_json
+from facealign_cli.formats.base import PathLike, register_format, write_file
+from facealign_cli.formats.codec import READABLE, SCHEMA, from_dict, json_line, to_dict
 from facealign_cli.records import FrameResult
 from facealign_cli.version import __version__
 
@@ -41,10 +42,7 @@ def write(path: PathLike, results: Iterable[FrameResult], overwrite: bool = Fals
 
 def read(path: PathLike) -> list[FrameResult]:
     """The results of a document. Raises InputError if it cannot be read, FormatError if it breaks the schema."""
-    try:
-        document = parse_json(read_bytes(path))
-    except ValueError as error:
-        raise FormatError(f"{path}: not JSON: {error}") from error
+    document = read_json(path)
     if not isinstance(document, dict) or not isinstance(document.get("schema"), str):
         raise FormatError(f"{path}: not a facealign document: it has no schema")
     if document["schema"] not in READABLE:

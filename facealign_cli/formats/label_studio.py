@@ -24,9 +24,9 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 import numpy as np
 
 from facealign_cli.errors import FormatError
+from facealign_cli.files.documents import read_json
 from facealign_cli.files.output import check_output, write_bytes
-from facealign_cli.formats.base import PathLike, read_bytes, register_format, write_file
-from facealign_cli.formats.codec import parse_json
+from facealign_cli.formats.base import PathLike, register_format, write_file
 from facealign_cli.formats.labelling import LABEL, drop_unheld, visibility, whole_face, why_not_sized
 from facealign_cli.landmarks import GROUPS, N_LANDMARKS, POINT_NAMES
 from facealign_cli.records import BBox, Face, FrameResult, LeftOut
@@ -97,7 +97,7 @@ def write(path: PathLike, results: Iterable[FrameResult], overwrite: bool = Fals
 def scan(path: PathLike) -> Iterator[FrameResult | LeftOut]:
     """Each picture's result, and what is left out. Raises InputError, FormatError for another file."""
     try:
-        tasks = parse_json(read_bytes(path))
+        tasks = read_json(path)
     except ValueError as error:
         raise FormatError(f"{path}: not JSON: {error}") from error
     if not isinstance(tasks, list):

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import itertools
 import re
-import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from facealign_cli.errors import FormatError
-from facealign_cli.formats.base import PathLike, read_bytes
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import CONTOURS, MEAN_SHAPE, N_LANDMARKS, POINT_NAMES
 from facealign_cli.records import BBox, Face, FrameResult
@@ -99,26 +96,6 @@ def whole_face(
 def visibility(face: Face) -> np.ndarray:
     """(68,) bool: which points can be seen; all of them where nobody has said."""
     return np.ones(N_LANDMARKS, bool) if face.visible is None else face.visible
-
-
-def parse_xml(path: PathLike, root: str, tool: str) -> ET.Element:
-    """The root element of an XML file. Raises InputError, FormatError, also for another root than that of the tool.
-
-    The content is taken for UTF-8 where it is, whatever its first line says: imglab writes UTF-8 under ISO-8859-1.
-    """
-    content = read_bytes(path)
-    if b"<!ENTITY" in content:
-        raise FormatError(f"{path}: entity definitions are not read")
-    try:
-        element = ET.fromstring(content, ET.XMLParser(encoding="utf-8"))
-    except (ET.ParseError, ValueError):
-        try:
-            element = ET.fromstring(content)
-        except (ET.ParseError, LookupError, ValueError) as error:  # the latter two: an unknown encoding, or not so
-            raise FormatError(f"{path}: not XML, or damaged: {error}") from error
-    if element.tag != root:
-        raise FormatError(f"{path}: not {tool}: its root is <{element.tag}>, not <{root}>")
-    return element
 
 
 def drop_unheld(results: Iterable[FrameResult], sized: bool = True) -> list[FrameResult]:

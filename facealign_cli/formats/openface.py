@@ -2,16 +2,16 @@
 a comma and a space, columns frame, face_id, timestamp, confidence, success, x_0 … x_67, y_0 … y_67.
 
 As OpenFace has it: `frame` counts from 1, `face_id` from 0, times are seconds with three decimals, landmarks are pixels
-counted from 0. Pictures have no frame number: the n-th one of a run is frame n, at time 0; which file it was, the
-format cannot say. A frame without a face, or that failed, has one row with `success` 0 and zeros. Where a video was
-tracked, `face_id` is the track's number. Confidence has four decimals and landmarks three; OpenFace's two and one.
+counted from 0. A last column, `source`, which OpenFace does not have, names the picture or the clip. Pictures have no
+frame number: the n-th one of a run is frame n, at time 0. A frame without a face, or that failed, has one row with
+`success` 0 and zeros. Where a video was tracked, `face_id` is the track's number. Confidence has four decimals and
+landmarks three; OpenFace's two and one. Of OpenFace's own files some have no space behind the commas: both are read.
 Source: `RecorderCSV.cpp` of OpenFace 2.2 and its wiki page "Output Format".
 """
 
 from __future__ import annotations
 
-import csv
-import io
+import re
 from collections.abc import Iterable
 from itertools import groupby
 from typing import BinaryIO
@@ -19,7 +19,8 @@ from typing import BinaryIO
 import numpy as np
 
 from facealign_cli.errors import FormatError
-from facealign_cli.formats.base import PathLike, read_bytes, register_format, write_file
+from facealign_cli.files.documents import read_csv
+from facealign_cli.formats.base import PathLike, register_format, write_file
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.records import BBox, Face, FrameResult
@@ -34,16 +35,22 @@ _NO_POINTS = ", ".join(["0.000"] * len(_POINTS))
 
 def dump(results: Iterable[FrameResult], stream: BinaryIO) -> None:
     """Write the table into a binary stream, result by result."""
-    stream.write((", ".join(COLUMNS) + "\n").encode())
+    stream.write((", ".join((*COLUMNS, "source")) + "\n").encode())
     for number, result in enumerate(results, start=1):
+        name = f", {_quoted(result.source)}".encode("utf-8", "surrogateescape")
         frame = number if result.frame is None else int(result.frame) + 1
         time = f"{result.timestamp_s or 0.0:.3f}"
         if not result.faces:
-            stream.write(f"{frame}, 0, {time}, 0.0000, 0, {_NO_POINTS}\n".encode())
+            stream.write(f"{frame}, 0, {time}, 0.0000, 0, {_NO_POINTS}".encode() + name + b"\n")
         for face in result.faces:
             face_id = face.face_id if face.track_id is None else face.track_id
             points = ", ".join(f"{value:.3f}" for value in (np.round(face.landmarks, 3) + 0.0).T.ravel())
-            stream.write(f"{frame}, {face_id}, {time}, {face.confidence:.4f}, 1, {points}\n".encode())
+            stream.write(f"{frame}, {face_id}, {time}, {face.confidence:.4f}, 1, {points}".encode() + name + b"\n")
+
+
+def _quoted(text: str) -> str:
+    """A cell of its own, whatever is in the text."""
+    return '"' + text.replace('"', '""') + '"' if re.search(r'[",\s]', text) else text
 
 
 def write(path: PathLike, results: Iterable[FrameResult], overwrite: bool = False) -> None:
@@ -54,31 +61,27 @@ def write(path: PathLike, results: Iterable[FrameResult], overwrite: bool = Fals
 def read(path: PathLike) -> list[FrameResult]:
     """The frames of a table of ours or of OpenFace itself (other columns are passed over).
 
-    The source is the table's own path; the box is the tight one around the points.
+    The source is what the column `source` names, else the table's own path; the box is the tight one around the
+    points.
     Raises InputError if it cannot be read, FormatError if it breaks the rules.
     """
     rows = _read_rows(path)
-    return [_result(path, [row for _, row in group]) for _, group in groupby(rows, key=lambda row: row[0])]
+    return [
+        _result(path, [row for *_, row in group], name) for (_, name), group in groupby(rows, key=lambda row: row[:2])
+    ]
 
 
-Row = tuple[int, dict[str, float]]
+Row = tuple[int, str | None, dict[str, float]]
 
 
 def _read_rows(path: PathLike) -> list[Row]:
-    """(frame, values) of each line."""
-    try:
-        text = read_bytes(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{path}: not a text file") from error
-    reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        missing = sorted(_NEEDED.difference(header))
-        if missing:
-            raise FormatError(f"{path}: not an OpenFace table: no column {missing[0]}")
-        return [_row(path, reader.line_num, header, cells) for cells in reader if cells]
-    except csv.Error as error:
-        raise FormatError(f"{path}: line {reader.line_num}: {error}") from error
+    """(frame, source where it is named, values) of each line."""
+    rows = read_csv(path, skipinitialspace=True, strict=True)
+    header = [name.strip() for name in next(rows, (0, []))[1]]
+    missing = sorted(_NEEDED.difference(header))
+    if missing:
+        raise FormatError(f"{path}: not an OpenFace table: no column {missing[0]}")
+    return [_row(path, line, header, cells) for line, cells in rows]
 
 
 def _row(path: PathLike, line: int, header: list[str], cells: list[str]) -> Row:
@@ -90,16 +93,21 @@ def _row(path: PathLike, line: int, header: list[str], cells: list[str]) -> Row:
         raise FormatError(f"{path}: line {line}: {error}") from None
     if not np.isfinite(list(values.values())).all() or values["frame"] < 0:
         raise FormatError(f"{path}: line {line}: expected finite numbers and a frame that counts from 1")
-    return int(values["frame"]), values
+    return int(values["frame"]), cells[header.index("source")] if "source" in header else None, values
 
 
-def _result(path: PathLike, rows: list[dict[str, float]]) -> FrameResult:
+def _result(path: PathLike, rows: list[dict[str, float]], name: str | None) -> FrameResult:
     frame = max(int(rows[0]["frame"]) - 1, 0)
     try:
         faces = [_face(i, row) for i, row in enumerate(row for row in rows if row["success"] == 1)]
     except ValueError as error:
         raise FormatError(f"{path}: frame {frame + 1}: {error}") from error
-    return FrameResult.of_faces(str(path), faces, frame=frame, timestamp_s=rows[0]["timestamp"])
+    try:
+        return FrameResult.of_faces(
+            str(path) if name is None else name, faces, frame=frame, timestamp_s=rows[0]["timestamp"]
+        )
+    except ValueError as error:
+        raise FormatError(f"{path}: frame {frame + 1}: {error}") from error
 
 
 def _face(index: int, row: dict[str, float]) -> Face:
@@ -107,5 +115,5 @@ def _face(index: int, row: dict[str, float]) -> Face:
     return Face(int(row.get("face_id", index)), BBox(*bbox_of_shape(landmarks).tolist()), landmarks, row["confidence"])
 
 
-_LOSES = "the picture's name and size, the box, points that cannot be seen, which model placed the points"
+_LOSES = "the picture's size, the box, points that cannot be seen, which model placed the points"
 register_format("openface", [], write=write, read=read, dump=dump, loses=_LOSES)

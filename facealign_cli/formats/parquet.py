@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from facealign_cli.errors import FormatError, MissingDependency
-from facealign_cli.formats.base import PathLike, reading, register_format, write_file
+from facealign_cli.files.documents import reading
+from facealign_cli.formats.base import PathLike, register_format, write_file
 from facealign_cli.formats.codec import (
     FACE_COLUMNS,
     READABLE,
@@ -206,8 +207,8 @@ def _check(path: PathLike, schema: pa.Schema) -> None:
     if layout not in READABLE:
         raise FormatError(f"{path}: schema {layout!r:.40}, this version reads {' and '.join(READABLE)}")
     for field in table_schema():
-        if field.name == "sigma" and layout != SCHEMA:
-            continue
+        if field.name not in schema.names and (field.name == "warning" or (layout != SCHEMA and field.name == "sigma")):
+            continue  # a file of version 0.1.0
         if schema.get_field_index(field.name) < 0:
             raise FormatError(f"{path}: not a facealign table: no column {field.name}, or several")
         found = schema.field(field.name).type
@@ -216,7 +217,7 @@ def _check(path: PathLike, schema: pa.Schema) -> None:
 
 
 def _rows_of(path: PathLike, batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
-    names = [name for name in COLUMNS if name not in _LISTS]
+    names = [name for name in COLUMNS if name not in _LISTS and name in batch.schema.names]
     shapes = _numbers_of(path, batch, "landmarks").reshape(-1, N_LANDMARKS, 2).tolist()
     if "sigma" in batch.schema.names:
         radii = [None if np.isnan(row).all() else row.tolist() for row in _numbers_of(path, batch, "sigma")]
@@ -225,7 +226,7 @@ def _rows_of(path: PathLike, batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
     for row, shape, sigma in zip(batch.select(names).to_pylist(), shapes, radii, strict=True):
         odd = row.pop("source_bytes")
         row["source"] = row["source"] if odd is None else odd.decode("utf-8", "surrogateescape")
-        yield row | {"landmarks": shape, "sigma": sigma}
+        yield {"warning": None} | row | {"landmarks": shape, "sigma": sigma}
 
 
 def _numbers_of(path: PathLike, batch: pa.RecordBatch, name: str) -> np.ndarray:

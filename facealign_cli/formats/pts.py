@@ -16,23 +16,35 @@ the results. A picture without a face or with an error makes no file. A path tha
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from facealign_cli.errors import FormatError, InputError, OutputError
-from facealign_cli.files.output import UniqueNames, check_output, make_folder, picture_stems, write_bytes
-from facealign_cli.formats.base import PathLike, read_bytes, register_format
+from facealign_cli.files.documents import read_bytes
+from facealign_cli.files.output import (
+    UniqueNames,
+    check_output,
+    exists_already,
+    make_folder,
+    picture_stems,
+    write_bytes,
+)
+from facealign_cli.formats.base import PathLike, register_format
 from facealign_cli.geometry import bbox_of_shape
-from facealign_cli.landmarks import N_LANDMARKS
-from facealign_cli.records import BBox, Face, FrameResult
+from facealign_cli.landmarks import MEAN_SHAPE, N_LANDMARKS
+from facealign_cli.records import LARGEST_COORDINATE, BBox, Face, FrameResult
 
 _MAX_BYTES = 1 << 20
 _NUMBERED = re.compile(r"(.+)#(\d{1,9})", re.DOTALL)
-_HEADER = re.compile(r"(version|n_points)\s*:\s*(\S+)")
+
+
+PTS_FILES = "*.[pP][tT][sS]"
+"""The glob of such files, whatever the case of their suffix."""
 
 
 def read_pts(path: PathLike) -> np.ndarray:
@@ -40,21 +52,40 @@ def read_pts(path: PathLike) -> np.ndarray:
 
     Raises InputError if the file cannot be read, FormatError (a kind of it) if it breaks the format.
     """
+    count, points = _read(path)
+    if count not in (None, N_LANDMARKS):
+        raise FormatError(f"{path}: n_points is {count}, expected {N_LANDMARKS}")
+    if len(points) != N_LANDMARKS:
+        raise FormatError(f"{path}: expected {N_LANDMARKS} points, got {len(points)}")
+    wrong = np.flatnonzero(~(np.abs(points) <= LARGEST_COORDINATE).all(axis=1))
+    if len(wrong):
+        raise FormatError(f"{path}: point {wrong[0] + 1}: expected finite numbers, got {points[wrong[0]] + 1}")
+    return points
+
+
+def read_points(path: PathLike) -> np.ndarray:
+    """(K, 2) float64, the points of a .pts file as they are, also another number of them, or NaN; counted from 0.
+
+    Raises as `read_pts`.
+    """
+    return _read(path)[1]
+
+
+def _read(path: PathLike) -> tuple[int | None, np.ndarray]:
+    """The number that the header states, and the points. The header's lines may be missing: many tools write none."""
     lines = _read_lines(path)
     start = next((i for i, line in enumerate(lines) if line == "{"), None)
     if start is None:
         raise FormatError(f"{path}: no line with an opening brace '{{'")
-    _check_header(path, lines[:start])
+    count = _check_header(path, lines[:start])
     if "}" not in lines[start:]:
         raise FormatError(f"{path}: no closing brace '}}': the file is cut short")
     end = lines.index("}", start)
     if lines[end + 1 :]:
         raise FormatError(f"{path}: unexpected text after the closing brace: {lines[end + 1][:40]!r}")
     rows = lines[start + 1 : end]
-    if len(rows) != N_LANDMARKS:
-        raise FormatError(f"{path}: expected {N_LANDMARKS} points, got {len(rows)}")
-    points = np.array([_parse_point(path, number, row) for number, row in enumerate(rows, start=1)])
-    return np.round(points - 1, 9)  # rounds away what the subtraction leaves: 101.123 gives 100.123 exactly
+    points = np.array([_parse_point(path, number, row) for number, row in enumerate(rows, start=1)]).reshape(-1, 2)
+    return count, np.round(points - 1, 9)  # rounds away what the subtraction leaves: 101.123 gives 100.123 exactly
 
 
 def write_pts(path: PathLike, landmarks: np.ndarray, overwrite: bool = False) -> None:
@@ -90,20 +121,20 @@ def _read_lines(path: PathLike) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def _check_header(path: PathLike, lines: list[str]) -> None:
+def _check_header(path: PathLike, lines: list[str]) -> int | None:
+    """The number of points that it states, if it does. Raises FormatError."""
     header: dict[str, str] = {}
     for line in lines:
-        match = _HEADER.fullmatch(line)
-        if match is None or match[1] in header:
+        key, colon, value = (part.strip() for part in line.partition(":"))
+        if key not in ("version", "n_points") or not colon or key in header:
             raise FormatError(f"{path}: unexpected line before the points: {line[:40]!r}")
-        header[match[1]] = match[2]
-    for key in ("version", "n_points"):
-        if key not in header:
-            raise FormatError(f"{path}: no '{key}:' line")
-    if header["version"] not in ("1", "1.0"):
+        header[key] = value
+    if header.get("version", "1") not in ("1", "1.0"):
         raise FormatError(f"{path}: version {header['version'][:20]!r}, only version 1 is known")
-    if header["n_points"] != str(N_LANDMARKS):
-        raise FormatError(f"{path}: n_points is {header['n_points'][:20]!r}, expected {N_LANDMARKS}")
+    count = header.get("n_points")
+    if count is not None and not (count.isdecimal() and len(count) < 7):
+        raise FormatError(f"{path}: n_points is {count[:20]!r}, expected a number")
+    return None if count is None else int(count)
 
 
 def _parse_point(path: PathLike, number: int, row: str) -> tuple[float, float]:
@@ -111,8 +142,6 @@ def _parse_point(path: PathLike, number: int, row: str) -> tuple[float, float]:
         x, y = (float(word) for word in row.split())
     except ValueError:
         raise FormatError(f"{path}: point {number}: expected two numbers, got {row[:40]!r}") from None
-    if not np.isfinite([x, y]).all():
-        raise FormatError(f"{path}: point {number}: expected finite numbers, got {row[:40]!r}")
     return x, y
 
 
@@ -141,6 +170,19 @@ def write(
         make_folder(file.parent)
         write_pts(file, face.landmarks, overwrite)
     return [file for file, _ in files]
+
+
+def check(path: PathLike, sources: Sequence[str], overwrite: bool = False) -> None:
+    """Raise OutputError where `write` could not write the faces of these pictures, be it one of each or several."""
+    if Path(path).suffix.lower() == ".pts" and not Path(path).is_dir():
+        check_output(path, overwrite)
+        return
+    folder, face = make_folder(path), Face(0, BBox(*bbox_of_shape(MEAN_SHAPE).tolist()), MEAN_SHAPE, 1.0)
+    for count in (1, 2):
+        for names in file_names([FrameResult.of_faces(source, [face] * count) for source in sources]):
+            taken = next((file for name in names if os.path.lexists(file := folder / f"{name}.pts")), None)
+            if taken is not None and not overwrite:
+                raise exists_already(taken)
 
 
 def file_names(results: Iterable[FrameResult], root: PathLike | None = None) -> list[list[str]]:
@@ -212,8 +254,10 @@ def _read_one(path: Path) -> FrameResult:
 
 
 def _recognises(folder: Any) -> bool:
-    return isinstance(folder, Path) and any(folder.rglob("*.pts"))
+    return isinstance(folder, Path) and any(folder.rglob(PTS_FILES))
 
 
 _LOSES = "the box, the confidence, points that cannot be seen, which model placed the points"
-register_format("pts", [".pts"], write=write, read=read, recognises=_recognises, loses=_LOSES, takes_root=True)
+register_format(
+    "pts", [".pts"], write=write, read=read, check=check, recognises=_recognises, loses=_LOSES, takes_root=True
+)

@@ -11,6 +11,7 @@ which model it was, pictures that failed, frames of clips. Source: https://docs.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from facealign_cli.errors import FormatError, InputError
+from facealign_cli.files.documents import read_bytes
 from facealign_cli.files.output import UniqueNames, check_output, make_folder, safe_tree, write_bytes
 from facealign_cli.files.pictures import read_image
-from facealign_cli.formats.base import PathLike, read_bytes, register_format
+from facealign_cli.formats.base import PathLike, register_format
 from facealign_cli.formats.labelling import LABEL, drop_unheld, visibility, whole_face, why_not_sized
 from facealign_cli.landmarks import MIRROR_ORDER, N_LANDMARKS, POINT_NAMES
 from facealign_cli.records import BBox, Face, FrameResult, LeftOut
@@ -53,7 +55,7 @@ def write(
         for made in (folder / "images" / file, _label_file(folder, file)):
             if made.exists():
                 check_output(made, overwrite)
-        if not (pictures / result.source).is_file():
+        if not os.path.isfile(pictures / result.source):
             raise InputError(f"{pictures / result.source}: no such picture; name their folder (--images)")
     check_output(folder / "data.yaml", overwrite)
     for result, file in zip(held, files, strict=True):

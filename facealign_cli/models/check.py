@@ -8,7 +8,6 @@ ever unpickled.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from facealign_cli.detectors import create_detector
 from facealign_cli.detectors.base import DEFAULT_DETECTOR
 from facealign_cli.errors import FacealignError, FormatError, InputError, MissingPackage, ModelError
+from facealign_cli.files.arrays import read_npz
 from facealign_cli.files.output import atomic_write
 from facealign_cli.files.pictures import read_image
 from facealign_cli.geometry import CropFrame, SimilarityTransform, init_shape_from_bbox
@@ -148,18 +148,17 @@ def write_check(check: CheckSet, path: Path, overwrite: bool = False) -> None:
 
 def read_check(path: Path) -> CheckSet:
     """Read a check file. Raises InputError if it is not there, FormatError if it is damaged or another kind of file."""
+    arrays = read_npz(path)
+    missing = [name for name in (*_ARRAYS, "format", "tolerances", "sha256") if name not in arrays]
+    if missing or str(arrays["format"]) != FORMAT:
+        raise FormatError(f"{path}: not a {FORMAT} file")
+    tolerances = arrays["tolerances"]
+    if tolerances.shape != (2,) or tolerances.dtype.kind != "f":
+        raise FormatError(f"{path}: expected two numbers as tolerances, got {tolerances.dtype} {tolerances.shape}")
     try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            if str(file["format"]) != FORMAT:
-                raise FormatError(f"{path}: not a {FORMAT} file")
-            arrays = {name: file[name] for name in _ARRAYS}
-            tolerance_px, confidence_tolerance = (float(value) for value in file["tolerances"])
-            sha256 = str(file["sha256"])
         expected = DanPrediction(*(arrays[name] for name in _ARRAYS[1:]))
-        return CheckSet(sha256, arrays["crops"], expected, tolerance_px, confidence_tolerance)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        return CheckSet(str(arrays["sha256"]), arrays["crops"], expected, *tolerances.tolist())
+    except ValueError as error:
         raise FormatError(f"{path}: not a check file that can be used: {error}") from error
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from facealign_cli.errors import ModelError
+from facealign_cli.files.documents import parse_json, parsing, structured
 from facealign_cli.geometry import CropFrame
 from facealign_cli.landmarks import N_LANDMARKS, SCHEME
 from facealign_cli.runtime import create_session, provider_of
@@ -25,6 +26,10 @@ METADATA_FORMAT = "facealign-graph/1"
 METADATA_FORMAT_SIGMA = "facealign-graph/2"
 """Graphs without and with the output `sigma`."""
 OUTPUTS = ("landmarks", "stage1_landmarks", "confidence")
+OUTPUT_SHAPES: tuple[tuple[int, ...], ...] = ((N_LANDMARKS, 2), (N_LANDMARKS, 2), (), (N_LANDMARKS,))
+"""Of a crop's outputs, sigma's last."""
+LARGEST_OUTPUT, LARGEST_CROP = 1e6, 2048
+"""In crop pixels: what lies beyond is no landmark; no crop has a longer side."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,8 @@ class GraphMetadata:
         if self.stages < 1:
             raise ValueError(f"stages: expected 1 or more, got {self.stages}")
         _ = self.frame  # checks the size and the share
+        if self.crop_size > LARGEST_CROP:
+            raise ValueError(f"crop_size: expected {LARGEST_CROP} or less, got {self.crop_size}")
 
     @property
     def frame(self) -> CropFrame:
@@ -77,11 +84,8 @@ class GraphMetadata:
 
     @classmethod
     def from_json(cls, text: str) -> GraphMetadata:
-        """From the entry's text. Raises ValueError or TypeError."""
-        values = json.loads(text)
-        if not isinstance(values, dict):
-            raise ValueError(f"expected an object, got {type(values).__name__}")
-        return cls(**values)
+        """From the entry's text. Raises ValueError."""
+        return structured(parse_json(text), cls)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +129,8 @@ class DanModel:
         self.frame = self.metadata.frame
         self.provider = provider_of(self._session)
         self.batch_size, self.padded = batch_size, False
-        self._dtype = self._check_interface()
+        with parsing(self.path, "one of facealign's models", ModelError):
+            self._dtype = self._check_interface()
 
     def padded_to(self, batch_size: int) -> DanModel:
         """The same graph, loaded once, whose input is always filled up to so many crops.
@@ -164,7 +169,17 @@ class DanModel:
         count = len(crops)
         if self.padded and count < self.batch_size:
             crops = np.concatenate([crops, np.zeros((self.batch_size - count, *crops.shape[1:]), crops.dtype)])
-        return [output[:count] for output in self._session.run(list(self.metadata.outputs), {"crop": crops})]
+        names = self.metadata.outputs
+        with parsing(self.path, "a graph that can be run", ModelError):
+            outputs = self._session.run(list(names), {"crop": crops})
+        for name, values, shape in zip(names, outputs, OUTPUT_SHAPES, strict=False):  # the last one is sigma's
+            if values.shape != (len(crops), *shape) or values.dtype.kind != "f":
+                raise ModelError(f"{self.path}: it gave {values.dtype} {values.shape} as {name}, not (N, {shape})")
+            if not (np.abs(values[:count]) <= LARGEST_OUTPUT).all():  # False for NaN
+                raise ModelError(
+                    f"{self.path}: its {name} are no pixels of a crop: the graph is damaged or was never trained"
+                )
+        return [output[:count] for output in outputs]
 
     def _cast(self, crops: np.ndarray) -> np.ndarray:
         return (
@@ -172,14 +187,15 @@ class DanModel:
         )
 
     def _read_metadata(self) -> GraphMetadata:
-        text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        with parsing(self.path, "one of facealign's models", ModelError):  # texts in it may be no UTF-8
+            text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         if text is None:
             raise ModelError(
                 f"{self.path}: an ONNX model, but not one of facealign's: it has no {METADATA_KEY!r} metadata"
             )
         try:
             return GraphMetadata.from_json(text)
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             raise ModelError(f"{self.path}: metadata that facealign cannot use: {error}") from error
 
     def _check_interface(self) -> Any:
@@ -190,13 +206,11 @@ class DanModel:
             raise ModelError(f"{self.path}: expected one input, crop, uint8 or float32")
         if list(inputs[0].shape[1:]) != [1, size, size] or isinstance(inputs[0].shape[0], int):
             raise ModelError(f"{self.path}: crop is {inputs[0].shape}, but the metadata says (N, 1, {size}, {size})")
-        expected_shapes = {"landmarks": [N_LANDMARKS, 2], "stage1_landmarks": [N_LANDMARKS, 2], "confidence": []}
-        expected_shapes |= {"sigma": [N_LANDMARKS]} if "sigma" in self.metadata.outputs else {}
-        missing = [name for name in expected_shapes if name not in outputs]
+        missing = [name for name in self.metadata.outputs if name not in outputs]
         if missing:
             raise ModelError(f"{self.path}: no output {', '.join(missing)}")
-        for name, expected in expected_shapes.items():
-            if list(outputs[name][1:]) != expected:
+        for name, expected in zip(self.metadata.outputs, OUTPUT_SHAPES, strict=False):
+            if tuple(outputs[name][1:]) != expected:
                 raise ModelError(f"{self.path}: {name} is {outputs[name]}, expected {['N', *expected]}")
         return dtypes[inputs[0].type]
 

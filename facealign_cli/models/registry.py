@@ -8,16 +8,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from facealign_cli.errors import InputError, ModelError
+from facealign_cli.files.documents import read_json, structured
 from facealign_cli.files.output import write_bytes
 from facealign_cli.landmarks import SCHEME
 from facealign_cli.models.dan import DanModel
 
 INDEX = "models.json"
+MAX_INDEX_BYTES = 16 << 20
 
 
 def sha256_of(path: Path) -> str:
@@ -81,18 +83,51 @@ def models_folder() -> Path:
 def read_registry(folder: Path | None = None) -> Registry:
     """The registry of a folder; by default, of the package's own models. Raises ModelError if it is broken."""
     folder = folder or models_folder()
+    index = _read_index(folder / INDEX)
+    models = {name: _entry(name, folder, values) for name, values in index.models.items()}
+    if index.default not in models:
+        raise ModelError(f"{folder / INDEX}: its default {index.default!r:.60} is not among its models")
+    return Registry(index.default, models)
+
+
+@dataclass(frozen=True)
+class _IndexEntry:
+    """What stands in the index of one model."""
+
+    file: str
+    sha256: str
+    licence: str = ""
+    summary: str = ""
+    scheme: str = SCHEME
+    multiply_adds: int = 0
+    figures: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.file or "\0" in self.file:
+            raise ValueError(f"file: expected a path, got {self.file!r:.60}")
+
+
+@dataclass(frozen=True)
+class _Index:
+    """What stands in the index."""
+
+    default: str
+    models: dict[str, _IndexEntry]
+
+
+def _entry(name: str, folder: Path, values: _IndexEntry) -> ModelEntry:
+    facts = {key: value for key, value in asdict(values).items() if key != "file"}
+    return ModelEntry(name=name, path=folder / values.file, **facts)
+
+
+def _read_index(index: Path) -> _Index:
+    """Raises ModelError for whatever is wrong with it."""
     try:
-        content = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        models = {
-            name: ModelEntry(name=name, path=folder / values.pop("file"), **values)
-            for name, values in content["models"].items()
-        }
-        registry = Registry(str(content["default"]), models)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ModelError(f"{folder / INDEX}: cannot be used: {error!r}") from error
-    if registry.default not in models:
-        raise ModelError(f"{folder / INDEX}: its default {registry.default!r} is not among its models")
-    return registry
+        return structured(read_json(index, MAX_INDEX_BYTES), _Index)
+    except InputError as error:
+        raise ModelError(str(error)) from error
+    except ValueError as error:
+        raise ModelError(f"{index}: not a models.json that can be used: {error}") from error
 
 
 def model_file(name: str | Path | None = None) -> Path:
@@ -128,7 +163,10 @@ def enter_model(index: Path, path: Path, *, name: str, figures: dict[str, float]
 
     facts: licence, summary, multiply_adds. Raises ModelError for a file that is no models.json, OutputError.
     """
-    content: dict[str, Any] = _read_index(index) if index.exists() else {"default": name, "models": {}}
+    content: dict[str, Any] = {"default": name, "models": {}}
+    if index.exists():
+        _read_index(index)  # raises for one that could not be read again
+        content = read_json(index)
     file = {"file": os.path.relpath(path, index.parent), "sha256": sha256_of(path)}
     content["models"][name] = {**file, **facts, "figures": figures}
     write_bytes(index, (json.dumps(content, indent=1) + "\n").encode(), overwrite=True)
@@ -141,19 +179,9 @@ def enter_variant(
 
     Raises ModelError where `origin` has none, and as `enter_model`.
     """
-    entry = _read_index(index)["models"].get(origin)
-    if not isinstance(entry, dict):
+    entry = _read_index(index).models.get(origin)
+    if entry is None:
         raise ModelError(f"{index}: it has no entry {origin}")
-    summary = f"{entry.get('summary', '')}; {difference}"
-    facts = {"licence": entry.get("licence", ""), "multiply_adds": entry.get("multiply_adds", 0)}
+    summary = f"{entry.summary}; {difference}"
+    facts = {"licence": entry.licence, "multiply_adds": entry.multiply_adds}
     enter_model(index, path, name=name, figures=figures, summary=summary, **facts)
-
-
-def _read_index(index: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(index.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{index}: not a models.json: {error}") from error
-    if not isinstance(content, dict) or not isinstance(content.get("models"), dict):
-        raise ModelError(f"{index}: not a models.json: it has no models")
-    return content

@@ -20,8 +20,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from facealign_cli.errors import FormatError, InputError, OutputError
-from facealign_cli.formats.base import reading
-from facealign_cli.formats.codec import from_dict, json_line, parse_json, to_dict
+from facealign_cli.files.documents import parse_json, reading
+from facealign_cli.formats.codec import from_dict, json_line, to_dict
 from facealign_cli.geometry import extent_of_shape
 from facealign_cli.records import Face, FrameResult
 

@@ -7,18 +7,18 @@ and errorsTrain are not read. Nothing is ever unpickled. `lasagne.py` says what 
 from __future__ import annotations
 
 import re
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from facealign_cli.errors import FormatError, InputError
+from facealign_cli.errors import FormatError
+from facealign_cli.files.arrays import read_npz
 from facealign_cli.landmarks import N_LANDMARKS
 
 STAGE_1, LATER_STAGE, HEAD = 47, 53, 2
 """Arrays of stage 1, of each later stage with the feature image before it, and of the confidence head."""
-_SMALLEST_SIDE = 32
+_SMALLEST_SIDE, _LARGEST_SIDE = 32, 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +40,9 @@ class LasagneFile:
         for name, values in {**images, **{f"arr_{i}": p for i, p in enumerate(self.parameters)}}.items():
             if values.dtype.kind not in "fiu" or not np.isfinite(values).all():
                 raise FormatError(f"{self.path}: {name} does not hold finite numbers")
-        if size % 16 or size < _SMALLEST_SIDE:
-            raise FormatError(f"{self.path}: pictures of side {size}; a multiple of 16 from 32 on is needed")
+        if size % 16 or not _SMALLEST_SIDE <= size <= _LARGEST_SIDE:
+            sides = f"a multiple of 16 from {_SMALLEST_SIDE} to {_LARGEST_SIDE}"
+            raise FormatError(f"{self.path}: pictures of side {size}; {sides} is needed")
         if not (self.std_image > 0).all() or not np.ptp(self.init_landmarks, axis=0).min() > 0:
             raise FormatError(f"{self.path}: stdDevImg is not above 0, or initLandmarks have no extent")
 
@@ -66,28 +67,18 @@ class LasagneFile:
         )
 
 
+_PICTURES = ("meanImg", "stdDevImg", "initLandmarks")
+
+
 def read_lasagne(path: Path) -> LasagneFile:
     """Read the authors' weights. Raises InputError if the file is not there, FormatError for any other content."""
-    try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            count = sum(bool(re.fullmatch(r"arr_\d+", name)) for name in file.files)
-            names = [f"arr_{i}" for i in range(count)] + ["meanImg", "stdDevImg", "initLandmarks"]
-            missing = [name for name in names if name not in file.files]
-            if missing or not count:
-                raise FormatError(f"{path}: no {', '.join(missing) or 'arr_0'}; not weights of the DAN authors")
-            *parameters, mean, std, init = (_read_array(path, file, name) for name in names)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
-    except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:  # TypeError: a single array
-        raise FormatError(f"{path}: not an .npz file that can be used: {error}") from error
-    return LasagneFile(path, parameters, _squeezed(mean, 2), _squeezed(std, 2), _squeezed(init, 2))
-
-
-def _read_array(path: Path, file: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
-    try:
-        return np.asarray(file[name])
-    except ValueError as error:
-        raise FormatError(f"{path}: {name} is pickled or damaged; nothing is ever unpickled: {error}") from error
+    arrays = read_npz(path, lambda name: name in _PICTURES or re.fullmatch(r"arr_[0-9]{1,6}", name) is not None)
+    names = [f"arr_{i}" for i in range(max(len(arrays.keys() - set(_PICTURES)), 1))]
+    missing = [name for name in (*names, *_PICTURES) if name not in arrays]
+    if missing:
+        raise FormatError(f"{path}: no {', '.join(missing[:3])}; not weights of the DAN authors")
+    mean, std, init = (_squeezed(arrays[name], 2) for name in _PICTURES)
+    return LasagneFile(path, [arrays[name] for name in names], mean, std, init)
 
 
 def _squeezed(values: np.ndarray, ndim: int) -> np.ndarray:

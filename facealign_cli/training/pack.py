@@ -19,7 +19,8 @@ from facealign_cli.datasets.unlabelled import FindFace
 from facealign_cli.datasets.unlabelled import read as read_unlabelled
 from facealign_cli.detectors import create_detector
 from facealign_cli.detectors.base import DEFAULT_DETECTOR
-from facealign_cli.errors import FormatError, InputError, MissingDependency
+from facealign_cli.errors import FormatError, InputError
+from facealign_cli.files.header import read_header
 from facealign_cli.files.output import atomic_path, check_output
 from facealign_cli.files.pictures import read_image
 from facealign_cli.geometry import (
@@ -32,12 +33,26 @@ from facealign_cli.geometry import (
 )
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.records import BBox
+from facealign_cli.training.hdf5 import import_h5py, open_hdf5
 
 FORMAT = "facealign-pack/2"
 _OLD_FORMAT = "facealign-pack/1"
-"""Packs without weights and yaw, which are still read: every point counts whole, no yaw is known."""
-_COLUMNS = ("landmarks", "bbox", "rough", "held_out", "weights", "yaw", "points")
+"""Packs without weights, yaw and points, which are still read: every point counts whole."""
+LARGEST_SIDE, MAX_BYTES = 1024, 64 << 30
+"""Of a packed picture, pixels; of all pictures of a pack, decoded: 64 GiB."""
+LARGEST_LANDMARK = 1e6
 _MOST_POINTS = max(SCHEMES)
+_SHAPES: dict[str, tuple[str, tuple[int, ...]]] = {
+    "landmarks": ("f", (N_LANDMARKS, 2)),
+    "bbox": ("f", (4,)),
+    "rough": ("b", ()),
+    "held_out": ("b", ()),
+    "weights": ("f", (N_LANDMARKS,)),
+    "yaw": ("f", ()),
+    "points": ("f", (_MOST_POINTS, 2)),
+}
+"""Column → kind of its values, and their shape for one face."""
+_COLUMNS = tuple(_SHAPES)
 SPLITS = ("train", "train (rough)", "held out", "not labelled")
 _SMALLEST_FACE = 16.0
 _SAME_FACE = 0.002
@@ -247,7 +262,7 @@ def _split_of(sample: Sample, chosen: str | None) -> str:
 
 
 def _write(path: Path, rows: list[_Row], size: int, context: float, *, overwrite: bool, chosen: str | None) -> None:
-    h5py = _h5py()
+    h5py = import_h5py()
     with atomic_path(path, overwrite) as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update({"format": FORMAT, "size": size, "context": context})
         jpeg = file.create_dataset("jpeg", (len(rows),), dtype=h5py.vlen_dtype(np.uint8))
@@ -269,9 +284,13 @@ def rewrite_pack(source: Path, path: Path, pack: Pack, keep: np.ndarray, overwri
 
     Raises OutputError if `path` cannot be written.
     """
-    h5py = _h5py()
+    h5py = import_h5py()
     rows = np.flatnonzero(keep)
-    with h5py.File(source, "r") as old, atomic_path(path, overwrite) as temporary, h5py.File(temporary, "w") as file:
+    with (
+        open_hdf5(source, ("jpeg",)) as old,
+        atomic_path(path, overwrite) as temporary,
+        h5py.File(temporary, "w") as file,
+    ):
         file.attrs.update({**old.attrs, "format": FORMAT})
         jpeg = file.create_dataset("jpeg", (len(rows),), dtype=h5py.vlen_dtype(np.uint8))
         for i, row in enumerate(rows):
@@ -283,21 +302,19 @@ def rewrite_pack(source: Path, path: Path, pack: Pack, keep: np.ndarray, overwri
 
 def read_pack(path: Path) -> Pack:
     """Load a pack into memory, pictures decoded. Raises InputError or FormatError."""
-    h5py = _h5py()
-    if not Path(path).is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        with h5py.File(path, "r") as file:
-            if file.attrs.get("format") not in (FORMAT, _OLD_FORMAT):
-                raise FormatError(f"{path}: not a {FORMAT} file")
-            images = np.stack([decode_grey(data) for data in file["jpeg"][:]])
-            names = [name.decode() for name in file["name"][:]]
-            columns = {key: file[key][:] for key in _COLUMNS if file.attrs["format"] == FORMAT or key in file}
-            columns.setdefault("weights", np.ones((len(names), N_LANDMARKS), np.float32))
-            columns.setdefault("yaw", np.full(len(names), np.nan, np.float32))
-            columns.setdefault("points", np.full((len(names), _MOST_POINTS, 2), np.nan, np.float32))
-    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise FormatError(f"{path}: {error}") from error
+    with open_hdf5(path, ("jpeg", "name", *_COLUMNS)) as file:
+        if file.attrs.get("format") not in (FORMAT, _OLD_FORMAT):
+            raise FormatError(f"{path}: not a {FORMAT} file")
+        size = int(file.attrs["size"])
+        if not 0 < size <= LARGEST_SIDE or len(file["jpeg"]) * size**2 > MAX_BYTES:
+            raise FormatError(f"{path}: {len(file['jpeg'])} pictures of {size} pixels are more than a pack may hold")
+        images = np.stack([decode_grey(data, size) for data in file["jpeg"][:]])
+        names = [name.decode() for name in file["name"][:]]
+        columns = {key: file[key][:] for key in _COLUMNS if file.attrs["format"] == FORMAT or key in file}
+    columns.setdefault("weights", np.ones((len(names), N_LANDMARKS), np.float32))
+    columns.setdefault("yaw", np.full(len(names), np.nan, np.float32))
+    columns.setdefault("points", np.full((len(names), _MOST_POINTS, 2), np.nan, np.float32))
+    _check_columns(path, columns)
     if any(len(column) != len(names) for column in (images, *columns.values())):
         raise FormatError(f"{path}: its columns are not of one length")
     return Pack(images=images, names=names, **columns)
@@ -331,19 +348,29 @@ def crops_in_frame(pack: Pack, frame: CropFrame) -> tuple[np.ndarray, np.ndarray
     return crops, truth
 
 
-def decode_grey(data: np.ndarray) -> np.ndarray:
-    """(H, W) uint8 grey of a JPEG's bytes. Raises ValueError for what is none."""
-    import cv2
+def _check_columns(path: Path, columns: dict[str, np.ndarray]) -> None:
+    for name, (kinds, shape) in _SHAPES.items():
+        values = columns[name]
+        if values.dtype.kind not in kinds or values.shape[1:] != shape:
+            raise FormatError(f"{path}: {name}: expected shape (N, {shape}), got {values.dtype} {values.shape}")
+    if not (np.abs(columns["landmarks"]) <= LARGEST_LANDMARK).all() or np.isinf(columns["bbox"]).any():
+        raise FormatError(f"{path}: landmarks or boxes that are not finite pixels")
+    if not ((columns["weights"] >= 0) & (columns["weights"] <= 1)).all():  # False for NaN
+        raise FormatError(f"{path}: weights that are not between 0 and 1")
+    boxes = columns["bbox"][~np.isnan(columns["bbox"]).any(axis=1)]
+    if not ((boxes[:, 2:] > boxes[:, :2]).all() and (np.abs(boxes) <= LARGEST_LANDMARK).all()):
+        raise FormatError(f"{path}: boxes that are empty or beyond any picture")
+    if not (np.ptp(columns["landmarks"], axis=1) > 0).all():
+        raise FormatError(f"{path}: landmarks without an extent")
 
-    image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if len(data) else None
-    if image is None:
-        raise ValueError("a packed picture is damaged")
-    return image
 
+def decode_grey(data: np.ndarray, size: int | None = None) -> np.ndarray:
+    """(H, W) uint8 grey of a JPEG's bytes. size: its side. Raises ValueError for what is none or has another size."""
+    import simplejpeg
 
-def _h5py():  # type: ignore[no-untyped-def]
+    if size is not None and (header := read_header(data.tobytes())) and (header.height, header.width) != (size, size):
+        raise ValueError(f"a packed picture is damaged: {header.width} x {header.height} pixels, not {size}")
     try:
-        import h5py
-    except ImportError as error:
-        raise MissingDependency("the packed data set", "h5py", "train") from error
-    return h5py
+        return simplejpeg.decode_jpeg(data.tobytes(), "GRAY")[..., 0]
+    except ValueError as error:
+        raise ValueError(f"a packed picture is damaged: {error}") from error

@@ -171,8 +171,10 @@ def look_ahead(packets: Iterator[Any], stream: Any) -> tuple[list[Any], Start]:
 
 
 def _start(pictures: Sequence[Any]) -> Start:
-    if pictures and (pictures[0].pts is not None or pictures[0].dts is not None):
-        return Start(pictures[0].pts is not None)
+    if pictures and pictures[0].pts is not None:
+        return Start(True, 0, pictures[0].pts)
+    if pictures and pictures[0].dts is not None:
+        return Start(False)
     times = [packet.pts for packet in pictures if packet.pts is not None]
     if not times:
         return Start(False)

@@ -156,14 +156,16 @@ class ContainerSource:
             return []
 
     def _pictures(self, frames: list[Any]) -> Iterator[VideoFrame]:
-        for frame in frames:
+        while frames:
+            frame = frames.pop(0)
             missing, pts = self._times.came(frame.pts)
             yield from self._missing(missing)
-            pts = self._last + max(1, frame.duration or 1) if pts is None else pts
-            if not self._is_wanted(pts * self._stream.time_base):
-                continue
-            error = DAMAGED if frame.is_corrupt else None
-            yield self._frame(pts, self._picture(frame), error, frame.duration or 0)
+            duration, error = frame.duration or 0, DAMAGED if frame.is_corrupt else None
+            pts = self._last + max(1, duration) if pts is None else pts
+            if self._is_wanted(pts * self._stream.time_base):
+                image = self._picture(frame)
+                del frame  # the decoder would have to copy it while this one waits
+                yield self._frame(pts, image, error, duration)
 
     def _missing(self, times: list[int]) -> Iterator[VideoFrame]:
         """A record of each frame that should have come out by now."""

@@ -141,15 +141,23 @@ class ClipPackets:
 
     def _from_start(self) -> Iterator[tuple[Any, Fraction | None]]:
         if self._start is not None and self._can_seek:
-            try:
-                self.container.seek(int((self._start + self.origin) / self.stream.time_base), stream=self.stream)
-                self._head, self._demuxed = [], self._demux()
-            except self._av.error.FFmpegError:
-                pass  # what cannot be sought in is read from its beginning
+            self._seek(int((self._start + self.origin) / self.stream.time_base))
         placed = self._placed()
         if self._start is not None:
             yield from self._from_key_frame(placed, self._start - _MARGIN)
         yield from placed
+
+    def _seek(self, part: int) -> None:
+        """Go to the key frame before `part`, in ticks; what cannot be sought in is read from its beginning."""
+        for target in (part, self.stream.start_time or 0):
+            try:
+                self.container.seek(target, stream=self.stream)
+            except self._av.error.FFmpegError:
+                return
+            self.problem, self._demuxed = None, self._demux()
+            self._head, start = look_ahead(self._demuxed, self.stream)
+            if start.first is not None and start.first <= part:
+                return
 
     def _from_key_frame(
         self, placed: Iterator[tuple[Any, Fraction | None]], part: Fraction

@@ -22,7 +22,7 @@ _H264 = ("libx264", {"preset": "veryfast", "crf": "18"})
 _VP9 = ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "8", "row-mt": "1", "crf": "24", "b": "0"})
 _LARGE = 16_000_000
 """Pixels of a frame above which the encoder looks at no frame but the present one: else it holds back gigabytes."""
-_LARGE_OPTIONS = {"libx264": {"tune": "zerolatency"}, "libvpx-vp9": {"lag-in-frames": "0"}}
+_LARGE_OPTIONS = {"libx264": {"tune": "zerolatency", "preset": "ultrafast"}, "libvpx-vp9": {"lag-in-frames": "0"}}
 _FASTSTART = {"movflags": "faststart"}
 _CONTAINERS: dict[str, tuple[str, tuple[str, dict[str, str]], dict[str, str]]] = {
     ".mp4": ("mp4", _H264, _FASTSTART),
@@ -154,7 +154,7 @@ class VideoSink:
         height, width = image_bgr.shape[:2]
         if height % 2 or width % 2:
             image_bgr = cv2.copyMakeBorder(image_bgr, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image_bgr), format="bgr24")
+        frame = self._av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(image_bgr), format="bgr24")
         matrix = _SWS_BT709 if self._info.bt709 else _SWS_BT601
         how = {"dst_colorspace": matrix, "dst_color_range": _LIMITED, "interpolation": _ACCURATE}
         frame = self._reformatter.reformat(frame, format="yuv420p", **how)

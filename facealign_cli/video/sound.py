@@ -80,12 +80,17 @@ def _is_held(stream: Any, samples: Sequence[Any], writer: str, container: str) -
                 return True
             with av.open(path) as back:
                 found = back.streams.audio[0].codec_context
-                return found is not None and found.name == stream.codec_context.name
+                return found is not None and _family(found.name) == _family(stream.codec_context.name)
         except (av.error.FFmpegError, ValueError, IndexError):
             return False
         finally:
             for packet in samples:
                 packet.stream = stream
+
+
+def _family(codec: str) -> str:
+    """Codecs that one decoder plays count as one: MP4 calls all layers of MPEG audio the same."""
+    return "mpeg" if codec.removesuffix("float") in ("mp1", "mp2", "mp3") else codec
 
 
 class CopiedSound:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from facealign_cli.batch.base import Outcome
 from facealign_cli.batch.keys import key_of
 from facealign_cli.errors import InputError, OutputError
-from facealign_cli.formats.codec import parse_json
+from facealign_cli.files.documents import parse_json
 from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.records import BBox, Face, FrameResult
 
@@ -58,7 +58,14 @@ class BrokenWork(FakeWork):
 
 
 class DyingWork(FakeWork):
-    """Kills its process as it is made."""
+    """Ends its process as it is made."""
+
+    def __init__(self) -> None:
+        os._exit(7)
+
+
+class KilledWork(FakeWork):
+    """Its process is killed as it is made, as if for want of memory."""
 
     def __init__(self) -> None:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from batch_works import BrokenWork, DyingWork, FakeWork, UnwritableWork
+from batch_works import BrokenWork, DyingWork, FakeWork, KilledWork, UnwritableWork
 
 from facealign_cli.batch.base import JournalLine
 from facealign_cli.batch.pool import Pool, PoolUsage, _Worker, run_here
@@ -58,8 +58,8 @@ def test_what_was_put_off_is_tried_when_all_else_is_done(tmp_path: Path) -> None
 
 
 def test_workers_that_are_killed_as_they_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Somebody kills every new worker for a while: the job goes on, because one had been ready before."""
-    start, victims = _Worker.__init__, iter([False, True, True, True, True, False])
+    """Somebody kills every new worker for a while: the job goes on, as that may end."""
+    start, victims = _Worker.__init__, iter([True, True, True, False, True, True, True, True, False])
 
     def start_and_kill(self: _Worker, make_work: Any) -> None:
         start(self, make_work)
@@ -69,7 +69,7 @@ def test_workers_that_are_killed_as_they_start(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(_Worker, "__init__", start_and_kill)
     lines, usage = run([str(tmp_path / "once-poison"), "a"], workers=1)
     assert not any(line.error for line in lines.values())
-    assert usage.deaths == 5
+    assert usage.deaths == 8
 
 
 def test_workers_that_do_not_end_are_killed_together() -> None:
@@ -123,7 +123,8 @@ def test_after_a_picture_tried_alone_the_worker_goes_on_with_the_rest(tmp_path: 
     ("make_work", "kind", "words"),
     [
         (BrokenWork, FacealignError, "no such model"),
-        (DyingWork, FacealignError, "die as they start"),
+        (DyingWork, FacealignError, r"die as they start \(exit code 7\)"),
+        (KilledWork, FacealignError, r"die as they start \(SIGKILL, perhaps for want of memory\)"),
         (UnwritableWork, OutputError, "disk is full"),
     ],
 )

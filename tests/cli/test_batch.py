@@ -96,6 +96,33 @@ def test_killed_at_random_and_resumed(folder: Path, tmp_path: Path, undisturbed:
     assert [p.name for p in (out / "_journal").iterdir() if not p.name.startswith("part-")] == []
 
 
+def workers_of(process: subprocess.Popen[str]) -> list[int]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == process.pid and b"spawn_main" in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks for processes in /proc")
+def test_workers_that_somebody_kills_blame_no_picture(folder: Path, tmp_path: Path, undisturbed: list[dict]) -> None:
+    out, rng, kills = tmp_path / "out", random.Random(6), 0
+    process = start(folder, "-o", out, "--workers", 2, "--batch-size", 2, "--shard-rows", 20, "--device", "cpu")
+    while process.poll() is None and kills < 6:
+        time.sleep(rng.uniform(0.2, 1.0))
+        for pid in workers_of(process)[:1]:
+            os.kill(pid, signal.SIGKILL)
+            kills += 1
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 3, told
+    assert kills > 0
+    assert same(rows_of(out), undisturbed)
+
+
 def test_interrupted(folder: Path, tmp_path: Path, undisturbed: list[dict]) -> None:
     out = tmp_path / "out"
     many = tmp_path / "list"

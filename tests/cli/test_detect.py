@@ -223,7 +223,7 @@ def test_nothing_is_overwritten_unasked(picture: Path, tmp_path: Path) -> None:
     assert "--overwrite" in result.stderr
     assert out.read_text() == "mine"
     assert run(picture, "-o", out, "--overwrite").exit_code == 0
-    assert json.loads(out.read_text())["schema"] == "facealign/1"
+    assert json.loads(out.read_text())["schema"] == "facealign/2"
 
 
 def test_max_faces_and_min_face(picture: Path, tmp_path: Path, astronaut: np.ndarray) -> None:
@@ -266,14 +266,14 @@ def test_a_gpu_that_is_not_there_is_an_error_not_the_cpu(picture: Path) -> None:
 def test_interrupted_keeps_what_is_done(picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from facealign_cli import aligner
 
-    real = aligner.read_image
+    real = aligner.read_picture
 
-    def read(path: str, **options: object) -> np.ndarray:
+    def read(path: str, **options: object) -> object:
         if path == "second.png":
             raise KeyboardInterrupt
         return real(path, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(aligner, "read_image", read)
+    monkeypatch.setattr(aligner, "read_picture", read)
     result = run(picture, "second.png", picture, "-o", tmp_path / "faces.json")
     assert result.exit_code == 130
     assert [record.source for record in get_format("json").read(tmp_path / "faces.json")] == [str(picture)]

@@ -148,3 +148,39 @@ def test_the_report(photos: Path, tmp_path: Path) -> None:
     pytest.importorskip("facealign_cli.report")
     assert run("dataset", photos, "--report", tmp_path / "r.html").exit_code == 3
     assert "common (incomplete: 5 of 554)" in (tmp_path / "r.html").read_text()
+
+
+def test_every_way_to_say_where_the_faces_are(photos: Path, tmp_path: Path) -> None:
+    """The organisers' .mat boxes give the figures of boxes.json, facealign's own rows those of the detector."""
+    savemat = pytest.importorskip("scipy.io", reason="scipy, which reads .mat files, is not installed").savemat
+    folder = photos / "lfpw" / "testset"
+    for suffix in (".jpg", ".pts"):
+        (folder / f"image_0006{suffix}").unlink()  # the one that cannot be read
+    given = evaluated(run("dataset", photos, "--json", tmp_path / "given.json"), tmp_path / "given.json", code=3)
+    boxes = json.loads((folder / "boxes.json").read_text())
+    cell = np.empty((1, len(boxes)), object)
+    for i, (name, box) in enumerate(boxes.items()):
+        cell[0, i] = {"imgName": name, "bb_detector": np.array([box]) + 1, "bb_ground_truth": np.array([box])}
+    (tmp_path / "Bounding Boxes").mkdir()
+    savemat(tmp_path / "Bounding Boxes" / "bounding_boxes_lfpw_testset.mat", {"bounding_boxes": cell})
+    (folder / "boxes.json").unlink()
+    nothing = run("dataset", photos)
+    assert nothing.exit_code == 1
+    for way in ("--boxes PATH", "--init detector", "--init ground-truth"):
+        assert way in nothing.stderr
+    mat = ("--boxes", tmp_path / "Bounding Boxes", "--json", tmp_path / "mat.json")
+    same = evaluated(run("dataset", photos, *mat), tmp_path / "mat.json", code=3)
+    for one, other in zip(given.rows, same.rows, strict=True):
+        assert one.status == other.status
+        if one.landmarks is not None and other.landmarks is not None:
+            np.testing.assert_allclose(one.landmarks, other.landmarks, atol=0.01)
+    pictures = sorted(folder.glob("*.jpg"))
+    detected = CliRunner().invoke(main, ["detect", "image", *map(str, pictures), "-o", str(tmp_path / "rows.json")])
+    assert detected.exit_code == 0
+    rows = ("--boxes", tmp_path / "rows.json", "--json", tmp_path / "rows_e.json")
+    own = evaluated(run("dataset", photos, *rows), tmp_path / "rows_e.json")
+    found = ("--init", "detector", "--json", tmp_path / "found.json")
+    for one, other in zip(
+        own.rows, evaluated(run("dataset", photos, *found), tmp_path / "found.json").rows, strict=True
+    ):
+        np.testing.assert_allclose(one.landmarks, other.landmarks, atol=0.02)

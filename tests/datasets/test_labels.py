@@ -94,7 +94,7 @@ def test_picture_missing(tmp_path: Path, file: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"<dataset>", b"no xml", b"\x00\xff", b"<?xml version='1.0' encoding='martian'?><a/>"]
+    "content", [b"", b"<dataset>", b"no xml", b"\x00\xff", b"<?xml version='1.0' encoding='martian'?>\xff<a/>"]
 )
 def test_broken_xml(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.xml").write_bytes(content)

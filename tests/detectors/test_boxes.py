@@ -78,7 +78,7 @@ def test_missing_and_ambiguous_names(tmp_path: Path) -> None:
         ('{"a.jpg": [1, 2, 3, "x"]}', r"'a\.jpg': could not convert"),
         ('{"a.jpg": [1, 2, 3, null]}', r"'a\.jpg': float\(\) argument"),
         ('{"a.jpg": [5, 2, 3, 4]}', r"'a\.jpg': bbox: expected x1 < x2"),
-        ('{"a.jpg": [1, 2, 3, NaN]}', r"'a\.jpg': bbox: expected four finite"),
+        ('{"a.jpg": [1, 2, 3, NaN]}', "not JSON, or damaged: NaN is no JSON"),
         ('{"a.jpg": [[1, 2, 3, 4], 5]}', r"'a\.jpg': expected four numbers"),
         ('{"a.jpg": "1,2,3,4"}', r"'a\.jpg': expected \[x1"),
         ('{"a.jpg": [true, 2, 3, 4]}', r"'a\.jpg': expected four numbers"),
@@ -116,8 +116,7 @@ def test_unusable_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"boxes\.txt: expected boxes: a \.json or \.csv"):
         read_boxes(tmp_path / "boxes.txt")
     (tmp_path / "latin.csv").write_bytes(b"image,x1,y1,x2,y2\n\xe4.jpg,1,2,3,4\n")
-    with pytest.raises(FormatError, match="not UTF-8"):
-        read_boxes(tmp_path / "latin.csv")
+    assert list(read_boxes(tmp_path / "latin.csv")) == ["\udce4.jpg"]  # as Python names such a file
 
 
 def test_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:

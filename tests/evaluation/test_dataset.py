@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from facealign_cli import Aligner, InputError, OutputError, create_detector, evaluate, evaluate_predictions
+from facealign_cli import Aligner, InputError, create_detector, evaluate, evaluate_predictions
+from facealign_cli.datasets.base import Sample
+from facealign_cli.evaluation.base import Prediction
+from facealign_cli.evaluation.predictions import write_predictions
 from facealign_cli.formats.pts import read_pts, write_pts
 from facealign_cli.geometry import bbox_of_shape
 
@@ -31,23 +35,21 @@ def root(tmp_path: Path, aligner: Aligner, astronaut: np.ndarray) -> Path:
 
 
 def test_an_aligner_on_a_folder(root: Path, aligner: Aligner, tmp_path: Path) -> None:
-    watched: list[int] = []
-    evaluation = evaluate(
-        root,
-        aligner,
-        init="detector",
-        threshold=0.05,
-        predictions_folder=tmp_path / "out",
-        watch=lambda predictions, total: (watched.append(total) or p for p in predictions),  # type: ignore[func-returns-value]
-    )
+    watched: list[str] = []
+
+    def watch(predictions: Iterable[Prediction], samples: Sequence[Sample]) -> Iterable[Prediction]:
+        watched.extend(sample.name for sample in samples)
+        return predictions
+
+    evaluation = evaluate(root, aligner, init="detector", threshold=0.05, watch=watch)
+    write_predictions(tmp_path / "out", evaluation.predicted)
     (summary,) = evaluation.summaries
-    assert (watched[0], summary.n, summary.missed, summary.failure_rate) == (2, 2, 0, 0.5)
+    assert watched == ["a.png", "b.png"]
+    assert (summary.n, summary.missed, summary.failure_rate) == (2, 0, 0.5)
     assert summary.distributions["inter-ocular"].mean == pytest.approx(0.05, abs=1e-3)
     np.testing.assert_allclose(read_pts(tmp_path / "out" / "b.pts"), read_pts(root / "a.pts"), atol=0.01)
     again = evaluate_predictions(tmp_path / "out", root, threshold=0.05)
     assert [row.nme() for row in again.rows] == pytest.approx([row.nme() for row in evaluation.rows], abs=1e-4)
-    with pytest.raises(OutputError, match="exists already"):
-        evaluate(root, aligner, init="detector", predictions_folder=tmp_path / "out")
 
 
 def test_boxes_that_are_given_are_the_init(root: Path, tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_pts_folders(tmp_path: Path) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     matched = match([name.replace(".pts", ".jpg") for name in files], *read_predictions(tmp_path))
-    expected = ("ok", "wrong_points", "nan", "wrong_points", "error", "error", "error", "error", "wrong_points")
+    expected = ("ok", "wrong_points", "nan", "error", "error", "error", "error", "error", "wrong_points")
     assert list(statuses(matched).values()) == list(expected)
     np.testing.assert_array_equal(matched.predictions["ibug/good.jpg"].stages[0], SHAPE)  # counted from 0 again
 

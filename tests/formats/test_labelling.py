@@ -150,6 +150,16 @@ def test_coco_leaves_out_what_is_not_whole(labels, tmp_path: Path) -> None:
         get_format("coco").read(tmp_path / "half.json")
 
 
+def test_cocos_skeleton_counts_from_one(labels, tmp_path: Path) -> None:
+    """68 points, of which nine lines hold 63 pieces: four of them are closed."""
+    (category,) = coco_document(labels, tmp_path)["categories"]
+    skeleton = category["skeleton"]
+    assert [1, 2] in skeleton and [42, 37] in skeleton and [68, 61] in skeleton
+    assert [17, 18] not in skeleton  # the jaw does not go on into the brow
+    assert len(skeleton) == 63
+    assert {point for line in skeleton for point in line} == set(range(1, 69))
+
+
 def test_coco_in_another_order_of_points(labels, tmp_path: Path) -> None:
     document = coco_document(labels, tmp_path)
     document["categories"][0]["keypoints"].reverse()

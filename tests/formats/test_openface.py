@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +15,16 @@ from facealign_cli.formats.openface import COLUMNS, read, write
 
 def test_header_and_cells_as_openface_writes_them(results, tmp_path: Path) -> None:
     write(tmp_path / "a.csv", results)
-    lines = (tmp_path / "a.csv").read_text().splitlines()
-    assert lines[0].startswith("frame, face_id, timestamp, confidence, success, x_0, x_1, ")
-    assert ", x_67, y_0, " in lines[0]
-    assert lines[0].endswith(", y_67")
-    assert lines[1].startswith("1, 0, 0.000, 0.9875, 1, ")
-    assert lines[2].startswith("1, 1, 0.000, 0.9875, 1, ")
-    assert lines[4] == "3, 0, 0.000, 0.0000, 0" + ", 0.000" * 136
-    assert lines[9].startswith("2, 7, 0.033, 0.9875, 1, ")
-    assert all(len(line.split(", ")) == len(COLUMNS) for line in lines)
+    text = (tmp_path / "a.csv").read_bytes().decode("utf-8", "surrogateescape")
+    header, rows = text.partition("\n")[0], list(csv.reader(io.StringIO(text, newline=""), skipinitialspace=True))
+    assert header.startswith("frame, face_id, timestamp, confidence, success, x_0, x_1, ")
+    assert ", x_67, y_0, " in header
+    assert header.endswith(", y_67, source")
+    assert text.splitlines()[1].startswith("1, 0, 0.000, 0.9875, 1, ")
+    assert rows[2][:5] == ["1", "1", "0.000", "0.9875", "1"]
+    assert rows[4][:-1] == ["3", "0", "0.000", "0.0000", "0", *["0.000"] * 136]
+    assert rows[9][:5] == ["2", "7", "0.033", "0.9875", "1"]
+    assert all(len(row) == len(COLUMNS) + 1 for row in rows)
 
 
 def test_round_trip_of_what_the_format_holds(results, write_read) -> None:
@@ -35,6 +38,7 @@ def test_round_trip_of_what_the_format_holds(results, write_read) -> None:
     got = write_read("openface", pictures, "b")
     assert [len(r.faces) for r in got] == [len(r.faces) for r in pictures]
     assert [r.frame for r in got] == list(range(6))
+    assert [r.source for r in got] == [r.source for r in pictures]
 
 
 def test_reads_openface_itself(results, tmp_path: Path) -> None:
@@ -54,9 +58,9 @@ def test_reads_openface_itself(results, tmp_path: Path) -> None:
         ("0.9875", "high", "line 2"),
         ("0.9875", "nan", "finite"),
         ("0.9875", "1.5", "frame 1: confidence"),
-        ("0.9875, ", "", "expected 141 cells, got 140"),
+        ("0.9875, ", "", "expected 142 cells, got 141"),
         ("1, 0,", "-1, 0,", "counts from 1"),
-        ("frame", "\xff", "not a text file"),
+        ("frame", "\xff", "no column frame"),
     ],
 )
 def test_refuses(results, tmp_path: Path, old: str, new: str, match: str) -> None:

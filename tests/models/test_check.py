@@ -192,7 +192,7 @@ def test_other_content(content: bytes, tmp_path: Path) -> None:
 
 
 def test_no_such_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="No such file"):
+    with pytest.raises(InputError, match="no such file"):
         read_check(tmp_path / "x.npz")
 
 

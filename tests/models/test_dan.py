@@ -180,8 +180,8 @@ class TestMetadata:
         [
             ("", "Expecting value"),
             ("{", "metadata that facealign cannot use"),
-            ("[]", "expected an object, got list"),
-            ("null", "expected an object, got NoneType"),
+            ("[]", "cannot use: Expected `object`, got `array`"),
+            ("null", "cannot use: Expected `object`, got `null`"),
         ],
     )
     def test_no_json_object(self, build: Build, text: str, message: str) -> None:
@@ -201,14 +201,14 @@ class TestMetadata:
             ({"crop_size": 4}, "crop frame needs"),
             ({"crop_size": "12"}, "cannot use"),
             ({"crop_share": 1.5}, "crop frame needs"),
-            ({"crop_share": float("nan")}, "crop frame needs"),
+            ({"crop_share": float("nan")}, "NaN is no JSON value"),
             ({"mean_shape": MEAN_SHAPE[:67].tolist()}, r"mean_shape: expected 68 finite pairs, got shape \(67, 2\)"),
-            ({"mean_shape": [[float("nan"), 0]] * 68}, "mean_shape: expected 68 finite pairs"),
+            ({"mean_shape": [[float("nan"), 0]] * 68}, "NaN is no JSON value"),
             ({"mean_shape": [[1, 2]] * 67 + [[1]]}, "cannot use"),
             ({"mean_shape": "round"}, "cannot use"),
             ({"mean_shape": None}, "mean_shape"),
             ({"mean_shape": [[1, 2]] * 68}, "mean_shape: its points have no extent"),
-            ({"surprise": 1}, "surprise"),
+            ({"crop_size": 1_000_000}, "crop_size: expected 2048 or less"),
         ],
     )
     def test_wrong_value(self, build: Build, change: dict[str, Any], message: str) -> None:

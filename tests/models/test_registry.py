@@ -80,7 +80,6 @@ def test_missing_file(folder: Path) -> None:
         {"models": None},
         {"models": {"tiny": "tiny.onnx"}},
         {"models": {"tiny": {"file": "tiny.onnx"}}},
-        {"models": {"tiny": {**ENTRY, "colour": "red"}}},
         {"models": {"tiny": {k: v for k, v in ENTRY.items() if k != "file"}}},
         {"models": {"tiny": {**ENTRY, "file": 3}}},
         {"default": "big"},
@@ -97,12 +96,12 @@ def test_broken_index(folder: Path, changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"null", b"{", b"\xff\xfe\x00", b'{"default": "tiny"}'])
 def test_index_that_is_none(folder: Path, content: bytes) -> None:
     (folder / "models.json").write_bytes(content)
-    with pytest.raises(ModelError, match=r"models\.json: cannot be used"):
+    with pytest.raises(ModelError, match=r"models\.json: no"):
         read_registry(folder)
 
 
 def test_no_index(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"models\.json: cannot be used"):
+    with pytest.raises(ModelError, match=r"models\.json: no"):
         read_registry(tmp_path)
 
 

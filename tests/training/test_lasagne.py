@@ -221,7 +221,7 @@ def changed(**changes: Any) -> Arrays:
         (changed(stdDevImg=np.zeros((SIZE, SIZE))), "stdDevImg is not above 0"),
         (changed(meanImg=np.zeros((40, 40)), stdDevImg=np.ones((40, 40))), "side 40"),
         (changed(meanImg=None, arr_0=None, errors=None), "no arr_0, meanImg;"),
-        ({"x": np.zeros(3)}, "no meanImg"),
+        ({"x": np.zeros(3)}, "no arr_0, meanImg, stdDevImg"),
     ],
 )
 def test_wrong_files(arrays: Arrays, message: str, save: Callable[[Arrays], Path], tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_other_files(content: bytes, tmp_path: Path) -> None:
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="No such file"):
+    with pytest.raises(InputError, match="no such file"):
         read_lasagne(tmp_path / "DAN.npz")
 
 

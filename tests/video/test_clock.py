@@ -15,7 +15,7 @@ import pytest
 from clips import facts, pictures, write_clip
 
 from facealign_cli.video import SoundPacket, VideoFrame, open_source
-from facealign_cli.video.clock import Clock, CountedTimes, StatedTimes, look_ahead
+from facealign_cli.video.clock import Clock, CountedTimes, Start, StatedTimes, look_ahead
 from facealign_cli.video.sink import open_sink
 
 needs_ffmpeg = pytest.mark.skipif(
@@ -137,7 +137,9 @@ def test_joined_recordings_run_on(name: str, sound: bool, tmp_path: Path) -> Non
 
 
 @needs_ffmpeg
-@pytest.mark.parametrize("name", ["a.ts", "a.mkv", "late.mkv", "a.avi", "a.h264", "joined.ts", "late.ts", "a.mp4"])
+@pytest.mark.parametrize(
+    "name", ["a.ts", "a.mkv", "late.mkv", "a.avi", "a.h264", "joined.ts", "late.ts", "a.mp4", "a.flv"]
+)
 def test_a_part_is_counted_from_the_clips_beginning(name: str, tmp_path: Path) -> None:
     is_raw = name in ("a.avi", "a.h264")
     offset = ("-output_ts_offset", "7") if "late" in name else ()
@@ -252,5 +254,5 @@ def test_the_first_time_is_looked_for_where_a_stream_begins_without() -> None:
     packets = [packet(None, None) for _ in range(3)] + [packet(pts, None) for pts in (100, 20, 60)]
     held, start = look_ahead(iter(packets), 0)
     assert (len(held), start.has_pts, start.missing, start.first) == (6, False, 3, 20)
-    assert look_ahead(iter([packet(5, 5)]), 0)[1].has_pts
+    assert look_ahead(iter([packet(5, 5)]), 0)[1] == Start(True, 0, 5)
     assert look_ahead(iter([packet(None, 5)]), 0)[1].first is None

@@ -1,0 +1,53 @@
+"""Makes the pictures of the documentation, from public-domain photos only: python docs/gallery.py
+
+scikit-image's `data.astronaut()` is a portrait of Eileen Collins by NASA, in the public domain.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from facealign_cli import Aligner, draw_overlay, read_image, write_image
+from facealign_cli.landmarks import CONTOURS, GROUPS, MEAN_SHAPE
+
+DOCS = Path(__file__).resolve().parent
+INK, LINE, PAPER = (40, 40, 40), (200, 160, 90), (255, 255, 255)
+
+
+def numbered_points(side: int = 900) -> np.ndarray:
+    """(side, side, 3) uint8 BGR: the mean face with the number of each ibug point, counted from 0."""
+    scale = 0.84 * side / np.ptp(MEAN_SHAPE, axis=0).max()
+    middle = (MEAN_SHAPE.min(axis=0) + MEAN_SHAPE.max(axis=0)) / 2
+    points = (MEAN_SHAPE - middle) * scale + side / 2
+    image = np.full((side, side, 3), PAPER, np.uint8)
+    for indices, closed in CONTOURS:
+        cv2.polylines(image, [np.rint(points[list(indices)]).astype(np.int32)], closed, LINE, 2, cv2.LINE_AA)
+    for number, point in enumerate(points):
+        x, y = np.rint(point).astype(int)
+        cv2.circle(image, (x, y), 4, INK, -1, cv2.LINE_AA)
+        centre = next(points[list(group)].mean(axis=0) for group in GROUPS.values() if number in group)
+        away = (point - centre) / max(float(np.linalg.norm(point - centre)), 1e-6)
+        if number in range(27, 31):
+            away = np.array([1.0, 0.0])  # beside the bridge of the nose, not on it
+        elif number in (60, 64):
+            away = -away  # the inner corners of the mouth lie close to the outer ones
+        (width, height), _ = cv2.getTextSize(str(number), cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
+        place = point + away * 16 + (-width / 2, height / 2)
+        cv2.putText(
+            image, str(number), tuple(np.rint(place).astype(int)), cv2.FONT_HERSHEY_SIMPLEX, 0.5, INK, 1, cv2.LINE_AA
+        )
+    return image
+
+
+def astronaut_landmarks() -> np.ndarray:
+    """(H, W, 3) uint8 BGR: the portrait with its landmarks."""
+    image = read_image(DOCS / "astronaut.jpg")
+    return draw_overlay(image, Aligner().align(image))
+
+
+if __name__ == "__main__":
+    for name, picture in (("points.png", numbered_points()), ("astronaut_landmarks.jpg", astronaut_landmarks())):
+        write_image(DOCS / name, picture, overwrite=True)

@@ -1,0 +1,109 @@
+"""What every place of files offers: list, read, write whole files, remove; and how its paths are written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from facealign_cli.errors import InputError
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)(::|://)")
+
+
+def is_url(path: str) -> bool:
+    """Whether a path is a URL rather than a local path."""
+    return _SCHEME.match(path) is not None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands in a folder. path: the folder's path with the name. identity: tells a local folder from others."""
+
+    path: str
+    is_folder: bool
+    identity: tuple[int, int] | None = None
+
+
+class Storage(Protocol):
+    """Where files are. Paths are text; bytes of local names that are no UTF-8 stand in it as lone surrogates."""
+
+    shared_between_processes: bool
+
+    def kind(self, path: str) -> str:
+        """ "file", "folder", or "" where nothing stands. Raises InputError without permission."""
+        ...
+
+    def scan(self, folder: str) -> Iterator[Entry]:
+        """What stands in a folder, as it comes. Raises InputError."""
+        ...
+
+    def identity(self, folder: str) -> tuple[int, int] | None:
+        """What tells a folder from others however it is reached; None where links do not exist."""
+        ...
+
+    def read(self, path: str, max_bytes: int | None = None) -> bytes:
+        """A whole file. Raises InputError, which names it: missing, a folder, no permission, too long."""
+        ...
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a whole file, in place of an older one; its folders are made. Raises OutputError."""
+        ...
+
+    def move(self, path: str, new_path: str) -> None:
+        """Give a file of this storage another place in it, over an older file there. Raises OutputError."""
+        ...
+
+    def remove(self, path: str) -> None:
+        """Remove a file, if it is there. Raises OutputError."""
+        ...
+
+    def names(self, folder: str) -> list[str]:
+        """The names in a folder, sorted; none if there is no such folder. Raises InputError."""
+        ...
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a whole new file; False if one is there already. Of two that try, one succeeds. Raises OutputError."""
+        ...
+
+    def hold(self, folder: str) -> None:
+        """Make a folder if it is missing, and from now on write below it only while it stays where it is.
+
+        No link inside it is followed then, and no device or pipe written to. Raises OutputError.
+        """
+        ...
+
+    def check_held(self) -> None:
+        """Raise OutputError if a folder that is held was moved away."""
+        ...
+
+    def local_path(self, path: str) -> str | None:
+        """The path on this machine; None if it lies elsewhere."""
+        ...
+
+
+def join(folder: str, name: str) -> str:
+    """The path of a name in a folder, also where the folder is a URL."""
+    return f"{folder.rstrip('/')}/{name}" if is_url(folder) else os.path.join(folder, name)
+
+
+def check_length(path: str, length: int, max_bytes: int | None) -> None:
+    if max_bytes is not None and length > max_bytes:
+        raise InputError(f"{path}: more than {max_bytes >> 20} MiB, too large for a picture within the limit")
+
+
+def reason_of(error: Exception) -> str:
+    number = getattr(error, "errno", None)
+    if isinstance(error, FileNotFoundError) or number in (errno.ENOENT, errno.ENOTDIR):
+        return "no such file"
+    if isinstance(error, PermissionError):
+        return "no permission"
+    if number == errno.ELOOP:
+        return "a link that leads back to itself"
+    if number == errno.ENOSPC:
+        return "the disk is full"
+    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(said)

@@ -1,0 +1,232 @@
+"""Text files that say what somebody else wrote: JSON, CSV and XML, each read by one function that lets nothing through.
+
+Whatever is wrong with a file becomes one error that names it: bytes that are no text, nesting without end, numbers that
+no float can hold, keys named twice, values of another type than the one that belongs there. No file is read beyond
+`MAX_BYTES`, and no pattern runs over a file that could go back over what it has read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import math
+import os
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+import numpy as np
+
+from facealign_cli.errors import FacealignError, FormatError, InputError
+
+PathLike = str | os.PathLike[str]
+T = TypeVar("T")
+
+MAX_BYTES = 1 << 30
+"""The most that is read of a document: 1 GiB."""
+
+MAX_DEPTH = 64
+"""The most lists and objects that may stand inside one another in JSON."""
+
+_LARGEST_INTEGER = (1 << 63) - 1
+_LONG_NUMBER = re.compile(rb"[0-9]{18}|[eE]\+?[0-9]{3}")
+"""What a number that no float or 64-bit integer can hold must contain. It may also stand in a text."""
+
+
+@contextlib.contextmanager
+def reading(path: PathLike) -> Iterator[None]:
+    """What the system says when a file is read, as InputError."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path}: is a folder, not a file") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def read_bytes(path: PathLike, max_bytes: int = MAX_BYTES) -> bytes:
+    """The content of a file. Raises InputError if it cannot be read, FormatError if it is longer than `max_bytes`."""
+    try:
+        with reading(path), open(path, "rb") as stream:
+            data = stream.read(max_bytes + 1)
+    except ValueError as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    if len(data) > max_bytes:
+        raise FormatError(f"{path}: longer than {max_bytes} bytes")
+    return data
+
+
+@contextlib.contextmanager
+def parsing(path: PathLike, what: str, kind: type[FacealignError] = FormatError) -> Iterator[None]:
+    """Around somebody else's parser at work on a file: whatever it raises becomes one error that names the file.
+
+    what: what the file should be, such as "an ONNX model". To be laid around the parser's call alone. A list of the
+    exceptions that a parser may raise on damaged bytes is never complete, so none is kept.
+    """
+    try:
+        yield
+    except FacealignError:
+        raise
+    except MemoryError as error:
+        raise kind(f"{path}: not {what}, or damaged: it asks for more memory than there is") from error
+    except Exception as error:
+        raise kind(f"{path}: not {what}, or damaged: {reason(error)}") from error
+
+
+def reason(error: BaseException) -> str:
+    """What an error says, in one short line."""
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return said[:200] if said else type(error).__name__
+
+
+def parse_json(text: str | bytes, *, nan: bool = False) -> Any:
+    """The value of a JSON text: every number in it is finite, every integer has 64 bits, no key stands twice.
+
+    nan: take NaN and Infinity, which Python's own writer makes though they are no JSON.
+    Raises ValueError, which says what is wrong, also for bytes that are no UTF-8 and for nesting too deep.
+    """
+    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    numbers: dict[str, Any] = {}
+    if _LONG_NUMBER.search(data):  # looking at each number takes twice as long: only where one may be too large
+        numbers = {"parse_int": _integer, "parse_float": _number}
+    decoded = (text if isinstance(text, str) else data.decode("utf-8-sig")).removeprefix("\ufeff")
+    try:
+        value = json.loads(decoded, parse_constant=float if nan else _refuse, object_pairs_hook=_unique, **numbers)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if _could_be_deep(data):
+        _check_depth(value)
+    return value
+
+
+_STEPS = np.zeros(256, np.int8)
+_STEPS[[ord("["), ord("{")]], _STEPS[[ord("]"), ord("}")]] = 1, -1
+_BLOCK = 1 << 20
+
+
+def _could_be_deep(data: bytes) -> bool:
+    """Whether more brackets than `MAX_DEPTH` are open anywhere, those in texts counted too."""
+    depth = 0
+    for start in range(0, len(data), _BLOCK):
+        depths = np.cumsum(_STEPS[np.frombuffer(data[start : start + _BLOCK], np.uint8)], dtype=np.int32)
+        if depth + int(depths.max()) > MAX_DEPTH:
+            return True
+        depth += int(depths[-1])
+    return False
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        inner = (item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list))
+        level = [item for items in inner for item in items]
+    if level:
+        raise ValueError(f"nested too deeply: more than {MAX_DEPTH} lists and objects inside one another")
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON value")
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 20 or abs(value := int(digits)) > _LARGEST_INTEGER:
+        raise ValueError(f"a number of {len(digits)} digits, {digits[:12]}…, is too large")
+    return value
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {text[:24]} is too large")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {twice!r:.60} stands there twice")
+    return table
+
+
+def read_json(path: PathLike, max_bytes: int = MAX_BYTES, *, nan: bool = False) -> Any:
+    """The value of a JSON file; see `parse_json`. Raises InputError if it cannot be read, FormatError if it is none."""
+    data = read_bytes(path, max_bytes)
+    with parsing(path, "JSON"):
+        return parse_json(data, nan=nan)
+
+
+def structured(value: Any, kind: type[T]) -> T:
+    """A JSON value as a dataclass (or another type), if every part has the type that is declared.
+
+    Keys that the dataclass does not know are passed over. Raises ValueError, which says where another type stands, also
+    for what the dataclass itself refuses.
+    """
+    import msgspec
+
+    try:
+        return msgspec.convert(value, kind)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def csv_rows(path: PathLike, text: Iterable[str], **dialect: Any) -> Iterator[tuple[int, list[str]]]:
+    """(number of the line, cells) of each row of a table that is not empty, the header among them.
+
+    text: its lines, with their line ends (`newline=""`). Raises FormatError, which names the line.
+    """
+    reader = csv.reader(text, **dialect)
+    while True:
+        try:
+            cells = next(reader, None)
+        except (csv.Error, ValueError) as error:
+            raise FormatError(f"{path}: line {reader.line_num}: {reason(error)}") from error
+        if cells is None:
+            return
+        if cells:
+            yield reader.line_num, cells
+
+
+def read_csv(path: PathLike, **dialect: Any) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV file; see `csv_rows`. Bytes that are no UTF-8 stay as Python keeps them in file names."""
+    text = read_bytes(path).decode("utf-8-sig", "surrogateescape")
+    return csv_rows(path, io.StringIO(text, newline=""), **dialect)
+
+
+def read_xml(path: PathLike, root: str | None = None, what: str = "") -> ET.Element:
+    """The root element of an XML file. root: its tag; what: whose format that is, for the error about another one.
+
+    The content is taken for UTF-8 where it is, whatever its first line says: dlib's imglab writes UTF-8 under
+    ISO-8859-1. Definitions of entities are refused wherever they stand: they can unfold without end.
+    Raises InputError if it cannot be read, FormatError if it is none.
+    """
+    data = read_bytes(path)
+    with parsing(path, "XML"):
+        text = _xml_text(data)
+        if "<!ENTITY" in text:
+            raise FormatError(f"{path}: entity definitions are not read")
+        element = ET.fromstring(text)  # a str: what the first line says of its encoding counts no more
+    if root is not None and element.tag != root:
+        raise FormatError(f"{path}: not {what}: its root is <{element.tag!s:.40}>, not <{root}>")
+    return element
+
+
+_XML_ENCODING = re.compile(rb"<\?xml[^>]{0,200}?encoding\s{0,9}=\s{0,9}[\"']([A-Za-z0-9._-]{1,40})[\"']")
+
+
+def _xml_text(data: bytes) -> str:
+    """Raises ValueError, LookupError for an encoding that nobody knows or that the content does not have."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16")
+    with contextlib.suppress(UnicodeDecodeError):
+        return data.decode("utf-8-sig")
+    declared = _XML_ENCODING.match(data[:400])
+    return data.decode(declared[1].decode("ascii") if declared else "utf-8")

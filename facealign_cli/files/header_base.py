@@ -1,0 +1,60 @@
+"""What the readers of headers share: what a header says, EXIF's orientation, and the bound that data sets to a size."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+
+class TruncatedError(ValueError):
+    """The file ends before its picture does."""
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """width, height: as stored, before any rotation. alpha: whether transparency can occur (PNG, WebP, TIFF, AVIF).
+
+    orientation: EXIF's 1–8, of JPEG, PNG, WebP and AVIF. unfinished: a JPEG without its end marker.
+    """
+
+    format: str
+    width: int
+    height: int
+    alpha: bool = False
+    orientation: int = 1
+    unfinished: bool = False
+
+
+def check_enough(kind: str, width: int, height: int, n_bytes: int, enough: bool) -> None:
+    """Raise TruncatedError where no picture of that size can be held by so few bytes: nothing is laid out for it."""
+    if not enough:
+        raise TruncatedError(
+            f"the file is cut short: {n_bytes} bytes cannot hold a {kind} of {width} x {height} pixels"
+        )
+
+
+def exif_orientation(exif: bytes) -> int:
+    """EXIF's orientation, 1–8; 1 where there is none or it cannot be read."""
+    try:
+        value = tiff_tags(exif.removeprefix(b"Exif\0\0")).get(274, 1)
+    except (struct.error, IndexError, ValueError):
+        return 1
+    return value if 1 <= value <= 8 else 1
+
+
+def tiff_tags(data: bytes) -> dict[int, int]:
+    """Tag → first value, for the integer tags of the first directory."""
+    order = {b"II": "<", b"MM": ">"}.get(data[:2])
+    if order is None:
+        raise ValueError("damaged: no byte order in the TIFF header")
+    big = struct.unpack_from(order + "H", data, 2)[0] == 43
+    start = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)[0]
+    count = struct.unpack_from(order + ("Q" if big else "H"), data, start)[0]
+    entry, first, at = (20, start + 8, 12) if big else (12, start + 2, 8)
+    tags = {}
+    for i in range(min(count, 4096)):
+        tag, kind = struct.unpack_from(order + "HH", data, first + i * entry)
+        code = {1: "B", 3: "H", 4: "I", 16: "Q" if big else "I"}.get(kind)
+        if code:
+            tags[tag] = struct.unpack_from(order + code, data, first + i * entry + at)[0]
+    return tags

@@ -1,0 +1,63 @@
+"""HDF5 files by somebody else: what in them would read other files or lay out more than they hold is refused first.
+
+HDF5 can keep a data set's bytes in any file of the system (external storage, virtual data sets), or in another HDF5
+file (external links), and can claim any size: what was never written reads as zeros.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from facealign_cli.errors import FormatError, MissingDependency
+from facealign_cli.files.documents import parsing, reading
+
+_RATIO = 1032
+"""The most bytes that a byte of deflate unfolds to."""
+_REFERENCE = 16
+"""Bytes of a reference to a value of varying length; the value itself lies elsewhere in the file."""
+
+
+def import_h5py() -> Any:
+    """The package. Raises MissingDependency."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise MissingDependency("the packed data set", "h5py", "train") from error
+    return h5py
+
+
+@contextlib.contextmanager
+def open_hdf5(path: Path | str, names: Sequence[str]) -> Iterator[Any]:
+    """The file, open for reading, whose data sets of these names have been looked at before any of their bytes is read.
+
+    Raises InputError if it cannot be read; FormatError if it is no HDF5 file or is damaged, also for whatever goes
+    wrong in the body; if a link leads elsewhere, if its bytes lie outside, if it claims more than it holds.
+    """
+    h5py = import_h5py()
+    with reading(path), open(path, "rb"):
+        pass  # in the system's own words
+    with parsing(path, "an HDF5 file"), h5py.File(path, "r") as file:
+        for name in file:
+            if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+                raise FormatError(f"{path}: {name} is a link to another place, which is never followed")
+        for name in names:
+            if name in file:
+                _check(h5py, path, name, file[name])
+        yield file
+
+
+def _check(h5py: Any, path: Path | str, name: str, dataset: Any) -> None:
+    if not isinstance(dataset, h5py.Dataset):
+        raise FormatError(f"{path}: {name} is no data set")
+    plan = dataset.id.get_create_plist()
+    if plan.get_external_count() or plan.get_layout() == h5py.h5d.VIRTUAL:
+        raise FormatError(f"{path}: {name} keeps its bytes in another file, which is never read")
+    size = math.prod(dataset.shape or (0,)) * max(
+        dataset.dtype.itemsize, _REFERENCE if dataset.dtype.kind == "O" else 1
+    )
+    if size > _RATIO * dataset.id.get_storage_size():
+        raise FormatError(f"{path}: {name} claims {size} bytes, but holds {dataset.id.get_storage_size()}")

@@ -1,0 +1,86 @@
+"""The one place that prints: what would steer a terminal is shown, not sent; nothing else in `cli` prints."""
+
+from __future__ import annotations
+
+import ast
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import facealign_cli.cli
+from facealign_cli.cli import console
+from facealign_cli.cli.main import main
+
+FOLDER = Path(facealign_cli.cli.__file__).parent
+CLEAR = "\x1b[2J\x9b31m\x07"
+
+
+def test_plain() -> None:
+    assert console.plain("a\x1b[2Jb") == r"a\x1b[2Jb"
+    assert console.plain("\x9b31m\u202e\r\n\t") == r"\x9b31m\u202e\r\n\t"
+    assert console.plain("José 日 \udcff") == "José 日 \\udcff"
+    assert console.plain("a\nb\x1b", keep="\n") == "a\nb\\x1b"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["detect", "image", f"{CLEAR}.jpg", "-o", "out.json"],
+        ["detect", "image", "a.jpg", "--model", f"{CLEAR}.onnx"],
+        ["detect", "image", "a.jpg", "--model", CLEAR],
+        ["detect", "image", "a.jpg", "--detector", CLEAR],
+        ["detect", CLEAR],
+        [CLEAR],
+        ["model", "info", f"{CLEAR}.onnx"],
+        ["model", "verify", f"{CLEAR}.onnx"],
+        ["evaluate", "dataset", CLEAR],
+        ["batch", "folder", CLEAR, "-o", "out"],
+    ],
+)
+def test_names_reach_no_terminal_raw(args: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, args)
+    assert result.exit_code
+    assert "x1b" in result.output
+    assert not {"\x1b", "\x9b", "\x07"}.intersection(result.output)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("fmt", ["json", "csv", "jsonl", "openface"])
+def test_results_reach_no_terminal_raw(fmt: str, tmp_path: Path) -> None:
+    """Rows that go to a terminal hold the file's name, too."""
+    name = f"{CLEAR}.jpg"
+    (tmp_path / name).write_bytes(b"no picture")
+    own, other = pty.openpty()
+    run = [sys.executable, "-m", "facealign_cli", "detect", "image", name, "--format", fmt]
+    done = subprocess.run(run, cwd=tmp_path, stdout=other, stderr=subprocess.PIPE, check=False, timeout=120)
+    os.close(other)
+    shown = os.read(own, 1 << 16)
+    os.close(own)
+    assert done.returncode == 3
+    assert not {0x1B, 0x07}.intersection(shown)
+    assert "\x9b" not in shown.decode()
+    assert b"\x1b" not in done.stderr
+    assert b"x1b" in shown or b"u001b" in shown
+
+
+def test_only_the_console_prints() -> None:
+    wrong = [
+        f"{file.name}:{node.lineno}"
+        for file in sorted(FOLDER.glob("*.py"))
+        if file.name != "console.py"
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("print", "click.echo", "click.secho", "sys.stdout.write")
+    ]
+    assert not wrong
+    assert not [
+        file.name
+        for file in FOLDER.glob("*.py")
+        if "sys.stdout.buffer" in file.read_text() and file.name != "console.py"
+    ]
