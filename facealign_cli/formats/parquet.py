@@ -3,7 +3,8 @@
 Columns: those of CSV but for the coordinates, which stand in one column `landmarks`, a list of 136 float64: x_0, y_0,
 x_1, y_1, … x_67, y_67, a (68, 2) array row by row; NaN where there is no face, since pyarrow up to 23 cannot read a
 list of fixed size that is null. `source_bytes` is null unless the path is no UTF-8: then it holds the path's bytes, and
-`source` shows them as \\udcNN escapes (as other texts do, for good). Values have the decimals of JSON. The schema's
+`source` shows them as \\udcNN escapes (as other texts do, for good). The pose's columns come last, null where there is
+none; tables of earlier versions lack them. Values have the decimals of JSON. The schema's
 metadata hold `facealign.schema` (facealign/1) and `facealign.version`.
 
 A caller may add columns of its own, such as file sizes or timings: `extra` maps their names to pyarrow's names of types
@@ -24,6 +25,7 @@ from facealign_cli.files.documents import reading
 from facealign_cli.formats.base import PathLike, register_format, write_file
 from facealign_cli.formats.codec import (
     FACE_COLUMNS,
+    POSE_COLUMNS,
     RESULT_COLUMNS,
     RUN_COLUMNS,
     SCHEMA,
@@ -43,12 +45,12 @@ if TYPE_CHECKING:
 ROWS_PER_GROUP = 1000
 """Rows that `dump` gathers before it writes them as a row group."""
 
-COLUMNS: tuple[str, ...] = (*RESULT_COLUMNS, *FACE_COLUMNS, *RUN_COLUMNS, "landmarks", "source_bytes")
+COLUMNS: tuple[str, ...] = (*RESULT_COLUMNS, *FACE_COLUMNS, *RUN_COLUMNS, "landmarks", "source_bytes", *POSE_COLUMNS)
 """The columns' names, in their order."""
 
 _VALUES = 2 * N_LANDMARKS
 _INTEGERS = {"width": "int32", "height": "int32", "frame": "int64", "face_id": "int64", "track_id": "int64"}
-_NUMBERS = ("timestamp_s", "x1", "y1", "x2", "y2", "detector_score", "confidence")
+_NUMBERS = ("timestamp_s", "x1", "y1", "x2", "y2", "detector_score", "confidence", *POSE_COLUMNS)
 _TYPES = _INTEGERS | dict.fromkeys(_NUMBERS, "double") | {"source_bytes": "binary"}  # the others are texts
 _NEVER_NULL = ("source", "status", "width", "height", "scheme")
 _ORDER = {"order": "x_0, y_0, x_1, y_1, ... x_67, y_67: 68 points of ibug-68, pixels"}
@@ -181,9 +183,8 @@ def _read_rows(path: PathLike) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             with pq.ParquetFile(stream) as file:
                 _check(path, file.schema_arrow)
-                for batch in file.iter_batches(
-                    ROWS_PER_GROUP, columns=[name for name in COLUMNS if name in file.schema_arrow.names]
-                ):
+                present = [name for name in COLUMNS if name in file.schema_arrow.names]
+                for batch in file.iter_batches(ROWS_PER_GROUP, columns=present):
                     for row in _rows_of(path, batch):
                         number += 1
                         yield number, row
@@ -201,7 +202,7 @@ def _check(path: PathLike, schema: pa.Schema) -> None:
     if layout != SCHEMA:
         raise FormatError(f"{path}: schema {layout!r:.40}, this version reads {SCHEMA}")
     for field in table_schema():
-        if field.name == "warning" and field.name not in schema.names:
+        if field.name in ("warning", *POSE_COLUMNS) and field.name not in schema.names:
             continue  # a file of version 0.1.0
         if schema.get_field_index(field.name) < 0:
             raise FormatError(f"{path}: not a facealign table: no column {field.name}, or several")
