@@ -79,10 +79,10 @@ _PART = (
     ),
     click.option(
         "--max-pixels",
-        default="50M",
+        default="40M",
         show_default=True,
         type=options.PixelCount(),
-        help="Refuse frames of more pixels: a number such as 50000000, 50M or 5e7.",
+        help="Refuse frames of more pixels: a number such as 40000000, 40M or 4e7.",
     ),
     click.option("--no-sound", is_flag=True, help="Leave the sound out of the clip that is written."),
 )
