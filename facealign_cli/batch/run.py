@@ -161,6 +161,8 @@ def run_batch(
         work = dataclasses.replace(work, pts_folder=join(options.output, "pts"))
     config = job_config(work, options) | dict(own_config or {})
     _check_processes(sources, work, options)
+    if not all(_written_to(work, options)):
+        raise InputError("crops or overlays: expected a folder or a URL, got an empty name")
     inside = [options.output] if work.pts_folder is None else [options.output, work.pts_folder]
     places = hold_folders(storage, inside, _written_to(work, options)[1:])
     stop = stop or threading.Event()

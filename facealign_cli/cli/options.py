@@ -35,6 +35,8 @@ class OutputFile(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path; `STDOUT` for "-"."""
+        if not str(value):  # a script's variable that is not set: the working directory is not meant
+            self.fail("the name is empty: name a file or a folder", param, ctx)
         if str(value) == "-" and not self.stdout:
             self.fail("this cannot go to standard output: name a file", param, ctx)
         return super().convert(value, param, ctx)
