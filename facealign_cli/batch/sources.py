@@ -217,6 +217,7 @@ def _matches(pattern: Sequence[str], path: Sequence[str]) -> bool:
 
     Each part is matched by `fnmatch`, whose patterns do not go back over a name; the parts by what each may reach.
     """
+    pattern = [*pattern, "*"] if pattern[-1] == "**" else pattern  # below a folder, not the folder itself
     reached = {0}
     for name in (*path, None):
         open_ = set(reached)
