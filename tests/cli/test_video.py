@@ -64,7 +64,7 @@ def test_track_to_a_pipe_is_json(clip: Path) -> None:
 def test_an_openface_script_can_read_it(clip: Path, tmp_path: Path) -> None:
     assert run("track", clip, "-o", tmp_path / "a.csv", "--format", "openface").exit_code == 0
     rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines(), skipinitialspace=True))
-    assert tuple(rows[0]) == COLUMNS
+    assert tuple(rows[0]) == (*COLUMNS, "source")
     assert [row["frame"] for row in rows] == [str(i) for i in range(1, 13)]
     assert [row["success"] for row in rows] == ["1"] * 10 + ["0"] * 2
     assert [row["timestamp"] for row in rows[:3]] == ["0.000", "0.040", "0.080"]

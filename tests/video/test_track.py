@@ -119,7 +119,7 @@ def test_no_more_than_a_few_frames_wait(aligner: Aligner, photo: np.ndarray) -> 
 def test_queues_are_bounded_in_bytes(aligner: Aligner, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("facealign_cli.video.track.QUEUED_BYTES", 2 * photo.nbytes)
     source = Pictures([photo] * 100)
-    results = track_video(source, aligner)
+    results = track_video(source, aligner, VideoOptions(smoothing=Smoothing()))
     next(results)
     time.sleep(0.5)
     results.close()
