@@ -3,8 +3,8 @@
     python benchmarks/train_all.py ../shared/data OUT --minutes 8.5 --loaders 14
 
 Packs the faces, trains the paper's `dan` by stages, then `dan-large` on from its checkpoint, then `dan-light` with
-dan-large as its teacher; exports each with its figures. OUT gets for each model NAME.ckpt (float16 weights), NAME.log.csv
-and NAME.curves.png, and `steps.txt`, which says what each step took: 56 MiB. The graphs, 107 MiB, stay in OUT.work;
+dan-large as its teacher; exports each with its figures. OUT gets for each model NAME.ckpt (float16), NAME.log.csv and
+NAME.curves.png, and `steps.txt`, which says what each step took: 56 MiB. The graphs, 107 MiB, stay in OUT.work;
 `train export NAME.ckpt` makes them again. A step that fails is told there, and the others go on: what is done by then
 comes back.
 

@@ -1,11 +1,20 @@
-"""How calm a still face is in video, and how far smoothing lags behind a moving one.
+"""How calm a still face is in video, whether changes come in time, and how far smoothing lags behind a moving one.
 
-    python benchmarks/video_smoothing.py [PICTURE] [--model NAME|FILE] [--frames N] [--smooth F]
+    python benchmarks/video_smoothing.py [PICTURE] [--model NAME|FILE] [--frames N] [--smooth F] [--clip CLIP ...]
+
+--smooth: what `video track --smooth` takes: on (looks ahead, the default for files), causal (for cameras), and so on.
 
 A picture of one face (docs/astronaut.jpg) stands for a person before a camera: still, panned and nodding, with noise of
 2, 4 and 8 grey levels. `movement` is the mean way of a point from frame to frame, tracked and smoothed; `raw` the same
-with the detector in every frame and no smoothing. `lag` is by how much the error grows through smoothing. Then points
-alone, without network and noise: all the error is the filter's. All in percent of the outer-eye distance.
+with the detector in every frame and no smoothing; `turning` the mean change of the head pose's angles from frame to
+frame. `lag` is by how much the error grows through smoothing. Then points alone, without network and noise: all the
+error is the filter's. All but degrees in percent of the outer-eye distance.
+
+Then changes that people make, on points with the noise of a camera (0.1 % of the outer-eye distance): `late` is by how
+many frames the measure crosses the middle of the change later than it does in truth, `height` how much of the change is
+left at its height; each is the mean over ten runs at 25, 30 and 60 frames a second, and the worst of them. Last, for
+each --clip: the blinks of the unsmoothed landmarks, how many frames later the smoothed ones cross the middle of their
+closing, and how much of their depth is left. The thresholds of the look-ahead were set on other pictures.
 """
 
 from __future__ import annotations
@@ -21,8 +30,15 @@ import numpy as np
 
 from facealign_cli.aligner import Aligner
 from facealign_cli.files.pictures import read_image
+from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import OUTER_EYE_CORNERS
-from facealign_cli.video.smoothing import RIGID, FaceSmoother, OneEuroFilter, Smoothing
+from facealign_cli.measures.blinks import dips
+from facealign_cli.pose import camera_matrix, estimate_pose
+from facealign_cli.records import BBox, Face
+from facealign_cli.video import open_source
+from facealign_cli.video.base import VideoFrame
+from facealign_cli.video.lookahead import LookAhead, LookAheadSmoother, parse_smoothing
+from facealign_cli.video.smoothing import FaceSmoother, Smoothing
 from facealign_cli.video.tracking import Tracker, TrackingOptions
 
 RATE = 30
@@ -30,6 +46,7 @@ SIGMAS = (2.0, 4.0, 8.0)
 SETTLED = 5
 """Frames from which on movement counts."""
 
+AnySmoothing = LookAhead | Smoothing | None
 Motion = Callable[[float], tuple[float, float]]
 PATHS: dict[str, Motion] = {
     "pan": lambda t: (-50 + 100 * abs(2 * t % 2 - 1), 0.0),
@@ -66,22 +83,29 @@ def film(picture: np.ndarray, path: Motion, count: int, sigma: float) -> Iterato
 
 
 def followed(
-    aligner: Aligner, frames: Iterator[np.ndarray], smoothing: Smoothing | None, every: int | None = None
+    aligner: Aligner, frames: Iterator[np.ndarray], smoothing: AnySmoothing, every: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """(N, 68, 2) landmarks of the one face, as they were found and smoothed; the same where `smoothing` is None."""
-    tracker, found, smooth = Tracker(aligner, TrackingOptions(every)), [], []
-    smoother = FaceSmoother(smoothing) if smoothing else None
+    tracker, found = Tracker(aligner, TrackingOptions(every)), []
     for i, frame in enumerate(frames):
         (face,) = tracker.update(frame, i / RATE)
         found.append(face.landmarks)
-        smooth.append(smoother([face], i / RATE)[0].landmarks if smoother else face.landmarks)
-    return np.array(found), np.array(smooth)
+    shapes = np.array(found)
+    return shapes, smoothed(shapes, smoothing)
 
 
-def smoothed(shapes: np.ndarray, smoothing: Smoothing, rate: float = RATE) -> np.ndarray:
-    """(N, 68, 2) points through the filter by themselves."""
-    one, size = OneEuroFilter(smoothing, RIGID), float(np.ptp(shapes[0], axis=0).mean())
-    return np.array([one(shape, i / rate, size) for i, shape in enumerate(shapes)])
+def smoothed(shapes: np.ndarray, smoothing: AnySmoothing, rate: float = RATE) -> np.ndarray:
+    """(N, 68, 2) points through the smoothing by themselves; the same where it is None."""
+    if smoothing is None:
+        return shapes
+    faces = [[Face(0, BBox(*bbox_of_shape(shape).tolist()), shape, 1.0, track_id=0)] for shape in shapes]
+    if isinstance(smoothing, LookAhead):
+        ahead = LookAheadSmoother(smoothing)
+        given = [one for i, face in enumerate(faces) for one in ahead.push(face, i / rate)] + ahead.flush()
+    else:
+        causal = FaceSmoother(smoothing)
+        given = [causal(face, i / rate) for i, face in enumerate(faces)]
+    return np.array([face.landmarks for (face,) in given])
 
 
 def motions(shape: np.ndarray, count: int = 90) -> dict[str, tuple[np.ndarray, list[int] | slice]]:
@@ -114,10 +138,119 @@ def motions(shape: np.ndarray, count: int = 90) -> dict[str, tuple[np.ndarray, l
     return found
 
 
-def with_network(picture: np.ndarray, aligner: Aligner, smoothing: Smoothing, count: int) -> str:
+def turning(shapes: np.ndarray, width: int, height: int) -> float:
+    """Mean change of the head pose's angles from frame to frame, degrees."""
+    camera = camera_matrix(width, height)
+    poses = [estimate_pose(shape, camera) for shape in shapes[SETTLED:]]
+    return float(np.abs(np.diff(np.degrees([pose.rotation_rad for pose in poses if pose]), axis=0)).mean())
+
+
+EYES, CORNERS, MOUTH = ([37, 38, 43, 44], [41, 40, 47, 46]), [48, 54, 60, 64], [55, 56, 57, 58, 59, 65, 66, 67]
+
+
+def changed(shape: np.ndarray, what: str, amounts: np.ndarray) -> np.ndarray:
+    """(N, 68, 2) a face whose eyes close, or whose mouth widens or opens, by amounts from 0 to 1."""
+    shapes, size = np.repeat(shape[None], len(amounts), axis=0), outer_eyes(shape)
+    if what == "eyes":
+        upper, lower = EYES
+        shapes[:, upper] += 0.8 * amounts[:, None, None] * (shape[lower] - shape[upper])
+    elif what == "smile":
+        outward = np.array([[-1, -0.7], [1, -0.7], [-0.8, -0.6], [0.8, -0.6]])
+        shapes[:, CORNERS] += 0.06 * size * amounts[:, None, None] * outward
+    else:
+        shapes[:, MOUTH, 1] += 0.25 * size * amounts[:, None]
+    return shapes
+
+
+def measure_of(shapes: np.ndarray, what: str) -> np.ndarray:
+    """(N,) opening of the eyes, width or opening of the mouth, pixels."""
+    pairs = {"eyes": zip(*EYES, strict=True), "smile": [(48, 54)], "mouth": [(62, 66)]}[what]
+    return np.mean([np.linalg.norm(shapes[:, i] - shapes[:, j], axis=1) for i, j in pairs], axis=0)
+
+
+def amounts(times: np.ndarray, kind: str, seconds: float) -> np.ndarray:
+    """A change about time 2: "to and fro" within the seconds, or "once", which then stays."""
+    if kind == "to and fro":
+        return np.where(np.abs(times - 2) < seconds / 2, 0.5 + 0.5 * np.cos(2 * np.pi * (times - 2) / seconds), 0.0)
+    share = np.clip((times - 2) / seconds + 0.5, 0, 1)
+    return share**2 * (3 - 2 * share)
+
+
+CHANGES = (
+    *(("blink", "eyes", "to and fro", seconds) for seconds in (0.1, 0.2, 0.5)),
+    *(("slow closing", "eyes", "once", seconds) for seconds in (0.5, 1.0, 3.0)),
+    *(("smile", "smile", "once", seconds) for seconds in (0.2, 0.5, 1.0, 3.0)),
+    *(("mouth opening", "mouth", "to and fro", seconds) for seconds in (0.2, 0.5)),
+    *(("mouth opening", "mouth", "once", seconds) for seconds in (0.5, 3.0)),
+)
+"""Name, what changes, how, in how many seconds."""
+
+
+def crossings(values: np.ndarray, level: float) -> np.ndarray:
+    """Where a series crosses a level, in frames."""
+    above = values > level
+    i = np.flatnonzero(above[1:] != above[:-1])
+    return i + (level - values[i]) / (values[i + 1] - values[i])
+
+
+def with_changes(shape: np.ndarray, smoothing: AnySmoothing, runs: int = 10) -> str:
+    """Markdown table of changes: how late, and how high."""
+    rng, scale = np.random.default_rng(0), 0.001 * outer_eyes(shape)
+    lines = ["| change | seconds | late, frames | at worst | height | at worst |", "| --- |" + " ---: |" * 5]
+    for name, what, kind, seconds in CHANGES:
+        late, heights = [], []
+        for rate in (25, 30, 60):
+            times = np.arange(0, 4 + seconds / 2, 1 / rate)
+            path = changed(shape, what, amounts(times, kind, seconds))
+            truth = measure_of(path, what)
+            peak = int(np.argmax(np.abs(truth - truth[0])))
+            expected = crossings(truth, (truth[0] + truth[peak]) / 2)
+            for _ in range(runs):
+                noisy = path + rng.normal(0, scale, path.shape)
+                found = measure_of(smoothed(noisy, smoothing, rate), what)
+                at = crossings(found, (truth[0] + truth[peak]) / 2)
+                late += [_nearest(at, frame) for frame in expected]
+                heights.append((found[peak] - truth[0]) / (truth[peak] - truth[0]))
+        worst = max(late, key=abs), max(heights, key=lambda height: abs(height - 1))
+        cells = f"{np.mean(late):+.2f} | {worst[0]:+.2f} | {100 * np.mean(heights):.1f} % | {100 * worst[1]:.1f} %"
+        lines.append(f"| {name}, {kind} | {seconds:g} | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
+def _nearest(at: np.ndarray, frame: float) -> float:
+    """By how many frames the nearest crossing is late; infinity where there is none."""
+    return float(at[np.argmin(np.abs(at - frame))] - frame) if len(at) else math.inf
+
+
+def with_clip(path: Path, aligner: Aligner, smoothing: AnySmoothing) -> str:
+    """A line on a clip of one person: its blinks, unsmoothed and smoothed."""
+    source, tracker = open_source(str(path)), Tracker(aligner)
+    times, shapes = [], []
+    for frame in source:
+        if isinstance(frame, VideoFrame) and frame.image_bgr is not None:
+            for face in tracker.update(frame.image_bgr, frame.timestamp_s)[:1]:
+                times.append(frame.timestamp_s)
+                shapes.append(face.landmarks)
+    raw, rate = np.array(shapes), 1 / float(np.median(np.diff(times)))
+    smooth = smoothed(raw, smoothing, rate)
+    before, after = (measure_of(points, "eyes") / outer_eyes(raw[0]) for points in (raw, smooth))
+    late, depths = [], []
+    clock = np.arange(len(raw)) / rate
+    for start, peak, _, _ in dips(clock, before):
+        first, lowest = int(start * rate), round(peak * rate)
+        level = (before[first] + before[lowest]) / 2
+        late.append(_nearest(crossings(after[: lowest + 8], level), crossings(before[: lowest + 1], level)[-1]))
+        depths.append((after[first] - after[lowest]) / (before[first] - before[lowest]))
+    found = len(dips(clock, after))
+    cells = f"{np.mean(late):+.2f} | {max(late, key=abs):+.2f} | {100 * np.mean(depths):.0f} %" if late else " | | "
+    return f"| {path.name} | {movement(raw):.2f} | {movement(smooth):.2f} | {len(late)} | {found} | {cells} |"
+
+
+def with_network(picture: np.ndarray, aligner: Aligner, smoothing: AnySmoothing, count: int) -> str:
     """Markdown table of movement and lag, a row a noise."""
     truth = aligner.align(picture)[0].landmarks
-    lines = ["| noise | movement | raw | raw / movement | lag, pan | lag, nod |", "| ---: |" + " ---: |" * 5]
+    head = "| noise | movement | raw | raw / movement | turning, degrees | lag, pan | lag, nod |"
+    lines = [head, "| ---: |" + " ---: |" * 6]
     for sigma in SIGMAS:
         _, calm = followed(aligner, film(picture, lambda _: (0.0, 0.0), count, sigma), smoothing)
         raw, _ = followed(aligner, film(picture, lambda _: (0.0, 0.0), count, sigma), None, 1)
@@ -127,11 +260,16 @@ def with_network(picture: np.ndarray, aligner: Aligner, smoothing: Smoothing, co
             found, smooth = followed(aligner, film(picture, path, count, sigma), smoothing)
             lags.append(error(smooth, expected) - error(found, expected))
         a, b = movement(calm), movement(raw)
-        lines.append(f"| {sigma:g} | {a:.3f} | {b:.2f} | {b / a:.1f} | " + " | ".join(f"{v:+.2f}" for v in lags) + " |")
+        turned = turning(calm, picture.shape[1], picture.shape[0])
+        lines.append(
+            f"| {sigma:g} | {a:.3f} | {b:.2f} | {b / a:.1f} | {turned:.3f} | "
+            + " | ".join(f"{v:+.2f}" for v in lags)
+            + " |"
+        )
     return "\n".join(lines) + "\n"
 
 
-def with_points(shape: np.ndarray, smoothing: Smoothing) -> str:
+def with_points(shape: np.ndarray, smoothing: AnySmoothing) -> str:
     """Markdown table of the filter's own error on each motion."""
     rows = [
         f"| {name} | {error(smoothed(path, smoothing), path, points):.2f} |"
@@ -147,7 +285,8 @@ def main() -> None:
     parser.add_argument("picture", type=Path, nargs="?", default=default)
     parser.add_argument("--model")
     parser.add_argument("--frames", type=int, default=60)
-    parser.add_argument("--smooth", type=Smoothing.parse, default=Smoothing())
+    parser.add_argument("--smooth", type=parse_smoothing, default=LookAhead())
+    parser.add_argument("--clip", type=Path, nargs="*", default=[])
     args = parser.parse_args()
     cv2.setNumThreads(1)
     aligner, picture = Aligner(args.model), read_image(args.picture)
@@ -155,7 +294,22 @@ def main() -> None:
     scale = 60 / outer_eyes(face)
     picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     sys.stdout.write(with_network(picture, aligner, args.smooth, args.frames) + "\n")
-    sys.stdout.write(with_points(scale * face, args.smooth))
+    sys.stdout.write(with_points(scale * face, args.smooth) + "\n")
+    sys.stdout.write(with_changes(scale * face, args.smooth))
+    if args.clip:
+        columns = (
+            "clip",
+            "movement, raw",
+            "smoothed",
+            "blinks, raw",
+            "smoothed",
+            "late, frames",
+            "at worst",
+            "depth left",
+        )
+        sys.stdout.write(f"\n| {' | '.join(columns)} |\n| --- |" + " ---: |" * (len(columns) - 1) + "\n")
+        for clip in args.clip:
+            sys.stdout.write(with_clip(clip, aligner, args.smooth) + "\n")
 
 
 if __name__ == "__main__":

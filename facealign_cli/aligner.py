@@ -18,6 +18,7 @@ from facealign_cli.files.pictures import MAX_PIXELS, check_image, read_image, re
 from facealign_cli.geometry import CropFrame, SimilarityTransform, init_shape_from_bbox
 from facealign_cli.models.dan import DanModel
 from facealign_cli.models.registry import load_model
+from facealign_cli.pose import PoseEstimator
 from facealign_cli.records import BBox, BoxCalibration, Detection, Face, FrameResult, detections_of
 
 Picture = NDArray[np.uint8] | str | os.PathLike[str]
@@ -221,16 +222,18 @@ class PictureResult:
     image: np.ndarray | None
 
 
-def align_pictures(paths: Iterable[str], aligner: Aligner, *, max_pixels: int = MAX_PIXELS) -> Iterator[PictureResult]:
+def align_pictures(
+    paths: Iterable[str], aligner: Aligner, *, max_pixels: int = MAX_PIXELS, pose: PoseEstimator | None = None
+) -> Iterator[PictureResult]:
     """Align each picture in turn. A picture that fails gives a record with status "error", and the others go on.
 
-    paths: files, or "-" for standard input.
+    paths: files, or "-" for standard input. pose: what gives faces their pose; None: they get none.
     """
     for path in paths:
-        yield _align_picture(path, aligner, max_pixels)
+        yield _align_picture(path, aligner, max_pixels, pose)
 
 
-def _align_picture(path: str, aligner: Aligner, max_pixels: int) -> PictureResult:
+def _align_picture(path: str, aligner: Aligner, max_pixels: int, pose: PoseEstimator | None) -> PictureResult:
     used = {"detector": aligner.detector.name, "model": aligner.model.name, "provider": aligner.model.provider}
     image, facts = None, dict[str, Any](used)
     try:
@@ -240,4 +243,6 @@ def _align_picture(path: str, aligner: Aligner, max_pixels: int) -> PictureResul
         faces = aligner.align(image, path)
     except (InputError, MemoryError) as error:
         return PictureResult(FrameResult.of_error(path, str(error) or "out of memory", **facts), image)
+    if pose is not None:
+        faces = pose(faces, image.shape[1], image.shape[0])
     return PictureResult(FrameResult.of_faces(path, faces, **facts), image)

@@ -16,6 +16,7 @@ from facealign_cli.datasets import Sample, read_samples
 from facealign_cli.errors import InputError
 from facealign_cli.files.pictures import read_image
 from facealign_cli.formats.base import Format, find_format, format_names
+from facealign_cli.formats.pts import split_face_stem
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.records import BBox, Face, FrameResult, LeftOut
 
@@ -107,7 +108,8 @@ def _from_samples(
         else:
             samples.append(item)
     for image, group in groupby(samples, key=lambda sample: sample.image_path):
-        faces = [_face(number, sample) for number, sample in enumerate(group)]
+        ordered = sorted(group, key=lambda sample: split_face_stem(sample.name)[1] or 0)
+        faces = [_face(number, sample) for number, sample in enumerate(ordered)]
         name = os.path.relpath(image, os.path.abspath(root))
         yield FrameResult.of_faces(_joined(images, name) if images else str(root / name), faces)
 

@@ -35,6 +35,9 @@ _EXTRAS = {
     "av": "video",
     "pyarrow": "parquet",
     "ray": "ray",
+    "scipy": "mat",
+    "starlette": "review",
+    "uvicorn": "review",
 }
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import CONTOURS
+from facealign_cli.pose import rotation_matrix
 from facealign_cli.records import Face
 
 COLORS: tuple[tuple[int, int, int], ...] = (
@@ -25,6 +26,9 @@ COLORS: tuple[tuple[int, int, int], ...] = (
     (140, 250, 245),
 )
 """BGR, light and unlike one another also to colour-blind eyes; taken in turn by track or face id."""
+
+AXIS_COLORS: tuple[tuple[int, int, int], ...] = ((70, 70, 255), (80, 220, 80), (255, 150, 60))
+"""BGR of the head's axes x, y and z: red, green, blue."""
 
 _WHITE = (255, 255, 255)
 _BLACK = (0, 0, 0)
@@ -40,10 +44,13 @@ def draw_overlay(
     contours: bool = True,
     box: bool = True,
     labels: bool = True,
+    axes: bool = True,
 ) -> np.ndarray:
     """Draw points, contours, the detector's box and a label (id, confidence) of every face onto a copy of a picture.
 
     image_bgr: (H, W, 3) uint8. Returns the same. What lies outside the picture is cut off, but labels are moved inside.
+    axes: those of the head, where a face has a pose, from the tip of the nose: to the right in the picture (red), down
+    (green), and where the face looks (blue).
     Raises ValueError for another kind of array.
     """
     if image_bgr.ndim != 3 or image_bgr.shape[2] != 3 or image_bgr.dtype != np.uint8:
@@ -62,6 +69,9 @@ def draw_overlay(
             layer.lines(paths, [closed for _, closed in CONTOURS], style.line, style.color)
         if points:
             layer.dots(face.landmarks, style.radius)
+        if axes:
+            for path, color in zip(_axes(face), AXIS_COLORS, strict=False):
+                layer.lines([path], [False], 2 * style.line, color)
         layer.blend_onto(image)
     if labels:
         for face in faces:
@@ -123,7 +133,7 @@ class _Layer:
     @classmethod
     def around(cls, face: Face, style: _Style, size: tuple[int, int]) -> _Layer | None:
         """The layer that holds a face's box and points."""
-        box = bbox_of_shape(np.concatenate([face.landmarks, _corners(face.bbox.xyxy)]))
+        box = bbox_of_shape(np.concatenate([face.landmarks, _corners(face.bbox.xyxy), *_axes(face)]))
         margin = 3 * style.line + 2 * style.radius + 1
         return cls.over((box + np.array([-margin, -margin, margin, margin])).tolist(), style.scale, size)
 
@@ -177,6 +187,18 @@ class _Layer:
             part = image[self.top + row : self.top + row + rows, self.left : self.left + self.width]
             through = (part * (255 - opacity[..., None].astype(np.uint16)) + 127) // 255
             part[:] = np.minimum(through + color, 255)
+
+
+def _axes(face: Face) -> list[np.ndarray]:
+    """The lines of the head's axes, (2, 2) picture pixels each, half a face long where they are seen from the side."""
+    if face.pose is None:
+        return []
+    (x, y, z), tilt = face.pose.translation_mm, rotation_matrix(face.pose.rotation_rad) * [1, 1, -1]  # z: ahead
+    aside = np.array([x, y]) / z if z > 0 else np.zeros(2)  # how far off its axis the camera sees the head
+    seen = tilt[:2] - np.outer(aside, tilt[2])
+    box, tip = bbox_of_shape(face.landmarks), face.landmarks[30]
+    length = 0.5 * float((box[2:] - box[:2]).mean())
+    return [np.array([tip, tip + length * seen[:, axis]]) for axis in range(3)]
 
 
 def _corners(xyxy: tuple[float, float, float, float]) -> np.ndarray:

@@ -141,6 +141,25 @@ def _detection_of(box: Any, place: str) -> Detection:
         raise InputError(f"{place}: {error}; BBox.from_xywh takes x, y, width, height") from error
 
 
+@dataclass(frozen=True)
+class HeadPose:
+    """Where a head stands before the camera and how it is turned; `facealign_cli.pose` has the conventions.
+
+    translation_mm: x to the right, y down, z away from the camera. rotation_rad: Rx, Ry, Rz of R = Rx · Ry · Rz (pitch,
+    yaw, roll). Raises ValueError unless each is three finite numbers.
+    """
+
+    translation_mm: tuple[float, float, float]
+    rotation_rad: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        for name in ("translation_mm", "rotation_rad"):
+            values = tuple(float(value) for value in getattr(self, name))
+            if len(values) != 3 or not all(math.isfinite(value) for value in values):
+                raise ValueError(f"{name}: expected three finite numbers, got {values}")
+            object.__setattr__(self, name, values)
+
+
 @dataclass(frozen=True, eq=False)
 class Face:
     """A face with its landmarks.
@@ -150,6 +169,7 @@ class Face:
     visible: (68,) bool, read-only: False where a labeller could not see the point; None where nobody has said.
     sigma: (68,) float64 pixels, read-only, how far each landmark may be off: the true point is within that radius in 68
     of 100 cases. None where the model does not say.
+    pose: where the head stands and how it is turned, where that was asked for.
     """
 
     face_id: int
@@ -160,6 +180,7 @@ class Face:
     track_id: int | None = None
     visible: np.ndarray | None = None
     sigma: np.ndarray | None = None
+    pose: HeadPose | None = None
 
     def __post_init__(self) -> None:
         landmarks = np.array(self.landmarks, dtype=np.float64)

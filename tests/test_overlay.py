@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from facealign_cli.geometry import init_shape_from_bbox
 from facealign_cli.overlay import draw_overlay
-from facealign_cli.records import BBox, Face
+from facealign_cli.records import BBox, Face, HeadPose
 
 
 def face_in(box: list[float], face_id: int = 0, **fields: object) -> Face:
@@ -29,12 +31,33 @@ def test_draws_on_a_copy() -> None:
 
 def test_each_part_can_be_left_out() -> None:
     face = face_in([100, 100, 200, 200])
-    none = {"points": False, "contours": False, "box": False, "labels": False}
+    none = {"points": False, "contours": False, "box": False, "labels": False, "axes": False}
     np.testing.assert_array_equal(draw_overlay(grey(), [face], **none), grey())
-    parts = [draw_overlay(grey(), [face], **(none | {name: True})) for name in none]
+    posed = replace(face, pose=HeadPose((0, 0, 600), (0, 0, 0)))
+    parts = [draw_overlay(grey(), [posed], **(none | {name: True})) for name in none]
     assert all((part != 128).any() for part in parts)
     labels = np.argwhere((parts[3] != 128).any(axis=2))
     assert labels[:, 0].max() < 100  # above the box
+
+
+def test_the_axes_show_how_the_head_is_turned() -> None:
+    """From the tip of the nose: red to the right, green down, blue the way that the face looks."""
+    without = {"points": False, "contours": False, "box": False, "labels": False}
+    turned = {"yaw": (0.0, 0.6, 0.0), "pitch": (0.6, 0.0, 0.0), "roll": (0.0, 0.0, 0.6)}
+    ends = {}
+    for name, angles in turned.items():
+        face = face_in([100, 100, 200, 200], pose=HeadPose((0, 0, 600), angles))
+        out = draw_overlay(grey(value=0), [face], **without).astype(int)
+        tip = face.landmarks[30]
+        for channel, axis in ((2, "red"), (1, "green"), (0, "blue")):
+            own = (out[..., channel] > 150) & (out[..., channel] == out.max(axis=2))
+            y, x = np.argwhere(own).mean(axis=0)
+            ends[name, axis] = np.array([x, y]) - tip
+    assert ends["yaw", "blue"][0] < -8 and abs(ends["yaw", "blue"][1]) < 4  # positive yaw: to the left
+    assert ends["pitch", "blue"][1] > 8  # positive pitch: down
+    assert ends["roll", "red"][0] > 8 and ends["roll", "red"][1] > 8  # positive roll: clockwise as seen
+    assert ends["roll", "green"][0] < -8 and ends["roll", "green"][1] > 8
+    assert np.array_equal(draw_overlay(grey(), [replace(face, pose=None)], **without), grey())
 
 
 @pytest.mark.parametrize("size", [60, 300, 1500])

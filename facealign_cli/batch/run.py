@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -106,6 +106,7 @@ def job_config(work: WorkOptions, options: BatchOptions) -> dict[str, Any]:
         "model_sha256": _sha256(file),
         "detector": detector,
         "max_pixels": work.max_pixels,
+        "pose": None if work.pose is None else asdict(work.pose),
         "engine": options.engine,
         "format": options.fmt,
         "shard_rows": options.shard_rows,
@@ -132,13 +133,15 @@ def run_batch(
     report: Callable[[Progress], None] = lambda progress: None,
     stop: threading.Event | None = None,
     make_work: Callable[[], Work] | None = None,
+    own_config: Mapping[str, Any] | None = None,
 ) -> Progress:
     """Run a job to its end, or on to it: what the folder holds of it already is left out.
 
     sources: which pictures, or just folders, files or globs. options: how, or just the folder of the rows. work: what
     is done with a picture; None: the default detector and model, and no crops or overlays.
     report: called often while it runs. stop: ends it when the chunks in work are done; all that is finished is written.
-    make_work: what workers do, in place of `PictureWork` of `work`; it has to be picklable.
+    make_work: what workers do, in place of `PictureWork` of `work`; it has to be picklable. own_config: what decides
+    its rows besides, as JSON values: resuming needs the same.
     Raises InputError (nothing there, no pictures), OutputError (another job's folder, another run in it, disk full),
     ModelError, DeviceError, MissingDependency, FacealignError where workers cannot start. Whatever it raises, the
     job can be resumed.
@@ -156,8 +159,10 @@ def run_batch(
     storage = storage_for(options.output)
     if options.fmt == "pts":
         work = dataclasses.replace(work, pts_folder=join(options.output, "pts"))
-    config = job_config(work, options)
+    config = job_config(work, options) | dict(own_config or {})
     _check_processes(sources, work, options)
+    if not all(_written_to(work, options)):
+        raise InputError("crops or overlays: expected a folder or a URL, got an empty name")
     inside = [options.output] if work.pts_folder is None else [options.output, work.pts_folder]
     places = hold_folders(storage, inside, _written_to(work, options)[1:])
     stop = stop or threading.Event()
@@ -193,7 +198,7 @@ def _check_processes(sources: Sources, work: WorkOptions, options: BatchOptions)
 def _nothing(sources: Sources, problems: list[str]) -> str:
     places = ", ".join(place for place in (*sources.places, *sources.lists)) or "nothing"
     why = f" ({problems[0]})" if problems else ""
-    return f"no pictures in {places}{why}; --glob says which names are meant"
+    return f"no {sources.what} in {places}{why}; --glob says which names are meant"
 
 
 @contextlib.contextmanager

@@ -27,6 +27,12 @@ PICTURE_SUFFIXES = frozenset({
 })  # fmt: skip
 """What a picture's name in a folder ends with, if no pattern is given; capitals do not matter."""
 
+CLIP_SUFFIXES = frozenset({
+    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".3gp",
+    ".ogv", ".mxf", ".vob",
+})  # fmt: skip
+"""The same for clips."""
+
 PATH_COLUMNS = ("path", "source", "file", "filename", "image", "url")
 """Columns of a list that are taken for its paths, the first that is there."""
 
@@ -51,7 +57,7 @@ class Sources:
     line, or .csv or .parquet with a column of them; a relative path counts from the working directory.
     recursive: also folders in folders. glob: which names in folders are meant; None: those of pictures.
     null: the paths in lists end with NUL bytes instead of line feeds. column: of a table; None: see `PATH_COLUMNS`.
-    skip: folders that are not looked into, such as the one that is written to.
+    skip: folders that are not looked into, such as the one that is written to. clips: clips are meant, not pictures.
     """
 
     places: tuple[str, ...] = ()
@@ -61,10 +67,16 @@ class Sources:
     null: bool = False
     column: str | None = None
     skip: tuple[str, ...] = ()
+    clips: bool = False
 
     def __post_init__(self) -> None:
         for name in ("places", "lists", "skip"):
             object.__setattr__(self, name, one_or_several(getattr(self, name)))
+
+    @property
+    def what(self) -> str:
+        """What is looked for, for messages."""
+        return "clips" if self.clips else "pictures"
 
     def check(self) -> None:
         """Raise InputError for a place or list that is not there, MissingDependency for what a list or URL needs."""
@@ -129,16 +141,17 @@ class _Walk:
     def folder(self, storage: Storage, folder: str) -> Iterator[str]:
         """Pictures in a folder, or those that its `glob` names. Hidden files (.name) are left out."""
         glob, inner, found = self._sources.glob, 0, False
+        wanted = CLIP_SUFFIXES if self._sources.clips else PICTURE_SUFFIXES
         for path, name, is_folder in self._entries(storage, folder, deep=self._sources.recursive):
             if is_folder:
                 inner += 1
-            elif fnmatch.fnmatchcase(name, glob) if glob else _is_picture(name):
+            elif fnmatch.fnmatchcase(name, glob) if glob else _has_suffix(name, wanted):
                 found = True
                 yield path
             else:
                 self.passed_over[_kind(name)] += 1
         if not found and inner and not self._sources.recursive:
-            self._tell(f"{folder}: no pictures in it, but {inner} folders; --recursive looks into them")
+            self._tell(f"{folder}: no {self._sources.what} in it, but {inner} folders; --recursive looks into them")
 
     def pattern(self, storage: Storage, pattern: str) -> Iterator[str]:
         """Files whose paths match a glob; "**" stands for any folders."""
@@ -190,11 +203,13 @@ def _kind(name: str) -> str:
 def _advice(kinds: Iterable[str]) -> str:
     """What to do about pictures that are not read."""
     heic = sorted({".heic", ".heif", ".hif"}.intersection(kinds))
-    return f"; {' and '.join(heic)} are pictures that are not read here: convert them to JPEG first" if heic else ""
+    convert = f"; {' and '.join(heic)} are pictures that are not read here: convert them to JPEG first" if heic else ""
+    clips = "; facealign batch videos is for clips" if CLIP_SUFFIXES.intersection(kinds) else ""
+    return convert + clips
 
 
-def _is_picture(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES
+def _has_suffix(name: str, suffixes: frozenset[str]) -> bool:
+    return os.path.splitext(name)[1].lower() in suffixes
 
 
 def _matches(pattern: Sequence[str], path: Sequence[str]) -> bool:
@@ -202,6 +217,7 @@ def _matches(pattern: Sequence[str], path: Sequence[str]) -> bool:
 
     Each part is matched by `fnmatch`, whose patterns do not go back over a name; the parts by what each may reach.
     """
+    pattern = [*pattern, "*"] if pattern[-1] == "**" else pattern  # below a folder, not the folder itself
     reached = {0}
     for name in (*path, None):
         open_ = set(reached)

@@ -29,6 +29,7 @@ from facealign_cli.files.storage import Storage, join, storage_for
 from facealign_cli.formats.pts import encode_pts
 from facealign_cli.models.registry import load_model
 from facealign_cli.overlay import draw_overlay
+from facealign_cli.pose import PoseEstimator
 from facealign_cli.records import Detection, Face, FrameResult
 
 _AHEAD_BYTES = 64 << 20
@@ -40,7 +41,7 @@ class WorkOptions:
     """All that decides what becomes of a picture; it can be pickled. Folders may be URLs; None: nothing goes there.
 
     crops_folder: aligned faces, squares of `crop_size` pixels. overlay_folder: pictures with their faces drawn.
-    pts_folder: a .pts file for each face.
+    pts_folder: a .pts file for each face. pose: what gives faces their pose; None: they get none.
     """
 
     model: str | None = None
@@ -49,6 +50,7 @@ class WorkOptions:
     device: str = "auto"
     threads: int = 1
     max_pixels: int = MAX_PIXELS
+    pose: PoseEstimator | None = None
     crops_folder: str | None = None
     crop_size: int = CROP_SIZE
     overlay_folder: str | None = None
@@ -167,6 +169,8 @@ class PictureWork:
         return {id(picture): faces[i] for i, picture in enumerate(pictures)}
 
     def _outcome(self, picture: _Picture, faces: list[Face]) -> Outcome:
+        if self.options.pose is not None and picture.image is not None:
+            faces = self.options.pose(faces, picture.image.shape[1], picture.image.shape[0])
         if picture.error is None:
             self._guarded(picture, lambda one: self._write(one, faces))
         facts: dict[str, Any] = {**self._used, "warning": picture.warning}

@@ -1,4 +1,4 @@
-"""`facealign batch`: many pictures, in a job that can be killed, moved and resumed."""
+"""`facealign batch`: many pictures or clips, in a job that can be killed, moved and resumed."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from facealign_cli.cli import console, options, process
+from facealign_cli.cli import console, options, process, tracking
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
     from facealign_cli.batch.progress import Progress
+    from facealign_cli.batch.sources import Sources
+    from facealign_cli.batch.work import WorkOptions
+    from facealign_cli.measures.clip import ClipSummary
 
 LINE_EVERY_S = 10.0
 """Seconds between two lines of progress where there is no terminal."""
@@ -24,7 +29,7 @@ LINE_EVERY_S = 10.0
 
 @click.group()
 def batch() -> None:
-    """Work through folders of millions of pictures."""
+    """Work through folders of millions of pictures, or of many clips."""
 
 
 _WHICH = (
@@ -40,6 +45,20 @@ _WHICH = (
     click.option("-0", "--null", is_flag=True, help="Paths in lists end with NUL bytes, as find -print0 writes them."),
     click.option("--column", metavar="NAME", help="The list's column  [default: path, source, file, image or url]."),
 )
+_RUN = (
+    options.workers("one per processor", "0: work in this one, which a picture that kills it would end"),
+    click.option(
+        "--timeout",
+        default=300.0,
+        show_default=True,
+        type=options.FiniteFloat(0),
+        help="Seconds after which a worker that finishes no picture is killed; 0: never.",
+    ),
+    click.option("--resume", is_flag=True, help="Refuse to begin a new job  [default: resume if there is one]."),
+    click.option("--restart", is_flag=True, help="Begin anew: the job's rows in OUT are removed."),
+    click.option("--retry-errors", is_flag=True, help="Do the ones that failed once more."),
+    click.option("--fail-fast", is_flag=True, help="Stop at the first one that fails."),
+)
 _HOW = (
     click.option(
         "--format",
@@ -51,21 +70,9 @@ _HOW = (
         help="parquet, jsonl, csv or pts.",
     ),
     click.option("--shard-rows", default=10_000, show_default=True, type=options.Count(1), help="Rows of a shard."),
-    options.workers("one per processor", "0: work in this one, which a picture that kills it would end"),
     click.option(
         "--batch-size", default=16, show_default=True, type=click.IntRange(1, 4096), help="Pictures at a time."
     ),
-    click.option(
-        "--timeout",
-        default=300.0,
-        show_default=True,
-        type=options.FiniteFloat(0),
-        help="Seconds after which a worker that finishes no picture is killed; 0: never.",
-    ),
-    click.option("--resume", is_flag=True, help="Refuse to begin a new job  [default: resume if there is one]."),
-    click.option("--restart", is_flag=True, help="Begin anew: the job's rows in OUT are removed."),
-    click.option("--retry-errors", is_flag=True, help="Do the pictures that failed once more."),
-    click.option("--fail-fast", is_flag=True, help="Stop at the first picture that fails."),
 )
 _MORE = (
     click.option("--crops-dir", metavar="D", help="Write each face, upright by its landmarks, as a square JPEG."),
@@ -73,6 +80,7 @@ _MORE = (
         "--crop-size", default=256, show_default=True, type=click.IntRange(8, 4096), help="Side of the square, pixels."
     ),
     click.option("--overlay-dir", metavar="D", help="Write each picture with its faces drawn onto it."),
+    *options.POSE,
     click.option(
         "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="local or ray."
     ),
@@ -83,7 +91,7 @@ _MORE = (
 @batch.command()
 @click.argument("places", metavar="SRC...", nargs=-1)
 @click.option("-o", "--output", metavar="OUT", required=True, help="Folder or URL of the rows.")
-@options.stacked(*_WHICH, *_HOW, *_MORE)
+@options.stacked(*_WHICH, *_HOW, *_RUN, *_MORE)
 @options.detection
 @options.model
 @options.device
@@ -97,12 +105,7 @@ def folder(**settings: Any) -> None:
     """
     from facealign_cli.batch.run import run_batch
 
-    if settings["resume"] and settings["restart"]:
-        raise click.UsageError("--resume and --restart contradict each other")
-    if settings["output"] == "-":
-        raise click.UsageError("-o takes a folder or a URL: rows are written in shards, not to standard output")
-    if not settings["places"] and not settings["lists"]:
-        raise click.UsageError("name at least one SRC, or a --list")
+    _check_again(settings)
     job, stop = _job(settings), threading.Event()
     with process.stop_on_signals(stop.set, stop.is_set), _Watcher() as watcher:
         progress = run_batch(**job, report=watcher, stop=stop)
@@ -110,21 +113,75 @@ def folder(**settings: Any) -> None:
     sys.exit(_exit_code(progress))
 
 
+@batch.command()
+@click.argument("places", metavar="SRC...", nargs=-1)
+@click.option("-o", "--output", metavar="OUT", required=True, help="Folder of the tables.")
+@options.stacked(*_WHICH, *_RUN)
+@click.option(
+    "--format",
+    "fmt",
+    metavar="NAME",
+    default="csv",
+    show_default=True,
+    type=click.Choice(["csv", "json", "jsonl", "openface", "parquet"]),
+    help="Of the clips' tables: csv, json, jsonl, openface or parquet.",
+)
+@click.option("--overlay-dir", metavar="D", help="Write each clip with its faces drawn onto it, as .mp4.")
+@options.stacked(*tracking.TRACKING)
+@options.detection
+@options.model
+@options.device
+@options.threads
+def videos(**settings: Any) -> None:
+    """Follow the faces through the clips in SRC...: folders, globs, files, "-" for a list of paths.
+
+    OUT gets clips.csv, a row for each clip (persons, blinks, head pose, share of frames with a face, what failed), and
+    for each clip its table, measures and blinks in OUT/clips, in folders as the clips are. The same command again
+    resumes: a clip is done or not, and what a killed run left of one is made again.
+    """
+    from facealign_cli.batch.clips import ClipOptions, run_clips
+    from facealign_cli.batch.run import BatchOptions
+    from facealign_cli.video import import_av
+
+    _check_again(settings)
+    import_av()
+    video = tracking.video_options(settings)
+    with options.usage_errors():
+        clips = ClipOptions(settings["output"], settings["fmt"], video, settings["overlay_dir"])
+        names = ("output", "restart", "retry_errors", "fail_fast")
+        again = {name: settings[name] for name in names} | {"must_resume": settings["resume"]}
+        job = BatchOptions(**again, workers=_workers(settings), timeout_s=settings["timeout"] or None)
+    sources, work, stop = _sources(settings), _work(settings | {"max_faces": None}), threading.Event()
+    with process.stop_on_signals(stop.set, stop.is_set), _Watcher("clips") as watcher:
+        progress, summaries = run_clips(sources, clips, job, work, report=watcher, stop=stop)
+    if progress.stopped is not None:
+        console.message("Stopped: the clips that are finished are written; the same command goes on from here.")
+    else:
+        _tell_clips(progress, summaries, settings["output"])
+    sys.exit(_exit_code(progress))
+
+
+def _tell_clips(progress: Progress, clips: Sequence[ClipSummary], output: str) -> None:
+    frames, faces, doubtful = (sum(getattr(clip, name) for clip in clips) for name in ("frames", "faces", "doubtful"))
+    failed = [clip for clip in clips if clip.error is not None]
+    for clip in failed[:5]:
+        console.message(f"Failed: {clip.error}")
+    console.message(
+        f"{len(clips):,} clips, {progress.before:,} of them done before, {len(failed):,} failed: {frames:,} frames, "
+        f"{faces:,} faces ({doubtful:,} doubtful), {sum(clip.ids for clip in clips):,} ids, "
+        f"{sum(clip.blinks for clip in clips):,} blinks in {_duration(progress.elapsed_s)}: {output}/clips.csv"
+    )
+
+
 def _job(settings: dict[str, Any]) -> dict[str, Any]:
     """The library's own options from the command's."""
     from facealign_cli.batch.run import BatchOptions
-    from facealign_cli.batch.sources import Sources
-    from facealign_cli.batch.work import WorkOptions
-    from facealign_cli.errors import InputError
 
-    names = ("detector", "detector_model", "boxes", "min_face", "max_faces", "score", "upsample", "threads")
-    detector, detector_options = options.detector_choice(**{name: settings[name] for name in names})
-    sources = Sources(**{name: settings[name] for name in ("places", "lists", "recursive", "glob", "null", "column")})
-    work = WorkOptions(
-        **{name: settings[name] for name in ("model", "device", "threads", "crop_size")},
-        detector=detector,
-        detector_options=detector_options,
+    work = replace(
+        _work(settings),
+        crop_size=settings["crop_size"],
         max_pixels=settings["max_pixels"],
+        pose=options.pose_estimator(settings),
         crops_folder=settings["crops_dir"],
         overlay_folder=settings["overlay_dir"],
     )
@@ -139,20 +196,34 @@ def _job(settings: dict[str, Any]) -> dict[str, Any]:
         "engine",
         "ray_address",
     )
-    try:
+    with options.usage_errors():
         job = BatchOptions(
             **{name: settings[name] for name in same},
             workers=_workers(settings),
             timeout_s=_timeout_s(settings),
             must_resume=settings["resume"],
         )
-    except InputError as error:
-        raise click.UsageError(str(error)) from error
-    return {"sources": sources, "work": work, "options": job}
+    return {"sources": _sources(settings), "work": work, "options": job}
+
+
+def _sources(settings: dict[str, Any]) -> Sources:
+    from facealign_cli.batch.sources import Sources
+
+    return Sources(**{name: settings[name] for name in ("places", "lists", "recursive", "glob", "null", "column")})
+
+
+def _work(settings: dict[str, Any]) -> WorkOptions:
+    """The model and the detector."""
+    from facealign_cli.batch.work import WorkOptions
+
+    names = ("detector", "detector_model", "boxes", "min_face", "max_faces", "score", "upsample", "threads")
+    detector, detector_options = options.detector_choice(**{name: settings[name] for name in names})
+    of_model = {name: settings[name] for name in ("model", "device", "threads")}
+    return WorkOptions(**of_model, detector=detector, detector_options=detector_options)
 
 
 def _workers(settings: dict[str, Any]) -> int:
-    if settings["workers"] is None and settings["ray_address"] is not None:
+    if settings["workers"] is None and settings.get("ray_address") is not None:
         raise click.UsageError("say how many --workers the cluster is to have")
     return _processors() if settings["workers"] is None else int(settings["workers"])
 
@@ -173,7 +244,8 @@ def _processors() -> int:
 class _Watcher:
     """Shows how it goes: a bar at a terminal, else a line now and then."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "pictures") -> None:
+        self._what = what
         self._bar: Bar | None = None
         self._last_s = time.monotonic()
         self._told = 0
@@ -198,17 +270,27 @@ class _Watcher:
         now = time.monotonic()
         if self._bar is not None:
             total = progress.total if progress.total_known else None
-            self._bar.update(self._task, completed=progress.done, total=total, description=_state(progress))
+            self._bar.update(self._task, completed=progress.done, total=total, description=_state(progress, self._what))
         elif now - self._last_s >= LINE_EVERY_S:
             self._last_s = now
-            console.message(_state(progress))
+            console.message(_state(progress, self._what))
 
 
-def _state(progress: Progress) -> str:
+def _check_again(settings: dict[str, Any]) -> None:
+    """Raise click.UsageError where options about beginning and sources contradict each other, or lack something."""
+    if settings["resume"] and settings["restart"]:
+        raise click.UsageError("--resume and --restart contradict each other")
+    if settings["output"] == "-":
+        raise click.UsageError("-o takes a folder or a URL: rows are written in shards, not to standard output")
+    if not settings["places"] and not settings["lists"]:
+        raise click.UsageError("name at least one SRC, or a --list")
+
+
+def _state(progress: Progress, what: str) -> str:
     total = f"{progress.total:,}" if progress.total_known else f"{progress.total:,} or more"
     left = "" if progress.left_s is None else f", {_duration(progress.left_s)} left"
     return (
-        f"{progress.done:,} of {total} pictures, {progress.failed:,} failed, {progress.faces:,} faces, "
+        f"{progress.done:,} of {total} {what}, {progress.failed:,} failed, {progress.faces:,} faces, "
         f"{progress.per_second:.1f}/s{left}"
     )
 

@@ -50,6 +50,11 @@ def conversion(done: Conversion, target: Format, output: Path) -> int:
     return SOME_FAILED if done.left_out else 0
 
 
+def is_terminal() -> bool:
+    """Whether standard output is a terminal, with a person before it."""
+    return sys.stdout.isatty()
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[str] = ()) -> None:
     """A small table on stdout; the columns named in `numbers` are aligned to the right."""
     from rich import box

@@ -45,8 +45,9 @@ def convert(
 ) -> None:
     """Write the faces of IN... in another format: to a labelling tool and back.
 
-    FORMAT: coco, cvat, label-studio, yolo-pose, dlib-xml; pts, json, jsonl, csv, parquet, openface. IN and OUT are
-    files; of pts and yolo-pose they are folders. What cannot be read or held is named and left out (exit code 3).
+    FORMAT: coco, cvat, label-studio, yolo-pose, dlib-xml; pts, json, jsonl, csv, parquet, openface; masks (OUT only).
+    IN and OUT are files; of pts, yolo-pose and masks they are folders. What cannot be read or held is named and left
+    out (exit code 3).
     """
     from facealign_cli.convert import convert as convert_faces
     from facealign_cli.formats.base import get_format

@@ -43,6 +43,7 @@ def detect() -> None:
     type=options.FILE,
     help="Draw the faces: into this picture, or if PATH has no suffix, into this folder.",
 )
+@options.stacked(*options.POSE)
 @options.detection
 @options.model
 @options.device
@@ -58,7 +59,7 @@ def image(
     overlay: Path | None,
     max_pixels: int,
     overwrite: bool,
-    **aligner_options: Any,
+    **settings: Any,
 ) -> None:
     """Place 68 landmarks on every face of the pictures PATH... ("-" reads one from standard input).
 
@@ -70,9 +71,9 @@ def image(
 
     if paths.count("-") > 1:
         raise click.UsageError('standard input ("-") can be read once only')
+    pose = options.pose_estimator(settings)
     writer = _Writer(output, _format(output, format_name, sigma), overlay, paths, overwrite)
-    aligner = options.make_aligner(**aligner_options)
-    results = align_pictures(paths, aligner, max_pixels=max_pixels)
+    results = align_pictures(paths, options.make_aligner(**settings), max_pixels=max_pixels, pose=pose)
     interrupted = writer.collect(console.progress(results, len(paths), "Aligning"))
     writer.finish()
     if interrupted:

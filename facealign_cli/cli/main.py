@@ -17,6 +17,7 @@ from facealign_cli.cli.convert import convert
 from facealign_cli.cli.detect import detect
 from facealign_cli.cli.doctor import doctor
 from facealign_cli.cli.evaluate import evaluate
+from facealign_cli.cli.measure import measure
 from facealign_cli.cli.model import model
 from facealign_cli.cli.process import ended_by_signals, standard_streams
 from facealign_cli.cli.review import review
@@ -87,5 +88,5 @@ for command in (train_data.pack, train_data.relabel, train_data.label):
 also_export = copy.copy(train.commands["export"])  # the same command, listed once: some look for it here
 also_export.hidden = True
 model.add_command(also_export)
-for command in (detect, batch, convert, evaluate, model, review, train, video, doctor):
+for command in (detect, batch, convert, measure, evaluate, model, review, train, video, doctor):
     main.add_command(command)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from facealign_cli.aligner import Aligner
     from facealign_cli.detectors import DetectorOptions
     from facealign_cli.formats.base import Format
+    from facealign_cli.pose import PoseEstimator
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -33,6 +35,8 @@ class OutputFile(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path; `STDOUT` for "-"."""
+        if not str(value):  # a script's variable that is not set: the working directory is not meant
+            self.fail("the name is empty: name a file or a folder", param, ctx)
         if str(value) == "-" and not self.stdout:
             self.fail("this cannot go to standard output: name a file", param, ctx)
         return super().convert(value, param, ctx)
@@ -140,6 +144,17 @@ device = click.option(
 threads = click.option(
     "--threads", default=1, show_default=True, type=click.IntRange(1, 256), help="Threads within a network's operator."
 )
+focal = click.option(
+    "--focal",
+    metavar="PX",
+    type=FiniteFloat(0, min_open=True),
+    help="Focal length of the camera, pixels  [default: mean of 500·w/640 and 500·h/480].",
+)
+POSE = (
+    click.option("--pose", is_flag=True, help="Add the head pose: OpenFace's columns, millimetres and radians."),
+    focal,
+)
+"""The options that `pose_estimator` takes."""
 
 
 def workers(default: str, without: str) -> Callable[[Command], Command]:
@@ -189,6 +204,15 @@ _DETECTION = (
 )
 
 
+@contextlib.contextmanager
+def usage_errors() -> Iterator[None]:
+    """What the library finds wrong with its options, as click.UsageError."""
+    try:
+        yield
+    except InputError as error:
+        raise click.UsageError(str(error)) from error
+
+
 def stacked(*decorators: Callable[[Any], Any]) -> Callable[[Command], Command]:
     """One decorator that does what these would do one above the other; help shows the options in this order."""
     return lambda command: reduce(lambda inner, decorator: decorator(inner), reversed(decorators), command)
@@ -203,6 +227,16 @@ sigma_columns = click.option(
     is_flag=True,
     help="In CSV, too, how far each point may be off in pixels: columns s_0 to s_67. JSON and Parquet always have it.",
 )
+
+
+def pose_estimator(settings: dict[str, Any]) -> PoseEstimator | None:
+    """Takes --pose and --focal out of a command's settings. Raises click.UsageError where only the second is given."""
+    from facealign_cli.pose import PoseEstimator
+
+    wanted, focal_px = settings.pop("pose"), settings.pop("focal")
+    if focal_px is not None and not wanted:
+        raise click.UsageError("--focal is about the head pose: give --pose, too")
+    return PoseEstimator(focal_px) if wanted else None
 
 
 def output_format(path: Path | None, name: str | None, sigma: bool = False) -> Format:

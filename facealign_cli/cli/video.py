@@ -7,39 +7,20 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from facealign_cli.cli import console, options, process
+from facealign_cli.cli import console, options, process, tracking
 from facealign_cli.errors import InputError
 
 if TYPE_CHECKING:
     from facealign_cli.aligner import Aligner
     from facealign_cli.records import FrameResult
     from facealign_cli.video import VideoSource
-    from facealign_cli.video.smoothing import Smoothing
-    from facealign_cli.video.track import VideoOptions
-
-
-def _detect_every(_context: click.Context, _parameter: click.Parameter, value: str) -> int | None:
-    if value == "auto":
-        return None
-    if not re.fullmatch(r"[1-9]\d{0,8}", value):
-        raise click.BadParameter("expected auto or a number of frames, 1 or more")
-    return int(value)
-
-
-def _smooth(_context: click.Context, _parameter: click.Parameter, value: str) -> Smoothing | None:
-    from facealign_cli.video.smoothing import Smoothing
-
-    try:
-        return Smoothing.parse(value)
-    except InputError as error:
-        raise click.BadParameter(str(error)) from error
 
 
 def _clock(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
@@ -53,6 +34,9 @@ def _clock(_context: click.Context, _parameter: click.Parameter, value: str | No
         raise click.BadParameter(f"no clip is longer than {options.MOST:,} seconds")
     return seconds
 
+
+LINE_EVERY_S = 30.0
+"""Seconds between two lines of progress where there is no terminal."""
 
 _OUTPUT = click.option(
     "-o",
@@ -72,21 +56,9 @@ _TRACKING = (
         help="Of the rows: json, jsonl, csv, openface or parquet  [default: by the file's name, or json].",
     ),
     options.sigma_columns,
+    *tracking.TRACKING,
     click.option(
-        "--detect-every",
-        metavar="N|auto",
-        default="auto",
-        show_default=True,
-        callback=_detect_every,
-        help="Frames between looks for new faces: auto is about a second, 1 tracks nothing.",
-    ),
-    click.option(
-        "--smooth",
-        metavar="F|off",
-        default="on",
-        show_default=True,
-        callback=_smooth,
-        help="on, off, or the filter's MIN_CUTOFF[,BETA[,D_CUTOFF]].",
+        "--measures", metavar="M.csv", type=options.FILE, help="Write measures, too, and blinks into M.blinks.csv."
     ),
     options.detection,
     options.model,
@@ -108,10 +80,10 @@ _PART = (
     ),
     click.option(
         "--max-pixels",
-        default="50M",
+        default="40M",
         show_default=True,
         type=options.PixelCount(),
-        help="Refuse frames of more pixels: a number such as 50000000, 50M or 5e7.",
+        help="Refuse frames of more pixels: a number such as 40000000, 40M or 4e7.",
     ),
     click.option("--no-sound", is_flag=True, help="Leave the sound out of the clip that is written."),
 )
@@ -139,20 +111,48 @@ def overlay(*, source: str, output: Path, **settings: Any) -> None:
         check_suffix(output)
     except InputError as error:
         raise click.UsageError(str(error)) from error
-    _Run(settings, output).clip(source)
+    sys.exit(_Run(settings, output).clip(source))
 
 
 @video.command()
-@click.argument("source", metavar="IN")
+@click.argument("sources", metavar="IN...", nargs=-1, required=True)
 @options.stacked(_OUTPUT, *_PART, *_TRACKING)
-def track(*, source: str, output: Path | None, **settings: Any) -> None:
+def track(*, sources: tuple[str, ...], output: Path | None, **settings: Any) -> None:
     """Write the landmarks of the clip IN: a row per face and frame, and one for a frame without a face.
 
     IN is a file of any kind that FFmpeg reads, a folder of pictures, or a pattern such as frames/%04d.png. Rows stand
     in their file as soon as they are known; whatever ends the run, it can be read. Those of F.parquet stand in
-    F.parquet.partial.jsonl until the run ends.
+    F.parquet.partial.jsonl until the run ends. To a terminal without -o: a table of the persons.
+
+    Of several clips, OUT is a folder that gets a table for each; many are work for `batch videos`.
     """
-    _Run(settings, output).clip(source)
+    if len(sources) == 1:
+        sys.exit(_Run(settings, output).clip(sources[0]))
+    sys.exit(_several(sources, output, settings))
+
+
+def _several(sources: tuple[str, ...], folder: Path | None, settings: dict[str, Any]) -> int:
+    """Each clip's rows into the folder; the others go on if one cannot be read. Returns the exit code."""
+    from facealign_cli.files.output import UniqueNames, make_folder, safe_stem
+
+    if folder is None or folder == options.STDOUT or folder.is_file():
+        raise click.UsageError("several clips: -o names the folder of their tables")
+    for name in ("landmarks", "measures"):
+        if settings[name] is not None:
+            raise click.UsageError(f"--{name} is for one clip: batch videos writes all of it for many")
+    settings["format_name"] = settings["format_name"] or "csv"
+    fmt, names, codes = options.output_format(None, settings["format_name"]), UniqueNames(), [0]
+    make_folder(folder)
+    for source in sources:
+        place = folder / f"{names.claim(safe_stem(source))[0]}{(*fmt.extensions, '.csv')[0]}"
+        try:
+            codes.append(_Run(dict(settings), place).clip(source))
+        except InputError as error:
+            console.message(f"Error: {error}")
+            codes.append(console.SOME_FAILED)
+        if codes[-1] == console.INTERRUPTED:
+            break
+    return max(codes)
 
 
 @video.command()
@@ -162,10 +162,15 @@ def track(*, source: str, output: Path | None, **settings: Any) -> None:
 @options.stacked(*_TRACKING)
 def camera(*, device_index: int, output: Path | None, end: float | None, **settings: Any) -> None:
     """Follow the faces before a camera, until Ctrl-C."""
+    from facealign_cli.video.lookahead import LookAhead
+    from facealign_cli.video.smoothing import Smoothing
+
+    if isinstance(settings["smooth"], LookAhead):  # a camera's picture is wanted at once
+        settings["smooth"] = Smoothing()
     run = _Run(settings, output)
     from facealign_cli.video.camera import CameraSource
 
-    run(CameraSource(device_index, end_s=end))
+    sys.exit(run(CameraSource(device_index, end_s=end)))
 
 
 class _Run:
@@ -190,6 +195,11 @@ class _Run:
             raise click.UsageError("--sigma is about the rows: name their file with --landmarks")
         if record is None and settings["blank"]:
             raise click.UsageError("--blank is about the clip: name it with -o")
+        self.measures: Path | None = settings.pop("measures")
+        if self.measures is not None:
+            check_output(self.measures, self.overwrite)
+        self.table = rows == options.STDOUT and output is None and name is None and console.is_terminal()
+        rows = self.rows = None if self.table else rows
         to_file = None if rows == options.STDOUT else rows
         self.format = options.output_format(to_file, name, sigma) if rows else None
         if self.format is not None:
@@ -200,34 +210,42 @@ class _Run:
             except InputError as error:
                 raise click.UsageError(str(error)) from error
             check_output(record, self.overwrite)
-        self.options = _video_options(settings)
+        self.options = tracking.video_options(settings)
         self.aligner_settings = settings
         self.stop = threading.Event()
-        self.frames = self.failed = 0
 
-    def clip(self, path: str) -> None:
-        """Run on a file or pictures."""
+    def clip(self, path: str) -> int:
+        """Run on a file or pictures. Returns the exit code."""
         from facealign_cli.video import open_source
 
         if self.start is not None and self.end is not None and self.end <= self.start:
             raise click.UsageError("--end has to lie after --start")
         place = {"start_s": self.start, "end_s": self.end, "rate": self.fps}
-        self(open_source(path, **place, sound=self.sound, max_pixels=self.max_pixels))
+        return self(open_source(path, **place, sound=self.sound, max_pixels=self.max_pixels))
 
-    def __call__(self, source: VideoSource) -> None:
-        """Run, tell how it went, and exit."""
+    def __call__(self, source: VideoSource) -> int:
+        """Run, and tell how it went. Returns the exit code."""
+        from facealign_cli.measures.clip import ClipSummariser, passing
+
+        pose, begin = self.options.pose, time.monotonic()
+        measured = self.table or self.measures is not None
+        clip = ClipSummariser(source.info.name, None if pose is None else pose.focal_px, measured)
         try:
             console.messages(source.notes)
             aligner = options.make_aligner(**self.aligner_settings, max_faces=None)
             stopping = process.stop_on_signals(self.stop.set, self.stop.is_set)
             with stopping, contextlib.closing(self._results(source, aligner)) as results:
-                self._write(self._counted(_progress(results, source.info.n_frames)))
+                self._write(_telling(passing(_progress(results, source.info.n_frames), clip)))
         finally:
             source.close()
+        if self.measures is not None:
+            tracking.write_measures(clip, self.measures, self.overwrite)
+        if self.table:
+            tracking.print_persons(clip.measures, clip.blinks())
         if self.stop.is_set():
-            console.message(f"Interrupted after {self.frames} frames; these are written.")
-            sys.exit(console.INTERRUPTED)
-        sys.exit(console.SOME_FAILED if self.failed else 0)
+            console.message("Interrupted; the frames until then are written.")
+        tracking.tell(clip.summary(), time.monotonic() - begin, [self.rows, self.record, self.measures])
+        return console.INTERRUPTED if self.stop.is_set() else console.SOME_FAILED if clip.summary().damaged else 0
 
     def _results(self, source: VideoSource, aligner: Aligner) -> Generator[FrameResult, None, None]:
         from facealign_cli.video.track import overlay_video, track_video
@@ -250,13 +268,13 @@ class _Run:
         else:
             stream_rows(console.stdout_stream(), results, self.format)
 
-    def _counted(self, results: Iterator[FrameResult]) -> Iterator[FrameResult]:
-        for result in results:
-            self.frames += 1
-            if result.error is not None:
-                self.failed += 1
-                console.message(f"Error: frame {result.frame} at {result.timestamp_s:.3f} s: {result.error}")
-            yield result
+
+def _telling(results: Iterable[FrameResult]) -> Iterator[FrameResult]:
+    """Pass the results through, and tell of those that failed."""
+    for result in results:
+        if result.error is not None:
+            console.message(f"Error: frame {result.frame} at {result.timestamp_s:.3f} s: {result.error}")
+        yield result
 
 
 def _places(output: Path | None, landmarks: Path | None) -> tuple[Path | None, Path | None]:
@@ -270,19 +288,10 @@ def _places(output: Path | None, landmarks: Path | None) -> tuple[Path | None, P
     return output, None
 
 
-def _video_options(settings: dict[str, Any]) -> VideoOptions:
-    """Takes its settings out of those of the command."""
-    from facealign_cli.video.track import VideoOptions
-    from facealign_cli.video.tracking import TrackingOptions
-
-    tracking = TrackingOptions(settings.pop("detect_every"), max_faces=settings.pop("max_faces"))
-    return VideoOptions(tracking, settings.pop("smooth"), settings.pop("blank"))
-
-
 def _progress(results: Iterator[FrameResult], total: int | None) -> Iterator[FrameResult]:
     """Pass the results through; with a terminal on stderr, tell frames, frames a second and time left meanwhile."""
     if not sys.stderr.isatty():
-        yield from results
+        yield from _lines_of_progress(results, total)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -295,3 +304,14 @@ def _progress(results: Iterator[FrameResult], total: int | None) -> Iterator[Fra
         for done, result in enumerate(results, start=1):
             yield result
             progress.update(task, completed=done, fps=done / max(time.monotonic() - begin, 1e-6))
+
+
+def _lines_of_progress(results: Iterator[FrameResult], total: int | None) -> Iterator[FrameResult]:
+    """Pass the results through; tell how far it is, every `LINE_EVERY_S` seconds."""
+    begin = last = time.monotonic()
+    for done, result in enumerate(results, start=1):
+        yield result
+        if (now := time.monotonic()) - last >= LINE_EVERY_S:
+            last = now
+            of = "" if total is None else f" of about {total:,}"
+            console.message(f"{done:,}{of} frames, {done / (now - begin):.0f} a second")

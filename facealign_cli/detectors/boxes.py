@@ -18,7 +18,7 @@ import numpy as np
 from facealign_cli.detectors.base import DetectorOptions, ReloadedWhenPickled, register_detector, select_faces
 from facealign_cli.detectors.box_files import read_faces, read_mat
 from facealign_cli.errors import FormatError, InputError
-from facealign_cli.files.documents import read_csv, read_json
+from facealign_cli.files.documents import read_csv, read_json, reason
 from facealign_cli.files.pictures import check_image
 from facealign_cli.formats.base import find_format
 from facealign_cli.records import BBox, BoxCalibration, Detection
@@ -135,7 +135,7 @@ def _detection(place: str, box: Any, score: str | None = None) -> Detection:
             raise ValueError(f"score: expected a finite number, got {score:.40}")
         return Detection(BBox(*box), value)
     except (ValueError, TypeError) as error:
-        raise FormatError(f"{place}: {error}") from error
+        raise FormatError(f"{place}: {reason(error)}") from error
 
 
 def _posix(name: str) -> PurePath:

@@ -37,6 +37,9 @@ PYRAMID_FACTOR = 0.709
 LARGE = 8 << 20
 """Bytes of a network's input from which its memory is given back afterwards."""
 
+STRIP_PIXELS = 2_000_000
+"""Of the pyramid's largest picture, what P-Net sees at once: about 300 bytes for each."""
+
 MAX_CANDIDATES = 1500
 """P-Net boxes that may go on to R-Net: a bound on time and memory, far above what a crowd gives."""
 BATCH = 128
@@ -73,12 +76,28 @@ class MtcnnDetector(ReloadedWhenPickled):
         """P-Net over the pyramid → square candidates (N, 5)."""
         found = [np.empty((0, 9))]
         for scale in pyramid_scales(min(pyramid.height, pyramid.width), self._options.min_face):
-            regression, probability = self._pnet(normalise(pyramid.scaled(scale))[None])
+            regression, probability = self._look(pyramid.scaled(scale))
             boxes = proposals(probability[0, ..., 1], regression[0], scale, PNET_SCORE)
             found.append(boxes[nms(boxes, 0.5)])
         boxes = np.concatenate(found)
         boxes = boxes[nms(boxes, 0.7)][:MAX_CANDIDATES]
         return squared(regressed(boxes[:, :5], boxes[:, 5:]))
+
+    def _look(self, image: np.ndarray) -> list[Any]:
+        """P-Net's offsets and probabilities over a picture; a large one goes through in strips, so memory is bounded.
+
+        A strip's cells are those of the whole: each sees `PNET_SIZE` pixels and begins `PNET_STRIDE` after the last.
+        """
+        height, width = image.shape[:2]
+        n_cells = -(-(width - PNET_SIZE) // PNET_STRIDE) + 1
+        at_once = n_cells if width * height <= STRIP_PIXELS else max(1, STRIP_PIXELS // height // PNET_STRIDE)
+        parts = []
+        for first in range(0, n_cells, at_once):
+            end = None if first + at_once >= n_cells else PNET_STRIDE * (first + at_once - 1) + PNET_SIZE
+            parts.append(self._pnet(normalise(image[:, PNET_STRIDE * first : end])[None]))
+        return (
+            parts[0] if len(parts) == 1 else [np.concatenate(outputs, axis=1) for outputs in zip(*parts, strict=True)]
+        )
 
     def _refine(self, boxes: np.ndarray, pyramid: _Halves) -> np.ndarray:
         """R-Net → fewer, better square candidates (N, 5)."""

@@ -24,6 +24,10 @@ _DISK_ERRORS = {errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", e
 _NO_LINK_ERRORS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EXDEV, errno.EACCES}
 
 
+UNFINISHED = ".facealign-"
+"""What the name of a file begins with while it is written; only a process that was killed leaves one."""
+
+
 def exists_already(path: str | os.PathLike[str]) -> OutputError:
     """The error for a file that stands where one is to be written."""
     return OutputError(f"{os.fspath(path)} exists already; --overwrite (in Python: overwrite=True) replaces it")
@@ -95,7 +99,7 @@ def atomic_path(path: str | os.PathLike[str], overwrite: bool = False) -> Iterat
             yield path
         return
     target = _real(path)
-    temporary = target.with_name(f".facealign-{secrets.token_hex(6)}{target.suffix[-20:]}")
+    temporary = target.with_name(f"{UNFINISHED}{secrets.token_hex(6)}{target.suffix[-20:]}")
     try:
         with _disk_errors(path):
             yield temporary

@@ -94,7 +94,7 @@ def scan(path: PathLike) -> Iterator[FrameResult | LeftOut]:
                     lost.append(LeftOut(f"annotation {annotation['id']}", "its image_id is not among the images"))
                 else:
                     place[1].append(annotation)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise FormatError(
             f"{path}: not COCO: expected images, annotations and categories, each with their ids ({error!r:.60})"
         ) from error
@@ -119,12 +119,12 @@ def _picture(
     try:
         name, width, height = str(image["file_name"]), int(image.get("width") or 0), int(image.get("height") or 0)
         result = FrameResult(name, "no_face", width, height)
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise FormatError(f"{path}: image {image.get('id')!r:.40}: {error!r}") from error
     for number, annotation in enumerate(annotations):
         try:
             faces.append(_face(len(faces), annotation, orders[annotation["category_id"]]))
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, OverflowError) as error:
             yield LeftOut(f"{name}#{number}", f"annotation {annotation.get('id')!r:.40}: {error}")
     yield FrameResult.of_faces(name, faces, width=result.width, height=result.height)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from facealign_cli.errors import FormatError
 from facealign_cli.landmarks import N_LANDMARKS
-from facealign_cli.records import BBox, Face, FrameResult
+from facealign_cli.records import BBox, Face, FrameResult, HeadPose
 
 SCHEMA = "facealign/2"
 """The layout of a record: its name and number."""
@@ -81,7 +81,8 @@ _FACE_KEYS: dict[str, tuple[type, ...]] = {
     "landmarks": (list,),
     "sigma": (list, NoneType),
 }
-_OPTIONAL_FACE_KEYS: dict[str, tuple[type, ...]] = {"visible": (list,)}
+_OPTIONAL_FACE_KEYS: dict[str, tuple[type, ...]] = {"visible": (list,), "pose": (dict,)}
+_POSE_KEYS: dict[str, tuple[type, ...]] = {"translation_mm": (list,), "rotation_rad": (list,)}
 
 
 RESULT_COLUMNS = ("source", "status", "error", "warning", "width", "height", "frame", "timestamp_s")
@@ -89,18 +90,26 @@ FACE_COLUMNS = ("face_id", "track_id", "x1", "y1", "x2", "y2", "detector_score",
 RUN_COLUMNS = ("scheme", "model", "provider", "detector")
 """The columns of tables, but for the landmarks, in their order."""
 
+POSE_COLUMNS = ("pose_Tx", "pose_Ty", "pose_Tz", "pose_Rx", "pose_Ry", "pose_Rz")
+"""The columns of the head pose, with OpenFace's names: millimetres, then radians; empty where it was not asked for."""
+
 _BOX_COLUMNS = ("x1", "y1", "x2", "y2")
 
 
 def to_rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The rows of a table that a record of `to_dict` makes: one per face, or one without the face's columns.
 
-    A face's row also has its `landmarks` and `sigma`, as they stand in the record.
+    A face's row also has its `landmarks` and `sigma`, as they stand in the record, and the pose's columns if it has a
+    pose.
     """
     if not record["faces"]:
         yield record
     for face in record["faces"]:
-        yield {**record, **face, **dict(zip(_BOX_COLUMNS, face["bbox"], strict=True))}
+        row = {**record, **face, **dict(zip(_BOX_COLUMNS, face["bbox"], strict=True))}
+        if "pose" in face:
+            pose = [value for key in _POSE_KEYS for value in face["pose"][key]]
+            row |= dict(zip(POSE_COLUMNS, pose, strict=True))
+        yield row
 
 
 def from_rows(rows: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -129,7 +138,16 @@ def _record_of_row(row: dict[str, Any]) -> dict[str, Any]:
     face = {column: row[column] for column in FACE_COLUMNS if column not in _BOX_COLUMNS}
     face |= {"bbox": [row[column] for column in _BOX_COLUMNS]}
     face |= {"landmarks": row["landmarks"], "sigma": row.get("sigma")}
+    if row.get(POSE_COLUMNS[0]) is not None:
+        face["pose"] = {
+            "translation_mm": _pose_cells(row, POSE_COLUMNS[:3]),
+            "rotation_rad": _pose_cells(row, POSE_COLUMNS[3:]),
+        }
     return {**record, "faces": [face]}
+
+
+def _pose_cells(row: dict[str, Any], columns: tuple[str, ...]) -> list[Any]:
+    return [row.get(column) for column in columns]
 
 
 def _continues(last: dict[str, Any], record: dict[str, Any]) -> bool:
@@ -150,7 +168,20 @@ def face_to_dict(face: Face) -> dict[str, Any]:
         "landmarks": (np.round(face.landmarks, 3) + 0.0).tolist(),
         "sigma": None if face.sigma is None else (np.round(face.sigma, 3) + 0.0).tolist(),
         **({} if face.visible is None else {"visible": face.visible.tolist()}),
+        **({} if face.pose is None else {"pose": _pose_to_dict(face.pose)}),
     }
+
+
+def _pose_to_dict(pose: HeadPose) -> dict[str, Any]:
+    return {
+        "translation_mm": [_rounded(value, 3) for value in pose.translation_mm],
+        "rotation_rad": [_rounded(value, 5) for value in pose.rotation_rad],
+    }
+
+
+def _pose_from_dict(record: Any) -> HeadPose:
+    values = _checked(record, _POSE_KEYS, "a pose")
+    return HeadPose(**{key: tuple(_numbers(values[key], (3,), key).tolist()) for key in _POSE_KEYS})
 
 
 def face_from_dict(record: Any, index: int) -> Face:
@@ -162,6 +193,8 @@ def face_from_dict(record: Any, index: int) -> Face:
         values["landmarks"] = _numbers(values["landmarks"], (N_LANDMARKS, 2), "landmarks")
         if values["sigma"] is not None:
             values["sigma"] = _numbers(values["sigma"], (N_LANDMARKS,), "sigma")
+        if "pose" in values:
+            values["pose"] = _pose_from_dict(values["pose"])
         return Face(**values)
     except (ValueError, TypeError, FormatError) as error:
         raise FormatError(f"faces[{index}]: {error}") from error

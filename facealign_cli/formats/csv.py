@@ -1,8 +1,9 @@
 """CSV: one row per face, and one for a picture without a face or with an error; UTF-8, comma, a header line.
 
 Columns: source, status, error, warning, width, height, frame, timestamp_s, face_id, track_id, x1, y1, x2, y2,
-detector_score, confidence, scheme, model, provider, detector, x_0 … x_67, y_0 … y_67; where they are wanted s_0 …
-s_67, how far each point may be off in pixels. What is not there is an empty cell.
+detector_score, confidence, scheme, model, provider, detector, x_0 … x_67, y_0 … y_67, pose_Tx … pose_Rz (OpenFace's
+names: mm and radians); where they are wanted s_0 … s_67, how far each point may be off in pixels. What is not there is
+an empty cell. Tables of version 0.1 end before the pose.
 
 A text cell that begins with = + - @ or a tab or line break would run as a formula in a spreadsheet (CSV injection), so
 it gets an apostrophe in front, as does one that begins with an apostrophe; reading takes it away again.
@@ -23,6 +24,7 @@ from facealign_cli.files.documents import read_csv
 from facealign_cli.formats.base import Format, PathLike, register_format, write_file
 from facealign_cli.formats.codec import (
     FACE_COLUMNS,
+    POSE_COLUMNS,
     RESULT_COLUMNS,
     RUN_COLUMNS,
     from_dict,
@@ -36,13 +38,14 @@ from facealign_cli.records import FrameResult
 _X = tuple(f"x_{i}" for i in range(N_LANDMARKS))
 _Y = tuple(f"y_{i}" for i in range(N_LANDMARKS))
 COLUMNS: tuple[str, ...] = RESULT_COLUMNS + FACE_COLUMNS + RUN_COLUMNS + _X + _Y
-"""The header line."""
+"""The header line, up to the pose."""
 SIGMA_COLUMNS: tuple[str, ...] = tuple(f"s_{i}" for i in range(N_LANDMARKS))
-"""What follows it where sigma is wanted."""
+"""What follows the pose where sigma is wanted."""
 
 _COLUMNS_1 = tuple(column for column in COLUMNS if column != "warning")
 """That of version 0.1.0."""
 
+_KNOWN = {*COLUMNS, *POSE_COLUMNS, *SIGMA_COLUMNS}
 _TEXT = {"source", "status", "error", "warning", *RUN_COLUMNS}
 _INTEGERS = {"width", "height", "frame", "face_id", "track_id"}
 _RISKY = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
@@ -71,18 +74,32 @@ def dump(
     extra: columns behind the own ones. values: for each result, what stands in them, in each of its rows.
     sigma: whether `SIGMA_COLUMNS` follow the own columns.
     """
-    columns = COLUMNS + SIGMA_COLUMNS if sigma else COLUMNS
+    columns = (*COLUMNS, *POSE_COLUMNS, *(SIGMA_COLUMNS if sigma else ()))
     own = itertools.repeat(dict[str, Any]()) if values is None else values
+    write_cells(stream, [*columns, *extra], _cells(results, own, columns, extra))
+
+
+def write_cells(stream: BinaryIO, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write any table into a binary stream as CSV, row by row: None is an empty cell, no text runs as a formula."""
     text = io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="", write_through=True)
     try:
         writer = csv.writer(UnixLines(text))
-        writer.writerow([*columns, *extra])
-        for result, more in zip(results, own, strict=False):
-            for row in map(_row, to_rows(to_dict(result))):
-                cells = [_cell(column, row.get(column)) for column in columns]
-                writer.writerow([*cells, *(_guarded(more.get(column)) for column in extra)])
+        writer.writerow(header)
+        for row in rows:
+            writer.writerow([_guarded(cell) for cell in row])
     finally:
         text.detach()  # the stream is the caller's: it stays open
+
+
+def _cells(
+    results: Iterable[FrameResult],
+    values: Iterable[Mapping[str, Any]],
+    columns: Sequence[str],
+    extra: Sequence[str],
+) -> Iterator[list[object]]:
+    for result, more in zip(results, values, strict=False):
+        for row in map(_row, to_rows(to_dict(result))):
+            yield [*(row.get(column) for column in columns), *(more.get(column) for column in extra)]
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
@@ -90,11 +107,6 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
     points = row.get("landmarks", ())
     radii = dict(zip(SIGMA_COLUMNS, row.get("sigma") or (), strict=False))
     return row | radii | {name: value for i, (x, y) in enumerate(points) for name, value in ((_X[i], x), (_Y[i], y))}
-
-
-def _cell(column: str, value: object) -> object:
-    """None is an empty cell for the writer."""
-    return _guarded(value) if column in _TEXT else value
 
 
 def _guarded(value: object) -> object:
@@ -127,9 +139,9 @@ def read(path: PathLike) -> list[FrameResult]:
 
 def _rows(path: PathLike) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line, values) of each row, its landmarks in pairs."""
-    for line, columns, cells in _read_rows(path):
+    for line, cells in _read_rows(path):
         try:
-            row = {"warning": None} | {c: _value(c, cell) for c, cell in zip(columns, cells, strict=False)}
+            row = {"warning": None} | {column: _value(column, cell) for column, cell in cells.items()}
         except ValueError as error:
             raise FormatError(f"{path}: line {line}: {error}") from error
         sigma = [row.get(column) for column in SIGMA_COLUMNS]
@@ -137,19 +149,16 @@ def _rows(path: PathLike) -> Iterator[tuple[int, dict[str, Any]]]:
         yield line, row | {"landmarks": points, "sigma": None if set(sigma) == {None} else sigma}
 
 
-def _read_rows(path: PathLike) -> Iterator[tuple[int, tuple[str, ...], list[str]]]:
-    """(line, the own columns, cells) of each row."""
+def _read_rows(path: PathLike) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line, cells of the own columns) of each row."""
     rows = read_csv(path, strict=True)
     _, header = next(rows, (0, []))
-    columns = next((own for own in (COLUMNS, _COLUMNS_1) if tuple(header[: len(own)]) == own), None)
-    if columns is None:
+    if not any(tuple(header[: len(own)]) == own for own in (COLUMNS, _COLUMNS_1)):
         raise FormatError(f"{path}: not a facealign table: another header line")
-    if tuple(header[len(columns) : len(columns) + len(SIGMA_COLUMNS)]) == SIGMA_COLUMNS:
-        columns += SIGMA_COLUMNS
     for line, cells in rows:
         if len(cells) != len(header):
             raise FormatError(f"{path}: line {line}: expected {len(header)} cells, got {len(cells)}")
-        yield line, columns, cells
+        yield line, {c: cell for c, cell in zip(header, cells, strict=True) if c in _KNOWN}
 
 
 def _value(column: str, cell: str) -> Any:

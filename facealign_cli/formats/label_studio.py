@@ -105,7 +105,7 @@ def scan(path: PathLike) -> Iterator[FrameResult | LeftOut]:
     for number, task in enumerate(tasks):
         try:
             yield from _picture(task)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
             raise FormatError(f"{path}: task {number}: {error!r:.120}") from error
 
 

@@ -1,11 +1,15 @@
 """The table that OpenFace 2 writes for sequences, so that what reads its files reads ours: header and cells parted by
-a comma and a space, columns frame, face_id, timestamp, confidence, success, x_0 … x_67, y_0 … y_67.
+a comma and a space, columns frame, face_id, timestamp, confidence, success, pose_Tx, pose_Ty, pose_Tz, pose_Rx,
+pose_Ry, pose_Rz, x_0 … x_67, y_0 … y_67.
 
 As OpenFace has it: `frame` counts from 1, `face_id` from 0, times are seconds with three decimals, landmarks are pixels
 counted from 0. A last column, `source`, which OpenFace does not have, names the picture or the clip. Pictures have no
 frame number: the n-th one of a run is frame n, at time 0. A frame without a face, or that failed, has one row with
 `success` 0 and zeros. Where a video was tracked, `face_id` is the track's number. Confidence has four decimals and
 landmarks three; OpenFace's two and one. Of OpenFace's own files some have no space behind the commas: both are read.
+The head pose is that of the face. Where it has none, it is estimated here from the landmarks and the size of the
+picture, with OpenFace's default focal length; and where that size is not known, it is `nan`. Millimetres have three
+decimals and radians five; OpenFace's one and three.
 Source: `RecorderCSV.cpp` of OpenFace 2.2 and its wiki page "Output Format".
 """
 
@@ -21,16 +25,19 @@ import numpy as np
 from facealign_cli.errors import FormatError
 from facealign_cli.files.documents import read_csv
 from facealign_cli.formats.base import PathLike, register_format, write_file
+from facealign_cli.formats.codec import POSE_COLUMNS
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import N_LANDMARKS
-from facealign_cli.records import BBox, Face, FrameResult
+from facealign_cli.pose import camera_matrix, estimate_pose
+from facealign_cli.records import BBox, Face, FrameResult, HeadPose
 
 _POINTS = tuple(f"{axis}_{i}" for axis in "xy" for i in range(N_LANDMARKS))
-COLUMNS: tuple[str, ...] = ("frame", "face_id", "timestamp", "confidence", "success", *_POINTS)
+COLUMNS: tuple[str, ...] = ("frame", "face_id", "timestamp", "confidence", "success", *POSE_COLUMNS, *_POINTS)
 """The header line's names."""
 
-_NEEDED = frozenset(COLUMNS) - {"face_id"}  # OpenFace before 2.0 had none
-_NO_POINTS = ", ".join(["0.000"] * len(_POINTS))
+_NEEDED = frozenset(COLUMNS) - {"face_id", *POSE_COLUMNS}  # OpenFace before 2.0 had no id; it need not write the pose
+_POSE_DECIMALS = (3, 3, 3, 5, 5, 5)
+_NO_FACE = ", ".join([f"{0.0:.{decimals}f}" for decimals in _POSE_DECIMALS] + ["0.000"] * len(_POINTS))
 
 
 def dump(results: Iterable[FrameResult], stream: BinaryIO) -> None:
@@ -41,16 +48,27 @@ def dump(results: Iterable[FrameResult], stream: BinaryIO) -> None:
         frame = number if result.frame is None else int(result.frame) + 1
         time = f"{result.timestamp_s or 0.0:.3f}"
         if not result.faces:
-            stream.write(f"{frame}, 0, {time}, 0.0000, 0, {_NO_POINTS}".encode() + name + b"\n")
+            stream.write(f"{frame}, 0, {time}, 0.0000, 0, {_NO_FACE}".encode() + name + b"\n")
         for face in result.faces:
             face_id = face.face_id if face.track_id is None else face.track_id
             points = ", ".join(f"{value:.3f}" for value in (np.round(face.landmarks, 3) + 0.0).T.ravel())
-            stream.write(f"{frame}, {face_id}, {time}, {face.confidence:.4f}, 1, {points}".encode() + name + b"\n")
+            own = f"{face.confidence:.4f}, 1, {', '.join(_pose_cells(result, face))}, {points}"
+            stream.write(f"{frame}, {face_id}, {time}, {own}".encode() + name + b"\n")
 
 
 def _quoted(text: str) -> str:
     """A cell of its own, whatever is in the text."""
     return '"' + text.replace('"', '""') + '"' if re.search(r'[",\s]', text) else text
+
+
+def _pose_cells(result: FrameResult, face: Face) -> list[str]:
+    pose = face.pose
+    if pose is None and result.width and result.height:
+        pose = estimate_pose(face.landmarks, camera_matrix(result.width, result.height))
+    if pose is None:
+        return ["nan"] * len(POSE_COLUMNS)
+    values = (*pose.translation_mm, *pose.rotation_rad)
+    return [f"{round(value, n) + 0.0:.{n}f}" for value, n in zip(values, _POSE_DECIMALS, strict=True)]
 
 
 def write(path: PathLike, results: Iterable[FrameResult], overwrite: bool = False) -> None:
@@ -91,7 +109,8 @@ def _row(path: PathLike, line: int, header: list[str], cells: list[str]) -> Row:
         values = {name: float(cell) for name, cell in zip(header, cells, strict=True) if name in COLUMNS}
     except ValueError as error:
         raise FormatError(f"{path}: line {line}: {error}") from None
-    if not np.isfinite(list(values.values())).all() or values["frame"] < 0:
+    needed = [value for name, value in values.items() if name not in POSE_COLUMNS]
+    if not np.isfinite(needed).all() or values["frame"] < 0:
         raise FormatError(f"{path}: line {line}: expected finite numbers and a frame that counts from 1")
     return int(values["frame"]), cells[header.index("source")] if "source" in header else None, values
 
@@ -112,7 +131,13 @@ def _result(path: PathLike, rows: list[dict[str, float]], name: str | None) -> F
 
 def _face(index: int, row: dict[str, float]) -> Face:
     landmarks = np.array([row[name] for name in _POINTS]).reshape(2, N_LANDMARKS).T
-    return Face(int(row.get("face_id", index)), BBox(*bbox_of_shape(landmarks).tolist()), landmarks, row["confidence"])
+    face_id, box = int(row.get("face_id", index)), BBox(*bbox_of_shape(landmarks).tolist())
+    return Face(face_id, box, landmarks, row["confidence"], pose=_pose(row))
+
+
+def _pose(row: dict[str, float]) -> HeadPose | None:
+    x, y, z, pitch, yaw, roll = (row.get(name, np.nan) for name in POSE_COLUMNS)
+    return HeadPose((x, y, z), (pitch, yaw, roll)) if np.isfinite([x, y, z, pitch, yaw, roll]).all() else None
 
 
 _LOSES = "the picture's size, the box, points that cannot be seen, which model placed the points"

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from facealign_cli.errors import FormatError, MissingDependency
 from facealign_cli.files.documents import parsing, reading
 
 _RATIO = 1032
 """The most bytes that a byte of deflate unfolds to."""
-_REFERENCE = 16
-"""Bytes of a reference to a value of varying length; the value itself lies elsewhere in the file."""
+_REFERENCE = np.dtype([("length", "<u4"), ("place", "<u8"), ("number", "<u4")])
+"""A reference to a value of varying length; the value itself lies elsewhere in the file."""
 
 
 def import_h5py() -> Any:
@@ -56,8 +59,24 @@ def _check(h5py: Any, path: Path | str, name: str, dataset: Any) -> None:
     plan = dataset.id.get_create_plist()
     if plan.get_external_count() or plan.get_layout() == h5py.h5d.VIRTUAL:
         raise FormatError(f"{path}: {name} keeps its bytes in another file, which is never read")
-    size = math.prod(dataset.shape or (0,)) * max(
-        dataset.dtype.itemsize, _REFERENCE if dataset.dtype.kind == "O" else 1
-    )
+    varying = dataset.dtype.kind == "O"
+    size = math.prod(dataset.shape or (0,)) * (_REFERENCE.itemsize if varying else dataset.dtype.itemsize)
     if size > _RATIO * dataset.id.get_storage_size():
         raise FormatError(f"{path}: {name} claims {size} bytes, but holds {dataset.id.get_storage_size()}")
+    if varying and size:
+        _check_lengths(h5py, path, name, dataset, size)
+
+
+def _check_lengths(h5py: Any, path: Path | str, name: str, dataset: Any, size: int) -> None:
+    """Of values of varying length the lengths stand in the references: HDF5 lays out what they say and then reads."""
+    if h5py.check_vlen_dtype(dataset.dtype) != np.uint8 and h5py.check_string_dtype(dataset.dtype) is None:
+        raise FormatError(f"{path}: {name} holds neither bytes nor texts")
+    start = dataset.id.get_offset()
+    if start is None:
+        raise FormatError(f"{path}: {name} is laid out in another way than a pack's columns are")
+    with open(path, "rb") as stream:
+        stream.seek(start)
+        references = np.frombuffer(stream.read(size), _REFERENCE)
+    claimed = int(references["length"].sum(dtype=np.uint64))
+    if claimed > os.path.getsize(path):
+        raise FormatError(f"{path}: {name} claims {claimed} bytes, more than the file has")

@@ -17,8 +17,8 @@ import numpy as np
 
 from facealign_cli.errors import InputError, MissingDependency
 
-MAX_FRAME_PIXELS = 50_000_000
-"""The default limit of a frame: 50 megapixels, half more than 8K; a quarter of a picture's, as several are in work."""
+MAX_FRAME_PIXELS = 40_000_000
+"""The default limit of a frame: 40 megapixels (8K has 33), a fifth of a picture's, as several are in work at once."""
 
 
 @dataclass(frozen=True)

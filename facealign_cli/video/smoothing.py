@@ -56,15 +56,15 @@ class Smoothing:
                 raise InputError(f"smoothing: {name}: expected a number above 0 and up to 1e9, got {value}")
 
     @classmethod
-    def parse(cls, text: str) -> Smoothing | None:
-        """From "on", "off" or up to three numbers with commas between them, in the order of the fields."""
-        if text in ("on", "off"):
-            return cls() if text == "on" else None
+    def parse(cls, text: str) -> Smoothing:
+        """From "causal" (the defaults) or up to three numbers with commas between them, in the order of the fields."""
+        if text == "causal":
+            return cls()
         try:
-            values = [float(part) for part in text.split(",")]
-            return cls(*values)
+            return cls(*(float(part) for part in text.split(",")))
         except (ValueError, TypeError) as error:
-            raise InputError(f"smoothing: expected on, off or MIN_CUTOFF[,BETA[,D_CUTOFF]], got {text!r}") from error
+            wanted = "on, off, causal or MIN_CUTOFF[,BETA[,D_CUTOFF]]"
+            raise InputError(f"smoothing: expected {wanted}, got {text!r}") from error
 
 
 class OneEuroFilter:

@@ -10,17 +10,19 @@ import contextlib
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from facealign_cli.aligner import Aligner
 from facealign_cli.overlay import draw_overlay
+from facealign_cli.pose import PoseEstimator
 from facealign_cli.records import Face, FrameResult
 from facealign_cli.video import open_source
 from facealign_cli.video.base import SoundPacket, VideoFrame, VideoSource
+from facealign_cli.video.lookahead import LookAhead, LookAheadSmoother
 from facealign_cli.video.sink import VideoSink, check_suffix, open_sink
 from facealign_cli.video.smoothing import FaceSmoother, Smoothing
 from facealign_cli.video.tracking import Tracker, TrackingOptions
@@ -34,10 +36,15 @@ PathLike = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class VideoOptions:
-    """smoothing: None for none. blank: draw on black instead of on the frames."""
+    """smoothing: `LookAhead` for files; `Smoothing`, which needs no frame that follows, for cameras; None for none.
+
+    pose: what gives faces their pose, from the smoothed landmarks; None: they get none. blank: draw on black instead of
+    on the frames.
+    """
 
     tracking: TrackingOptions = field(default_factory=TrackingOptions)
-    smoothing: Smoothing | None = field(default_factory=Smoothing)
+    smoothing: LookAhead | Smoothing | None = field(default_factory=LookAhead)
+    pose: PoseEstimator | None = None
     blank: bool = False
 
 
@@ -51,6 +58,7 @@ def track_video(
 ) -> Generator[FrameResult, None, None]:
     """The records of a clip's frames, as they come; with a sink, the overlay is drawn into it.
 
+    With `LookAhead`, records come by its lag later than their frames are read, and with a sink so many frames are held.
     source: what `open_source` opens, or what it gave; then it stays open. aligner: None for the default one. stop: ends
     the clip after the frame in work. When the generator ends or is closed, all frames whose records it gave are in the
     sink, which stays open. A frame without a picture has a record with status "error" and is not drawn.
@@ -61,17 +69,64 @@ def track_video(
             yield from track_video(opened, aligner, options, sink=sink, stop=stop)
         return
     options, stop = options or VideoOptions(), stop or threading.Event()
-    work = _FrameWork(source.info.name, aligner or Aligner(), options)
+    work, smoother = _FrameWork(source.info.name, aligner or Aligner(), options), _Smoother(options)
     with _Reader(source) as items, _Writer(sink, options.blank) as writer:
-        for item in items:
-            if stop.is_set():
-                return
-            if isinstance(item, SoundPacket):
-                writer.put(item)
-                continue
-            record = work(item)
-            writer.put((item, record.faces))
-            yield record
+        try:
+            for item in _until(stop, items):
+                if isinstance(item, SoundPacket):
+                    writer.put(item)
+                else:
+                    yield from _put(writer, smoother.push(item if sink is not None else None, work(item)))
+        except Exception:  # what was read before it counts
+            yield from _put(writer, smoother.flush())
+            raise
+        yield from _put(writer, smoother.flush())
+
+
+def _put(writer: _Writer, ready: Iterable[tuple[VideoFrame | None, FrameResult]]) -> Iterator[FrameResult]:
+    for frame, record in ready:
+        if frame is not None:
+            writer.put((frame, record.faces))
+        yield record
+
+
+def _until(stop: threading.Event, items: Iterable[Item]) -> Iterator[Item]:
+    for item in items:
+        if stop.is_set():
+            return
+        yield item
+
+
+class _Smoother:
+    """Between tracking and what takes the records: smooths, and gives faces their pose. A frame may be None."""
+
+    def __init__(self, options: VideoOptions) -> None:
+        smoothing, self._pose = options.smoothing, options.pose
+        self._ahead = LookAheadSmoother(smoothing) if isinstance(smoothing, LookAhead) else None
+        self._causal = FaceSmoother(smoothing) if isinstance(smoothing, Smoothing) else None
+        self._waiting: deque[tuple[VideoFrame | None, FrameResult]] = deque()
+
+    def push(self, frame: VideoFrame | None, record: FrameResult) -> list[tuple[VideoFrame | None, FrameResult]]:
+        """Take a frame and its record; returns those that are ready."""
+        self._waiting.append((frame, record))
+        time = record.timestamp_s or 0.0
+        if self._ahead is not None:
+            return self._give(self._ahead.push(record.faces, time))
+        return self._give([record.faces if self._causal is None else self._causal(record.faces, time)])
+
+    def flush(self) -> list[tuple[VideoFrame | None, FrameResult]]:
+        """Those that still wait."""
+        return [] if self._ahead is None else self._give(self._ahead.flush())
+
+    def _give(self, ready: Iterable[Sequence[Face]]) -> list[tuple[VideoFrame | None, FrameResult]]:
+        given = []
+        for smoothed in ready:
+            frame, record = self._waiting.popleft()
+            faces = smoothed
+            if smoothed and self._pose is not None:
+                faces = self._pose(smoothed, record.width, record.height)
+            given.append((frame, replace(record, faces=tuple(faces))))
+        return given
 
 
 def overlay_video(
@@ -108,12 +163,11 @@ def overlay_video(
 
 
 class _FrameWork:
-    """From frames to records."""
+    """From frames to records, not yet smoothed."""
 
     def __init__(self, name: str, aligner: Aligner, options: VideoOptions) -> None:
         self._name = name
         self._tracker = Tracker(aligner, options.tracking)
-        self._smoother = None if options.smoothing is None else FaceSmoother(options.smoothing)
         self._used = {
             "detector": aligner.detector.name,
             "model": aligner.model.name,
@@ -127,8 +181,6 @@ class _FrameWork:
         if frame.error is not None or frame.image_bgr is None:
             return FrameResult.of_error(self._name, frame.error or "no picture", **facts)
         faces = self._tracker.update(frame.image_bgr, frame.timestamp_s, self._name)
-        if self._smoother is not None:
-            faces = self._smoother(faces, frame.timestamp_s)
         return FrameResult.of_faces(self._name, faces, **facts)
 
 

@@ -115,7 +115,7 @@ class _Track:
 
     def face(self, index: int, calibration: BoxCalibration) -> Face:
         bbox = _detector_box(BBox(*bbox_of_shape(self.landmarks).tolist()), calibration)
-        return Face(index, bbox, self.landmarks, self.confidence, self.score, self.track_id, self.sigma)
+        return Face(index, bbox, self.landmarks, self.confidence, self.score, self.track_id, sigma=self.sigma)
 
 
 class Tracker:

@@ -462,6 +462,12 @@ def test_an_output_that_cannot_be(many: Path, tmp_path: Path, monkeypatch: pytes
     assert sorted(os.listdir()) == ["dangling", "file", "list"]
 
 
+@pytest.mark.parametrize("folder", ["crops_folder", "overlay_folder"])
+def test_folders_without_a_name(many: Path, tmp_path: Path, folder: str) -> None:
+    with pytest.raises(InputError, match="got an empty name"):
+        fake(listed(many), tmp_path / "out", work=WorkOptions(device="cpu", **{folder: ""}))
+
+
 def test_config_names_what_decides_the_rows(tmp_path: Path) -> None:
     boxes = tmp_path / "boxes.json"
     boxes.write_text("{}")

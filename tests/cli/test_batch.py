@@ -211,3 +211,12 @@ def test_help() -> None:
     assert result.exit_code == 0
     for option in ("--recursive", "--list", "--retry-errors", "--crops-dir", "--engine", "--timeout", "--detector"):
         assert option in result.stdout
+
+
+def test_poses_are_in_the_rows(folder: Path, tmp_path: Path) -> None:
+    result = run(folder / "face0.jpg", "-o", tmp_path / "out", "--workers", 0, "--pose", "--focal", 600)
+    assert result.exit_code == 0, result.output
+    (row,) = rows_of(tmp_path / "out")
+    assert 100 < row["pose_Tz"] < 5000 and abs(row["pose_Ry"]) < 0.7
+    resumed = run(folder / "face0.jpg", "-o", tmp_path / "out", "--workers", 0)
+    assert resumed.exit_code == 1 and "pose" in resumed.stderr

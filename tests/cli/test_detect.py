@@ -279,6 +279,19 @@ def test_interrupted_keeps_what_is_done(picture: Path, tmp_path: Path, monkeypat
     assert [record.source for record in get_format("json").read(tmp_path / "faces.json")] == [str(picture)]
 
 
+def test_head_pose(picture: Path, tmp_path: Path) -> None:
+    out = tmp_path / "faces.json"
+    assert run(picture, "-o", out, "--pose").exit_code == 0
+    (record,) = get_format("json").read(out)
+    pose = record.faces[0].pose
+    assert pose is not None and pose.translation_mm[2] > 200
+    far = tmp_path / "far.json"
+    assert run(picture, "-o", far, "--pose", "--focal", 3000).exit_code == 0
+    other = get_format("json").read(far)[0].faces[0].pose
+    assert other is not None and other.translation_mm[2] > 3 * pose.translation_mm[2]
+    assert run(picture, "-o", out, "--focal", 3000).exit_code == 2
+
+
 class TestSigma:
     def test_csv_has_it_on_demand(self, picture: Path, tmp_path: Path) -> None:
         """dan-large says how far each point may be off; JSON has it always, CSV with --sigma."""

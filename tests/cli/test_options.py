@@ -48,6 +48,8 @@ def test_finite_numbers_keep_their_bounds() -> None:
 
 def test_a_dash_is_standard_output_or_refused() -> None:
     assert OutputFile(stdout=True).convert("-", None, None) == STDOUT
+    with pytest.raises(click.BadParameter, match="the name is empty"):
+        OutputFile().convert("", None, None)
     with pytest.raises(click.BadParameter, match="name a file"):
         OutputFile().convert("-", None, None)
 

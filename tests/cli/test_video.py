@@ -46,7 +46,7 @@ def run(*args: object) -> Result:
 
 def test_track_writes_a_row_per_face_and_frame(clip: Path, tmp_path: Path) -> None:
     result = run("track", clip, "-o", tmp_path / "a.csv")
-    assert (result.exit_code, result.output) == (0, "")
+    assert (result.exit_code, result.stdout) == (0, "")
     records = get_format("csv").read(tmp_path / "a.csv")
     assert [r.frame for r in records] == list(range(12))
     assert [r.status for r in records] == ["ok"] * 10 + ["no_face"] * 2
@@ -64,7 +64,7 @@ def test_track_to_a_pipe_is_json(clip: Path) -> None:
 def test_an_openface_script_can_read_it(clip: Path, tmp_path: Path) -> None:
     assert run("track", clip, "-o", tmp_path / "a.csv", "--format", "openface").exit_code == 0
     rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines(), skipinitialspace=True))
-    assert tuple(rows[0]) == COLUMNS
+    assert tuple(rows[0]) == (*COLUMNS, "source")
     assert [row["frame"] for row in rows] == [str(i) for i in range(1, 13)]
     assert [row["success"] for row in rows] == ["1"] * 10 + ["0"] * 2
     assert [row["timestamp"] for row in rows[:3]] == ["0.000", "0.040", "0.080"]
@@ -82,7 +82,7 @@ def test_overlay_keeps_times_and_sound_and_writes_rows(clip: Path, tmp_path: Pat
 def test_every_command_takes_rows_and_clip_alike(clip: Path, tmp_path: Path) -> None:
     """-o is what its name says, --landmarks the rows beside a clip, "-" standard output; `camera`: see its own test."""
     part, out = ("--end", "0.1"), tmp_path / "o.mp4"
-    assert run("track", clip, *part, "-o", out, "--landmarks", tmp_path / "o.csv").output == ""
+    assert run("track", clip, *part, "-o", out, "--landmarks", tmp_path / "o.csv").stdout == ""
     assert (len(facts(out).times), len(get_format("csv").read(tmp_path / "o.csv"))) == (3, 3)
     for name in ("track", "overlay"):
         result = run(name, clip, *part, "-o", out, "--overwrite", "--landmarks", "-", "--format", "jsonl")
@@ -112,12 +112,12 @@ def test_smoothing_can_be_turned_off_and_tuned(tmp_path: Path, photo: np.ndarray
     for i, image in enumerate(noisy):
         cv2.imwrite(str(tmp_path / f"{i:02}.png"), image)
     moved = {}
-    for smooth in ("off", "on", "0.2,0,1"):
+    for smooth in ("off", "on", "causal", "0.2,0,1"):
         out = tmp_path / f"{smooth}.csv"
         assert run("track", tmp_path / "%02d.png", "-o", out, "--smooth", smooth).exit_code == 0
         shapes = np.array([r.faces[0].landmarks for r in get_format("csv").read(out)])
         moved[smooth] = np.abs(np.diff(shapes[5:], axis=0)).mean()
-    assert moved["off"] > moved["on"] > moved["0.2,0,1"]
+    assert moved["off"] > 3 * moved["on"] and moved["off"] > 3 * moved["0.2,0,1"]
 
 
 def test_a_damaged_frame_is_a_row_and_exit_code_3(tmp_path: Path) -> None:
@@ -274,3 +274,43 @@ def test_every_option_is_explained(name: str) -> None:
     assert result.exit_code == 0
     explained: Callable[[str], bool] = lambda line: not line.startswith("  -") or "  " in line.strip()  # noqa: E731
     assert "--smooth" in result.output and all(map(explained, result.output.splitlines()))
+
+
+def test_one_line_says_what_was_done(clip: Path, tmp_path: Path) -> None:
+    result = run("track", clip, "-o", tmp_path / "a.csv")
+    assert result.exit_code == 0
+    line = result.stderr.splitlines()[-1]
+    assert "12 frames, 10 faces (0 doubtful) of 1 id, lost 1 and regained 0; a face in 83 % of the frames" in line
+    assert line.endswith(f"s: {tmp_path / 'a.csv'}")
+
+
+def test_measures_and_poses_beside_the_rows(clip: Path, tmp_path: Path) -> None:
+    rows, measures = tmp_path / "a.csv", tmp_path / "m.csv"
+    assert run("track", clip, "-o", rows, "--pose", "--measures", measures).exit_code == 0
+    found = list(csv.DictReader(measures.read_text().splitlines()))
+    records = get_format("csv").read(rows)
+    assert len(found) == 10 and (tmp_path / "m.blinks.csv").exists()
+    assert records[0].faces[0].pose is not None
+    assert float(found[0]["pose_Ry"]) == pytest.approx(records[0].faces[0].pose.rotation_rad[1], abs=1e-3)
+    again = CliRunner().invoke(main, ["measure", str(rows), "-o", str(tmp_path / "n.csv")])
+    assert again.exit_code == 0
+    later = list(csv.DictReader((tmp_path / "n.csv").read_text().splitlines()))
+    assert [row["eye_opening_left"][:5] for row in later] == [row["eye_opening_left"][:5] for row in found]
+
+
+def test_several_clips_go_into_a_folder(clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "tables"
+    result = run("track", clip, tmp_path / "missing.mp4", clip, "-o", out)
+    assert result.exit_code == 3 and "missing.mp4" in result.stderr
+    made = sorted(path.name for path in out.iterdir())
+    assert len(made) == 2 and all(len(get_format("csv").read(out / name)) == 12 for name in made)
+    assert run("track", clip, clip).exit_code == 2
+    assert run("track", clip, clip, "-o", out, "--measures", tmp_path / "m.csv").exit_code == 2
+
+
+def test_a_table_at_a_terminal(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facealign_cli.cli.console.is_terminal", lambda: True)
+    result = run("track", clip)
+    assert result.exit_code == 0
+    assert "blinks" in result.stdout and '"results"' not in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80

@@ -177,3 +177,14 @@ def test_boxes_count_from_pixel_centres(detector: Detector, monkeypatch: pytest.
         monkeypatch.setattr(detector, step, lambda *_: np.array([[10.0, 20, 40, 60, 0.9]]))
     (face,) = detector.detect(np.zeros((90, 90, 3), np.uint8))
     assert face.bbox.xyxy == (9.5, 19.5, 39.5, 59.5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(60, 200), (61, 201), (200, 60), (13, 77), (12, 12)])
+@pytest.mark.parametrize("pixels", [1, 900, 5000])
+def test_strips_see_what_the_whole_does(height: int, width: int, pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = mtcnn.MtcnnDetector(mtcnn.DetectorOptions())
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    whole = detector._look(image)
+    monkeypatch.setattr(mtcnn, "STRIP_PIXELS", pixels)
+    for got, expected in zip(detector._look(image), whole, strict=True):
+        np.testing.assert_allclose(got, expected, atol=1e-5)

@@ -157,6 +157,7 @@ def test_long_names_are_cut_between_characters(letter: str) -> None:
         for cut in (safe_stem(f"{name}.jpg"), *safe_tree(f"folder/{name}.jpg").split("/"), safe_tree(name * 9)):
             assert len(os.fsencode(cut)) <= 200
             assert set(cut.partition("-")[2] or cut) <= {letter, *"xfolder.jpg"}
+        assert safe_tree(f"folder/{name}.jpg").endswith(f"{letter}.jpg")
 
 
 @pytest.mark.parametrize(

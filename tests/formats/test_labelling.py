@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
+from random import Random
 
 import cv2
 import numpy as np
@@ -459,3 +463,38 @@ def test_datumaro_reads_the_same(labels, tmp_path: Path, name: str) -> None:
         places = places[np.argsort(places[:, 0, 0])]  # its order of faces is its own
         expected = np.array([face.landmarks for face in result.faces])
         np.testing.assert_allclose(places, expected + shift, atol=0.006)  # datumaro rounds to two decimals
+
+
+# Damage
+
+
+ODD = [None, True, [], {}, "x", "", -1, 1e400, float("nan"), 10**401, [[]]]
+
+
+def places(value: object, path: tuple = ()) -> Iterator[tuple]:
+    """The paths of the values in a JSON document, of long lists the first ones."""
+    yield path
+    inner = value.items() if isinstance(value, dict) else enumerate(value[:6]) if isinstance(value, list) else ()
+    for key, item in inner:
+        yield from places(item, (*path, key))
+
+
+@pytest.mark.parametrize("name", sorted(TOLERANCE.keys() - {"yolo-pose"}))
+def test_damaged_files_end_in_an_error_that_says_so(labels, tmp_path: Path, name: str) -> None:
+    """A hundred times: odd values in JSON, or bytes that are changed, lost or more than there were."""
+    path = save(name, labels, tmp_path)
+    whole, random = path.read_bytes(), Random(name)
+    for _ in range(100):
+        if path.suffix == ".json" and random.random() < 0.7:
+            document = json.loads(whole)
+            *above, last = random.choice([place for place in places(document) if place])
+            reduce(lambda value, key: value[key], above, document)[last] = random.choice(ODD)
+            damaged = json.dumps(document).encode()
+        else:
+            changed = bytearray(whole)
+            at, length = random.randrange(len(changed)), random.randrange(60)
+            changed[at : at + length] = random.choice([b"", b"\0", b"9" * 500, b"nan", b"<", b"&", b"1e400"])
+            damaged = bytes(changed)
+        (tmp_path / f"bad{path.suffix}").write_bytes(damaged)
+        with contextlib.suppress(FormatError):
+            list(get_format(name).scan(tmp_path / f"bad{path.suffix}"))

@@ -11,19 +11,23 @@ import pytest
 
 from facealign_cli.errors import FormatError
 from facealign_cli.formats.openface import COLUMNS, read, write
+from facealign_cli.pose import camera_matrix, mean_face, project
+from facealign_cli.records import BBox, Face, FrameResult, HeadPose
 
 
 def test_header_and_cells_as_openface_writes_them(results, tmp_path: Path) -> None:
     write(tmp_path / "a.csv", results)
     text = (tmp_path / "a.csv").read_bytes().decode("utf-8", "surrogateescape")
     header, rows = text.partition("\n")[0], list(csv.reader(io.StringIO(text, newline=""), skipinitialspace=True))
-    assert header.startswith("frame, face_id, timestamp, confidence, success, x_0, x_1, ")
+    pose = "pose_Tx, pose_Ty, pose_Tz, pose_Rx, pose_Ry, pose_Rz"
+    assert header.startswith(f"frame, face_id, timestamp, confidence, success, {pose}, x_0, x_1, ")
     assert ", x_67, y_0, " in header
     assert header.endswith(", y_67, source")
     assert text.splitlines()[1].startswith("1, 0, 0.000, 0.9875, 1, ")
     assert rows[2][:5] == ["1", "1", "0.000", "0.9875", "1"]
-    assert rows[4][:-1] == ["3", "0", "0.000", "0.0000", "0", *["0.000"] * 136]
-    assert rows[9][:5] == ["2", "7", "0.033", "0.9875", "1"]
+    assert rows[4][:-1] == ["3", "0", "0.000", "0.0000", "0", *["0.000"] * 3, *["0.00000"] * 3, *["0.000"] * 136]
+    assert rows[9][:8] == ["2", "7", "0.033", "0.9875", "1", "12.345", "-6.500", "710.125"]
+    assert rows[9][8:11] == ["0.12345", "-0.50000", "0.06250"]
     assert all(len(row) == len(COLUMNS) + 1 for row in rows)
 
 
@@ -39,6 +43,41 @@ def test_round_trip_of_what_the_format_holds(results, write_read) -> None:
     assert [len(r.faces) for r in got] == [len(r.faces) for r in pictures]
     assert [r.frame for r in got] == list(range(6))
     assert [r.source for r in got] == [r.source for r in pictures]
+
+
+def test_a_script_made_for_openface_2_reads_it(tmp_path: Path) -> None:
+    """What scripts do: split the header at comma and space, take columns by OpenFace 2.2's names and order."""
+    turned = HeadPose((40.0, -20.0, 600.0), (0.1, 0.4, -0.05))
+    landmarks = project(mean_face(), turned, camera_matrix(640, 480))
+    face = Face(0, BBox(0, 0, 9, 9), landmarks, 0.98, track_id=0)
+    frames = [
+        FrameResult.of_faces("v.mp4", [face], width=640, height=480, frame=i, timestamp_s=i / 30) for i in range(3)
+    ]
+    write(tmp_path / "v.csv", frames)
+    header, *rows = [line.split(", ") for line in (tmp_path / "v.csv").read_text().splitlines()]
+    openface_2 = ["frame", "face_id", "timestamp", "confidence", "success"]
+    openface_2 += ["pose_Tx", "pose_Ty", "pose_Tz", "pose_Rx", "pose_Ry", "pose_Rz"]
+    openface_2 += [f"x_{i}" for i in range(68)] + [f"y_{i}" for i in range(68)]
+    assert header == [*openface_2, "source"]
+    table = np.array([row[:-1] for row in rows], float)
+    assert table[:, 0].tolist() == [1, 2, 3] and table[:, 2] == pytest.approx([0, 0.033, 0.067])
+    pose = table[:, [header.index(name) for name in openface_2[5:11]]]
+    assert pose[1, :3] == pytest.approx(turned.translation_mm, abs=0.1)  # where a face has no pose, it is estimated
+    assert pose[1, 3:] == pytest.approx(turned.rotation_rad, abs=1e-3)
+    (got, *_) = read(tmp_path / "v.csv")
+    assert got.faces[0].pose is not None and got.faces[0].pose.rotation_rad == pytest.approx(
+        turned.rotation_rad, abs=1e-3
+    )
+
+
+def test_a_pose_that_nobody_can_know(tmp_path: Path) -> None:
+    face = Face(
+        0, BBox(0, 0, 9, 9), project(mean_face(), HeadPose((0, 0, 600), (0, 0, 0)), camera_matrix(640, 480)), 0.5
+    )
+    write(tmp_path / "a.csv", [FrameResult.of_faces("a.pts", [face])])
+    assert ", 1, nan, nan, nan, nan, nan, nan, " in (tmp_path / "a.csv").read_text()
+    (got,) = read(tmp_path / "a.csv")
+    assert got.faces[0].pose is None
 
 
 def test_reads_openface_itself(results, tmp_path: Path) -> None:
@@ -58,7 +97,7 @@ def test_reads_openface_itself(results, tmp_path: Path) -> None:
         ("0.9875", "high", "line 2"),
         ("0.9875", "nan", "finite"),
         ("0.9875", "1.5", "frame 1: confidence"),
-        ("0.9875, ", "", "expected 142 cells, got 141"),
+        ("0.9875, ", "", "expected 148 cells, got 147"),
         ("1, 0,", "-1, 0,", "counts from 1"),
         ("frame", "\xff", "no column frame"),
     ],

@@ -10,7 +10,6 @@ from pathlib import Path
 from facealign_cli.batch.base import Outcome
 from facealign_cli.batch.run import BatchOptions, run_batch
 from facealign_cli.batch.sources import Sources
-from facealign_cli.batch.work import WorkOptions
 from facealign_cli.records import FrameResult
 
 
@@ -32,7 +31,7 @@ def jobs(folder: Path) -> tuple[list[tuple[str, bytes]], Callable[[Path], object
 
     def job() -> object:
         options = BatchOptions("out", fmt="jsonl", shard_rows=2, workers=0, batch_size=1)
-        return run_batch(Sources(("src",)), WorkOptions(), options, make_work=lambda: _Work({}))
+        return run_batch(Sources(("src",)), options, make_work=lambda: _Work({}))
 
     job()
     (folder / "out" / "_journal").mkdir(exist_ok=True)

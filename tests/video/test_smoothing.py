@@ -139,8 +139,7 @@ def test_the_first_box_comes_out_as_it_went_in() -> None:
 
 
 def test_parameters_are_parsed() -> None:
-    assert Smoothing.parse("off") is None
-    assert Smoothing.parse("on") == Smoothing()
+    assert Smoothing.parse("causal") == Smoothing()
     assert Smoothing.parse("2") == Smoothing(2.0)
     assert Smoothing.parse("2,5,1.5") == Smoothing(2.0, 5.0, 1.5)
     for text in ("", "fast", "1,2,3,4", "0", "-1", "nan", "1,-1", "inf"):

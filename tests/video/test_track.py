@@ -14,10 +14,16 @@ from clips import facts, write_clip
 
 from facealign_cli.aligner import Aligner
 from facealign_cli.errors import InputError, OutputError
+from facealign_cli.pose import PoseEstimator, camera_matrix, estimate_pose
 from facealign_cli.video import SoundPacket, VideoFrame, VideoInfo, open_source
+from facealign_cli.video.lookahead import LookAhead
 from facealign_cli.video.sink import open_sink
+from facealign_cli.video.smoothing import Smoothing
 from facealign_cli.video.track import QUEUED, VideoOptions, overlay_video, track_video
 from facealign_cli.video.tracking import TrackingOptions
+
+AHEAD = 7
+"""Frames that `LookAhead` waits for at 25 a second."""
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +100,9 @@ def test_it_stops_when_asked(aligner: Aligner, photo: np.ndarray, tmp_path: Path
             records.append(record)
             if len(records) == 5:
                 stop.set()
-    assert len(records) == 5 == len(facts(tmp_path / "out.mp4").times)
+    assert 5 < len(records) <= 5 + AHEAD + 1  # those that waited for what follows
+    assert len(records) == len(facts(tmp_path / "out.mp4").times)
+    assert [record.frame for record in records] == list(range(len(records)))
     assert not threads()
 
 
@@ -104,19 +112,53 @@ def test_no_more_than_a_few_frames_wait(aligner: Aligner, photo: np.ndarray) -> 
     for _ in range(3):
         next(results)
     results.close()
-    assert source.read <= 3 + QUEUED + 2
+    assert source.read <= 3 + AHEAD + QUEUED + 2
     assert not threads()
 
 
 def test_queues_are_bounded_in_bytes(aligner: Aligner, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("facealign_cli.video.track.QUEUED_BYTES", 2 * photo.nbytes)
     source = Pictures([photo] * 100)
-    results = track_video(source, aligner)
+    results = track_video(source, aligner, VideoOptions(smoothing=Smoothing()))
     next(results)
     time.sleep(0.5)
     results.close()
     assert source.read <= 1 + 2 + 2  # in work, waiting, and the one that finds no room
     assert not threads()
+
+
+def test_a_camera_waits_for_nothing(aligner: Aligner, photo: np.ndarray) -> None:
+    source = Pictures([photo] * 100)
+    results = track_video(source, aligner, VideoOptions(smoothing=Smoothing()))
+    for _ in range(3):
+        next(results)
+    results.close()
+    assert source.read <= 3 + QUEUED + 2
+
+
+def test_records_that_wait_are_not_lost_when_the_source_fails(aligner: Aligner, photo: np.ndarray) -> None:
+    class Broken(Pictures):
+        def __iter__(self) -> Iterator[VideoFrame | SoundPacket]:
+            yield from super().__iter__()
+            raise InputError("torn")
+
+    records = []
+    with pytest.raises(InputError, match="torn"):
+        for record in track_video(Broken([photo] * 4), aligner):
+            records.append(record)
+    assert [record.frame for record in records] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("smoothing", [LookAhead(), Smoothing(), None])
+def test_poses_are_those_of_the_smoothed_landmarks(
+    aligner: Aligner, photo: np.ndarray, smoothing: LookAhead | Smoothing | None
+) -> None:
+    moved = [np.roll(photo, i % 2, axis=1) for i in range(6)]
+    options = VideoOptions(smoothing=smoothing, pose=PoseEstimator(300.0))
+    for record in track_video(Pictures(moved), aligner, options):
+        (face,) = record.faces
+        assert face.pose == estimate_pose(face.landmarks, camera_matrix(240, 240, 300.0)) is not None
+    assert all(face.pose is None for r in track_video(Pictures(moved), aligner) for face in r.faces)
 
 
 def test_what_goes_wrong_in_a_thread_arrives(aligner: Aligner, photo: np.ndarray) -> None:

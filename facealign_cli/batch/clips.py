@@ -1,0 +1,220 @@
+"""Many clips: each becomes a table of its own in a mirrored tree, and a row of clips.csv.
+
+`ClipWork` is to clips what `work.PictureWork` is to pictures, so that a job of clips is listed, shared out, resumed and
+retried as one of pictures is. A clip is done or not: what a killed run left of one is made again. The rows of the job
+itself, `part-….jsonl`, hold for each clip the frame in which a face is surest, or its error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from facealign_cli.aligner import Aligner
+from facealign_cli.batch.base import Outcome
+from facealign_cli.batch.progress import Progress
+from facealign_cli.batch.run import BatchOptions, run_batch
+from facealign_cli.batch.sources import Sources
+from facealign_cli.batch.work import WorkOptions
+from facealign_cli.errors import FacealignError, FormatError, InputError, OutputError
+from facealign_cli.files.output import UNFINISHED, atomic_write, make_folder, safe_tree, write_bytes
+from facealign_cli.files.storage import is_url
+from facealign_cli.formats import jsonl
+from facealign_cli.formats.base import get_format
+from facealign_cli.formats.csv import write_cells
+from facealign_cli.measures.clip import CLIP_COLUMNS, ClipSummariser, ClipSummary, passing
+from facealign_cli.measures.tables import write_blinks, write_measures
+from facealign_cli.records import FrameResult
+from facealign_cli.video.track import VideoOptions, overlay_video, track_video
+
+TABLES = "clips"
+"""The folder of the tables in the job's own."""
+
+_ALIVE_EVERY = 25  # frames between two signs of life
+
+
+@dataclass(frozen=True)
+class ClipOptions:
+    """What becomes of a clip. output: the job's folder. fmt: of its table. video: how it is tracked.
+
+    overlay_folder: clips with the faces drawn, as .mp4. `….measures.csv` and `….blinks.csv` stand beside each table.
+    """
+
+    output: str
+    fmt: str = "csv"
+    video: VideoOptions = field(default_factory=VideoOptions)
+    overlay_folder: str | None = None
+
+    def __post_init__(self) -> None:
+        if get_format(self.fmt).dump is None:
+            raise InputError(f"format {self.fmt} has one file per face: a clip's rows need a table")
+        for place in (self.output, self.overlay_folder):
+            if place is not None and is_url(place):
+                raise InputError(f"{place}: tables of clips are written to local folders")
+
+    def config(self) -> dict[str, Any]:
+        """All that decides the tables, as JSON values."""
+        smoothing = self.video.smoothing
+        return {
+            "clips": {
+                "format": self.fmt,
+                "tracking": asdict(self.video.tracking),
+                "smoothing": None if smoothing is None else {type(smoothing).__name__: asdict(smoothing)},
+                "pose": None if self.video.pose is None else asdict(self.video.pose),
+                "overlay": self.overlay_folder is not None,
+            }
+        }
+
+
+class ClipWork:
+    """Turns clips into outcomes and writes their tables; holds the networks, so one is made per process."""
+
+    def __init__(self, work: WorkOptions, clips: ClipOptions) -> None:
+        self._clips = clips
+        self._aligner = Aligner(
+            work.model, work.detector, options=work.detector_options, device=work.device, threads=work.threads
+        )
+        self.cpu_s: dict[str, float] = defaultdict(float)
+
+    def process_chunks(
+        self, chunks: Iterable[Sequence[str]], on_picture: Callable[[], None] = lambda: None
+    ) -> Iterator[list[Outcome]]:
+        """The outcomes of one chunk after another. on_picture: called now and then, as a sign of life.
+
+        Raises OutputError where a table cannot be written.
+        """
+        for paths in chunks:
+            yield [self._outcome(path, on_picture) for path in paths]
+
+    def _outcome(self, path: str, on_picture: Callable[[], None]) -> Outcome:
+        begin, cpu = time.perf_counter(), time.thread_time()
+        try:
+            best = self._track(path, on_picture)
+        except OutputError:  # nowhere to write: no fault of the clip
+            raise
+        except (FacealignError, MemoryError) as error:
+            best = FrameResult.of_error(path, str(error) or "out of memory")
+        except Exception as error:  # noqa: BLE001 - a clip that nobody foresaw must not end a job of many
+            best = FrameResult.of_error(path, f"{path}: unexpected {type(error).__name__}: {error}")
+        self.cpu_s["align"] += time.thread_time() - cpu
+        on_picture()
+        return Outcome(best, {"align_ms": round((time.perf_counter() - begin) * 1000, 3)})
+
+    def _track(self, path: str, on_picture: Callable[[], None]) -> FrameResult:
+        """Write the clip's tables; returns the record of the frame in which a face is surest."""
+        if is_url(path):
+            raise InputError(f"{path}: clips are read from local files; download it first")
+        fmt, clips = get_format(self._clips.fmt), self._clips
+        table, pose = _place(clips.output, path), clips.video.pose
+        summariser = ClipSummariser(path, None if pose is None else pose.focal_px, measured=True)
+        best, suffix = _Best(path, on_picture), fmt.extensions[0] if fmt.extensions else ".csv"
+        with contextlib.closing(self._records(path)) as records:
+            fmt.write(f"{table}{suffix}", best.of(passing(records, summariser)), True)
+        write_measures(f"{table}.measures.csv", summariser.measures, True)
+        write_blinks(f"{table}.blinks.csv", summariser.blinks(), True)
+        summary = json.dumps(summariser.summary().values(), ensure_ascii=False).encode("utf-8", "surrogateescape")
+        write_bytes(f"{table}.summary.json", summary, True)
+        return best.record
+
+    def _records(self, path: str) -> Any:
+        """A generator of the clip's records, drawn into a clip if that is wanted."""
+        clips = self._clips
+        if clips.overlay_folder is None:
+            return track_video(path, self._aligner, clips.video)
+        drawn = _place(clips.overlay_folder, path, "")
+        return overlay_video(path, f"{drawn}.mp4", self._aligner, clips.video, overwrite=True)
+
+
+class _Best:
+    """Passes records on, and keeps the one in which a face is surest."""
+
+    def __init__(self, source: str, on_picture: Callable[[], None]) -> None:
+        self.record, self._surest = FrameResult(source, "no_face"), -1.0
+        self._on_picture, self._frames = on_picture, 0
+
+    def of(self, records: Iterable[FrameResult]) -> Iterator[FrameResult]:
+        """The records. Raises InputError, after the last one, if there was none."""
+        for record in records:
+            self._frames += 1
+            if self._frames % _ALIVE_EVERY == 0:
+                self._on_picture()
+            sure = max((face.confidence for face in record.faces), default=-1.0)
+            if sure > self._surest:
+                self.record, self._surest = record, sure
+            yield record
+        if not self._frames:
+            raise InputError(f"{self.record.source}: no frames in it")
+
+
+def _place(folder: str, path: str, inner: str = TABLES) -> Path:
+    """What the names of a clip's files begin with, in a tree that mirrors the clips'; its folder is made."""
+    place = Path(folder, inner, safe_tree(path))
+    make_folder(place.parent)
+    return place
+
+
+def run_clips(
+    sources: Sources,
+    clips: ClipOptions,
+    options: BatchOptions,
+    work: WorkOptions | None = None,
+    *,
+    report: Callable[[Progress], None] = lambda progress: None,
+    stop: threading.Event | None = None,
+) -> tuple[Progress, list[ClipSummary]]:
+    """Run a job of clips to its end, or on to it, and write its clips.csv; returns the rows of that.
+
+    sources: with `clips`. options: their `output` and `fmt` do not count. work: the model and the detector. There is no
+    clips.csv, and no rows, of a run that was stopped early. Raises as `run.run_batch` does.
+    """
+    work, skip = work or WorkOptions(), () if clips.overlay_folder is None else (clips.overlay_folder,)
+    progress = run_batch(
+        replace(sources, clips=True, skip=(*sources.skip, *skip)),
+        replace(options, output=clips.output, fmt="jsonl", batch_size=1),
+        work,
+        report=report,
+        stop=stop,
+        make_work=partial(ClipWork, work, clips),
+        own_config=clips.config(),
+    )
+    if progress.stopped is not None:
+        return progress, []
+    for half in Path(clips.output, TABLES).rglob(f"{UNFINISHED}*"):  # what killed runs were writing
+        half.unlink(missing_ok=True)
+    return progress, write_clip_table(clips.output)
+
+
+def write_clip_table(output: str) -> list[ClipSummary]:
+    """Write OUT/clips.csv of a finished job: a row for each clip, also for one that failed. Returns the rows.
+
+    Raises InputError, FormatError for a job's folder that is damaged, OutputError.
+    """
+    summaries = []
+    for part in sorted(Path(output).glob("part-*.jsonl")):
+        for record in jsonl.iterate(part):
+            if record.status == "error":
+                summaries.append(ClipSummary(record.source, "error", record.error))
+                continue
+            summaries.append(_read_summary(_place(output, record.source)))
+    summaries.sort(key=lambda summary: summary.source)
+    with atomic_write(Path(output, "clips.csv"), overwrite=True) as stream:
+        write_cells(stream, CLIP_COLUMNS, [list(summary.values().values()) for summary in summaries])
+    return summaries
+
+
+def _read_summary(table: Path) -> ClipSummary:
+    path = Path(f"{table}.summary.json")
+    try:
+        return ClipSummary(**json.loads(path.read_bytes().decode("utf-8", "surrogateescape")))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}; --restart makes the job anew") from error
+    except (ValueError, TypeError) as error:
+        raise FormatError(f"{path}: not the summary of a clip: {error}") from error

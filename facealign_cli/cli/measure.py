@@ -1,0 +1,101 @@
+"""`facealign measure`: numbers per person over time, from rows that were written before."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from facealign_cli.cli import console, options, tracking
+
+if TYPE_CHECKING:
+    from facealign_cli.measures import Blink, MeasuredFace
+
+
+def _size(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", value or "")
+    if value is not None and match is None:
+        raise click.BadParameter("expected WIDTHxHEIGHT, such as 1280x720")
+    return (int(match[1]), int(match[2])) if match else None
+
+
+@click.command()
+@click.argument("rows", metavar="ROWS...", nargs=-1, required=True, type=options.EXISTING_FILE)
+@click.option(
+    "-o", "--output", metavar="M.csv", type=options.FILE, help="Write the measures: a row per face and frame."
+)
+@click.option(
+    "--blinks", metavar="B.csv", type=options.FILE, help="Write the blinks: begin, deepest moment, end, depth."
+)
+@click.option("--summary", metavar="S.csv", type=options.FILE, help="Write statistics: a row per person and clip.")
+@click.option(
+    "--format",
+    "format_name",
+    metavar="NAME",
+    type=click.Choice(["json", "jsonl", "csv", "openface", "parquet"]),
+    help="Of ROWS: json, jsonl, csv, openface or parquet  [default: by the name's ending].",
+)
+@options.focal
+@click.option("--size", metavar="WxH", callback=_size, help="Of the pictures, where ROWS do not say it (openface).")
+@click.option(
+    "--min-confidence",
+    default=0.0,
+    type=options.FiniteFloat(0, 1),
+    help="Pass over faces of less confidence  [default: 0].",
+)
+@options.overwrite
+def measure(
+    *,
+    rows: tuple[Path, ...],
+    output: Path | None,
+    blinks: Path | None,
+    summary: Path | None,
+    format_name: str | None,
+    focal: float | None,
+    size: tuple[int, int] | None,
+    min_confidence: float,
+    overwrite: bool,
+) -> None:
+    """Measure eyes, mouth and brows, head pose and blinks in the landmarks of ROWS, files that facealign wrote.
+
+    Openings and heights are in units of the face, with the turn of the head taken out; docs/measures.md has the
+    formulas. No network runs. Without -o, --blinks and --summary: a table of the persons on standard output.
+    """
+    from facealign_cli.files.output import check_output
+    from facealign_cli.measures import find_blinks, measure_results
+    from facealign_cli.measures.tables import write_blinks, write_measures, write_summary
+
+    for path in (output, blinks, summary):
+        if path is not None:
+            check_output(path, overwrite)
+    faces: list[MeasuredFace] = []
+    for path in rows:
+        results = options.output_format(path, format_name).read(path)
+        faces += [
+            face for face in measure_results(results, focal_px=focal, size=size) if face.confidence >= min_confidence
+        ]
+    found = find_blinks(faces)
+    if output is not None:
+        write_measures(output, faces, overwrite)
+    if blinks is not None:
+        write_blinks(blinks, found, overwrite)
+    if summary is not None:
+        write_summary(summary, faces, found, overwrite)
+    if output is blinks is summary is None:
+        tracking.print_persons(faces, found)
+    _tell(faces, found, [path for path in (output, blinks, summary) if path is not None])
+
+
+def _tell(faces: Sequence[MeasuredFace], blinks: Sequence[Blink], written: Sequence[Path]) -> None:
+    persons = len({(face.source, face.face_id) for face in faces})
+    unknown = sum(face.measures.eye_opening is None for face in faces)
+    turned = f", {unknown} of them turned too far to be measured" if unknown else ""
+    where = f": {', '.join(map(str, written))}" if written else ""
+    console.message(
+        f"{len(faces)} faces of {persons} person{'s' * (persons != 1)} measured{turned}; {len(blinks)} blinks{where}"
+    )
+    if faces and all(face.pose is None for face in faces):
+        console.message("No head pose was found: if the rows do not say the size of their pictures, give --size WxH.")

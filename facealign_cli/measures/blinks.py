@@ -1,0 +1,119 @@
+"""Blinks: short dips of a tracked person's eye opening, judged by how open the same person's eyes usually are.
+
+How far the eyes are closed at a time is 1 - opening / open level. The open level is the median of the opening within
+`LEVEL_S` around, so narrow eyes and wide ones are judged by their own. A blink is a dip of at least `MIN_DEPTH`, and of
+at least `NOISE_TIMES` the noise, that begins and ends within the clip and lasts no longer than `MAX_DURATION_S`, half
+of that to each side of its deepest moment; what lasts longer is a look down, or closed eyes. Begin and end are where
+the dip crosses a fifth of its depth, interpolated between two frames, or where the eyes stop if they do not open fully.
+Two dips are two blinks if the eyes open between them by a quarter of the deeper one's depth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from facealign_cli.measures.base import MeasuredFace
+
+LEVEL_S = 2.0
+"""Seconds to each side over which the open level is the median."""
+
+MIN_DEPTH = 0.25
+"""Least share by which the eyes close. The landmarks of closed eyes still show a part of the opening, so
+that whole blinks have a depth of 0.5 to 0.8; and frames that are far apart miss the deepest moment of a fast one."""
+
+NOISE_TIMES = 5.0
+MAX_DURATION_S = 0.8
+MAX_GAP_S = 0.25
+"""Where the opening is unknown for longer, the series is cut in two."""
+
+_EDGE, _REOPENED = 0.2, 0.25
+
+
+@dataclass(frozen=True)
+class Blink:
+    """One blink of one person. Times are seconds of the clip. depth: by what share the eyes close at most, 0 to 1."""
+
+    source: str
+    face_id: int
+    start_s: float
+    peak_s: float
+    end_s: float
+    depth: float
+
+    @property
+    def duration_s(self) -> float:
+        """From begin to end."""
+        return self.end_s - self.start_s
+
+
+def find_blinks(faces: Iterable[MeasuredFace]) -> list[Blink]:
+    """The blinks of every person of every clip, by clip, person and time; faces without a time have none."""
+    series: dict[tuple[str, int], list[tuple[float, float]]] = {}
+    for face in faces:
+        opening = face.measures.eye_opening
+        if face.timestamp_s is not None and opening is not None:
+            series.setdefault((face.source, face.face_id), []).append((face.timestamp_s, opening))
+    blinks = []
+    for (source, face_id), samples in series.items():
+        times, openings = np.array(sorted(samples)).T
+        for start, peak, end, depth in dips(times, openings):
+            blinks.append(Blink(source, face_id, start, peak, end, depth))
+    return blinks
+
+
+def dips(times_s: np.ndarray, openings: np.ndarray) -> list[tuple[float, float, float, float]]:
+    """Begin, deepest moment, end (seconds) and depth of each blink in a series, in the order of time.
+
+    times_s: (N,) rising. openings: (N,) of any unit, above 0.
+    """
+    found: list[tuple[float, float, float, float]] = []
+    cuts = np.flatnonzero(np.diff(times_s) > MAX_GAP_S) + 1
+    for times, values in zip(np.split(times_s, cuts), np.split(openings, cuts), strict=True):
+        if len(times) >= 3:
+            found += _dips_of_part(times, _closed_shares(times, values))
+    return sorted(found)
+
+
+def _closed_shares(times: np.ndarray, openings: np.ndarray) -> np.ndarray:
+    """(N,) how far the eyes are closed: 0 at the person's open level."""
+    first, last = np.searchsorted(times, times - LEVEL_S), np.searchsorted(times, times + LEVEL_S, side="right")
+    levels = np.array([np.median(openings[i:j]) for i, j in zip(first, last, strict=True)])
+    return 1 - openings / np.maximum(levels, 1e-9)
+
+
+def _dips_of_part(times: np.ndarray, closed: np.ndarray) -> Iterator[tuple[float, float, float, float]]:
+    noise = 1.4826 * float(np.median(np.abs(np.diff(closed)))) / np.sqrt(2)
+    least = max(MIN_DEPTH, NOISE_TIMES * noise)
+    left = closed.copy()
+    while (depth := float(left[peak := int(np.argmax(left))])) >= least:
+        before = _edge(times[peak] - times[peak::-1], closed[peak::-1], depth)
+        after = _edge(times[peak:] - times[peak], closed[peak:], depth)
+        left[max(peak - int(before or len(closed)), 0) : peak + int(after or len(closed)) + 1] = -1.0
+        if before is not None and after is not None:
+            yield _time(times, peak - before), float(times[peak]), _time(times, peak + after), depth
+
+
+def _edge(away_s: np.ndarray, closed: np.ndarray, depth: float) -> float | None:
+    """How many samples after the first, which is the deepest, a dip ends.
+
+    away_s: (N,) seconds from the first sample. Eyes that open most of the way and stay there end it where they stop.
+    None if the series ends before the dip does, or if the eyes stay closed.
+    """
+    lowest = 0
+    for i in range(1, len(closed)):
+        if away_s[i] > MAX_DURATION_S / 2:
+            stopped = int(np.argmax(closed <= closed[lowest] + _EDGE / 2 * depth))
+            return float(stopped) if closed[stopped] <= depth / 2 else None
+        if closed[i] <= _EDGE * depth:
+            return i - (_EDGE * depth - closed[i]) / (closed[i - 1] - closed[i])
+        if closed[i] > closed[lowest] + _REOPENED * depth:  # another dip begins
+            return float(lowest)
+        lowest = i if closed[i] < closed[lowest] else lowest
+    return None
+
+
+def _time(times: np.ndarray, position: float) -> float:
+    return float(np.interp(position, np.arange(len(times)), times))

@@ -1,0 +1,179 @@
+"""Head pose: where a head stands before the camera, and how it is turned, from its 68 landmarks.
+
+The pose is the one under which a rigid 3D mean face, projected by the camera, comes nearest to the landmarks of the
+nose, the corners of the eyes and, with less weight, the brows. Lids, mouth and jaw are left out, since expressions move
+them. The start is OpenCV's `solvePnP` with SQPNP (Terzakis and Lourakis, ECCV 2020), which needs no first guess;
+Gauss-Newton steps on the weighted reprojection error follow.
+
+Conventions, those of OpenFace 2: camera coordinates in millimetres, x to the right in the picture, y down, z away from
+the camera; R = Rx · Ry · Rz. All angles are 0 where the face looks along the camera's axis; in the middle of the
+picture that is straight at the camera. Positive Rx (pitch): the face looks down. Positive Ry (yaw): the nose turns to
+the left in the picture. Positive Rz (roll): the top of the head leans to the right in the picture.
+The mean face: `face3d.json`, made from MediaPipe's canonical face model (Apache License 2.0, `face3d.LICENSE`). Its
+origin lies inside the head, 76 mm behind the tip of the nose.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from facealign_cli.errors import InputError
+from facealign_cli.geometry import bbox_of_shape
+from facealign_cli.landmarks import GROUPS
+from facealign_cli.records import Face, HeadPose
+
+RIGID: tuple[int, ...] = (*GROUPS["left_brow"], *GROUPS["right_brow"], *GROUPS["nose"], 36, 39, 42, 45)
+"""The landmarks that tell the pose."""
+
+BROW_WEIGHT = 0.3
+"""How much a brow's landmark counts beside one of the nose. Raising both brows by 6 mm tilts the estimated pitch by
+1.3 degrees; with a weight of 1 it would be 2.8. With less weight the yaw gets worse; see benchmarks/pose.py."""
+
+MISFIT = 0.02
+"""How far a person's own face is from the mean face, as a share of the face's size: added to each landmark's sigma, so
+that no landmark counts without limit."""
+
+_STEPS, _STEADY_RAD = 10, 1e-5
+_INDICES = np.array(RIGID)
+_WEIGHTS = np.where(np.isin(RIGID, [*GROUPS["left_brow"], *GROUPS["right_brow"]]), BROW_WEIGHT, 1.0)
+
+
+@functools.cache
+def mean_face() -> np.ndarray:
+    """(68, 3) the mean face in mm, read-only: x to the right in the picture, y down, z away from the camera."""
+    data = json.loads((Path(__file__).parent / "face3d.json").read_text(encoding="utf-8"))
+    points = np.array(data["points"], dtype=np.float64)
+    points.setflags(write=False)
+    return points
+
+
+def default_focal(width: int, height: int) -> float:
+    """The focal length in pixels where none is known, as OpenFace has it: the mean of 500·w/640 and 500·h/480."""
+    return (500 * width / 640 + 500 * height / 480) / 2
+
+
+def camera_matrix(width: int, height: int, focal_px: float | None = None) -> np.ndarray:
+    """(3, 3) the camera of a picture: its axis goes through the picture's middle. focal_px: None for `default_focal`.
+
+    Raises InputError for a focal length that is not a number above 0, ValueError for an empty picture.
+    """
+    if width <= 0 or height <= 0:
+        raise ValueError(f"expected a picture's width and height, got {width} and {height}")
+    focal = default_focal(width, height) if focal_px is None else focal_px
+    if not (math.isfinite(focal) and focal > 0):
+        raise InputError(f"focal length: expected a number of pixels above 0, got {focal_px}")
+    return np.array([[focal, 0.0, (width - 1) / 2], [0.0, focal, (height - 1) / 2], [0.0, 0.0, 1.0]])
+
+
+@dataclass(frozen=True)
+class PoseEstimator:
+    """Gives faces their poses. focal_px: focal length in pixels; None: `default_focal`. Raises InputError."""
+
+    focal_px: float | None = None
+
+    def __post_init__(self) -> None:
+        camera_matrix(1, 1, self.focal_px)
+
+    def __call__(self, faces: Iterable[Face], width: int, height: int) -> list[Face]:
+        """The faces of a picture of that size, each with its pose."""
+        camera = camera_matrix(width, height, self.focal_px)
+        return [replace(face, pose=estimate_pose(face.landmarks, camera)) for face in faces]
+
+
+def estimate_pose(landmarks: np.ndarray, camera: np.ndarray, sigma: np.ndarray | None = None) -> HeadPose | None:
+    """The pose of one face; None where no head before the camera, facing it, fits the landmarks.
+
+    landmarks: (68, 2) picture pixels. camera: (3, 3), see `camera_matrix`. sigma: (68,) pixels, how uncertain each
+    landmark is; None: all are equally certain. Raises ValueError for arrays of another shape.
+    """
+    import cv2
+
+    points = np.asarray(landmarks, float)
+    if points.shape != (68, 2):
+        raise ValueError(f"landmarks: expected shape (68, 2), got {points.shape}")
+    places, weights = np.ascontiguousarray(points[_INDICES]), _weights(points, sigma)
+    try:
+        found, rotation, translation = cv2.solvePnP(_rigid_points(), places, camera, None, flags=cv2.SOLVEPNP_SQPNP)
+    except cv2.error:  # landmarks that coincide
+        return None
+    if not found:
+        return None
+    refined = _refined(places, camera, weights, (rotation, translation))
+    if refined is None:
+        return None
+    rotation, translation = refined
+    matrix = cv2.Rodrigues(rotation)[0]
+    if matrix[2, 2] <= 0 or translation[2, 0] <= 0:  # seen from behind, or behind the camera
+        return None
+    x, y, z = translation.ravel().tolist()
+    return HeadPose((x, y, z), rotation_angles(matrix))
+
+
+@functools.cache
+def _rigid_points() -> np.ndarray:
+    return np.ascontiguousarray(mean_face()[_INDICES])
+
+
+def _weights(landmarks: np.ndarray, sigma: np.ndarray | None) -> np.ndarray:
+    """(2K,) the weight of each rigid landmark's x and y."""
+    if sigma is None:
+        return np.repeat(_WEIGHTS, 2)
+    uncertain = np.asarray(sigma, float)
+    if uncertain.shape != (68,):
+        raise ValueError(f"sigma: expected shape (68,), got {uncertain.shape}")
+    box = bbox_of_shape(landmarks)
+    misfit = MISFIT * float((box[2:] - box[:2]).mean())
+    own = misfit**2 / (uncertain[_INDICES] ** 2 + misfit**2) if misfit > 0 else 1.0
+    return np.repeat(_WEIGHTS * own, 2)
+
+
+def _refined(
+    places: np.ndarray, camera: np.ndarray, weights: np.ndarray, start: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The rotation vector and translation of the least weighted error near a start; None where there is none."""
+    import cv2
+
+    model, (rotation, translation) = _rigid_points(), start
+    for _ in range(_STEPS):
+        projected, jacobian = cv2.projectPoints(model, rotation, translation, camera, None)
+        slopes = jacobian[:, :6]
+        weighted = slopes.T * weights
+        solved, step = cv2.solve(weighted @ slopes, weighted @ (places - projected[:, 0]).reshape(-1, 1))
+        if not solved:
+            return None
+        rotation, translation = rotation + step[:3], translation + step[3:]
+        if np.abs(step[:3]).max() < _STEADY_RAD:
+            break
+    return (rotation, translation) if np.isfinite(rotation).all() and np.isfinite(translation).all() else None
+
+
+def rotation_matrix(rotation_rad: tuple[float, float, float] | np.ndarray) -> np.ndarray:
+    """(3, 3) R = Rx · Ry · Rz of the angles (Rx, Ry, Rz): camera = R · head."""
+    (sx, sy, sz), (cx, cy, cz) = np.sin(rotation_rad), np.cos(rotation_rad)
+    return np.array(
+        [
+            [cy * cz, -cy * sz, sy],
+            [cx * sz + sx * sy * cz, cx * cz - sx * sy * sz, -sx * cy],
+            [sx * sz - cx * sy * cz, sx * cz + cx * sy * sz, cx * cy],
+        ]
+    )
+
+
+def rotation_angles(matrix: np.ndarray) -> tuple[float, float, float]:
+    """The angles Rx, Ry, Rz of R = Rx · Ry · Rz, radians; Ry lies between -90 and 90 degrees."""
+    r = np.asarray(matrix, float)
+    pitch, roll = math.atan2(-r[1, 2], r[2, 2]), math.atan2(-r[0, 1], r[0, 0])
+    return pitch, math.asin(min(1.0, max(-1.0, r[0, 2]))), roll
+
+
+def project(points: np.ndarray, pose: HeadPose, camera: np.ndarray) -> np.ndarray:
+    """(K, 2) the picture pixels at which points of the head, (K, 3) millimetres in its own axes, are seen."""
+    seen = (np.asarray(points, float) @ rotation_matrix(pose.rotation_rad).T + pose.translation_mm) @ camera.T
+    return seen[:, :2] / seen[:, 2:]

@@ -1,0 +1,95 @@
+"""`facealign measure`: from files of rows to tables, read back."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from facealign_cli.cli.main import main
+from facealign_cli.formats import csv as csv_format
+from facealign_cli.formats import openface
+from facealign_cli.pose import camera_matrix, mean_face, project
+from facealign_cli.records import BBox, Face, FrameResult, HeadPose
+
+
+def run(*args: object) -> Result:
+    return CliRunner().invoke(main, ["measure", *(str(arg) for arg in args)])
+
+
+def clip(blinks: tuple[float, ...] = (2.0, 5.0), seconds: float = 8.0, confidence: float = 0.9) -> list[FrameResult]:
+    """A face that turns slowly and blinks."""
+    results = []
+    for i, time in enumerate(np.arange(0, seconds, 1 / 30)):
+        face = mean_face().copy()
+        shut = max(max(0.0, 1 - abs(time - blink) / 0.1) for blink in blinks)
+        for upper, lower in ((37, 41), (38, 40), (43, 47), (44, 46)):
+            face[upper] += 0.8 * shut * (face[lower] - face[upper])
+        pose = HeadPose((0, 0, 600), (0, 0.3 * np.sin(time), 0))
+        points = project(face, pose, camera_matrix(640, 480))
+        found = Face(0, BBox(0, 0, 99, 99), points, confidence, track_id=2)
+        results.append(
+            FrameResult.of_faces("clip.mp4", [found], width=640, height=480, frame=i, timestamp_s=float(time))
+        )
+    return results
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    csv_format.write(tmp_path / "rows.csv", clip())
+    return tmp_path / "rows.csv"
+
+
+def test_measures_blinks_and_summary(rows: Path, tmp_path: Path) -> None:
+    places = [tmp_path / name for name in ("m.csv", "b.csv", "s.csv")]
+    result = run(rows, "-o", places[0], "--blinks", places[1], "--summary", places[2])
+    assert result.exit_code == 0, result.output
+    assert "240 faces of 1 person measured; 2 blinks" in result.stderr
+    measures, blinks, summary = map(read, places)
+    assert len(measures) == 240 and (measures[7]["frame"], measures[7]["face_id"]) == ("7", "2")
+    assert float(measures[0]["eye_opening_left"]) == pytest.approx(0.234, abs=0.002)
+    assert float(measures[30]["pose_Ry"]) == pytest.approx(0.3 * np.sin(1.0), abs=1e-3)
+    assert [round(float(blink["peak_s"])) for blink in blinks] == [2, 5]
+    (person,) = summary
+    assert (person["face_id"], person["faces"], person["blinks"]) == ("2", "240", "2")
+    assert float(person["blinks_per_minute"]) == pytest.approx(2 / (239 / 30) * 60, abs=0.1)
+    assert float(person["yaw_deg_p95"]) == pytest.approx(np.degrees(0.3), abs=0.5)
+
+
+def test_a_table_for_the_person_at_the_terminal(rows: Path) -> None:
+    result = run(rows)
+    assert result.exit_code == 0
+    assert "clip.mp4" in result.stdout and "blinks" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_rows_without_a_picture_size_need_it(tmp_path: Path) -> None:
+    openface.write(tmp_path / "of.csv", clip())
+    told = run(tmp_path / "of.csv", "--format", "openface", "--size", "640x480", "--blinks", tmp_path / "b.csv")
+    assert told.exit_code == 0 and len(read(tmp_path / "b.csv")) == 2
+    silent = run(tmp_path / "of.csv", "--format", "openface", "-o", tmp_path / "m.csv")
+    assert silent.exit_code == 0 and "--size WxH" in silent.stderr
+    assert read(tmp_path / "m.csv")[0]["eye_opening_left"] == ""
+    assert run(tmp_path / "of.csv", "--size", "640").exit_code == 2
+
+
+def test_doubtful_faces_can_be_passed_over(tmp_path: Path) -> None:
+    csv_format.write(tmp_path / "rows.csv", clip(confidence=0.4))
+    result = run(tmp_path / "rows.csv", "--min-confidence", 0.5, "-o", tmp_path / "m.csv")
+    assert result.exit_code == 0 and read(tmp_path / "m.csv") == []
+
+
+def test_nothing_is_overwritten_and_focal_lengths_are_checked(rows: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("mine")
+    assert run(rows, "-o", tmp_path / "m.csv").exit_code == 1
+    assert (tmp_path / "m.csv").read_text() == "mine"
+    assert run(rows, "-o", tmp_path / "m.csv", "--overwrite", "--focal", 900).exit_code == 0
+    assert run(rows, "--focal", 0).exit_code == 2
