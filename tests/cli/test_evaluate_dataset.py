@@ -87,7 +87,7 @@ def test_the_inits_differ_and_are_named(photos: Path, tmp_path: Path) -> None:
         evaluation = evaluated(run("dataset", photos, "--init", init, "--json", path), path, code=3)
         first[init] = evaluation.rows[0].nme()
         assert evaluation.about["init"] == init
-        assert evaluation.about["detector"] == ("mtcnn" if init == "detector" else "")
+        assert evaluation.about["detector"] == ("yunet" if init == "detector" else "")
         assert evaluation.rows[1].status == ("no_box" if init == "dataset-boxes" else "ok")
     assert len(set(first.values())) == 3
     assert max(first.values()) < 0.08

@@ -66,7 +66,7 @@ def test_one_record_per_frame_in_order(aligner: Aligner, photo: np.ndarray) -> N
     assert [r.frame for r in records] == [0, 1, 2, 3, 4]
     assert [r.timestamp_s for r in records] == [0, 0.04, 0.08, 0.12, 0.16]
     assert {f.track_id for r in records for f in r.faces} == {0}
-    assert (records[0].model, records[0].detector, records[0].width) == (aligner.model.name, "mtcnn", 240)
+    assert (records[0].model, records[0].detector, records[0].width) == (aligner.model.name, "yunet", 240)
     assert not threads()
 
 
