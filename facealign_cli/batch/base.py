@@ -18,7 +18,7 @@ from facealign_cli.records import FrameResult
 STAGES = ("read", "decode", "detect", "align", "write")
 """What a picture goes through. `align` is crop and network, `write` the crops, overlays and .pts files."""
 
-EXTRA: dict[str, str] = {"bytes": "int64", "sha256": "string", "left_out": "int32"} | {
+EXTRA: dict[str, str] = {"bytes": "int64", "sha256": "string", "left_out": "int64"} | {
     f"{stage}_ms": "double" for stage in STAGES
 }
 """Columns besides a record's own → type, in the names that `formats.parquet` takes.

@@ -73,7 +73,7 @@ def video_options(settings: dict[str, Any]) -> VideoOptions:
     from facealign_cli.video.track import VideoOptions
     from facealign_cli.video.tracking import TrackingOptions
 
-    least = settings.pop("min_confidence")
+    least = settings["min_confidence"]
     confidence = {} if least is None else {"new_confidence": least, "keep_confidence": least}
     tracking = TrackingOptions(
         settings.pop("detect_every"),

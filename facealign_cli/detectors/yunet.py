@@ -32,7 +32,7 @@ from facealign_cli.geometry import SimilarityTransform
 from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.onnx_sizes import free_image_size
 from facealign_cli.records import BoxCalibration, Detection
-from facealign_cli.runtime import create_session
+from facealign_cli.runtime import create_session, import_onnxruntime
 
 WEIGHTS = "face_detection_yunet_2023mar.onnx"
 WEIGHTS_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
@@ -131,8 +131,6 @@ class _Network:
     """The graph, and the arithmetic from its outputs to faces."""
 
     def __init__(self, file: Path | None, threads: int) -> None:
-        import onnxruntime
-
         self._path = file or weights_file()
         prepare = free_image_size if file else _checked
         self._session = create_session(self._path, "cpu", threads, varying_sizes=True, prepare=prepare)
@@ -142,7 +140,7 @@ class _Network:
             what = f"it lacks the outputs {', '.join(sorted(missing))}" if missing else f"it has {len(inputs)} inputs"
             raise ModelError(f"{self._path}: not a YuNet model: {what}")
         self._input = inputs[0].name
-        self._give_back = onnxruntime.RunOptions()
+        self._give_back = import_onnxruntime().RunOptions()
         self._give_back.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
     def __call__(self, bgr: np.ndarray, score: float) -> np.ndarray:

@@ -17,7 +17,7 @@ class ClipSummary:
     """One clip. Shares are 0 to 1; angles are degrees of the head pose; what is not known is None.
 
     frames: read. damaged: of them, without a picture. duration_s: from the first frame to the last. faces: over all
-    frames. doubtful: of them, those whose landmarks may be wrong. with_face: the share of the frames that have one. ids:
+    frames. doubtful: of these, those whose landmarks may be wrong. with_face: share of the frames that have one. ids:
     persons, as the tracker tells them apart. lost: how often a person went out of sight before the clip's end.
     regained: how often one came back with the same id.
     """

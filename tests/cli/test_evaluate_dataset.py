@@ -183,4 +183,6 @@ def test_every_way_to_say_where_the_faces_are(photos: Path, tmp_path: Path) -> N
     for one, other in zip(
         own.rows, evaluated(run("dataset", photos, *found), tmp_path / "found.json").rows, strict=True
     ):
-        np.testing.assert_allclose(one.landmarks, other.landmarks, atol=0.02)
+        assert one.landmarks is not None
+        size = np.ptp(one.landmarks, axis=0).max()  # the rows hold the box, but not the roll of YuNet's five points
+        np.testing.assert_allclose(one.landmarks, other.landmarks, atol=0.01 * size)
