@@ -1,6 +1,7 @@
 """`facealign batch folder` on thousands of pictures: complete? flat memory? how fast? what does kill -9 cost?
 
     python benchmarks/batch.py ../shared/data/300w [--pictures 5000] [--kills 10] [--work FOLDER] [--ray]
+    python benchmarks/batch.py ../shared/data/300w --against CHECKOUT [--pictures 5000] [--rounds 2]
 
 Makes a folder from 300-W pictures: 1 % damaged in five ways, 2 % without a face, two of 50 megapixels. Then measures
 and prints a Markdown table: one worker, two, a shell loop over `facealign detect image` (on a sample), two workers
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import resource
 import subprocess
 import sys
 import tempfile
@@ -39,13 +41,18 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=5000)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--work", type=Path, help="where to put the pictures and rows [default: a temporary folder]")
+    parser.add_argument("--against", type=Path, help="another checkout: the same job by both, turn about; nothing else")
+    parser.add_argument("--rounds", type=int, default=2, help="of --against")
     parser.add_argument("--ray", action="store_true", help="compare the engine ray with local, and nothing else")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.work or Path(temporary)
         pictures = make_pictures(options.data, folder / "pictures", options.pictures)
         rows = [("pictures", f"{pictures['all']}, {pictures['damaged']} of them damaged")]
-        rows += measure_ray(folder) if options.ray else measure(folder, pictures, options.kills)
+        if options.against:
+            rows += measure_against(folder, options.against.resolve(), options.rounds)
+        else:
+            rows += measure_ray(folder) if options.ray else measure(folder, pictures, options.kills)
     print("| What | Measured |\n| --- | --- |")
     for what, value in rows:
         print(f"| {what} | {value} |")
@@ -109,6 +116,61 @@ def measure(folder: Path, pictures: dict[str, int], kills: int) -> list[tuple[st
         ("memory per worker: first tenth, last tenth, most", memory),
         (f"killed {n_kills} times and resumed: the same rows", _yes(killed == whole)),
     ]
+
+
+def measure_against(folder: Path, other: Path, rounds: int) -> list[tuple[str, str]]:
+    """(what, measured) of this checkout and another one: pictures a second, and a second of processor time."""
+    here = Path(__file__).resolve().parents[1]
+    rates: dict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
+    for _ in range(rounds):
+        for name, checkout in (("other", other), ("this", here)):
+            for workers in (1, 2):
+                rates[name, workers].append(command_run(checkout, folder, name, workers))
+    rows = []
+    for workers in (1, 2):
+        wall, cpu = (
+            [this[i] / then[i] for this, then in zip(rates["this", workers], rates["other", workers], strict=True)]
+            for i in (0, 1)
+        )
+        shown = {name: ", ".join(f"{rate[0]:.1f}" for rate in rates[name, workers]) for name in ("other", "this")}
+        rows += [
+            (f"{workers} worker(s), other, pictures/s", shown["other"]),
+            (f"{workers} worker(s), this, pictures/s", shown["this"]),
+            (f"{workers} worker(s), this over other", ", ".join(f"{ratio:.2f}" for ratio in wall)),
+            (f"{workers} worker(s), this over other, by processor time", ", ".join(f"{ratio:.2f}" for ratio in cpu)),
+        ]
+    two_over_one = [two[0] / one[0] for two, one in zip(rates["this", 2], rates["this", 1], strict=True)]
+    same = failed_of(folder / "other") == failed_of(folder / "this")
+    return [
+        *rows,
+        ("two workers over one, this", ", ".join(f"{ratio:.2f}" for ratio in two_over_one)),
+        ("the same pictures failed", _yes(same)),
+    ]
+
+
+def command_run(checkout: Path, folder: Path, name: str, workers: int) -> tuple[float, float]:
+    """Pictures a second, and pictures a second of processor time, of the command of a checkout; its start included."""
+    out = folder / name
+    command = [*COMMAND, "batch", "folder", str(folder / "pictures"), "-o", str(out), "--recursive", "--restart"]
+    begin, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([*command, "--workers", str(workers)], cwd=checkout, stderr=subprocess.PIPE, check=False)
+    seconds, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode not in (0, 3):
+        raise SystemExit(done.stderr.decode())
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    pictures = len({row["source"] for row in sources_of(out)})
+    return pictures / seconds, pictures / cpu_s
+
+
+def sources_of(out: Path) -> list[dict[str, str]]:
+    """Source and status of every row."""
+    parts = sorted(out.glob("part-*.parquet"))
+    return [row for part in parts for row in pq.read_table(part, columns=["source", "status"]).to_pylist()]
+
+
+def failed_of(out: Path) -> set[str]:
+    """The pictures whose rows say that they failed."""
+    return {row["source"] for row in sources_of(out) if row["status"] == "error"}
 
 
 def measure_ray(folder: Path) -> list[tuple[str, str]]:

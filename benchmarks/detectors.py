@@ -2,6 +2,8 @@
 
     python benchmarks/detectors.py calibrate ROOT
     python benchmarks/detectors.py compare ROOT PHOTOS -o FILE.md [--sheets FOLDER]
+    python benchmarks/detectors.py mosaics ROOT FOLDER      # crowds of held-out faces in WIDER FACE's layout
+    python benchmarks/detectors.py wider FOLDER BOXES.txt   # recall by size, false boxes, AP, time
 
 ROOT: 300-W training folders (afw, helen, lfpw: pictures with .pts); rough labels are left out. PHOTOS: the folder of
 the five photos in `photo_faces.json`. Everything runs on one thread. The split is `facealign_cli.datasets.splits`.
@@ -17,6 +19,7 @@ from pathlib import Path
 import click
 import cv2
 import numpy as np
+import wider as wider_layout
 
 from facealign_cli.datasets import Sample, held_out_samples, read_samples
 from facealign_cli.datasets.splits import is_held_out
@@ -29,19 +32,21 @@ CALIBRATE_IOU, FOUND_IOU = 0.3, 0.4
 PHOTO_FACES = Path(__file__).with_name("photo_faces.json")
 """Faces of the photos, marked by eye: {photo: {"clear": [[x, y, size], …], "hard": […]}}, centre and size."""
 COMPARED: tuple[tuple[str, dict[str, float]], ...] = (
+    ("yunet", {"min_face": 20}),
+    ("yunet", {"min_face": 30}),
+    ("yunet", {"min_face": 40}),
+    ("yunet", {"min_face": 30, "score": 0.7}),
     ("mtcnn", {"min_face": 20}),
     ("mtcnn", {"min_face": 40}),
-    ("mtcnn", {"min_face": 60}),
-    ("mtcnn", {"min_face": 40, "score": 0.9}),
     ("dlib-hog", {"upsample": 0}),
     ("dlib-hog", {"upsample": 1}),
 )
 
+REFERENCE = "mtcnn min_face=40"
+
 FALSE_BY_EYE = {
     "mtcnn min_face=20": "2, 1 unclear",
     "mtcnn min_face=40": "2",
-    "mtcnn min_face=60": "1",
-    "mtcnn min_face=40 score=0.9": "0",
     "dlib-hog upsample=0": "0",
     "dlib-hog upsample=1": "0",
 }
@@ -99,15 +104,18 @@ def main() -> None:
 
 @main.command()
 @click.argument("root", type=click.Path(exists=True, path_type=Path))
-@click.option("--yunet", type=click.Path(path_type=Path), help="Model file of YuNet.")
+@click.option("--yunet", type=click.Path(path_type=Path), help="Model file of another YuNet than the shipped one.")
 @click.option("--haar", type=click.Path(path_type=Path), help="Cascade file (needs OpenCV 4).")
+@click.option("--only", help="The name of one detector.")
 @click.option("--step", default=1, help="Take every so many-th face only.")
-def calibrate(root: Path, yunet: Path | None, haar: Path | None, step: int) -> None:
+def calibrate(root: Path, yunet: Path | None, haar: Path | None, only: str | None, step: int) -> None:
     """Print each detector's edge offsets from its box to the landmarks' box: the medians are its constants."""
     samples = training_samples(root)[::step]
     click.echo("| detector | faces | matched | left | top | right | bottom | centre σ x, y | size σ w, h |")
     click.echo("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-    for name, model_file in (("mtcnn", None), ("dlib-hog", None), ("yunet", yunet), ("haar", haar)):
+    for name, model_file in (("yunet", yunet), ("mtcnn", None), ("dlib-hog", None), ("haar", haar)):
+        if only not in (None, name):
+            continue
         try:
             offsets = measure_offsets(create_detector(name, model_file=model_file), samples)
         except FacealignError as error:
@@ -137,34 +145,42 @@ class Tally:
     photos: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     photo_seconds: float = 0.0
 
-    def row(self, photos: list[str]) -> str:
-        """A Markdown table row."""
+    def row(self, photos: list[str], reference: Tally) -> str:
+        """A Markdown table row; the times beside the reference's."""
         cells = [
             self.label,
             f"{self.found}/{self.faces} ({100 * self.found / self.faces:.1f} %)",
             f"{np.mean(self.ious):.3f}",
             f"{len(self.others)} ({FALSE_BY_EYE.get(self.label, 'not counted')})",
             *(f"{self.photos[p][0]} + {self.photos[p][1]}, {self.photos[p][2]}" for p in photos),
-            f"{1e3 * np.mean(self.seconds):.1f}",
+            f"{1e3 * np.median(self.seconds):.1f}",
+            f"{np.median(np.array(self.seconds) / np.array(reference.seconds)):.2f}",
             f"{1e3 * self.photo_seconds / len(photos):.0f}",
+            f"{self.photo_seconds / reference.photo_seconds:.2f}",
         ]
         return "| " + " | ".join(cells) + " |"
 
 
-def tally_held_out(tally: Tally, detector: Detector, samples: list[Sample]) -> None:
-    """Held-out faces found; every box that is not the annotated face goes to `others`."""
+def tally_held_out(tallies: list[tuple[Tally, Detector]], samples: list[Sample]) -> None:
+    """Held-out faces found, picture by picture by all detectors, so that their times can be compared."""
     for sample in samples:
         image, truth = cv2.imread(str(sample.image_path)), landmarks_bbox(sample)
-        start = time.perf_counter()
-        detections = detector.detect(image)
-        tally.seconds.append(time.perf_counter() - start)
-        ious = [truth.iou(detector.calibration.landmarks_bbox(d.bbox)) for d in detections]
-        tally.faces += 1
-        best = int(np.argmax(ious)) if ious and max(ious) >= FOUND_IOU else None
-        if best is not None:
-            tally.found += 1
-            tally.ious.append(ious[best])
-        tally.others += [(sample.image_path, d) for i, d in enumerate(detections) if i != best]
+        for tally, detector in tallies:
+            start = time.perf_counter()
+            detections = detector.detect(image)
+            tally.seconds.append(time.perf_counter() - start)
+            tally_sample(tally, detector, sample, detections, truth)
+
+
+def tally_sample(tally: Tally, detector: Detector, sample: Sample, found: list[Detection], truth: BBox) -> None:
+    """Whether the face was found; every box that is not the annotated face goes to `others`."""
+    ious = [truth.iou(detector.calibration.landmarks_bbox(d.bbox)) for d in found]
+    tally.faces += 1
+    best = int(np.argmax(ious)) if ious and max(ious) >= FOUND_IOU else None
+    if best is not None:
+        tally.found += 1
+        tally.ious.append(ious[best])
+    tally.others += [(sample.image_path, d) for i, d in enumerate(found) if i != best]
 
 
 def is_marked_face(bbox: BBox, face: list[float]) -> bool:
@@ -175,17 +191,30 @@ def is_marked_face(bbox: BBox, face: list[float]) -> bool:
 
 
 def tally_photos(
-    tally: Tally, detector: Detector, folder: Path, marked: dict[str, dict[str, list[list[float]]]]
+    tallies: list[tuple[Tally, Detector]],
+    folder: Path,
+    marked: dict[str, dict[str, list[list[float]]]],
+    rounds: int = 5,
 ) -> None:
-    """(clear faces found, hard faces found, false boxes) of each photo."""
+    """(clear faces found, hard faces found, false boxes) of each photo; the time is the median of some rounds."""
     for name, faces in marked.items():
         image = cv2.imread(str(folder / name))
-        start = time.perf_counter()
-        boxes = [d.bbox for d in detector.detect(image)]
-        tally.photo_seconds += time.perf_counter() - start
-        clear, hard = (sum(any(is_marked_face(b, f) for b in boxes) for f in faces[k]) for k in ("clear", "hard"))
-        false = sum(not any(is_marked_face(b, f) for f in faces["clear"] + faces["hard"]) for b in boxes)
-        tally.photos[name] = (clear, hard, false)
+        seconds: dict[str, list[float]] = {tally.label: [] for tally, _ in tallies}
+        for _ in range(rounds):
+            for tally, detector in tallies:
+                start = time.perf_counter()
+                found = detector.detect(image)
+                seconds[tally.label].append(time.perf_counter() - start)
+                tally.photos[name] = tally_photo([d.bbox for d in found], faces)
+        for tally, _ in tallies:
+            tally.photo_seconds += float(np.median(seconds[tally.label]))
+
+
+def tally_photo(boxes: list[BBox], faces: dict[str, list[list[float]]]) -> tuple[int, int, int]:
+    """Clear faces found, hard faces found, false boxes."""
+    clear, hard = (sum(any(is_marked_face(b, f) for b in boxes) for f in faces[k]) for k in ("clear", "hard"))
+    false = sum(not any(is_marked_face(b, f) for f in faces["clear"] + faces["hard"]) for b in boxes)
+    return clear, hard, false
 
 
 def contact_sheet(others: list[tuple[Path, Detection]], path: Path, size: int = 128, columns: int = 10) -> None:
@@ -234,16 +263,20 @@ def table(tallies: list[Tally], marked: dict[str, dict[str, list[list[float]]]])
         "other boxes (no face, by eye)",
         *heads,
         "ms",
+        "ratio",
         "ms/photo",
+        "ratio",
     ]
     lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
-    lines += [tally.row(list(marked)) for tally in tallies]
+    reference = next(tally for tally in tallies if tally.label == REFERENCE)
+    lines += [tally.row(list(marked), reference) for tally in tallies]
     note = """
 Found: the calibrated box against the tight box of the annotated landmarks. Other boxes: all that are not that face; the
 pictures are crops of three face sizes out of photos that may show further faces, so most of them are faces nobody
 annotated; in brackets those that show none, counted by hand on the contact sheets. Photos: clear + hard faces found,
-false boxes; in the head what was marked by eye. ms: mean per held-out picture (crops of at most 512 px), and per photo
-(about 1 megapixel), one thread, decoding not counted.
+false boxes; in the head what was marked by eye. ms: median per held-out picture (crops of at most 512 px), and per
+photo (about 1 megapixel), one thread, decoding not counted. ratio: over the default of facealign 0.1,
+`mtcnn --min-face 40`, in the same run, picture by picture.
 """
     return "\n".join(lines) + "\n" + note
 
@@ -253,21 +286,48 @@ false boxes; in the head what was marked by eye. ms: mean per held-out picture (
 @click.argument("photos", type=click.Path(exists=True, path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Markdown file to write.")
 @click.option("--sheets", type=click.Path(path_type=Path), help="Folder for contact sheets and overlays (PNG).")
-def compare(root: Path, photos: Path, output: Path, sheets: Path | None) -> None:
+@click.option("--step", default=1, help="Take every so many-th face only.")
+def compare(root: Path, photos: Path, output: Path, sheets: Path | None, step: int) -> None:
     """Count found faces, other boxes and milliseconds of each detector and setting."""
-    samples = held_out_samples(root)
+    samples = held_out_samples(root)[::step]
     marked = {k: v for k, v in json.loads(PHOTO_FACES.read_text(encoding="utf-8")).items() if k != "note"}
     tallies = []
     for name, options in COMPARED:
-        detector = create_detector(name, **options)
-        tally = Tally(" ".join([name, *(f"{k}={v}" for k, v in options.items())]))
-        tally_held_out(tally, detector, samples)
-        tally_photos(tally, detector, photos, marked)
+        label = " ".join([name, *(f"{k}={v}" for k, v in options.items())])
+        tallies.append((Tally(label), create_detector(name, **options)))
+    tally_held_out(tallies, samples)
+    tally_photos(tallies, photos, marked)
+    for tally, detector in tallies:
         if sheets:
             write_sheets(sheets, tally, detector, photos, list(marked))
-        tallies.append(tally)
-        click.echo(tally.row(list(marked)), err=True)
-    output.write_text(table(tallies, marked), encoding="utf-8")
+    output.write_text(table([tally for tally, _ in tallies], marked), encoding="utf-8")
+
+
+@main.command()
+@click.argument("root", type=click.Path(exists=True, path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path))
+def mosaics(root: Path, folder: Path) -> None:
+    """Make crowds of the held-out faces: pictures and boxes.txt for `wider`."""
+    samples = held_out_samples(root)
+    np.random.default_rng(0).shuffle(samples)  # type: ignore[arg-type]
+    click.echo(wider_layout.write_mosaics(samples, folder, (24, 32, 40, 50, 64, 80, 120, 200), (768, 1024)))
+
+
+@main.command()
+@click.argument("folder", type=click.Path(exists=True, path_type=Path))
+@click.argument("boxes", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--limit", type=int, help="Take so many pictures only, evenly spread.")
+def wider(folder: Path, boxes: Path, limit: int | None) -> None:
+    """Recall by size, false boxes, AP and time on pictures in WIDER FACE's layout, old and new default among them."""
+    pictures = list(wider_layout.read_wider(folder, boxes))
+    pictures = pictures[:: max(1, len(pictures) // limit)] if limit else pictures
+    settings: dict[str, tuple[str, dict[str, float]]] = {
+        **{f"yunet --min-face {size}": ("yunet", {"min_face": size}) for size in (20, 30, 40)},
+        "mtcnn --min-face 40": ("mtcnn", {"min_face": 40}),
+    }
+    detectors = {label: create_detector(name, **options) for label, (name, options) in settings.items()}
+    click.echo(f"{len(pictures)} pictures; one thread, turn about.\n")
+    click.echo(wider_layout.table(wider_layout.measure(detectors, pictures)), nl=False)
 
 
 if __name__ == "__main__":

@@ -111,10 +111,10 @@ def picture_steps(material: Material, detector: str) -> list[Step]:
         "decode", "picture", n, lambda: [decode_image(data, "picture") for data in material.encoded], beside=bare
     )
     steps = [bare, decode]
-    names = dict.fromkeys(["dlib-hog", detector])
+    names = dict.fromkeys(["dlib-hog", "mtcnn", detector])
     reference: Step | None = None
     for name in names:
-        for threads in THREADS if name == "mtcnn" else (1,):
+        for threads in (1,) if name == "dlib-hog" else THREADS:
             found = create_detector(name, threads=threads)
             step = Step(f"detect, {name}", "picture", n, _detecting(found, material), threads, beside=reference)
             reference = reference or step
@@ -197,7 +197,7 @@ def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", type=Path, nargs="+")
-    parser.add_argument("--detector", default="mtcnn")
+    parser.add_argument("--detector", default="yunet")
     parser.add_argument("--model")
     parser.add_argument("--against", help="another model of ours, by name or file")
     parser.add_argument("--rounds", type=int, default=7)

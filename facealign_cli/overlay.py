@@ -48,6 +48,8 @@ def draw_overlay(
 ) -> np.ndarray:
     """Draw points, contours, the detector's box and a label (id, confidence) of every face onto a copy of a picture.
 
+    A doubtful face has a dashed box and a question mark.
+
     image_bgr: (H, W, 3) uint8. Returns the same. What lies outside the picture is cut off, but labels are moved inside.
     axes: those of the head, where a face has a pose, from the tip of the nose: to the right in the picture (red), down
     (green), and where the face looks (blue).
@@ -63,7 +65,9 @@ def draw_overlay(
         if layer is None:
             continue
         if box:
-            layer.lines([_corners(face.bbox.xyxy)], [True], style.line, style.color)
+            corners = _corners(face.bbox.xyxy)
+            paths = _dashes(corners) if face.doubtful else [corners]
+            layer.lines(paths, [not face.doubtful] * len(paths), style.line, style.color)
         if contours:
             paths = [face.landmarks[list(indices)] for indices, _ in CONTOURS]
             layer.lines(paths, [closed for _, closed in CONTOURS], style.line, style.color)
@@ -206,12 +210,23 @@ def _corners(xyxy: tuple[float, float, float, float]) -> np.ndarray:
     return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
 
 
+def _dashes(corners: np.ndarray, per_side: int = 8) -> list[np.ndarray]:
+    """Every other piece of the sides of a closed path, (2, 2) each."""
+    steps = np.arange(0, per_side, 2)[:, None] / per_side
+    sides = zip(corners, np.roll(corners, -1, axis=0), strict=True)
+    return [
+        np.stack([begin + step * (end - begin), begin + (step + 1 / per_side) * (end - begin)])
+        for begin, end in sides
+        for step in steps
+    ]
+
+
 def _draw_label(image: np.ndarray, face: Face, style: _Style) -> None:
     """Above the box, or inside its top where there is no room above; always within the picture."""
     import cv2
 
     number = face.face_id if face.track_id is None else face.track_id
-    text = f"#{number}  {face.confidence:.2f}"
+    text = f"#{number}  {face.confidence:.2f}{' ?' if face.doubtful else ''}"
     height, width = image.shape[:2]
     unit = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 1.0, 2)[0]
     letter = min(style.letter, 0.5 * height, (width - 2) / (unit[0] / unit[1] + 1.2))

@@ -105,10 +105,23 @@ class BoxCalibration:
 
 @dataclass(frozen=True)
 class Detection:
-    """One box of a detector, with its score (in the detector's own scale; None where it gives none)."""
+    """One box of a detector, with its score (in the detector's own scale; None where it gives none).
+
+    rolls: degrees, x towards y, by which the face may be turned in the picture; 0 is upright. Landmarks are tried from
+    each of them, and the most confident ones count.
+    """
 
     bbox: BBox
     score: float | None = None
+    rolls: tuple[float, ...] = (0.0,)
+
+    def __post_init__(self) -> None:
+        if not self.rolls or not all(math.isfinite(roll) for roll in self.rolls):
+            raise ValueError(f"rolls: expected one or more finite numbers, got {self.rolls}")
+
+
+DOUBTFUL = 0.8
+"""Faces with less confidence are marked wherever people look at them."""
 
 
 def detections_of(boxes: Any) -> list[Detection]:
@@ -206,6 +219,11 @@ class Face:
             object.__setattr__(self, "sigma", _checked_sigma(self.sigma))
         object.__setattr__(self, "confidence", float(self.confidence))
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether the landmarks may well be wrong: the confidence is below `DOUBTFUL`."""
+        return self.confidence < DOUBTFUL
+
     def __repr__(self) -> str:
         track = "" if self.track_id is None else f", track_id={self.track_id}"
         score = "" if self.detector_score is None else f", detector_score={self.detector_score:.3f}"
@@ -242,7 +260,8 @@ class FrameResult:
 
     source: path or "-". width, height: of the upright picture; 0 where it could not be read. status "no_face" has no
     faces and no error; "error" has a message. warning: what is wrong with the input though it was used, such as a JPEG
-    that is damaged in places. frame, timestamp_s: in video only.
+    that is damaged in places. frame, timestamp_s: in video only. left_out: faces that were found, but whose confidence
+    is below the one that was asked for; no format keeps it.
     """
 
     source: str
@@ -258,6 +277,7 @@ class FrameResult:
     scheme: str = SCHEME
     frame: int | None = None
     timestamp_s: float | None = None
+    left_out: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "faces", tuple(self.faces))

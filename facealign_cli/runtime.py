@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -60,19 +61,29 @@ def check_device(device: str) -> str:
 
 
 def create_session(
-    model: Path | bytes, device: str = "auto", threads: int = 1, *, varying_sizes: bool = False
+    model: Path | bytes,
+    device: str = "auto",
+    threads: int = 1,
+    *,
+    varying_sizes: bool = False,
+    prepare: Callable[[bytes], bytes] = lambda content: content,
 ) -> onnxruntime.InferenceSession:
     """Load a graph.
 
     model: a file or its content. threads: ONNX Runtime's threads within an operator. varying_sizes: every input may
-    have a size of its own, so that no memory plans pile up.
+    have a size of its own, so that no memory plans pile up. prepare: checks or changes the file's content before it is
+    loaded; a ValueError of its says what is wrong with it.
     Raises InputError for an unknown device or a number of threads below 1, ModelError for a file that is missing or no
     ONNX graph, DeviceError where `device` cannot be had.
     """
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise InputError(f"threads: expected a whole number, 1 or more, got {threads!r}")
     onnxruntime = import_onnxruntime()
-    content, options = _content(model), _options(onnxruntime, threads)
+    try:
+        content = prepare(_content(model))
+    except ValueError as error:
+        raise ModelError(f"{_name(model)}: {error}") from error
+    options = _options(onnxruntime, threads)
     options.enable_mem_pattern = not varying_sizes
     providers = _providers(check_device(device), onnxruntime.get_available_providers())
     try:
@@ -80,7 +91,7 @@ def create_session(
         session = onnxruntime.InferenceSession(content, options, providers=providers, enable_fallback=0)
     except Exception as error:
         if device == "auto" and providers != [CPU]:
-            return create_session(model, "cpu", threads, varying_sizes=varying_sizes)
+            return create_session(model, "cpu", threads, varying_sizes=varying_sizes, prepare=prepare)
         raise _load_error(model, device, error) from error
     if device.startswith("cuda") and session.get_providers()[0] != CUDA:
         raise DeviceError(
@@ -93,6 +104,10 @@ def create_session(
 def provider_of(session: onnxruntime.InferenceSession) -> str:
     """The name of the execution provider in use: "CPUExecutionProvider" or "CUDAExecutionProvider"."""
     return str(session.get_providers()[0])
+
+
+def _name(model: Path | bytes) -> str:
+    return "the model" if isinstance(model, bytes) else str(model)
 
 
 def _content(model: Path | bytes) -> bytes:
@@ -127,7 +142,7 @@ def _providers(device: str, available: list[str]) -> list[Any]:
 
 
 def _load_error(model: Path | bytes, device: str, error: Exception) -> Exception:
-    name = "the model" if isinstance(model, bytes) else str(model)
+    name = _name(model)
     if device.startswith("cuda") and "CUDA" in str(error):
         return DeviceError(f"device {device}: {str(error).splitlines()[0]}")
     return ModelError(f"{name}: not an ONNX model that can be loaded: {str(error).splitlines()[0]}")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
 import facealign_cli
-from facealign_cli.aligner import Aligner, align_crops, cut_crops
+from facealign_cli.aligner import Aligner, align_crops, align_pictures, cut_crops, turned_init_shape
+from facealign_cli.detectors import DetectorOptions
 from facealign_cli.errors import InputError
-from facealign_cli.geometry import CropFrame, bbox_of_shape, init_shape_from_bbox
+from facealign_cli.files.pictures import write_image
+from facealign_cli.geometry import CropFrame, SimilarityTransform, bbox_of_shape, init_shape_from_bbox
+from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.metrics import nme
 from facealign_cli.models.dan import DanPrediction
 from facealign_cli.models.registry import load_model
@@ -131,3 +136,78 @@ def test_another_array_is_an_input_error(aligner: Aligner) -> None:
 def test_a_loaded_model_is_taken_as_it_is() -> None:
     model = load_model()
     assert Aligner(model).model is model
+
+
+@pytest.mark.parametrize("quarters", range(4))
+def test_any_roll_places_landmarks_on_faces_that_lie_or_stand_on_their_head(
+    quarters: int, aligner: Aligner, astronaut: np.ndarray
+) -> None:
+    (face,) = aligner.align(astronaut)
+    x, y = face.landmarks.T
+    expected = np.stack([(x, y), (y, 511 - x), (511 - x, 511 - y), (511 - y, x)][quarters], axis=1)
+    turned = np.ascontiguousarray(np.rot90(astronaut, quarters))
+    (other,) = Aligner(aligner.model, options=DetectorOptions(any_roll=True)).align(turned)
+    np.testing.assert_allclose(other.landmarks, expected, atol=0.1)
+    assert other.confidence > 0.9
+
+
+@pytest.mark.parametrize("roll", [0.0, 30.0, 90.0, -90.0, 170.0])
+def test_the_init_shape_is_turned_in_its_box(roll: float) -> None:
+    """A box twice as high as wide around a face that leans: its middle moves as the calibration says, upright."""
+    calibration = BoxCalibration(left=0.1, top=0.3, right=0.0, bottom=0.0)
+    box = BBox(100, 200, 140, 240)
+    shape = turned_init_shape(box, calibration, roll)
+    fit = SimilarityTransform.estimate(MEAN_SHAPE, shape)
+    assert (fit.angle_deg - roll + 180) % 360 - 180 == pytest.approx(0, abs=1e-6)
+    middle = {0.0: (122, 226), 30.0: (122, 226), 90.0: (114, 222), -90.0: (126, 218), 170.0: (118, 214)}[roll]
+    upright = SimilarityTransform.from_parts(angle_deg=-roll, center=middle).apply(shape)
+    x1, y1, x2, y2 = bbox_of_shape(upright)
+    assert ((x1 + x2) / 2, (y1 + y2) / 2) == pytest.approx(middle, abs=1e-6)
+
+
+def test_the_most_confident_of_several_rolls_counts(aligner: Aligner, astronaut: np.ndarray) -> None:
+    (expected,) = aligner.align_boxes(astronaut, [FACE])
+    unsure = Detection(FACE.bbox, 0.9, rolls=(180.0, 0.0, 90.0))
+    for faces in (
+        aligner.align_boxes(astronaut, [unsure]),
+        aligner.align_boxes(astronaut, [Detection(BBox(20, 300, 120, 400), 0.3, (0.0, 90.0)), unsure, FACE])[1:],
+    ):
+        for face in faces:
+            np.testing.assert_allclose(face.landmarks, expected.landmarks, atol=0.05)
+
+
+class NextToNothing:
+    """Finds the face, and a box without one."""
+
+    name, calibration = "next to nothing", BoxCalibration()
+
+    def detect(self, image: np.ndarray, source: str | None = None) -> list[Detection]:
+        return [Detection(BBox(20, 300, 120, 400), 0.95), FACE]
+
+
+def test_faces_of_little_confidence_are_left_out_and_counted(
+    aligner: Aligner, astronaut: np.ndarray, tmp_path: Path
+) -> None:
+    picky = Aligner(aligner.model, NextToNothing())
+    (face,) = picky.align(astronaut)
+    assert (face.face_id, face.bbox) == (0, FACE.bbox)
+    assert [len(faces) for faces in picky.align_many([astronaut, astronaut])] == [1, 1]
+    assert len(Aligner(aligner.model, NextToNothing(), min_confidence=0).align(astronaut)) == 2
+    assert Aligner(aligner.model, NextToNothing(), min_confidence=1).align(astronaut) == []
+    write_image(tmp_path / "a.png", astronaut)
+    (result,) = align_pictures([str(tmp_path / "a.png")], picky)
+    assert (len(result.record.faces), result.record.left_out) == (1, 1)
+
+
+def test_given_boxes_all_get_landmarks(aligner: Aligner, astronaut: np.ndarray, tmp_path: Path) -> None:
+    (tmp_path / "b.json").write_text('{"a.png": [[20, 300, 120, 400]]}')
+    given = Aligner(aligner.model, "boxes", options=DetectorOptions(boxes_file=tmp_path / "b.json"))
+    (face,) = given.align(astronaut, "a.png")
+    assert face.confidence < 0.5
+    assert face.doubtful
+
+
+def test_min_confidence_is_a_probability(aligner: Aligner) -> None:
+    for wrong in (-0.1, 1.1, float("nan")):
+        with pytest.raises(InputError, match="min_confidence: expected 0 to 1"):
+            Aligner(aligner.model, min_confidence=wrong)

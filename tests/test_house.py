@@ -19,7 +19,7 @@ ROOT = Path(facealign_cli.__file__).resolve().parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "landmarks", "version"),
-    ("files", "geometry", "plugins", "processes", "records", "runtime", "schemes"),
+    ("files", "geometry", "onnx_sizes", "plugins", "processes", "records", "runtime", "schemes"),
     ("pose",),
     ("crops", "formats", "metrics", "overlay"),
     ("datasets", "detectors", "measures", "notebook"),

@@ -129,3 +129,14 @@ def test_ids_have_their_own_colours() -> None:
 def test_refuses_other_arrays(image: np.ndarray) -> None:
     with pytest.raises(ValueError, match="uint8"):
         draw_overlay(image, [])
+
+
+def test_a_doubtful_face_has_a_dashed_box() -> None:
+    only_box = {"points": False, "contours": False, "labels": False}
+    sure = Face(0, BBox(50, 50, 250, 250), np.zeros((68, 2)), 0.9)
+    unsure = Face(0, BBox(50, 50, 250, 250), np.zeros((68, 2)), 0.7)
+    assert (unsure.doubtful, sure.doubtful) == (True, False)
+    full, dashed = (draw_overlay(grey(), [face], **only_box) != 128 for face in (sure, unsure))
+    top = slice(45, 56), slice(60, 240)
+    assert full[top].any(axis=(0, 2)).all()
+    assert 0.4 < dashed[top].any(axis=(0, 2)).mean() < 0.7

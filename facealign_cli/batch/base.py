@@ -18,10 +18,13 @@ from facealign_cli.records import FrameResult
 STAGES = ("read", "decode", "detect", "align", "write")
 """What a picture goes through. `align` is crop and network, `write` the crops, overlays and .pts files."""
 
-EXTRA: dict[str, str] = {"bytes": "int64", "sha256": "string"} | {f"{stage}_ms": "double" for stage in STAGES}
+EXTRA: dict[str, str] = {"bytes": "int64", "sha256": "string", "left_out": "int64"} | {
+    f"{stage}_ms": "double" for stage in STAGES
+}
 """Columns besides a record's own → type, in the names that `formats.parquet` takes.
 
-bytes, sha256: of the file's content. …_ms: wall time of each stage; a batch's network time is shared by its faces.
+bytes, sha256: of the file's content. left_out: faces of too little confidence, which have no row. …_ms: wall time of
+each stage; a batch's network time is shared by its faces.
 """
 
 SHARD_SUFFIXES = {"parquet": ".parquet", "jsonl": ".jsonl", "csv": ".csv", "pts": ".jsonl"}
@@ -68,13 +71,14 @@ class Outcome:
 class JournalLine:
     """An outcome as it goes to the journal: its JSON line, and what the job needs to know of it without parsing it.
 
-    key: of its path. milliseconds: of all stages together.
+    key: of its path. left_out: faces of too little confidence. milliseconds: of all stages together.
     """
 
     line: bytes
     path: str
     key: int
     n_faces: int
+    left_out: int
     error: str | None
     milliseconds: float
 
@@ -91,7 +95,9 @@ class JournalLine:
     @classmethod
     def _with(cls, outcome: Outcome, line: bytes) -> JournalLine:
         record, times = outcome.record, [outcome.extra.get(f"{stage}_ms") or 0.0 for stage in STAGES]
-        return cls(line, record.source, key_of(record.source), len(record.faces), record.error, float(sum(times)))
+        left_out = int(outcome.extra.get("left_out") or 0)
+        key = key_of(record.source)
+        return cls(line, record.source, key, len(record.faces), left_out, record.error, float(sum(times)))
 
     @property
     def n_rows(self) -> int:

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from facealign_cli.aligner import NETWORK_BATCH
+from facealign_cli.aligner import NETWORK_BATCH, checked_min_confidence
 from facealign_cli.batch.base import SHARD_SUFFIXES, JournalLine, Work
 from facealign_cli.batch.keys import KeySet
 from facealign_cli.batch.listing import Listing
@@ -105,6 +105,7 @@ def job_config(work: WorkOptions, options: BatchOptions) -> dict[str, Any]:
         "model": work.model or file.stem,
         "model_sha256": _sha256(file),
         "detector": detector,
+        "min_confidence": checked_min_confidence(work.min_confidence, work.detector),
         "max_pixels": work.max_pixels,
         "pose": None if work.pose is None else asdict(work.pose),
         "engine": options.engine,

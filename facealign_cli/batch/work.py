@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from facealign_cli.aligner import NETWORK_BATCH, Aligner, FoundFaces, place_landmarks
+from facealign_cli.aligner import NETWORK_BATCH, Aligner, FoundFaces, confident, place_landmarks
 from facealign_cli.batch.base import Outcome
 from facealign_cli.crops import CROP_SIZE, crop_face
 from facealign_cli.detectors import DetectorOptions
@@ -41,7 +41,8 @@ class WorkOptions:
     """All that decides what becomes of a picture; it can be pickled. Folders may be URLs; None: nothing goes there.
 
     crops_folder: aligned faces, squares of `crop_size` pixels. overlay_folder: pictures with their faces drawn.
-    pts_folder: a .pts file for each face. pose: what gives faces their pose; None: they get none.
+    pts_folder: a .pts file for each face. pose: what gives faces their pose; None: they get none. min_confidence: as
+    `Aligner` has it.
     """
 
     model: str | None = None
@@ -55,6 +56,7 @@ class WorkOptions:
     crop_size: int = CROP_SIZE
     overlay_folder: str | None = None
     pts_folder: str | None = None
+    min_confidence: float | None = None
 
 
 @dataclass(eq=False)
@@ -87,7 +89,12 @@ class PictureWork:
         cv2.setNumThreads(options.threads)
         model = load_model(options.model, device=options.device, threads=options.threads)
         self.options = options
-        self.aligner = Aligner(model.padded_to(NETWORK_BATCH), options.detector, options=options.detector_options)
+        self.aligner = Aligner(
+            model.padded_to(NETWORK_BATCH),
+            options.detector,
+            options=options.detector_options,
+            min_confidence=options.min_confidence,
+        )
         self.cpu_s: dict[str, float] = defaultdict(float)
         self._places = {
             folder: _held(folder)
@@ -168,7 +175,9 @@ class PictureWork:
             faces = place_landmarks(self.aligner.model, [p.found for p in pictures if p.found is not None])
         return {id(picture): faces[i] for i, picture in enumerate(pictures)}
 
-    def _outcome(self, picture: _Picture, faces: list[Face]) -> Outcome:
+    def _outcome(self, picture: _Picture, found: list[Face]) -> Outcome:
+        faces = confident(found, self.aligner.min_confidence)
+        picture.extra["left_out"] = len(found) - len(faces)
         if self.options.pose is not None and picture.image is not None:
             faces = self.options.pose(faces, picture.image.shape[1], picture.image.shape[0])
         if picture.error is None:

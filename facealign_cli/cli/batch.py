@@ -110,6 +110,7 @@ def folder(**settings: Any) -> None:
     with process.stop_on_signals(stop.set, stop.is_set), _Watcher() as watcher:
         progress = run_batch(**job, report=watcher, stop=stop)
     _tell_end(progress, settings["output"])
+    _tell_doubts(progress, settings)
     sys.exit(_exit_code(progress))
 
 
@@ -216,9 +217,9 @@ def _work(settings: dict[str, Any]) -> WorkOptions:
     """The model and the detector."""
     from facealign_cli.batch.work import WorkOptions
 
-    names = ("detector", "detector_model", "boxes", "min_face", "max_faces", "score", "upsample", "threads")
+    names = ("detector", "detector_model", "boxes", "min_face", "max_faces", "score", "any_roll", "upsample", "threads")
     detector, detector_options = options.detector_choice(**{name: settings[name] for name in names})
-    of_model = {name: settings[name] for name in ("model", "device", "threads")}
+    of_model = {name: settings[name] for name in ("model", "device", "threads", "min_confidence")}
     return WorkOptions(**of_model, detector=detector, detector_options=detector_options)
 
 
@@ -321,6 +322,18 @@ def _tell_end(progress: Progress, output: str) -> None:
         console.message(f"Failed: {error}")
     if progress.failed > len(progress.failures):
         console.message(f"… and {progress.failed - len(progress.failures):,} more: rows with status error.")
+
+
+def _tell_doubts(progress: Progress, settings: dict[str, Any]) -> None:
+    """What the rows do not show."""
+    from facealign_cli.aligner import MIN_CONFIDENCE
+
+    least = settings["min_confidence"]
+    console.tell_left_out(progress.left_out, MIN_CONFIDENCE if least is None else least)
+    if settings["boxes"] is None and progress.done:
+        empty = progress.counts.no_face
+        what = "1 picture" if empty == 1 else f"{empty:,} pictures"
+        console.tell_no_face(empty, what, any_roll=settings["any_roll"])
 
 
 def _exit_code(progress: Progress) -> int:

@@ -167,3 +167,17 @@ def close_bar(bar: Progress) -> None:
     """Take a bar away."""
     _bars.remove(bar)
     bar.stop()
+
+
+def tell_left_out(faces: int, min_confidence: float) -> None:
+    """Say that faces were left out for their confidence, if any were."""
+    if faces:
+        what = "1 face" if faces == 1 else f"{faces:,} faces"
+        message(f"Left out: {what} with a confidence below {min_confidence:g}; --min-confidence 0 shows all.")
+
+
+def tell_no_face(pictures: int, what: str, *, any_roll: bool) -> None:
+    """Say where no face is reported, if that is so, and what may help where it was not tried."""
+    if pictures:
+        hint = "" if any_roll else "; if heads lie on their side or stand upside down there, --any-roll may help"
+        message(f"No face is reported in {what}{hint}.")

@@ -73,13 +73,24 @@ def image(
         raise click.UsageError('standard input ("-") can be read once only')
     pose = options.pose_estimator(settings)
     writer = _Writer(output, _format(output, format_name, sigma), overlay, paths, overwrite)
-    results = align_pictures(paths, options.make_aligner(**settings), max_pixels=max_pixels, pose=pose)
+    aligner = options.make_aligner(**settings)
+    results = align_pictures(paths, aligner, max_pixels=max_pixels, pose=pose)
     interrupted = writer.collect(console.progress(results, len(paths), "Aligning"))
     writer.finish()
+    _tell_doubts(writer.records, aligner.min_confidence, settings)
     if interrupted:
         console.message(f"Interrupted after {len(writer.records)} of {len(paths)} pictures; these are written.")
         sys.exit(console.INTERRUPTED)
     sys.exit(console.SOME_FAILED if any(record.status == "error" for record in writer.records) else 0)
+
+
+def _tell_doubts(records: list[FrameResult], min_confidence: float, settings: dict[str, Any]) -> None:
+    """What the records do not show."""
+    console.tell_left_out(sum(record.left_out for record in records), min_confidence)
+    empty = sum(record.status == "no_face" for record in records)
+    what = "the picture" if len(records) == 1 else f"{empty:,} of {len(records):,} pictures"
+    sought = settings["boxes"] is None
+    console.tell_no_face(empty if sought else 0, what, any_roll=settings["any_roll"])
 
 
 def _format(output: Path | None, name: str | None, sigma: bool) -> Format | None:
@@ -180,6 +191,8 @@ def _drawings(overlay: Path, paths: Sequence[str], overwrite: bool) -> list[dict
 
 
 def _print_faces(records: list[FrameResult]) -> None:
+    from facealign_cli.records import DOUBTFUL
+
     rows: list[tuple[object, ...]] = []
     for record in records:
         name = Path(record.source).name or record.source
@@ -189,6 +202,9 @@ def _print_faces(records: list[FrameResult]) -> None:
             x1, y1, x2, y2 = face.bbox.xyxy
             box = f"{x1:.0f}, {y1:.0f}, {x2:.0f}, {y2:.0f}"
             score = "" if face.detector_score is None else f"{face.detector_score:.3f}"
-            rows.append((name, face.face_id, box, score, f"{face.confidence:.3f}"))
+            doubt = " ?" if face.doubtful else ""
+            rows.append((name, face.face_id, box, score, f"{face.confidence:.3f}{doubt}"))
+    if any(face.doubtful for record in records for face in record.faces):
+        console.message(f"?: doubtful, a confidence below {DOUBTFUL:g}; look at these landmarks before you use them.")
     columns = ("picture", "face", "box x1, y1, x2, y2", "score", "confidence")
     console.print_table(columns, rows, numbers=("face", "score", "confidence"))

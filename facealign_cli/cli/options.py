@@ -187,12 +187,20 @@ _DETECTION = (
         "--detector",
         metavar="NAME",
         callback=_known_detector,
-        help="mtcnn, dlib-hog, yunet, haar or boxes  [default: mtcnn].",
+        help="yunet, mtcnn, dlib-hog, haar or boxes  [default: yunet].",
     ),
     click.option("--detector-model", type=EXISTING_FILE, help="Model file of yunet (.onnx) or haar (.xml)."),
     click.option("--boxes", metavar="PATH", type=EXISTING_PATH, help="Take the boxes from there; detect nothing."),
-    click.option("--min-face", default=40.0, show_default=True, type=FiniteFloat(12), help="Smallest face, pixels."),
+    click.option("--min-face", default=30.0, show_default=True, type=FiniteFloat(12), help="Smallest face, pixels."),
     click.option("--max-faces", type=Count(1), help="Keep only the largest N faces."),
+    click.option(
+        "--min-confidence",
+        type=FiniteFloat(0, 1),
+        help="Leave out faces of less confidence; 0 shows all  [default: 0.5, or 0 with --boxes].",
+    ),
+    click.option(
+        "--any-roll", is_flag=True, help="Find heads that lie on their side or stand upside down, too: 4 x the time."
+    ),
     click.option("--score", type=FiniteFloat(), help="Lowest detector score, in the detector's own scale."),
     click.option(
         "--upsample",
@@ -270,6 +278,7 @@ def detector_choice(
     min_face: float,
     max_faces: int | None,
     score: float | None,
+    any_roll: bool,
     upsample: int,
 ) -> tuple[str, DetectorOptions]:
     """The detector that the shared options name, and its own. Raises click.UsageError where they contradict."""
@@ -278,6 +287,8 @@ def detector_choice(
 
     if boxes is not None and detector not in (None, "boxes"):
         raise click.UsageError(f"--boxes gives the boxes: it does not go with --detector {detector}")
+    if boxes is not None and any_roll:
+        raise click.UsageError("--any-roll looks for faces, but --boxes gives them")
     if boxes is None and detector == "boxes":
         raise click.UsageError("--detector boxes needs --boxes FILE")
     options = DetectorOptions(
@@ -285,6 +296,7 @@ def detector_choice(
         boxes_file=boxes,
         min_face=min_face,
         score=score,
+        any_roll=any_roll,
         upsample=upsample,
         max_faces=max_faces,
         threads=threads,
@@ -292,9 +304,11 @@ def detector_choice(
     return "boxes" if boxes is not None else detector or DEFAULT_DETECTOR, options
 
 
-def make_aligner(*, model: str | None, device: str, threads: int, **detection: Any) -> Aligner:
+def make_aligner(
+    *, model: str | None, device: str, threads: int, min_confidence: float | None = None, **detection: Any
+) -> Aligner:
     """The Aligner that the shared options describe. Raises as `detector_choice` does."""
     from facealign_cli.aligner import Aligner
 
     name, options = detector_choice(threads=threads, **detection)
-    return Aligner(model, name, options=options, device=device, threads=threads)
+    return Aligner(model, name, options=options, device=device, threads=threads, min_confidence=min_confidence)

@@ -73,8 +73,13 @@ def video_options(settings: dict[str, Any]) -> VideoOptions:
     from facealign_cli.video.track import VideoOptions
     from facealign_cli.video.tracking import TrackingOptions
 
+    least = settings["min_confidence"]
+    confidence = {} if least is None else {"new_confidence": least, "keep_confidence": least}
     tracking = TrackingOptions(
-        settings.pop("detect_every"), keep_lost_s=settings.pop("keep_lost"), max_faces=settings.pop("max_faces")
+        settings.pop("detect_every"),
+        keep_lost_s=settings.pop("keep_lost"),
+        max_faces=settings.pop("max_faces"),
+        **confidence,
     )
     smoothing, pose = settings.pop("smooth"), options.pose_estimator(settings)
     return VideoOptions(tracking, smoothing, pose, settings.pop("blank", False))

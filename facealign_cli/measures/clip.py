@@ -11,16 +11,13 @@ from facealign_cli.measures.base import MeasuredFace, measure_results
 from facealign_cli.measures.blinks import Blink, find_blinks
 from facealign_cli.records import FrameResult
 
-DOUBTFUL = 0.8
-"""Faces of less confidence are counted as doubtful."""
-
 
 @dataclass(frozen=True)
 class ClipSummary:
     """One clip. Shares are 0 to 1; angles are degrees of the head pose; what is not known is None.
 
     frames: read. damaged: of them, without a picture. duration_s: from the first frame to the last. faces: over all
-    frames. doubtful: faces of a confidence below `DOUBTFUL`. with_face: the share of the frames that have one. ids:
+    frames. doubtful: of these, those whose landmarks may be wrong. with_face: share of the frames that have one. ids:
     persons, as the tracker tells them apart. lost: how often a person went out of sight before the clip's end.
     regained: how often one came back with the same id.
     """
@@ -78,7 +75,7 @@ class ClipSummariser:
             self._times = [*self._times[:1], record.timestamp_s]
         for face in record.faces:
             self._faces += 1
-            self._doubtful += face.confidence < DOUBTFUL
+            self._doubtful += face.doubtful
             self._confidence += face.confidence
             if face.track_id is not None:
                 seen = self._seen.setdefault(face.track_id, [self._frames, self._frames, 0])

@@ -1,7 +1,8 @@
 """A clip, frame by frame: each frame becomes a record, also the damaged one. Reading, aligning and writing overlap.
 
-One thread decodes, the caller's thread tracks, one thread draws and encodes; queues of a few frames lie between, so
-memory does not grow with the clip.
+One thread decodes, one tracks, the caller's thread smooths and makes the records (and writes them, most often), one
+draws and encodes; queues of a few frames lie between, so memory does not grow with the clip. The network leaves the
+interpreter free for the others while it runs.
 """
 
 from __future__ import annotations
@@ -70,13 +71,17 @@ def track_video(
         return
     options, stop = options or VideoOptions(), stop or threading.Event()
     work, smoother = _FrameWork(source.info.name, aligner or Aligner(), options), _Smoother(options)
-    with _Reader(source) as items, _Writer(sink, options.blank) as writer:
+    with (
+        _Ahead(source, "facealign-decode") as items,
+        _Ahead(work.tracked(items), "facealign-track") as tracked,
+        _Writer(sink, options.blank) as writer,
+    ):
         try:
-            for item in _until(stop, items):
+            for item, faces in _until(stop, tracked):
                 if isinstance(item, SoundPacket):
                     writer.put(item)
                 else:
-                    yield from _put(writer, smoother.push(item if sink is not None else None, work(item)))
+                    yield from _put(writer, smoother.push(item if sink is not None else None, work.record(item, faces)))
         except Exception:  # what was read before it counts
             yield from _put(writer, smoother.flush())
             raise
@@ -174,13 +179,23 @@ class _FrameWork:
             "provider": aligner.model.provider,
         }
 
-    def __call__(self, frame: VideoFrame) -> FrameResult:
+    def tracked(
+        self, items: Iterable[VideoFrame | SoundPacket]
+    ) -> Iterator[tuple[VideoFrame | SoundPacket, list[Face]]]:
+        """Each item with the faces of its picture."""
+        for item in items:
+            if isinstance(item, SoundPacket) or item.error is not None or item.image_bgr is None:
+                yield item, []
+            else:
+                yield item, self._tracker.update(item.image_bgr, item.timestamp_s, self._name)
+
+    def record(self, frame: VideoFrame, faces: list[Face]) -> FrameResult:
+        """The record of a frame with the faces that were tracked in it."""
         facts: dict[str, Any] = {**self._used, "frame": frame.index, "timestamp_s": frame.timestamp_s}
         if frame.image_bgr is not None:
             facts |= {"height": frame.image_bgr.shape[0], "width": frame.image_bgr.shape[1]}
         if frame.error is not None or frame.image_bgr is None:
             return FrameResult.of_error(self._name, frame.error or "no picture", **facts)
-        faces = self._tracker.update(frame.image_bgr, frame.timestamp_s, self._name)
         return FrameResult.of_faces(self._name, faces, **facts)
 
 
@@ -191,15 +206,15 @@ class _End:
     error: BaseException | None = None
 
 
-class _Reader:
-    """Iterates a source in a thread of its own; leaving the context stops it."""
+class _Ahead(Generic[Item]):
+    """Iterates a source in a thread of its own, a few items ahead; leaving the context stops it."""
 
-    def __init__(self, source: VideoSource) -> None:
+    def __init__(self, source: Iterable[Item], name: str) -> None:
         self._source = source
-        self._queue: _Pipe[VideoFrame | SoundPacket | _End] = _Pipe()
-        self._thread = threading.Thread(target=self._run, name="facealign-decode", daemon=True)
+        self._queue: _Pipe[Item | _End] = _Pipe()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
-    def __enter__(self) -> Iterator[VideoFrame | SoundPacket]:
+    def __enter__(self) -> Iterator[Item]:
         self._thread.start()
         return self._items()
 
@@ -217,7 +232,7 @@ class _Reader:
             error = problem
         self._queue.put(_End(error))
 
-    def _items(self) -> Iterator[VideoFrame | SoundPacket]:
+    def _items(self) -> Iterator[Item]:
         while not isinstance(item := self._queue.get(), _End):
             yield item
         if item.error is not None:

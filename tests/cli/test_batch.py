@@ -158,7 +158,7 @@ def test_another_configuration(folder: Path, tmp_path: Path) -> None:
     assert run(glob, "-o", tmp_path / "out", "--workers", 0).exit_code == 0
     result = run(glob, "-o", tmp_path / "out", "--workers", 0, "--min-face", 50)
     assert result.exit_code == 1
-    assert "detector.min_face: was 40.0, is 50.0" in result.stderr
+    assert "detector.min_face: was 30.0, is 50.0" in result.stderr
     assert run(glob, "-o", tmp_path / "out", "--workers", 0, "--min-face", 50, "--restart").exit_code == 0
 
 
@@ -220,3 +220,16 @@ def test_poses_are_in_the_rows(folder: Path, tmp_path: Path) -> None:
     assert 100 < row["pose_Tz"] < 5000 and abs(row["pose_Ry"]) < 0.7
     resumed = run(folder / "face0.jpg", "-o", tmp_path / "out", "--workers", 0)
     assert resumed.exit_code == 1 and "pose" in resumed.stderr
+
+
+def test_faces_that_are_left_out_are_counted(astronaut: np.ndarray, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    cv2.imwrite(str(tmp_path / "in" / "face.png"), astronaut)
+    result = run(tmp_path / "in", "-o", tmp_path / "out", "--workers", 0, "--min-confidence", 1)
+    assert result.exit_code == 0
+    assert "Left out: 1 face with a confidence below 1; --min-confidence 0 shows all." in result.stderr
+    assert "No face is reported in 1 picture; if heads" in result.stderr
+    (row,) = rows_of(tmp_path / "out")
+    assert (row["status"], row["left_out"]) == ("no_face", 1)
+    result = run(tmp_path / "in", "-o", tmp_path / "out", "--workers", 0)
+    assert "min_confidence: was 1.0, is 0.5" in result.stderr

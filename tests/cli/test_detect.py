@@ -236,11 +236,10 @@ def test_max_faces_and_min_face(picture: Path, tmp_path: Path, astronaut: np.nda
 @pytest.mark.parametrize(
     ("args", "code", "text"),
     [
-        (["--detector", "viola"], 2, "mtcnn, dlib-hog"),
+        (["--detector", "viola"], 2, "yunet, mtcnn, dlib-hog"),
         (["--model", "dan-huge"], 2, "dan-light"),
         (["--device", "tpu"], 2, "auto, cpu, cuda"),
         (["--model", "missing.onnx"], 1, "missing.onnx"),
-        (["--detector", "yunet"], 1, "yunet"),
         (["--detector", "haar"], 1, "haar"),
         (["--overlay", "drawn.xyz"], 1, ".xyz"),
         (["-o", "no/such/folder/faces.json"], 1, "no/such/folder"),
@@ -316,3 +315,31 @@ class TestSigma:
         )
         assert result.exit_code == 2
         assert "has no place for it" in result.output
+
+
+def test_a_picture_without_a_face_says_what_may_help(tmp_path: Path, astronaut: np.ndarray) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.rot90(astronaut, 2))
+    result = run(tmp_path / "a.png")
+    assert results_of(result)[0]["status"] == "no_face"
+    assert "No face is reported in the picture; if heads lie on their side" in result.stderr
+    assert "--any-roll may help" in result.stderr
+    helped = run(tmp_path / "a.png", "--any-roll")
+    assert landmarks_of(helped)[8, 1] < landmarks_of(helped)[27, 1]  # the chin is above the nose
+    assert "any-roll" not in helped.stderr
+    assert "any-roll" not in run(tmp_path / "a.png", "--any-roll", "--score", 0.99).stderr
+    assert run(tmp_path / "a.png", "--any-roll", "--boxes", tmp_path / "a.png").exit_code == 2
+
+
+def test_faces_of_little_confidence_are_told_and_can_be_seen(
+    tmp_path: Path, astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.rot90(astronaut, 2))
+    common = (tmp_path / "a.png", "--score", 0.2)  # YuNet takes the head for an upright one
+    result = run(*common)
+    assert results_of(result)[0]["faces"] == []
+    assert "with a confidence below 0.5; --min-confidence 0 shows all." in result.stderr
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    faces = results_of(run(*common, "--min-confidence", 0))[0]["faces"]
+    assert faces
+    assert all(face["confidence"] < 0.5 for face in faces)
+    assert "Left out" not in run(*common, "--min-confidence", 0).stderr

@@ -87,7 +87,7 @@ def test_the_inits_differ_and_are_named(photos: Path, tmp_path: Path) -> None:
         evaluation = evaluated(run("dataset", photos, "--init", init, "--json", path), path, code=3)
         first[init] = evaluation.rows[0].nme()
         assert evaluation.about["init"] == init
-        assert evaluation.about["detector"] == ("mtcnn" if init == "detector" else "")
+        assert evaluation.about["detector"] == ("yunet" if init == "detector" else "")
         assert evaluation.rows[1].status == ("no_box" if init == "dataset-boxes" else "ok")
     assert len(set(first.values())) == 3
     assert max(first.values()) < 0.08
@@ -183,4 +183,6 @@ def test_every_way_to_say_where_the_faces_are(photos: Path, tmp_path: Path) -> N
     for one, other in zip(
         own.rows, evaluated(run("dataset", photos, *found), tmp_path / "found.json").rows, strict=True
     ):
-        np.testing.assert_allclose(one.landmarks, other.landmarks, atol=0.02)
+        assert one.landmarks is not None
+        size = np.ptp(one.landmarks, axis=0).max()  # the rows hold the box, but not the roll of YuNet's five points
+        np.testing.assert_allclose(one.landmarks, other.landmarks, atol=0.01 * size)

@@ -314,3 +314,20 @@ def test_a_table_at_a_terminal(clip: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert result.exit_code == 0
     assert "blinks" in result.stdout and '"results"' not in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_a_clip_without_a_face_says_what_may_help(tmp_path: Path, photo: np.ndarray) -> None:
+    clip = write_clip(tmp_path / "in.mp4", [np.ascontiguousarray(photo[::-1, ::-1])] * 4)
+    result = run("track", clip, "-o", tmp_path / "a.csv")
+    assert result.exit_code == 0
+    assert "No face is reported in any of 4 frames" in result.stderr
+    assert "--any-roll may help" in result.stderr
+    result = run("track", clip, "-o", tmp_path / "b.csv", "--any-roll")
+    assert result.exit_code == 0
+    assert "any-roll" not in result.stderr
+    assert [r.status for r in get_format("csv").read(tmp_path / "b.csv")] == ["ok"] * 4
+
+
+def test_min_confidence_bounds_new_faces_and_followed_ones(clip: Path, tmp_path: Path) -> None:
+    assert run("track", clip, "-o", tmp_path / "a.csv", "--min-confidence", 1).exit_code == 0
+    assert {r.status for r in get_format("csv").read(tmp_path / "a.csv")} == {"no_face"}

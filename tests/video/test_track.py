@@ -66,7 +66,7 @@ def test_one_record_per_frame_in_order(aligner: Aligner, photo: np.ndarray) -> N
     assert [r.frame for r in records] == [0, 1, 2, 3, 4]
     assert [r.timestamp_s for r in records] == [0, 0.04, 0.08, 0.12, 0.16]
     assert {f.track_id for r in records for f in r.faces} == {0}
-    assert (records[0].model, records[0].detector, records[0].width) == (aligner.model.name, "mtcnn", 240)
+    assert (records[0].model, records[0].detector, records[0].width) == (aligner.model.name, "yunet", 240)
     assert not threads()
 
 
@@ -123,7 +123,7 @@ def test_queues_are_bounded_in_bytes(aligner: Aligner, photo: np.ndarray, monkey
     next(results)
     time.sleep(0.5)
     results.close()
-    assert source.read <= 1 + 2 + 2  # in work, waiting, and the one that finds no room
+    assert source.read <= 1 + 2 * (2 + 1)  # with the caller; before and after tracking: waiting, and one without room
     assert not threads()
 
 
@@ -133,7 +133,7 @@ def test_a_camera_waits_for_nothing(aligner: Aligner, photo: np.ndarray) -> None
     for _ in range(3):
         next(results)
     results.close()
-    assert source.read <= 3 + QUEUED + 2
+    assert source.read <= 3 + 2 * (QUEUED + 1)
 
 
 def test_records_that_wait_are_not_lost_when_the_source_fails(aligner: Aligner, photo: np.ndarray) -> None:

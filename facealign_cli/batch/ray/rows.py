@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _STOP = "stop"
-_COLUMNS = ("source", "source_bytes", "status", "error", "face_id", *(f"{stage}_ms" for stage in STAGES))
+_COLUMNS = ("source", "source_bytes", "status", "error", "face_id", "left_out", *(f"{stage}_ms" for stage in STAGES))
 
 
 class RayRows:
@@ -184,4 +184,5 @@ def _lines_of(table: pa.Table) -> list[JournalLine]:
 def _line(path: str, rows: list[dict[str, Any]]) -> JournalLine:
     first = rows[0]
     faces = len(rows) if first["status"] == "ok" else 0
-    return JournalLine(b"", path, key_of(path), faces, first["error"], sum(first[f"{s}_ms"] or 0.0 for s in STAGES))
+    milliseconds = sum(first[f"{stage}_ms"] or 0.0 for stage in STAGES)
+    return JournalLine(b"", path, key_of(path), faces, first["left_out"] or 0, first["error"], milliseconds)
