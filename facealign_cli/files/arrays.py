@@ -62,4 +62,5 @@ def _array(path: PathLike, name: str, data: bytes) -> np.ndarray:
         raise ValueError(f"{name}: {len(data) - start} bytes are no array of shape {shape} and type {kind}")
     if not kind.itemsize:
         return np.zeros(shape, kind)
-    return np.frombuffer(data, kind, offset=start).reshape(shape, order="F" if by_columns else "C")
+    array = np.frombuffer(data, kind, offset=start).reshape(shape, order="F" if by_columns else "C")
+    return array.copy()  # one's own and to be written to, which torch asks for

@@ -226,7 +226,7 @@ def test_what_it_cannot_do_is_refused(arguments: list[str], words: str) -> None:
 
 
 def test_a_gpu_is_chosen_by_ray(tmp_path: Path) -> None:
-    options = BatchOptions(str(tmp_path / "out"), engine="ray", timeout_s=None)
+    options = BatchOptions(str(tmp_path / "out"), engine="ray", workers=1, timeout_s=None)
     with pytest.raises(InputError, match="name the device cuda, not cuda:1"):
         run_batch(listed(tmp_path, "a"), options, WorkOptions(device="cuda:1"))
 

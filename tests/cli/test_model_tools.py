@@ -55,7 +55,7 @@ def pack(astronaut: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Pat
     frame, rng = CropFrame(160, 1 / 3), np.random.default_rng(0)
     path = tmp_path_factory.mktemp("pack") / "faces.h5"
     with h5py.File(path, "w") as file:
-        file.attrs["format"] = "facealign-pack/1"
+        file.attrs.update({"format": "facealign-pack/1", "size": 160, "context": 3.0})
         jpeg = file.create_dataset("jpeg", (6,), dtype=h5py.vlen_dtype(np.uint8))
         landmarks = np.empty((6, 68, 2), np.float32)
         for i in range(6):
