@@ -122,7 +122,7 @@ def same_rows(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> bool:
     if [row.keys() for row in one] != [row.keys() for row in other]:
         return False
     return all(
-        np.array_equal(a[k], b[k], equal_nan=True) if k == "landmarks" and a[k] is not None else a[k] == b[k]
+        np.array_equal(a[k], b[k], equal_nan=True) if k in ("landmarks", "sigma") and a[k] is not None else a[k] == b[k]
         for a, b in zip(one, other, strict=True)
         for k in a
     )
