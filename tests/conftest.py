@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import signal
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,6 +23,9 @@ OPTIONAL = {
     "torch": ("torch", "train"),
 }
 """What a test file may import at its top → the package that it needs for that, and facealign's extra that brings it."""
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background; what tests start would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -108,7 +108,7 @@ def test_its_detector_is_one_of_ours(site: Path) -> None:
 
 def test_its_format_is_one_of_ours(site: Path) -> None:
     assert detect(site, "--detector", "middle", "--min-confidence", "0", "--format", "counts").stdout == "grey.png 1\n"
-    assert detect(site, "--detector", "middle", "-o", "by-its-name.counts").returncode == 0
+    assert detect(site, "--detector", "middle", "--min-confidence", "0", "-o", "by-its-name.counts").returncode == 0
     assert (site.parent / "by-its-name.counts").read_text() == "grey.png 1\n"
 
 

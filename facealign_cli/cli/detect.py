@@ -127,10 +127,10 @@ class _Writer:
         """Take the results as they come; True if Ctrl-C ended them early."""
         try:
             for result in results:
-                record = result.record
+                self.records.append(result.record)  # first, so that no picture is drawn whose row is lost
                 if self._drawings is not None:
-                    record = self._draw(result, next(self._drawings))
-                self.records.append(record)
+                    self.records[-1] = self._draw(result, next(self._drawings))
+                record = self.records[-1]
                 if record.error:
                     console.message(f"Error: {record.error}")
                 elif record.warning:
