@@ -176,6 +176,8 @@ def structured(value: Any, kind: type[T]) -> T:
         return msgspec.convert(value, kind)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    except msgspec.ValidationError as error:  # a ValueError from msgspec 0.21 on
+        raise ValueError(str(error)) from error
 
 
 def csv_rows(path: PathLike, text: Iterable[str], **dialect: Any) -> Iterator[tuple[int, list[str]]]:
