@@ -207,8 +207,10 @@ def annotated(many: Path) -> Path:
     from facealign_cli.formats.pts import encode_pts
     from facealign_cli.landmarks import MEAN_SHAPE
 
+    for i in range(400, 2400):  # so many that no machine is done with them before it is told to end
+        os.link(many / "many" / "0.jpg", many / "many" / f"{i}.jpg")
     points = encode_pts((MEAN_SHAPE - MEAN_SHAPE.min(axis=0)) / np.ptp(MEAN_SHAPE, axis=0) * 120 + 50)
-    for picture in (many / "many").iterdir():
+    for picture in list((many / "many").iterdir()):
         picture.with_suffix(".pts").write_bytes(points)
     return many
 
