@@ -91,11 +91,13 @@ def join(folder: str, name: str) -> str:
 
 
 def check_length(path: str, length: int, max_bytes: int | None) -> None:
+    """Raise InputError where a file of `length` bytes is longer than `max_bytes`; None: any length is right."""
     if max_bytes is not None and length > max_bytes:
         raise InputError(f"{path}: more than {max_bytes >> 20} MiB, too large for a picture within the limit")
 
 
 def reason_of(error: Exception) -> str:
+    """What the system says, in plain words that end a sentence about a file."""
     number = getattr(error, "errno", None)
     if isinstance(error, FileNotFoundError) or number in (errno.ENOENT, errno.ENOTDIR):
         return "no such file"
