@@ -87,8 +87,9 @@ _LIGHT_2 = StageConfig(
     n_features=192,
     feature_side=12,
     local=32,
-    local_steps=2,
+    local_steps=3,
     squeeze=32,
+    sigma=True,
 )
 _LARGE_2 = StageConfig(
     "mobilenet",
