@@ -329,5 +329,5 @@ class TestSigma:
             name for name in with_gradient if name.startswith("stages.1")
         }
 
-    def test_a_network_without_the_head_has_none(self, light: Any) -> None:
-        assert light(noise(1, 160)).sigma is None
+    def test_a_network_without_the_head_has_none(self, paper: Any) -> None:
+        assert paper(noise(1, 112)).sigma is None
