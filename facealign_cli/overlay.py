@@ -45,6 +45,7 @@ def draw_overlay(
     box: bool = True,
     labels: bool = True,
     axes: bool = True,
+    sigma: bool = False,
 ) -> np.ndarray:
     """Draw points, contours, the detector's box and a label (id, confidence) of every face onto a copy of a picture.
 
@@ -52,7 +53,8 @@ def draw_overlay(
 
     image_bgr: (H, W, 3) uint8. Returns the same. What lies outside the picture is cut off, but labels are moved inside.
     axes: those of the head, where a face has a pose, from the tip of the nose: to the right in the picture (red), down
-    (green), and where the face looks (blue).
+    (green), and where the face looks (blue). sigma: a circle around each point, within which it lies in 68 of 100
+    cases, where a face says so.
     Raises ValueError for another kind of array.
     """
     if image_bgr.ndim != 3 or image_bgr.shape[2] != 3 or image_bgr.dtype != np.uint8:
@@ -61,7 +63,7 @@ def draw_overlay(
     faces = sorted(faces, key=lambda face: face.bbox.size, reverse=True)  # small faces on top of large ones
     for face in faces:
         style = _Style.of(face)
-        layer = _Layer.around(face, style, image.shape[:2])
+        layer = _Layer.around(face, style, image.shape[:2], sigma)
         if layer is None:
             continue
         if box:
@@ -71,6 +73,8 @@ def draw_overlay(
         if contours:
             paths = [face.landmarks[list(indices)] for indices, _ in CONTOURS]
             layer.lines(paths, [closed for _, closed in CONTOURS], style.line, style.color)
+        if sigma and face.sigma is not None:
+            layer.rings(face.landmarks, face.sigma, 0.5 * style.line, style.color)
         if points:
             layer.dots(face.landmarks, style.radius)
         if axes:
@@ -135,10 +139,11 @@ class _Layer:
         return cls(left, top, right - left, bottom - top, scale, color, opacity)
 
     @classmethod
-    def around(cls, face: Face, style: _Style, size: tuple[int, int]) -> _Layer | None:
-        """The layer that holds a face's box and points."""
+    def around(cls, face: Face, style: _Style, size: tuple[int, int], sigma: bool = False) -> _Layer | None:
+        """The layer that holds a face's box and points, and with sigma the circles around them."""
         box = bbox_of_shape(np.concatenate([face.landmarks, _corners(face.bbox.xyxy), *_axes(face)]))
-        margin = 3 * style.line + 2 * style.radius + 1
+        widest = float(face.sigma.max()) if sigma and face.sigma is not None else 0.0
+        margin = 3 * style.line + max(2 * style.radius, widest) + 1
         return cls.over((box + np.array([-margin, -margin, margin, margin])).tolist(), style.scale, size)
 
     def lines(self, paths: list[np.ndarray], closed: list[bool], width: float, color: tuple[int, int, int]) -> None:
@@ -163,6 +168,16 @@ class _Layer:
                 cv2.circle(self.color, center, fixed_radius, bgr, cv2.FILLED, cv2.LINE_AA, _SHIFT)
                 cv2.circle(self.opacity, center, fixed_radius, (opacity,), cv2.FILLED, cv2.LINE_AA, _SHIFT)
 
+    def rings(self, points: np.ndarray, radii: np.ndarray, width: float, color: tuple[int, int, int]) -> None:
+        """Circles with a dark rim: (K, 2) points, (K,) radii in picture pixels."""
+        import cv2
+
+        for thickness, bgr, opacity in ((width * 2.2, _BLACK, _SHADE), (width, color, _SOLID)):
+            line = max(1, round(thickness * self.scale))
+            for center, radius in zip(self._fixed(points).tolist(), self._fixed_lengths(radii), strict=True):
+                cv2.circle(self.color, center, radius, bgr, line, cv2.LINE_AA, _SHIFT)
+                cv2.circle(self.opacity, center, radius, (opacity,), line, cv2.LINE_AA, _SHIFT)
+
     def text(self, text: str, font_scale: float, thickness: int, color: tuple[int, int, int]) -> None:
         """Fill the layer with a dark plate and write on it."""
         import cv2
@@ -177,6 +192,12 @@ class _Layer:
         """Picture coordinates as OpenCV's fixed-point ones of the layer; pixel centres lie at integers in both."""
         inside = (np.asarray(points, float) - [self.left, self.top] + 0.5) * self.scale - 0.5
         return np.rint(np.clip(inside, -1e6, 1e6) * 2**_SHIFT).astype(np.int32)
+
+    def _fixed_lengths(self, lengths: np.ndarray) -> list[int]:
+        """Picture pixels as OpenCV's fixed-point ones of the layer, no longer than the layer needs."""
+        longest = 2.0 * (self.width + self.height)
+        fixed: list[int] = np.rint(np.clip(lengths, 0, longest) * self.scale * 2**_SHIFT).astype(int).tolist()
+        return fixed
 
     def blend_onto(self, image: np.ndarray) -> None:
         """Lay the layer over its part of the picture, in place."""

@@ -40,6 +40,33 @@ def test_each_part_can_be_left_out() -> None:
     assert labels[:, 0].max() < 100  # above the box
 
 
+def test_circles_show_how_far_a_point_may_be_off() -> None:
+    """Each with its own radius around its own point, and only where they are asked for and known."""
+    plain = {"points": False, "contours": False, "box": False, "labels": False}
+    sigma = np.zeros(68)
+    sigma[[8, 45]] = 12.0, 20.0
+    face = face_in([100, 100, 200, 200], sigma=sigma)
+    out = draw_overlay(grey(value=0), [face], sigma=True, **plain).max(axis=2)
+    y, x = np.mgrid[:300, :300]
+    for point, radius in ((8, 12.0), (45, 20.0)):
+        away = np.hypot(x - face.landmarks[point, 0], y - face.landmarks[point, 1])
+        others = [np.hypot(x - a, y - b) for a, b in np.delete(face.landmarks, point, axis=0)]
+        alone = np.min(others, axis=0) > 3  # a circle of radius 0 is a dot
+        assert (out[(abs(away - radius) < 0.4) & alone] > 30).all()
+        assert (out[(abs(away - radius) > 2) & (away < radius + 6) & (away > 3) & alone] == 0).all()
+    np.testing.assert_array_equal(draw_overlay(grey(), [face], **plain), grey())
+    unknown = draw_overlay(grey(), [replace(face, sigma=None)], sigma=True, **plain)
+    np.testing.assert_array_equal(unknown, grey())
+
+
+def test_a_circle_wider_than_the_face_is_whole() -> None:
+    plain = {"points": False, "contours": False, "box": False, "labels": False}
+    face = face_in([100, 100, 200, 200], sigma=np.full(68, 80.0))
+    out = draw_overlay(grey(value=0), [face], sigma=True, **plain).max(axis=2)
+    left = face.landmarks[:, 0].min() - 80
+    assert (out[:, round(left)] > 0).any()
+
+
 def test_the_axes_show_how_the_head_is_turned() -> None:
     """From the tip of the nose: red to the right, green down, blue the way that the face looks."""
     without = {"points": False, "contours": False, "box": False, "labels": False}

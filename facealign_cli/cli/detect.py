@@ -72,7 +72,7 @@ def image(
     if paths.count("-") > 1:
         raise click.UsageError('standard input ("-") can be read once only')
     pose = options.pose_estimator(settings)
-    writer = _Writer(output, _format(output, format_name, sigma), overlay, paths, overwrite)
+    writer = _Writer(output, _format(output, format_name, sigma), overlay, paths, overwrite, sigma=sigma)
     aligner = options.make_aligner(**settings)
     results = align_pictures(paths, aligner, max_pixels=max_pixels, pose=pose)
     interrupted = writer.collect(console.progress(results, len(paths), "Aligning"))
@@ -95,7 +95,7 @@ def _tell_doubts(records: list[FrameResult], min_confidence: float, settings: di
 
 def _format(output: Path | None, name: str | None, sigma: bool) -> Format | None:
     """The format to write; None: a table for the person at the terminal."""
-    if output is None and name is None and not sigma and sys.stdout.isatty():
+    if output is None and name is None and sys.stdout.isatty():
         return None
     chosen = options.output_format(None if output == options.STDOUT else output, name, sigma)
     if output in (None, options.STDOUT) and chosen.dump is None:
@@ -109,12 +109,19 @@ class _Writer:
     """Gathers the records, draws the overlays as they come, and writes or prints the records at the end."""
 
     def __init__(
-        self, output: Path | None, fmt: Format | None, overlay: Path | None, paths: Sequence[str], overwrite: bool
+        self,
+        output: Path | None,
+        fmt: Format | None,
+        overlay: Path | None,
+        paths: Sequence[str],
+        overwrite: bool,
+        *,
+        sigma: bool,
     ) -> None:
         from facealign_cli.files.output import check_outputs
 
         output = None if output == options.STDOUT else output
-        self.output, self.format, self.overwrite = output, fmt, overwrite
+        self.output, self.format, self.overwrite, self.sigma = output, fmt, overwrite, sigma
         self.records: list[FrameResult] = []
         self.failed: OutputError | None = None
         self._drawings = iter(_drawings(overlay, paths, overwrite)) if overlay is not None else None
@@ -149,7 +156,7 @@ class _Writer:
             return record
         path = places[drawing_suffix(result.image)]
         try:
-            write_image(path, draw_overlay(result.image, record.faces), self.overwrite)
+            write_image(path, draw_overlay(result.image, record.faces, sigma=self.sigma), self.overwrite)
         except InputError as error:
             return replace(record, warning="; ".join(filter(None, (record.warning, f"not drawn: {error}"))))
         except OutputError as error:

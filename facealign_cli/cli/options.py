@@ -233,7 +233,8 @@ detection = stacked(*_DETECTION)
 sigma_columns = click.option(
     "--sigma",
     is_flag=True,
-    help="In CSV, too, how far each point may be off in pixels: columns s_0 to s_67. JSON and Parquet always have it.",
+    help="How far each point may be off, in pixels: columns s_0 to s_67 of CSV (JSON and Parquet always have it), "
+    "circles in the overlay.",
 )
 
 

@@ -82,7 +82,7 @@ def video_options(settings: dict[str, Any]) -> VideoOptions:
         **confidence,
     )
     smoothing, pose = settings.pop("smooth"), options.pose_estimator(settings)
-    return VideoOptions(tracking, smoothing, pose, settings.pop("blank", False))
+    return VideoOptions(tracking, smoothing, pose, settings.pop("blank", False), settings.pop("sigma", False))
 
 
 def print_persons(faces: Sequence[MeasuredFace], blinks: Sequence[Blink]) -> None:

@@ -188,11 +188,9 @@ class _Run:
         self.start, self.end, self.fps = (settings.pop(name, None) for name in ("start", "end", "fps"))
         self.max_pixels = settings.pop("max_pixels", 0)
         self.sound = not settings.pop("no_sound", False) and record is not None
-        name, sigma = settings.pop("format_name"), settings.pop("sigma")
+        name, sigma = settings.pop("format_name"), settings["sigma"]
         if rows is None and name is not None:
             raise click.UsageError("--format is that of the rows: name their file with --landmarks")
-        if rows is None and sigma:
-            raise click.UsageError("--sigma is about the rows: name their file with --landmarks")
         if record is None and settings["blank"]:
             raise click.UsageError("--blank is about the clip: name it with -o")
         self.measures: Path | None = settings.pop("measures")

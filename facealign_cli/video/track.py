@@ -40,13 +40,14 @@ class VideoOptions:
     """smoothing: `LookAhead` for files; `Smoothing`, which needs no frame that follows, for cameras; None for none.
 
     pose: what gives faces their pose, from the smoothed landmarks; None: they get none. blank: draw on black instead of
-    on the frames.
+    on the frames. sigma: draw how far each point may be off, where the model says so.
     """
 
     tracking: TrackingOptions = field(default_factory=TrackingOptions)
     smoothing: LookAhead | Smoothing | None = field(default_factory=LookAhead)
     pose: PoseEstimator | None = None
     blank: bool = False
+    sigma: bool = False
 
 
 def track_video(
@@ -74,7 +75,7 @@ def track_video(
     with (
         _Ahead(source, "facealign-decode") as items,
         _Ahead(work.tracked(items), "facealign-track") as tracked,
-        _Writer(sink, options.blank) as writer,
+        _Writer(sink, options) as writer,
     ):
         try:
             for item, faces in _until(stop, tracked):
@@ -242,8 +243,8 @@ class _Ahead(Generic[Item]):
 class _Writer:
     """Draws and encodes in a thread of its own; leaving the context waits until all that was put is written."""
 
-    def __init__(self, sink: VideoSink | None, blank: bool) -> None:
-        self._sink, self._blank = sink, blank
+    def __init__(self, sink: VideoSink | None, options: VideoOptions) -> None:
+        self._sink, self._options = sink, options
         self._queue: _Pipe[tuple[VideoFrame, tuple[Face, ...]] | SoundPacket | _End] = _Pipe()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, args=(sink,), name="facealign-encode", daemon=True)
@@ -279,8 +280,8 @@ class _Writer:
 
     def _draw(self, sink: VideoSink, frame: VideoFrame, faces: tuple[Face, ...]) -> None:
         if frame.image_bgr is not None:
-            image = np.zeros_like(frame.image_bgr) if self._blank else frame.image_bgr
-            sink.write(draw_overlay(image, faces), frame.pts, frame.duration)
+            image = np.zeros_like(frame.image_bgr) if self._options.blank else frame.image_bgr
+            sink.write(draw_overlay(image, faces, sigma=self._options.sigma), frame.pts, frame.duration)
 
 
 class _Pipe(Generic[Item]):
