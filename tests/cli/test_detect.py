@@ -18,6 +18,7 @@ from facealign_cli.formats.base import get_format
 from facealign_cli.formats.json import json_schema
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.metrics import nme
+from facealign_cli.runtime import import_onnxruntime
 
 # Marked by eye on the 512×512 picture, enlarged nine times with a grid over it.
 BY_EYE = {
@@ -253,9 +254,7 @@ def test_wrong_requests_say_what_is_wrong(picture: Path, args: list[str], code: 
 
 
 def test_a_gpu_that_is_not_there_is_an_error_not_the_cpu(picture: Path) -> None:
-    import onnxruntime
-
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+    if "CUDAExecutionProvider" in import_onnxruntime().get_available_providers():
         pytest.skip("this ONNX Runtime has CUDA support")
     result = run(picture, "--device", "cuda")
     assert result.exit_code == 1

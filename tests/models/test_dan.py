@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -18,6 +17,8 @@ from facealign_cli.errors import DeviceError, InputError, ModelError
 from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.models.dan import DanModel, GraphMetadata
 from facealign_cli.runtime import create_session, provider_of
+
+onnxruntime = runtime.import_onnxruntime()
 
 SIZE = 12
 METADATA: dict[str, Any] = {
