@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from facealign_cli.arrays import Floats, Image
 from facealign_cli.detectors import Detector, DetectorOptions, create_detector
 from facealign_cli.detectors.base import DEFAULT_DETECTOR, check_detector
 from facealign_cli.errors import InputError
@@ -43,10 +44,10 @@ class AlignedShapes:
     sigma: (N, 68) picture pixels, how far each landmark may be off; NaN where the model does not say.
     """
 
-    landmarks: np.ndarray
-    stage1_landmarks: np.ndarray
-    confidence: np.ndarray
-    sigma: np.ndarray = None  # type: ignore[assignment]
+    landmarks: Floats
+    stage1_landmarks: Floats
+    confidence: Floats
+    sigma: Floats = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         if self.sigma is None:
@@ -69,7 +70,7 @@ class AlignedShapes:
 class FaceCrops:
     """What the network sees of N faces. crops: (N, 1, S, S) uint8 grey. to_picture: for each, crop → picture pixels."""
 
-    crops: np.ndarray
+    crops: Image
     to_picture: tuple[SimilarityTransform, ...]
 
     @classmethod
@@ -86,7 +87,7 @@ class FoundFaces:
     crops: FaceCrops
 
 
-def cut_crops(frame: CropFrame, image_bgr: np.ndarray, init_shapes: Sequence[np.ndarray]) -> FaceCrops:
+def cut_crops(frame: CropFrame, image_bgr: Image, init_shapes: Sequence[Floats]) -> FaceCrops:
     """What a network with that frame sees of a picture around init shapes, (68, 2) picture pixels each."""
     image = check_image(image_bgr)
     crops = np.zeros((len(init_shapes), 1, frame.size, frame.size), np.uint8)
@@ -107,12 +108,12 @@ def align_crops(model: DanModel, faces: FaceCrops) -> AlignedShapes:
     return AlignedShapes(landmarks, stage1, prediction.confidence.clip(0, 1), sigma)
 
 
-def init_shapes(detections: Sequence[Detection], calibration: BoxCalibration) -> list[np.ndarray]:
+def init_shapes(detections: Sequence[Detection], calibration: BoxCalibration) -> list[Floats]:
     """(68, 2) where the landmarks of each detection start, as often as it has rolls; `faces_of` chooses."""
     return [turned_init_shape(d.bbox, calibration, roll) for d in detections for roll in d.rolls]
 
 
-def turned_init_shape(bbox: BBox, calibration: BoxCalibration, roll_deg: float) -> np.ndarray:
+def turned_init_shape(bbox: BBox, calibration: BoxCalibration, roll_deg: float) -> Floats:
     """(68, 2) the init shape in a detector's box around a face that is turned by `roll_deg`, x towards y.
 
     The calibration holds for upright faces, so it is applied in that quarter turn of the picture in which the face is
@@ -248,17 +249,17 @@ class Aligner:
         return self.cut_boxes(array, detections_of(self.detector.detect(array, source)), self.detector.calibration)
 
     def cut_boxes(
-        self, image_bgr: np.ndarray, detections: Sequence[Detection], calibration: BoxCalibration | None = None
+        self, image_bgr: Image, detections: Sequence[Detection], calibration: BoxCalibration | None = None
     ) -> FoundFaces:
         """Detections cut out for `place_landmarks`; calibration as in `align_boxes`."""
         shapes = init_shapes(detections, calibration or BoxCalibration())
         return FoundFaces(tuple(detections), self.cut_crops(image_bgr, shapes))
 
-    def align_shapes(self, image_bgr: np.ndarray, init_shapes: Sequence[np.ndarray]) -> AlignedShapes:
+    def align_shapes(self, image_bgr: Image, init_shapes: Sequence[Floats]) -> AlignedShapes:
         """Place landmarks around init shapes, (68, 2) picture pixels each, such as the last frame's landmarks."""
         return self.align_crops(self.cut_crops(image_bgr, init_shapes))
 
-    def cut_crops(self, image_bgr: np.ndarray, init_shapes: Sequence[np.ndarray]) -> FaceCrops:
+    def cut_crops(self, image_bgr: Image, init_shapes: Sequence[Floats]) -> FaceCrops:
         """What the network sees of a picture around init shapes, (68, 2) picture pixels each."""
         return cut_crops(self.model.frame, image_bgr, init_shapes)
 
@@ -283,7 +284,7 @@ class PictureResult:
     """A record, and the picture it is of: (H, W, 3) uint8 BGR, upright; None where it could not be read."""
 
     record: FrameResult
-    image: np.ndarray | None
+    image: Image | None
 
 
 def align_pictures(

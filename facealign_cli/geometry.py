@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
+from facealign_cli.arrays import Floats, Image, pixels
 from facealign_cli.landmarks import MEAN_SHAPE
 
 
@@ -26,7 +27,7 @@ class SimilarityTransform:
     ty: float
 
     @classmethod
-    def estimate(cls, src: np.ndarray, dst: np.ndarray) -> SimilarityTransform:
+    def estimate(cls, src: Floats, dst: Floats) -> SimilarityTransform:
         """Least-squares similarity that takes `src` to `dst`, in closed form.
 
         src, dst: (K, 2) with K >= 2. Raises ValueError if the shapes differ or all source points coincide.
@@ -71,11 +72,11 @@ class SimilarityTransform:
         return math.degrees(math.atan2(self.b, self.a))
 
     @property
-    def matrix(self) -> np.ndarray:
+    def matrix(self) -> Floats:
         """(2, 3) affine matrix, as OpenCV's `warpAffine` takes it (source → destination)."""
         return np.array([[self.a, -self.b, self.tx], [self.b, self.a, self.ty]])
 
-    def apply(self, points: np.ndarray) -> np.ndarray:
+    def apply(self, points: Floats) -> Floats:
         """Transform (…, 2) points."""
         points = np.asarray(points, float)
         x, y = points[..., 0], points[..., 1]
@@ -99,25 +100,25 @@ class SimilarityTransform:
         )
 
 
-def bbox_of_shape(shape: np.ndarray) -> np.ndarray:
+def bbox_of_shape(shape: Floats) -> Floats:
     """(4,) x1, y1, x2, y2 of the tight box around (K, 2) points."""
     shape = np.asarray(shape, float)
     return np.concatenate([shape.min(axis=0), shape.max(axis=0)])
 
 
-def extent_of_shape(shape: np.ndarray) -> float:
+def extent_of_shape(shape: Floats) -> float:
     """The larger side of the tight box around (K, 2) points."""
     box = bbox_of_shape(shape)
     return float((box[2:] - box[:2]).max())
 
 
-def init_shape_from_bbox(bbox: ArrayLike, mean_shape: np.ndarray = MEAN_SHAPE) -> np.ndarray:
+def init_shape_from_bbox(bbox: ArrayLike, mean_shape: Floats = MEAN_SHAPE) -> Floats:
     """The mean shape laid into a box: scaled by the mean of the width and height ratios, extent centre on box centre.
 
     bbox: (4,) x1, y1, x2, y2 of the box that the landmarks fill. Returns (68, 2).
     Raises ValueError for an empty or non-finite box. Source: DAN's reference code (`bestFitRect`).
     """
-    box = np.asarray(bbox, float)
+    box: Floats = np.asarray(bbox, float)
     if box.shape != (4,) or not np.isfinite(box).all():
         raise ValueError(f"expected a finite box x1, y1, x2, y2, got {box}")
     size = box[2:] - box[:2]
@@ -127,7 +128,7 @@ def init_shape_from_bbox(bbox: ArrayLike, mean_shape: np.ndarray = MEAN_SHAPE) -
     return centred * float((size / extents).mean()) + (box[:2] + box[2:]) / 2
 
 
-def _centred(shape: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _centred(shape: Floats) -> tuple[Floats, Floats]:
     """(K, 2) points about the middle of their box, and the (2,) box's sides."""
     box = bbox_of_shape(shape)
     return shape - (box[:2] + box[2:]) / 2, box[2:] - box[:2]
@@ -145,14 +146,14 @@ class CropFrame:
 
     size: int
     share: float = 0.5
-    mean_shape: np.ndarray = field(default_factory=lambda: MEAN_SHAPE, repr=False, compare=False)
+    mean_shape: Floats = field(default_factory=lambda: MEAN_SHAPE, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.size < 8 or not 0 < self.share <= 1:
             raise ValueError(f"a crop frame needs size >= 8 and 0 < share <= 1, got {self.size} and {self.share}")
 
     @cached_property
-    def shape(self) -> np.ndarray:
+    def shape(self) -> Floats:
         """(68, 2) the mean shape in the frame's pixels, read-only."""
         box = bbox_of_shape(self.mean_shape)
         scale = self.share * self.size / extent_of_shape(self.mean_shape)
@@ -160,13 +161,11 @@ class CropFrame:
         shape.setflags(write=False)
         return shape
 
-    def transform_from(self, shape: np.ndarray) -> SimilarityTransform:
+    def transform_from(self, shape: Floats) -> SimilarityTransform:
         """The similarity that takes a (68, 2) shape in picture pixels onto the frame's mean shape."""
         return SimilarityTransform.estimate(shape, self.shape)
 
-    def crop(
-        self, image: np.ndarray, init_shape: np.ndarray, *, grey: bool = False
-    ) -> tuple[np.ndarray, SimilarityTransform]:
+    def crop(self, image: Image, init_shape: Floats, *, grey: bool = False) -> tuple[Image, SimilarityTransform]:
         """Cut the frame around `init_shape` out of a picture.
 
         image: (H, W) or (H, W, 3) uint8, BGR. Returns the (size, size[, 3]) crop, without colour where `grey` is set,
@@ -176,7 +175,7 @@ class CropFrame:
         return warp(image, transform, self.size, grey=grey), transform
 
 
-def warp(image: np.ndarray, transform: SimilarityTransform, size: int, *, grey: bool = False) -> np.ndarray:
+def warp(image: Image, transform: SimilarityTransform, size: int, *, grey: bool = False) -> Image:
     """Resample a picture into a (size, size) square, bilinear, zeros outside.
 
     Where the picture is more than twice as fine as the square, the part that is needed is first averaged down by a
@@ -190,15 +189,14 @@ def warp(image: np.ndarray, transform: SimilarityTransform, size: int, *, grey: 
     if grey or reduce >= 2:
         image, transform = _region(image, transform, size, max(1, reduce))
     if grey:
-        image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+        image = pixels(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
     if reduce >= 2 and min(image.shape[:2]) >= reduce:
         image, transform = _reduced(image, transform, reduce)
-    return cv2.warpAffine(image, transform.matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    square, border = (size, size), cv2.BORDER_CONSTANT
+    return pixels(cv2.warpAffine(image, transform.matrix, square, flags=cv2.INTER_LINEAR, borderMode=border))
 
 
-def _region(
-    image: np.ndarray, transform: SimilarityTransform, size: int, reduce: int
-) -> tuple[np.ndarray, SimilarityTransform]:
+def _region(image: Image, transform: SimilarityTransform, size: int, reduce: int) -> tuple[Image, SimilarityTransform]:
     """The part of a picture that the square needs, a whole multiple of `reduce` wide and high, and part → square."""
     back = transform.inverse()
     half, middle = (size + 1) / 2, (size - 1) / 2  # the square with a pixel around it
@@ -209,7 +207,7 @@ def _region(
     y1, y2 = _clipped(math.floor(y - reach) - reduce, height), _clipped(math.ceil(y + reach) + reduce + 1, height)
     columns, rows = (x2 - x1) // reduce * reduce, (y2 - y1) // reduce * reduce
     if columns < 1 or rows < 1:  # nothing of the picture lies in the square
-        return np.zeros((1, 1, *image.shape[2:]), image.dtype), transform
+        return np.zeros((1, 1, *image.shape[2:]), np.uint8), transform
     part = image[y1 : y1 + rows, x1 : x1 + columns]
     return part, SimilarityTransform(1.0, 0.0, float(x1), float(y1)).then(transform)
 
@@ -218,7 +216,7 @@ def _clipped(position: int, extent: int) -> int:
     return min(max(position, 0), extent)
 
 
-def _reduced(image: np.ndarray, transform: SimilarityTransform, reduce: int) -> tuple[np.ndarray, SimilarityTransform]:
+def _reduced(image: Image, transform: SimilarityTransform, reduce: int) -> tuple[Image, SimilarityTransform]:
     """A picture averaged down by a whole factor, and the transform from it."""
     import cv2
 
@@ -226,4 +224,4 @@ def _reduced(image: np.ndarray, transform: SimilarityTransform, reduce: int) -> 
     small = cv2.resize(image, (width // reduce, height // reduce), interpolation=cv2.INTER_AREA)
     # a reduced pixel i covers reduce·i … reduce·i + reduce - 1; its centre is reduce·i + (reduce - 1) / 2
     back = SimilarityTransform(reduce, 0.0, (reduce - 1) / 2, (reduce - 1) / 2)
-    return small, back.then(transform)
+    return pixels(small), back.then(transform)

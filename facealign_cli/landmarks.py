@@ -8,6 +8,7 @@ from 1. "Left" and "right" are the picture's, not the person's.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 SCHEME = "ibug-68"
 N_LANDMARKS = 68
@@ -66,7 +67,7 @@ def _mirror_order() -> tuple[int, ...]:
 MIRROR_ORDER: tuple[int, ...] = _mirror_order()
 """`landmarks[MIRROR_ORDER]` restores the scheme after a picture was flipped left to right."""
 
-MEAN_SHAPE: np.ndarray = np.array(
+MEAN_SHAPE: NDArray[np.float64] = np.array(
     [
         [-75.01031, -38.77372],
         [-74.51541, -19.03814],

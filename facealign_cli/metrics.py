@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from facealign_cli.arrays import Floats
 from facealign_cli.landmarks import GROUPS, INNER_51, N_LANDMARKS, OUTER_EYE_CORNERS
 
 POINT_SETS: dict[str, tuple[int, ...]] = {
@@ -29,30 +30,35 @@ REGIONS = ("jaw", "brows", "nose", "eyes", "mouth")
 """The names of the facial parts among `POINT_SETS`; together they hold every point once."""
 
 
-def inter_pupil(truth: np.ndarray) -> np.ndarray:
+def inter_pupil(truth: Floats) -> Floats:
     """(N,) distance of the eyes' centres, the means of points 36–41 and 42–47 ("centers"); truth (N, 68, 2)."""
-    return np.linalg.norm(truth[:, 36:42].mean(axis=1) - truth[:, 42:48].mean(axis=1), axis=1)
+    return _lengths(truth[:, 36:42].mean(axis=1) - truth[:, 42:48].mean(axis=1))
 
 
-def inter_ocular(truth: np.ndarray) -> np.ndarray:
+def inter_ocular(truth: Floats) -> Floats:
     """(N,) distance of the outer eye corners, points 36 and 45 ("corners", the 300-W challenge); truth (N, 68, 2)."""
     left, right = OUTER_EYE_CORNERS
-    return np.linalg.norm(truth[:, left] - truth[:, right], axis=1)
+    return _lengths(truth[:, left] - truth[:, right])
 
 
-def bbox_diagonal(truth: np.ndarray) -> np.ndarray:
+def bbox_diagonal(truth: Floats) -> Floats:
     """(N,) diagonal of the truth's tight box ("diagonal", Menpo); truth (N, 68, 2)."""
-    return np.linalg.norm(truth.max(axis=1) - truth.min(axis=1), axis=1)
+    return _lengths(truth.max(axis=1) - truth.min(axis=1))
 
 
-NORMALISERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+def _lengths(vectors: Floats) -> Floats:
+    """(...,) of (..., 2)."""
+    return np.asarray(np.linalg.norm(vectors, axis=-1))
+
+
+NORMALISERS: dict[str, Callable[[Floats], Floats]] = {
     "inter-pupil": inter_pupil,
     "inter-ocular": inter_ocular,
     "bbox-diagonal": bbox_diagonal,
 }
 
 
-def point_errors(landmarks: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def point_errors(landmarks: Floats, truth: Floats) -> Floats:
     """(N, K) distance of each point to the truth, pixels.
 
     landmarks, truth: (N, K, 2) pixels. Raises ValueError for other shapes or values that are not finite.
@@ -62,10 +68,10 @@ def point_errors(landmarks: np.ndarray, truth: np.ndarray) -> np.ndarray:
         raise ValueError(f"expected two (N, K, 2) arrays of one shape, got {landmarks.shape} and {truth.shape}")
     if not (np.isfinite(landmarks).all() and np.isfinite(truth).all()):
         raise ValueError("landmarks hold NaN or infinity")
-    return np.linalg.norm(landmarks - truth, axis=2)
+    return _lengths(landmarks - truth)
 
 
-def scale_of(truth: np.ndarray, normaliser: str) -> np.ndarray:
+def scale_of(truth: Floats, normaliser: str) -> Floats:
     """(N,) the normaliser's length for each face, pixels.
 
     truth: (N, 68, 2) pixels. Raises ValueError for an unknown normaliser or a length of 0.
@@ -78,7 +84,7 @@ def scale_of(truth: np.ndarray, normaliser: str) -> np.ndarray:
     return scale
 
 
-def nme(landmarks: np.ndarray, truth: np.ndarray, normaliser: str, points: str = "68") -> np.ndarray:
+def nme(landmarks: Floats, truth: Floats, normaliser: str, points: str = "68") -> Floats:
     """(N,) normalised mean error of each face, a fraction of the normaliser.
 
     landmarks, truth: (N, 68, 2) pixels. points: the set of points to average over, a key of `POINT_SETS`; the
@@ -88,10 +94,11 @@ def nme(landmarks: np.ndarray, truth: np.ndarray, normaliser: str, points: str =
     distances = point_errors(landmarks, truth)
     if points not in POINT_SETS:
         raise ValueError(f"unknown set of points {points!r}; known: {', '.join(POINT_SETS)}")
-    return distances[:, list(POINT_SETS[points])].mean(axis=1) / scale_of(truth, normaliser)
+    errors: Floats = distances[:, list(POINT_SETS[points])].mean(axis=1)
+    return errors / scale_of(truth, normaliser)
 
 
-def auc(nme: np.ndarray, threshold: float) -> float:
+def auc(nme: Floats, threshold: float) -> float:
     """Area under the CED up to `threshold`, scaled to 0 … 1.
 
     nme: (N,) fractions of the normaliser; a missed face counts as inf. threshold: a fraction of it, above 0.
@@ -102,7 +109,7 @@ def auc(nme: np.ndarray, threshold: float) -> float:
     return float(1 - np.minimum(errors, _checked_threshold(threshold)).mean() / threshold)
 
 
-def failure_rate(nme: np.ndarray, threshold: float) -> float:
+def failure_rate(nme: Floats, threshold: float) -> float:
     """Share of faces, 0 to 1, whose error is larger than `threshold`; one that equals it is no failure.
 
     nme, threshold, errors: as in `auc`. Source: DAN's code, 1 - CED(threshold).
@@ -110,7 +117,7 @@ def failure_rate(nme: np.ndarray, threshold: float) -> float:
     return float((_checked_errors(nme) > _checked_threshold(threshold)).mean())
 
 
-def ced(nme: np.ndarray, threshold: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+def ced(nme: Floats, threshold: float | None = None) -> tuple[Floats, Floats]:
     """The cumulative error distribution as an exact step curve.
 
     nme: as in `auc`. threshold: leave out the steps beyond it; None: all that are finite.
@@ -124,7 +131,7 @@ def ced(nme: np.ndarray, threshold: float | None = None) -> tuple[np.ndarray, np
     return levels[kept], shares[kept]
 
 
-def percentile(nme: np.ndarray, percent: float) -> float:
+def percentile(nme: Floats, percent: float) -> float:
     """The error that `percent` of the faces do not exceed, linear between neighbours as NumPy's default; maybe inf.
 
     nme: as in `auc`; missed faces are the worst ones. percent: 0 to 100. Raises ValueError as `auc` does, or for
@@ -151,7 +158,7 @@ class Interval:
 
 
 def paired_bootstrap(
-    difference: np.ndarray | Sequence[float], *, level: float = 0.95, resamples: int = 10000, seed: int = 0
+    difference: Floats | Sequence[float], *, level: float = 0.95, resamples: int = 10000, seed: int = 0
 ) -> Interval:
     """Mean of paired differences with its percentile bootstrap confidence interval.
 
@@ -173,7 +180,7 @@ def paired_bootstrap(
     return Interval(float(values.mean()), float(low), float(high), level)
 
 
-def _checked_errors(nme: np.ndarray) -> np.ndarray:
+def _checked_errors(nme: Floats) -> Floats:
     errors = np.asarray(nme, float)
     if errors.ndim != 1 or not errors.size:
         raise ValueError(f"expected a row of one or more errors, got shape {errors.shape}")

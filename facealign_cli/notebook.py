@@ -6,8 +6,8 @@ import base64
 from html import escape
 
 import numpy as np
-from numpy.typing import NDArray
 
+from facealign_cli.arrays import Image
 from facealign_cli.errors import InputError
 from facealign_cli.files.pictures import encode_image, read_image
 from facealign_cli.overlay import draw_overlay
@@ -40,7 +40,7 @@ def _picture(result: FrameResult) -> str:
     return f'<img src="data:image/jpeg;base64,{data}" alt="{text}" style="max-width: 100%">'
 
 
-def _small(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _small(image: Image) -> Image:
     import cv2
 
     scale = SHOWN_SIDE / max(image.shape[:2])

@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from facealign_cli.arrays import Floats, Image, pixels
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import CONTOURS
 from facealign_cli.pose import rotation_matrix
@@ -37,7 +39,7 @@ _SHADE, _SOLID = 130, 255  # opacity of the dark line below, and of what lies on
 
 
 def draw_overlay(
-    image_bgr: np.ndarray,
+    image_bgr: Image,
     faces: Iterable[Face],
     *,
     points: bool = True,
@@ -46,7 +48,7 @@ def draw_overlay(
     labels: bool = True,
     axes: bool = True,
     sigma: bool = False,
-) -> np.ndarray:
+) -> Image:
     """Draw points, contours, the detector's box and a label (id, confidence) of every face onto a copy of a picture.
 
     A doubtful face has a dashed box and a question mark.
@@ -123,8 +125,8 @@ class _Layer:
     width: int
     height: int
     scale: int
-    color: np.ndarray
-    opacity: np.ndarray
+    color: Image
+    opacity: Image
 
     @classmethod
     def over(cls, xyxy: Iterable[float], scale: int, size: tuple[int, int]) -> _Layer | None:
@@ -146,19 +148,21 @@ class _Layer:
         margin = 3 * style.line + max(2 * style.radius, widest) + 1
         return cls.over((box + np.array([-margin, -margin, margin, margin])).tolist(), style.scale, size)
 
-    def lines(self, paths: list[np.ndarray], closed: list[bool], width: float, color: tuple[int, int, int]) -> None:
+    def lines(self, paths: list[Floats], closed: list[bool], width: float, color: tuple[int, int, int]) -> None:
         """Light lines of `width` on dark ones, wider by 1.2 widths, through (K, 2) points."""
         for thickness, bgr, opacity in ((width * 2.2, _BLACK, _SHADE), (width, color, _SOLID)):
             for path, is_closed in zip(paths, closed, strict=True):
                 self._line(self._fixed(path), is_closed, max(1, round(thickness * self.scale)), bgr, opacity)
 
-    def _line(self, path: np.ndarray, closed: bool, thickness: int, bgr: tuple[int, int, int], opacity: int) -> None:
+    def _line(
+        self, path: NDArray[np.int32], closed: bool, thickness: int, bgr: tuple[int, int, int], opacity: int
+    ) -> None:
         import cv2
 
         cv2.polylines(self.color, [path], closed, bgr, thickness, cv2.LINE_AA, _SHIFT)
         cv2.polylines(self.opacity, [path], closed, (opacity,), thickness, cv2.LINE_AA, _SHIFT)
 
-    def dots(self, points: np.ndarray, radius: float) -> None:
+    def dots(self, points: Floats, radius: float) -> None:
         """White dots with a dark rim at (K, 2) points."""
         import cv2
 
@@ -168,7 +172,7 @@ class _Layer:
                 cv2.circle(self.color, center, fixed_radius, bgr, cv2.FILLED, cv2.LINE_AA, _SHIFT)
                 cv2.circle(self.opacity, center, fixed_radius, (opacity,), cv2.FILLED, cv2.LINE_AA, _SHIFT)
 
-    def rings(self, points: np.ndarray, radii: np.ndarray, width: float, color: tuple[int, int, int]) -> None:
+    def rings(self, points: Floats, radii: Floats, width: float, color: tuple[int, int, int]) -> None:
         """Circles with a dark rim: (K, 2) points, (K,) radii in picture pixels."""
         import cv2
 
@@ -188,33 +192,38 @@ class _Layer:
         for canvas, value in ((self.color, color), (self.opacity, (_SOLID,))):
             cv2.putText(canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, font_scale, value, thickness, cv2.LINE_AA)
 
-    def _fixed(self, points: np.ndarray) -> np.ndarray:
+    def _fixed(self, points: Floats) -> NDArray[np.int32]:
         """Picture coordinates as OpenCV's fixed-point ones of the layer; pixel centres lie at integers in both."""
         inside = (np.asarray(points, float) - [self.left, self.top] + 0.5) * self.scale - 0.5
-        return np.rint(np.clip(inside, -1e6, 1e6) * 2**_SHIFT).astype(np.int32)
+        fixed: Floats = np.rint(np.clip(inside, -1e6, 1e6) * 2**_SHIFT)
+        return fixed.astype(np.int32)
 
-    def _fixed_lengths(self, lengths: np.ndarray) -> list[int]:
+    def _fixed_lengths(self, lengths: Floats) -> list[int]:
         """Picture pixels as OpenCV's fixed-point ones of the layer, no longer than the layer needs."""
         longest = 2.0 * (self.width + self.height)
         fixed: list[int] = np.rint(np.clip(lengths, 0, longest) * self.scale * 2**_SHIFT).astype(int).tolist()
         return fixed
 
-    def blend_onto(self, image: np.ndarray) -> None:
+    def blend_onto(self, image: Image) -> None:
         """Lay the layer over its part of the picture, in place."""
-        import cv2
-
         for row in range(0, self.height, 256):  # in strips, for the memory's sake
             rows = min(256, self.height - row)
             fine, size = slice(row * self.scale, (row + rows) * self.scale), (self.width, rows)
             color, opacity = self.color[fine], self.opacity[fine]
             if self.scale > 1:
-                color, opacity = (cv2.resize(part, size, interpolation=cv2.INTER_AREA) for part in (color, opacity))
+                color, opacity = (_averaged(part, size) for part in (color, opacity))
             part = image[self.top + row : self.top + row + rows, self.left : self.left + self.width]
             through = (part * (255 - opacity[..., None].astype(np.uint16)) + 127) // 255
             part[:] = np.minimum(through + color, 255)
 
 
-def _axes(face: Face) -> list[np.ndarray]:
+def _averaged(image: Image, size: tuple[int, int]) -> Image:
+    import cv2
+
+    return pixels(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+
+
+def _axes(face: Face) -> list[Floats]:
     """The lines of the head's axes, (2, 2) picture pixels each, half a face long where they are seen from the side."""
     if face.pose is None:
         return []
@@ -226,12 +235,12 @@ def _axes(face: Face) -> list[np.ndarray]:
     return [np.array([tip, tip + length * seen[:, axis]]) for axis in range(3)]
 
 
-def _corners(xyxy: tuple[float, float, float, float]) -> np.ndarray:
+def _corners(xyxy: tuple[float, float, float, float]) -> Floats:
     x1, y1, x2, y2 = xyxy
     return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
 
 
-def _dashes(corners: np.ndarray, per_side: int = 8) -> list[np.ndarray]:
+def _dashes(corners: Floats, per_side: int = 8) -> list[Floats]:
     """Every other piece of the sides of a closed path, (2, 2) each."""
     steps = np.arange(0, per_side, 2)[:, None] / per_side
     sides = zip(corners, np.roll(corners, -1, axis=0), strict=True)
@@ -242,7 +251,7 @@ def _dashes(corners: np.ndarray, per_side: int = 8) -> list[np.ndarray]:
     ]
 
 
-def _draw_label(image: np.ndarray, face: Face, style: _Style) -> None:
+def _draw_label(image: Image, face: Face, style: _Style) -> None:
     """Above the box, or inside its top where there is no room above; always within the picture."""
     import cv2
 

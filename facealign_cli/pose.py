@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facealign_cli.arrays import Floats
 from facealign_cli.errors import InputError
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import GROUPS
@@ -46,7 +47,7 @@ _WEIGHTS = np.where(np.isin(RIGID, [*GROUPS["left_brow"], *GROUPS["right_brow"]]
 
 
 @functools.cache
-def mean_face() -> np.ndarray:
+def mean_face() -> Floats:
     """(68, 3) the mean face in mm, read-only: x to the right in the picture, y down, z away from the camera."""
     data = json.loads((Path(__file__).parent / "face3d.json").read_text(encoding="utf-8"))
     points = np.array(data["points"], dtype=np.float64)
@@ -59,7 +60,7 @@ def default_focal(width: int, height: int) -> float:
     return (500 * width / 640 + 500 * height / 480) / 2
 
 
-def camera_matrix(width: int, height: int, focal_px: float | None = None) -> np.ndarray:
+def camera_matrix(width: int, height: int, focal_px: float | None = None) -> Floats:
     """(3, 3) the camera of a picture: its axis goes through the picture's middle. focal_px: None for `default_focal`.
 
     Raises InputError for a focal length that is not a number above 0, ValueError for an empty picture.
@@ -87,7 +88,7 @@ class PoseEstimator:
         return [replace(face, pose=estimate_pose(face.landmarks, camera)) for face in faces]
 
 
-def estimate_pose(landmarks: np.ndarray, camera: np.ndarray, sigma: np.ndarray | None = None) -> HeadPose | None:
+def estimate_pose(landmarks: Floats, camera: Floats, sigma: Floats | None = None) -> HeadPose | None:
     """The pose of one face; None where no head before the camera, facing it, fits the landmarks.
 
     landmarks: (68, 2) picture pixels. camera: (3, 3), see `camera_matrix`. sigma: (68,) pixels, how uncertain each
@@ -105,11 +106,11 @@ def estimate_pose(landmarks: np.ndarray, camera: np.ndarray, sigma: np.ndarray |
         return None
     if not found:
         return None
-    refined = _refined(places, camera, weights, (rotation, translation))
+    refined = _refined(places, camera, weights, (np.asarray(rotation, float), np.asarray(translation, float)))
     if refined is None:
         return None
     rotation, translation = refined
-    matrix = cv2.Rodrigues(rotation)[0]
+    matrix = np.asarray(cv2.Rodrigues(rotation)[0], float)
     if matrix[2, 2] <= 0 or translation[2, 0] <= 0:  # seen from behind, or behind the camera
         return None
     x, y, z = translation.ravel().tolist()
@@ -117,11 +118,11 @@ def estimate_pose(landmarks: np.ndarray, camera: np.ndarray, sigma: np.ndarray |
 
 
 @functools.cache
-def _rigid_points() -> np.ndarray:
+def _rigid_points() -> Floats:
     return np.ascontiguousarray(mean_face()[_INDICES])
 
 
-def _weights(landmarks: np.ndarray, sigma: np.ndarray | None) -> np.ndarray:
+def _weights(landmarks: Floats, sigma: Floats | None) -> Floats:
     """(2K,) the weight of each rigid landmark's x and y."""
     if sigma is None:
         return np.repeat(_WEIGHTS, 2)
@@ -135,8 +136,8 @@ def _weights(landmarks: np.ndarray, sigma: np.ndarray | None) -> np.ndarray:
 
 
 def _refined(
-    places: np.ndarray, camera: np.ndarray, weights: np.ndarray, start: tuple[np.ndarray, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray] | None:
+    places: Floats, camera: Floats, weights: Floats, start: tuple[Floats, Floats]
+) -> tuple[Floats, Floats] | None:
     """The rotation vector and translation of the least weighted error near a start; None where there is none."""
     import cv2
 
@@ -154,7 +155,7 @@ def _refined(
     return (rotation, translation) if np.isfinite(rotation).all() and np.isfinite(translation).all() else None
 
 
-def rotation_matrix(rotation_rad: tuple[float, float, float] | np.ndarray) -> np.ndarray:
+def rotation_matrix(rotation_rad: tuple[float, float, float] | Floats) -> Floats:
     """(3, 3) R = Rx · Ry · Rz of the angles (Rx, Ry, Rz): camera = R · head."""
     (sx, sy, sz), (cx, cy, cz) = np.sin(rotation_rad), np.cos(rotation_rad)
     return np.array(
@@ -166,14 +167,14 @@ def rotation_matrix(rotation_rad: tuple[float, float, float] | np.ndarray) -> np
     )
 
 
-def rotation_angles(matrix: np.ndarray) -> tuple[float, float, float]:
+def rotation_angles(matrix: Floats) -> tuple[float, float, float]:
     """The angles Rx, Ry, Rz of R = Rx · Ry · Rz, radians; Ry lies between -90 and 90 degrees."""
     r = np.asarray(matrix, float)
     pitch, roll = math.atan2(-r[1, 2], r[2, 2]), math.atan2(-r[0, 1], r[0, 0])
     return pitch, math.asin(min(1.0, max(-1.0, r[0, 2]))), roll
 
 
-def project(points: np.ndarray, pose: HeadPose, camera: np.ndarray) -> np.ndarray:
+def project(points: Floats, pose: HeadPose, camera: Floats) -> Floats:
     """(K, 2) the picture pixels at which points of the head, (K, 3) millimetres in its own axes, are seen."""
     seen = (np.asarray(points, float) @ rotation_matrix(pose.rotation_rad).T + pose.translation_mm) @ camera.T
     return seen[:, :2] / seen[:, 2:]

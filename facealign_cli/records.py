@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from facealign_cli.arrays import Bools, Floats
 from facealign_cli.errors import InputError
 from facealign_cli.landmarks import N_LANDMARKS, SCHEME
 
@@ -187,12 +188,12 @@ class Face:
 
     face_id: int
     bbox: BBox
-    landmarks: np.ndarray
+    landmarks: Floats
     confidence: float
     detector_score: float | None = None
     track_id: int | None = None
-    visible: np.ndarray | None = None
-    sigma: np.ndarray | None = None
+    visible: Bools | None = None
+    sigma: Floats | None = None
     pose: HeadPose | None = None
 
     def __post_init__(self) -> None:
@@ -244,7 +245,7 @@ class LeftOut:
     reason: str
 
 
-def _checked_sigma(values: np.ndarray) -> np.ndarray:
+def _checked_sigma(values: Floats) -> Floats:
     sigma = np.array(values, dtype=np.float64)
     if sigma.shape != (N_LANDMARKS,):
         raise ValueError(f"sigma: expected shape ({N_LANDMARKS},), got {sigma.shape}")

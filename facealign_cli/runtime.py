@@ -36,7 +36,8 @@ def import_onnxruntime() -> ModuleType:
         os.environ[NO_TELEMETRY] = "1"
     import onnxruntime
 
-    return onnxruntime
+    module: ModuleType = onnxruntime
+    return module
 
 
 def import_quantization() -> ModuleType:
@@ -45,7 +46,8 @@ def import_quantization() -> ModuleType:
     from onnxruntime import quantization
     from onnxruntime.quantization import shape_inference  # noqa: F401 - it is not loaded with its package
 
-    return quantization
+    module: ModuleType = quantization
+    return module
 
 
 def telemetry_is_off() -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from facealign_cli.arrays import Floats
 from facealign_cli.landmarks import GROUPS, INNER_51, N_LANDMARKS
 
 INNER_49: tuple[int, ...] = tuple(i for i in INNER_51 if i not in (60, 64))
@@ -31,7 +32,7 @@ SUBSETS: dict[str, tuple[tuple[int, ...], ...]] = {
 """Name of a smaller scheme → for each of its points the ones of ibug-68 that it is the mean of."""
 
 
-def subset(landmarks: np.ndarray, scheme: str) -> np.ndarray:
+def subset(landmarks: Floats, scheme: str) -> Floats:
     """The points of a smaller scheme, (…, K, 2), of (…, 68, 2) landmarks. Raises ValueError for an unknown one."""
     if scheme not in SUBSETS:
         raise ValueError(f"unknown scheme {scheme!r}: known are {', '.join(SUBSETS)}")
@@ -78,7 +79,7 @@ mouth 4.0 % (the map in common use: 6.00 % in all); `benchmarks/mesh_map.py` mea
 """
 
 
-def to_68(points: np.ndarray) -> np.ndarray:
+def to_68(points: Floats) -> Floats:
     """(…, 68, 2) landmarks of (…, K, 2) points of another scheme, known by its number of points: 98, 468 or 478.
 
     Of 68 points they are these. Raises ValueError for another number.
@@ -102,7 +103,7 @@ REGIONS = ("face", "left_brow", "right_brow", "left_eye", "right_eye", "nose", "
 _BROW_WIDTH = 0.05
 
 
-def regions(landmarks: np.ndarray) -> dict[str, np.ndarray]:
+def regions(landmarks: Floats) -> dict[str, Floats]:
     """Region → polygon, (K, 2) pixels, of (68, 2) landmarks.
 
     "face" goes from the jaw to the brows: the points say nothing of the forehead. A brow is the band around its points,

@@ -18,7 +18,7 @@ PACKAGE = "facealign_cli"
 ROOT = Path(facealign_cli.__file__).resolve().parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "landmarks", "version"),
+    ("arrays", "errors", "landmarks", "version"),
     ("files", "geometry", "onnx_sizes", "plugins", "processes", "records", "runtime", "schemes"),
     ("pose",),
     ("crops", "formats", "metrics", "overlay"),

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from facealign_cli.arrays import Bools, Keys
 from facealign_cli.files.storage import is_url
 
 
@@ -24,14 +25,14 @@ def key_of(path: str) -> int:
 class KeySet:
     """A set of `key_of` numbers that takes about 8 bytes each: sorted arrays, merged when they are of a size."""
 
-    def __init__(self, arrays: Iterable[np.ndarray] = ()) -> None:
+    def __init__(self, arrays: Iterable[Keys] = ()) -> None:
         keys = np.concatenate([np.zeros(0, np.uint64), *arrays])
         self._sorted = [np.unique(keys)] if len(keys) else []
 
     def __len__(self) -> int:
         return sum(len(keys) for keys in self._sorted)
 
-    def add(self, keys: np.ndarray) -> np.ndarray:
+    def add(self, keys: Keys) -> Bools:
         """(N,) bool: which of (N,) keys are new; they are in the set from now on. Of equal ones the first is new."""
         new = self.missing(keys)
         first = np.zeros(len(keys), bool)
@@ -40,7 +41,7 @@ class KeySet:
         self._insert(np.sort(keys[new]))
         return new
 
-    def missing(self, keys: np.ndarray) -> np.ndarray:
+    def missing(self, keys: Keys) -> Bools:
         """(N,) bool: which of (N,) keys are not in the set."""
         absent = np.ones(len(keys), bool)
         for known in self._sorted:
@@ -48,7 +49,7 @@ class KeySet:
             absent &= known[places] != keys
         return absent
 
-    def _insert(self, keys: np.ndarray) -> None:
+    def _insert(self, keys: Keys) -> None:
         if not len(keys):
             return
         while self._sorted and len(self._sorted[-1]) <= 2 * len(keys):

@@ -33,8 +33,9 @@ from facealign_cli.batch.sources import Sources, one_or_several
 from facealign_cli.batch.work import PictureWork, WorkOptions
 from facealign_cli.crops import CROP_SHARE
 from facealign_cli.errors import FacealignError, InputError, OutputError
+from facealign_cli.files.documents import PathLike
 from facealign_cli.files.storage import Storage, is_url, join, storage_for
-from facealign_cli.formats.base import PathLike, get_format
+from facealign_cli.formats.base import get_format
 from facealign_cli.models.registry import model_file, sha256_of
 from facealign_cli.processes import check_main_guard
 

@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from facealign_cli.arrays import Keys
 from facealign_cli.batch.base import (
     EXTRA,
     RAY_FILE,
@@ -51,8 +52,8 @@ class _Index:
 
     segments: tuple[int, int]
     counts: Counts
-    keys: np.ndarray
-    failed_keys: np.ndarray
+    keys: Keys
+    failed_keys: Keys
     to_clean: bool = False
 
     def to_json(self) -> bytes:
@@ -122,7 +123,7 @@ class RowStore:
         """Shards that are complete."""
         return len(self._indexes)
 
-    def done_keys(self) -> list[np.ndarray]:
+    def done_keys(self) -> list[Keys]:
         """The keys of all pictures that have their rows; several (N,) uint64."""
         waiting = [line.key for lines in self._segments.values() for line in lines]
         return [

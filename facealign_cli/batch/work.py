@@ -15,9 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from facealign_cli.aligner import NETWORK_BATCH, Aligner, FoundFaces, confident, place_landmarks
+from facealign_cli.arrays import Image
 from facealign_cli.batch.base import Outcome
 from facealign_cli.crops import CROP_SIZE, crop_face
 from facealign_cli.detectors import DetectorOptions
@@ -65,7 +64,7 @@ class _Picture:
 
     path: str
     last: bool
-    image: np.ndarray | None = None
+    image: Image | None = None
     error: str | None = None
     warning: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)

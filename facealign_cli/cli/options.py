@@ -69,7 +69,14 @@ class FiniteFloat(click.FloatRange):
         return "" if self.min is None and self.max is None else super()._describe_range()
 
 
-class PixelCount(click.ParamType):
+if TYPE_CHECKING:  # click has them generic from 8.5 on; before, there is nothing to put into brackets
+    _ToInt = click.ParamType[int, Any]
+    _ToStr = click.ParamType[str, Any]
+else:
+    _ToInt = _ToStr = click.ParamType
+
+
+class PixelCount(_ToInt):
     """A number of pixels: 200000000, 2e8, 200k, 200M or 1.5G."""
 
     name = "pixels"
@@ -86,7 +93,7 @@ class PixelCount(click.ParamType):
 _FACTORS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}
 
 
-class FormatName(click.ParamType):
+class FormatName(_ToStr):
     """The name of a format of records, ours or one that another package brings."""
 
     name = "name"
@@ -130,7 +137,10 @@ def _known_model(_context: click.Context, _parameter: click.Parameter, value: st
     return value
 
 
-def _or_bad_parameter(check: Callable[[str], Any], value: str) -> Any:
+_Checked = TypeVar("_Checked")
+
+
+def _or_bad_parameter(check: Callable[[str], _Checked], value: str) -> _Checked:
     try:
         return check(value)
     except InputError as error:

@@ -6,8 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from facealign_cli.arrays import Floats
 from facealign_cli.records import BBox, LeftOut
 
 __all__ = ["LeftOut", "Sample"]
@@ -29,9 +28,9 @@ class Sample:
     dataset: str
     photo: str
     image_path: Path
-    landmarks: np.ndarray
+    landmarks: Floats
     bbox: BBox | None = None
     rough: bool = False
-    weights: np.ndarray | None = None
+    weights: Floats | None = None
     yaw: float = math.nan
-    points: np.ndarray | None = None
+    points: Floats | None = None

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from facealign_cli.arrays import Floats
 from facealign_cli.errors import FormatError
 from facealign_cli.files.documents import read_json, structured
 from facealign_cli.landmarks import N_LANDMARKS
@@ -41,13 +42,13 @@ def read_boxes(path: Path) -> dict[str, list[BBox]]:
         raise FormatError(f"{path}: expected {form}: {error}") from error
 
 
-def read_weights(path: Path) -> dict[str, np.ndarray]:
+def read_weights(path: Path) -> dict[str, Floats]:
     """Name without suffix → (68,) weights in [0, 1] from a weights.json; empty where there is none.
 
     Raises FormatError for weights that are not 68 such numbers.
     """
     form = f"{{name: [{N_LANDMARKS} numbers between 0 and 1]}}"
-    weights: dict[str, np.ndarray] = {}
+    weights: dict[str, Floats] = {}
     for name, values in read_object(path, form).items():
         try:
             weights[name] = np.asarray(values, np.float32)
@@ -85,10 +86,10 @@ def read_object(path: Path, form: str) -> dict[str, Any]:
     return content
 
 
-def read_points(path: Path) -> dict[str, np.ndarray]:
+def read_points(path: Path) -> dict[str, Floats]:
     """Name without suffix → (K, 2) points of one of `SCHEMES`; empty where there is no file. Raises FormatError."""
     form = "{name: [[x, y], …]} with 4 or 5 points"
-    points: dict[str, np.ndarray] = {}
+    points: dict[str, Floats] = {}
     for name, values in read_object(path, form).items():
         try:
             points[name] = np.asarray(values, float)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facealign_cli.arrays import Floats
 from facealign_cli.datasets.base import LeftOut, Sample
 from facealign_cli.datasets.beside import IMAGE_SUFFIXES, SCHEMES, read_info, read_points, yaw_of
 from facealign_cli.datasets.splits import photo_key
@@ -25,7 +26,7 @@ from facealign_cli.records import BBox
 FindFace = Callable[[Path], BBox | None]
 
 
-def points_of_shape(landmarks: np.ndarray, count: int) -> np.ndarray:
+def points_of_shape(landmarks: Floats, count: int) -> Floats:
     """(..., K, 2): where (..., 68, 2) landmarks have the points of the scheme with `count` points."""
     return np.stack([landmarks[..., list(group), :].mean(axis=-2) for group in SCHEMES[count]], axis=-2)
 
@@ -47,7 +48,7 @@ def read(root: Path, find_face: FindFace) -> Iterator[Sample | LeftOut]:
 
 
 def _sample(
-    root: Path, image: Path, points: np.ndarray | None, info: dict[str, object], find_face: FindFace
+    root: Path, image: Path, points: Floats | None, info: dict[str, object], find_face: FindFace
 ) -> Sample | LeftOut:
     name, dataset = image.relative_to(root).as_posix(), image.parent.name
     try:
@@ -76,17 +77,18 @@ def _sample(
     )
 
 
-def _laid_onto(points: np.ndarray) -> np.ndarray:
+def _laid_onto(points: Floats) -> Floats:
     """(68, 2): the mean shape upright, its size and place from hand points.
 
     A profile's eyes lie on one another, so the way from the eyes to the mouth can give the size, too.
     """
     own = points_of_shape(MEAN_SHAPE, len(points))
     scale = float(max(given / theirs for given, theirs in zip(_lengths(points), _lengths(own), strict=True)))
-    return MEAN_SHAPE * scale + (points.mean(axis=0) - scale * own.mean(axis=0))
+    shift: Floats = points.mean(axis=0) - scale * own.mean(axis=0)
+    return MEAN_SHAPE * scale + shift
 
 
-def _lengths(points: np.ndarray) -> tuple[float, float]:
+def _lengths(points: Floats) -> tuple[float, float]:
     """The distance of the eyes, and that from between them to the mouth."""
     eyes, mouth = points[:2], points[3:].mean(axis=0)
     return float(np.linalg.norm(eyes[1] - eyes[0])), float(np.linalg.norm(mouth - eyes.mean(axis=0)))

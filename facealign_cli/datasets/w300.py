@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from facealign_cli.arrays import Floats
 from facealign_cli.datasets.base import LeftOut, Sample
 from facealign_cli.datasets.beside import IMAGE_SUFFIXES, read_boxes, read_info, read_weights, yaw_of
 from facealign_cli.datasets.splits import photo_key
@@ -48,7 +47,7 @@ class _Beside:
     """What stands beside a folder's faces."""
 
     boxes: dict[str, list[BBox]]
-    weights: dict[str, np.ndarray]
+    weights: dict[str, Floats]
     info: dict[str, dict[str, Any]]
 
     @classmethod
@@ -101,7 +100,7 @@ def _picture_called(folder: Path, name: str) -> Path | None:
     return next((image for suffix in IMAGE_SUFFIXES if (image := folder / f"{name}{suffix}").exists()), None)
 
 
-def _box_of(landmarks: np.ndarray, boxes: list[BBox]) -> BBox | None:
+def _box_of(landmarks: Floats, boxes: list[BBox]) -> BBox | None:
     """The box of a picture's that overlaps the face most; the only one, whether it does or not."""
     if len(boxes) < 2:
         return boxes[0] if boxes else None

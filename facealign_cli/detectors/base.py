@@ -17,6 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from facealign_cli.arrays import Floats, Image, Ints
 from facealign_cli.errors import InputError, ModelError
 from facealign_cli.files.pictures import check_image
 from facealign_cli.plugins import DETECTORS, find_plugins, load_plugin
@@ -38,7 +39,7 @@ class Detector(Protocol):
     name: str
     calibration: BoxCalibration
 
-    def detect(self, image: np.ndarray, source: str | None = None) -> list[Detection]:
+    def detect(self, image: Image, source: str | None = None) -> list[Detection]:
         """The faces of one picture, best score first; an empty list where there is none.
 
         image: (H, W, 3) uint8 BGR or (H, W) uint8 grey. source: the picture's path, which only `boxes` needs.
@@ -186,7 +187,7 @@ class AnyRoll:
         self._detector, self._max_faces = detector, max_faces
         self.name, self.calibration = detector.name, detector.calibration
 
-    def detect(self, image: np.ndarray, source: str | None = None) -> list[Detection]:
+    def detect(self, image: Image, source: str | None = None) -> list[Detection]:
         """See `Detector.detect`."""
         image = check_image(image)
         found = [
@@ -231,7 +232,7 @@ def select_faces(detections: Iterable[Detection], max_faces: int | None = None) 
     return [d for d in found if d.score is None] + scored
 
 
-def nms(boxes: np.ndarray, threshold: float, of_smaller: bool = False) -> np.ndarray:
+def nms(boxes: Floats, threshold: float, of_smaller: bool = False) -> Ints:
     """Indices of the boxes that stay, best first.
 
     boxes: (N, 5 or more) x1, y1, x2, y2, score. A box goes when it overlaps a better one by more than `threshold`: over
@@ -250,7 +251,7 @@ def nms(boxes: np.ndarray, threshold: float, of_smaller: bool = False) -> np.nda
     return np.array(kept, dtype=int)
 
 
-def detections_from_arrays(boxes: np.ndarray, scores: np.ndarray, rolls: np.ndarray | None = None) -> list[Detection]:
+def detections_from_arrays(boxes: Floats, scores: Floats, rolls: Floats | None = None) -> list[Detection]:
     """Detections of (N, 4) x1, y1, x2, y2, (N,) scores and (N,) rolls; empty and non-finite boxes are left out."""
     rolls = np.zeros(len(boxes)) if rolls is None else np.nan_to_num(rolls)
     good = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)

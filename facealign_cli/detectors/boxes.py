@@ -13,8 +13,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
-import numpy as np
-
+from facealign_cli.arrays import Image
 from facealign_cli.detectors.base import DetectorOptions, ReloadedWhenPickled, register_detector, select_faces
 from facealign_cli.detectors.box_files import read_faces, read_mat
 from facealign_cli.errors import FormatError, InputError
@@ -48,7 +47,7 @@ class BoxFileDetector(ReloadedWhenPickled):
         for key in self._boxes:
             self._by_name[_posix(key).name].append(key)
 
-    def detect(self, image: np.ndarray, source: str | None = None) -> list[Detection]:
+    def detect(self, image: Image, source: str | None = None) -> list[Detection]:
         """See `Detector.detect`; raises InputError if `source` has no box or fits several entries alike."""
         check_image(image)
         if source is None:

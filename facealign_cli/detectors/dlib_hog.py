@@ -9,6 +9,7 @@ import threading
 
 import numpy as np
 
+from facealign_cli.arrays import Image
 from facealign_cli.detectors.base import (
     DetectorOptions,
     ReloadedWhenPickled,
@@ -47,7 +48,7 @@ class DlibHogDetector(ReloadedWhenPickled):
         self._detector = dlib.get_frontal_face_detector()
         self._lock = threading.Lock()  # it keeps the picture that it works on
 
-    def detect(self, image: np.ndarray, source: str | None = None) -> list[Detection]:
+    def detect(self, image: Image, source: str | None = None) -> list[Detection]:
         """See `Detector.detect`."""
         grey = to_grey(image)
         if min(grey.shape) < SMALLEST_SIDE:

@@ -10,6 +10,7 @@ import threading
 
 import numpy as np
 
+from facealign_cli.arrays import Image
 from facealign_cli.detectors.base import (
     DetectorOptions,
     ReloadedWhenPickled,
@@ -57,7 +58,7 @@ class HaarDetector(ReloadedWhenPickled):
         if not loaded or self._cascade.empty():
             raise ModelError(f"{path}: not a cascade that OpenCV can read")
 
-    def detect(self, image: np.ndarray, source: str | None = None) -> list[Detection]:
+    def detect(self, image: Image, source: str | None = None) -> list[Detection]:
         """See `Detector.detect`."""
         smallest = round(self._options.min_face)
         with self._lock:

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from facealign_cli.arrays import Floats, Image, pixels
 from facealign_cli.detectors.base import (
     DetectorOptions,
     ReloadedWhenPickled,
@@ -64,7 +64,7 @@ class MtcnnDetector(ReloadedWhenPickled):
             _Network(folder / name, options.threads) for name in ("pnet.onnx", "rnet.onnx", "onet.onnx")
         )
 
-    def detect(self, image: np.ndarray, source: str | None = None) -> list[Detection]:
+    def detect(self, image: Image, source: str | None = None) -> list[Detection]:
         """See `Detector.detect`."""
         pyramid = _Halves(check_image(image))
         boxes = self._propose(pyramid)
@@ -73,9 +73,9 @@ class MtcnnDetector(ReloadedWhenPickled):
         found = detections_from_arrays(boxes[:, :4] - 0.5, boxes[:, 4])
         return select_faces(found, self._options.max_faces)
 
-    def _propose(self, pyramid: _Halves) -> np.ndarray:
+    def _propose(self, pyramid: _Halves) -> Floats:
         """P-Net over the pyramid → square candidates (N, 5)."""
-        found = [np.empty((0, 9))]
+        found: list[Floats] = [np.empty((0, 9))]
         for scale in pyramid_scales(min(pyramid.height, pyramid.width), self._options.min_face):
             regression, probability = self._look(pyramid.scaled(scale))
             boxes = proposals(probability[0, ..., 1], regression[0], scale, PNET_SCORE)
@@ -84,7 +84,7 @@ class MtcnnDetector(ReloadedWhenPickled):
         boxes = boxes[nms(boxes, 0.7)][:MAX_CANDIDATES]
         return squared(regressed(boxes[:, :5], boxes[:, 5:]))
 
-    def _look(self, image: np.ndarray) -> list[Any]:
+    def _look(self, image: Image) -> list[Floats]:
         """P-Net's offsets and probabilities over a picture; a large one goes through in strips, so memory is bounded.
 
         A strip's cells are those of the whole: each sees `PNET_SIZE` pixels and begins `PNET_STRIDE` after the last.
@@ -100,14 +100,14 @@ class MtcnnDetector(ReloadedWhenPickled):
             parts[0] if len(parts) == 1 else [np.concatenate(outputs, axis=1) for outputs in zip(*parts, strict=True)]
         )
 
-    def _refine(self, boxes: np.ndarray, pyramid: _Halves) -> np.ndarray:
+    def _refine(self, boxes: Floats, pyramid: _Halves) -> Floats:
         """R-Net → fewer, better square candidates (N, 5)."""
         regression, probability = self._rnet.in_batches(boxes, pyramid, RNET_SIZE)
         boxes, regression = _passed(boxes, regression, probability[:, 1], RNET_SCORE)
         keep = nms(boxes, 0.7)
         return squared(regressed(boxes[keep], regression[keep]))
 
-    def _finish(self, boxes: np.ndarray, pyramid: _Halves) -> np.ndarray:
+    def _finish(self, boxes: Floats, pyramid: _Halves) -> Floats:
         """O-Net → final boxes (N, 5), not square."""
         regression, _points, probability = self._onet.in_batches(boxes, pyramid, ONET_SIZE)
         boxes, regression = _passed(boxes, regression, probability[:, 1], self._onet_score)
@@ -132,11 +132,13 @@ class _Network:
         self._give_back = import_onnxruntime().RunOptions()
         self._give_back.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
-    def __call__(self, batch: np.ndarray) -> list[Any]:
+    def __call__(self, batch: Floats) -> list[Floats]:
         # else one picture of 50 megapixels would leave the process at its size for good
-        return self._session.run(None, {self._input: batch}, self._give_back if batch.nbytes > LARGE else None)
+        options = self._give_back if batch.nbytes > LARGE else None
+        outputs: list[Floats] = self._session.run(None, {self._input: batch}, options)
+        return outputs
 
-    def in_batches(self, boxes: np.ndarray, pyramid: _Halves, size: int) -> list[np.ndarray]:
+    def in_batches(self, boxes: Floats, pyramid: _Halves, size: int) -> list[Floats]:
         """Outputs for the crops of (N, 5) boxes, each (N, …); N may be 0."""
         crops = np.empty((len(boxes), size, size, 3), np.float32)
         for i, box in enumerate(boxes):
@@ -148,11 +150,11 @@ class _Network:
 class _Halves:
     """The picture and its halvings: small crops of a big picture cost what they show, not what they cover."""
 
-    def __init__(self, image: np.ndarray) -> None:
+    def __init__(self, image: Image) -> None:
         self.height, self.width = image.shape[:2]
         self._levels = [image]
 
-    def level(self, scale: float) -> tuple[np.ndarray, int]:
+    def level(self, scale: float) -> tuple[Image, int]:
         """The smallest halving that is still as fine as `scale`, and by how much it was reduced."""
         import cv2
 
@@ -164,18 +166,18 @@ class _Halves:
                     break
                 # an odd last row or column is left out, so that pixel edges stay exact
                 even = self._levels[index][: height // 2 * 2, : width // 2 * 2]
-                self._levels.append(cv2.resize(even, (width // 2, height // 2), interpolation=cv2.INTER_AREA))
+                self._levels.append(pixels(cv2.resize(even, (width // 2, height // 2), interpolation=cv2.INTER_AREA)))
             index += 1
         return self._levels[index], 2**index
 
-    def scaled(self, scale: float) -> np.ndarray:
+    def scaled(self, scale: float) -> Image:
         """The whole picture at `scale`."""
         import cv2
 
         size = (max(round(self.width * scale), PNET_SIZE), max(round(self.height * scale), PNET_SIZE))
-        return cv2.resize(self.level(scale)[0], size, interpolation=cv2.INTER_AREA)
+        return pixels(cv2.resize(self.level(scale)[0], size, interpolation=cv2.INTER_AREA))
 
-    def crop(self, box: np.ndarray, size: int) -> np.ndarray:
+    def crop(self, box: Floats, size: int) -> Image:
         """The box, scaled to (size, size); what lies outside the picture is black."""
         import cv2
 
@@ -189,10 +191,10 @@ class _Halves:
             top, left = max(-y1, 0), max(-x1, 0)
             whole[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
             inside = whole
-        return cv2.resize(inside, (size, size), interpolation=cv2.INTER_AREA)
+        return pixels(cv2.resize(inside, (size, size), interpolation=cv2.INTER_AREA))
 
 
-def normalise(image: np.ndarray) -> np.ndarray:
+def normalise(image: Image) -> Floats:
     """(H, W, 3) BGR or (H, W) grey uint8 → (W, H, 3) RGB float32 about -1 … 1."""
     if image.ndim == 2:
         image = np.repeat(image[..., None], 3, axis=2)
@@ -209,7 +211,7 @@ def pyramid_scales(side: int, min_face: float) -> list[float]:
     return scales
 
 
-def proposals(probability: np.ndarray, regression: np.ndarray, scale: float, threshold: float) -> np.ndarray:
+def proposals(probability: Floats, regression: Floats, scale: float, threshold: float) -> Floats:
     """(N, 9) x1, y1, x2, y2, score and four edge offsets of the P-Net cells at or over the threshold.
 
     probability: (W', H'). regression: (W', H', 4). scale: of the network's picture.
@@ -220,22 +222,20 @@ def proposals(probability: np.ndarray, regression: np.ndarray, scale: float, thr
     return np.hstack([corner / scale, (corner + PNET_SIZE) / scale, score, regression[columns, rows]])
 
 
-def regressed(boxes: np.ndarray, regression: np.ndarray) -> np.ndarray:
+def regressed(boxes: Floats, regression: Floats) -> Floats:
     """Each edge moved by its offset in shares of the box's width or height; the score stays."""
     size = boxes[:, 2:4] - boxes[:, :2]
     return np.hstack([boxes[:, :4] + regression * np.hstack([size, size]), boxes[:, 4:5]])
 
 
-def squared(boxes: np.ndarray) -> np.ndarray:
+def squared(boxes: Floats) -> Floats:
     """Grown to squares about their centres; the score stays."""
     centre = (boxes[:, :2] + boxes[:, 2:4]) / 2
     half = (boxes[:, 2:4] - boxes[:, :2]).max(axis=1, keepdims=True) / 2
     return np.hstack([centre - half, centre + half, boxes[:, 4:5]])
 
 
-def _passed(
-    boxes: np.ndarray, regression: np.ndarray, score: np.ndarray, threshold: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _passed(boxes: Floats, regression: Floats, score: Floats, threshold: float) -> tuple[Floats, Floats]:
     """The boxes over the threshold, with the network's score in place of the old one, and their offsets."""
     good = score > threshold
     return np.hstack([boxes[good, :4], score[good, None]]), regression[good]

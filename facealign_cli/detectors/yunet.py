@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facealign_cli.arrays import Floats, Image, pixels
 from facealign_cli.detectors.base import (
     DetectorOptions,
     ReloadedWhenPickled,
@@ -79,7 +80,7 @@ class YunetDetector(ReloadedWhenPickled):
         self._score = SCORE if options.score is None else options.score
         self._network = _Network(options.model_file, options.threads)
 
-    def detect(self, image: np.ndarray, source: str | None = None) -> list[Detection]:
+    def detect(self, image: Image, source: str | None = None) -> list[Detection]:
         """See `Detector.detect`."""
         small = to_bgr(image)
         height, width = small.shape[:2]
@@ -94,7 +95,7 @@ class YunetDetector(ReloadedWhenPickled):
         found = detections_from_arrays(faces[:, :4] - 0.5, faces[:, 4], rolls)
         return select_faces(found, self._options.max_faces)
 
-    def _look(self, small: np.ndarray, to_picture: np.ndarray) -> np.ndarray:
+    def _look(self, small: Image, to_picture: Floats) -> Floats:
         """(N, 15) x1, y1, x2, y2, score and five points of what is found in a reduced picture, in the picture's pixels.
 
         to_picture: (2,) the picture's width and height over the reduced one's.
@@ -104,7 +105,7 @@ class YunetDetector(ReloadedWhenPickled):
         faces[:, 5:] *= np.tile(to_picture, 5)
         return faces
 
-    def _in_band(self, small: np.ndarray, top: int, bottom: int, first: float, last: float) -> np.ndarray:
+    def _in_band(self, small: Image, top: int, bottom: int, first: float, last: float) -> Floats:
         """What is found in the rows from `top` to `bottom` and has its centre between `first` and `last`."""
         faces = self._network(small[top:bottom], self._score)
         faces[:, [1, 3, 6, 8, 10, 12, 14]] += top
@@ -143,7 +144,7 @@ class _Network:
         self._give_back = import_onnxruntime().RunOptions()
         self._give_back.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
-    def __call__(self, bgr: np.ndarray, score: float) -> np.ndarray:
+    def __call__(self, bgr: Image, score: float) -> Floats:
         """(N, 15) of the faces with at least that score."""
         batch = network_input(bgr)
         # else one picture of 50 megapixels would leave the process at its size for good
@@ -175,7 +176,7 @@ def look_scales(side: int, min_face: float) -> list[float]:
     return scales
 
 
-def reduced(image: np.ndarray, width: int, height: int) -> np.ndarray:
+def reduced(image: Image, width: int, height: int) -> Image:
     """(height, width) of a picture: averaged by a whole factor, then bilinear, a third of the time of INTER_AREA."""
     import cv2
 
@@ -183,8 +184,8 @@ def reduced(image: np.ndarray, width: int, height: int) -> np.ndarray:
     if factor >= 2:
         rows, columns = image.shape[0] // factor, image.shape[1] // factor
         whole = image[: rows * factor, : columns * factor]
-        image = cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)
-    return image if image.shape[:2] == (height, width) else cv2.resize(image, (width, height))
+        image = pixels(cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA))
+    return image if image.shape[:2] == (height, width) else pixels(cv2.resize(image, (width, height)))
 
 
 def bands(height: int, width: int) -> list[tuple[int, int, float, float]]:
@@ -198,7 +199,7 @@ def bands(height: int, width: int) -> list[tuple[int, int, float, float]]:
     return [(top, min(top + rows, height), edges[i], edges[i + 1]) for i, top in enumerate(tops)]
 
 
-def network_input(bgr: np.ndarray) -> np.ndarray:
+def network_input(bgr: Image) -> Floats:
     """(1, 3, H, W) float32 of (h, w, 3) uint8: raw values, black beyond the lower right, sides multiples of 32."""
     height, width = bgr.shape[:2]
     largest = STRIDES[-1]
@@ -207,7 +208,7 @@ def network_input(bgr: np.ndarray) -> np.ndarray:
     return batch
 
 
-def decode(outputs: dict[str, np.ndarray], stride: int, columns: int, score: float) -> np.ndarray:
+def decode(outputs: dict[str, Floats], stride: int, columns: int, score: float) -> Floats:
     """(N, 15) x1, y1, x2, y2, score and five points of one grid's cells with at least that score.
 
     outputs: cls and obj (1, K, 1), bbox (1, K, 4), kps (1, K, 10), each name with `_stride` after it; K cells by rows.
@@ -229,7 +230,7 @@ def decode(outputs: dict[str, np.ndarray], stride: int, columns: int, score: flo
     )
 
 
-def roll_of(points: np.ndarray) -> float:
+def roll_of(points: Floats) -> float:
     """Degrees, x towards y, by which the face of (5, 2) points is turned; 0 where they all coincide."""
     try:
         return SimilarityTransform.estimate(_FIVE, points).angle_deg

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from facealign_cli.arrays import Floats
 from facealign_cli.landmarks import N_LANDMARKS
 
 Status = Literal["ok", "missed", "no_prediction", "wrong_points", "nan", "no_box", "error"]
@@ -33,7 +34,7 @@ class Prediction:
     """
 
     status: Status
-    stages: tuple[np.ndarray, ...] = ()
+    stages: tuple[Floats, ...] = ()
     confidence: float | None = None
     detail: str = ""
 

@@ -14,6 +14,7 @@ from functools import partial
 
 import numpy as np
 
+from facealign_cli.arrays import Floats
 from facealign_cli.datasets.protocol import sets_of, title_of
 from facealign_cli.errors import InputError
 from facealign_cli.evaluation.figures import Evaluation, FaceRow
@@ -126,7 +127,7 @@ def _same_truth(one: FaceRow, other: FaceRow) -> bool:
 
 
 def _compare_set(
-    title: str, pairs: Sequence[Pair], bootstrap: Callable[[np.ndarray], Interval], threshold: float
+    title: str, pairs: Sequence[Pair], bootstrap: Callable[[Floats], Interval], threshold: float
 ) -> SetComparison:
     before, after = np.array([pair.before for pair in pairs]), np.array([pair.after for pair in pairs])
     both = np.isfinite(before) & np.isfinite(after)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from facealign_cli.arrays import Floats
 from facealign_cli.datasets.base import Sample
 from facealign_cli.datasets.protocol import TRAINING_FOLDERS, expected_size, folder_of, sets_of, title_of
 from facealign_cli.evaluation.base import Irregularity, Prediction, Status
@@ -52,10 +53,10 @@ class FaceRow:
     name: str
     folder: str
     status: Status
-    truth: np.ndarray
+    truth: Floats
     scales_px: Mapping[str, float]
     errors_px: Mapping[str, float] = field(default_factory=dict)
-    landmarks: np.ndarray | None = None
+    landmarks: Floats | None = None
     confidence: float | None = None
     image_path: str | None = None
     detail: str = ""
@@ -163,7 +164,7 @@ class Evaluation:
         return [row for row in self.rows if row.folder in summary.folders]
 
     @property
-    def predicted(self) -> dict[str, np.ndarray]:
+    def predicted(self) -> dict[str, Floats]:
         """Name of each face that has a prediction → its (68, 2) landmarks, pixels."""
         return {row.name: row.landmarks for row in self.rows if row.landmarks is not None}
 
@@ -225,7 +226,7 @@ def _row(sample: Sample, prediction: Prediction, scales: dict[str, float]) -> Fa
     )
 
 
-def _errors(stages: tuple[np.ndarray, ...], truth: np.ndarray) -> dict[str, float]:
+def _errors(stages: tuple[Floats, ...], truth: Floats) -> dict[str, float]:
     """Mean pixel error of each point set after the last stage, and of all points after each, if there are several."""
     if not stages:
         return {}
@@ -301,6 +302,6 @@ def _means(rows: list[FaceRow], points: tuple[str, ...]) -> dict[str, dict[str, 
     }
 
 
-def _mean(errors: np.ndarray) -> float:
+def _mean(errors: Floats) -> float:
     found = errors[np.isfinite(errors)]
     return float(found.mean()) if len(found) else math.nan

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from facealign_cli.arrays import Floats
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.evaluation.base import Status
 from facealign_cli.files.documents import read_csv, read_json, structured
@@ -35,7 +36,7 @@ class PredictedFace:
     n_given: K of the file, where its points were of another scheme and were taken to 68 (`schemes.to_68`).
     """
 
-    landmarks: np.ndarray
+    landmarks: Floats
     confidence: float | None = None
     n_given: int = N_LANDMARKS
 
@@ -144,7 +145,7 @@ class _Document:
     results: list[_Result]
 
 
-def _points(values: Any) -> np.ndarray:
+def _points(values: Any) -> Floats:
     try:
         return np.array(values, float)
     except (ValueError, TypeError, OverflowError):  # lists of unequal length, texts

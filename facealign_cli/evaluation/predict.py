@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from facealign_cli.aligner import Aligner, init_shapes
+from facealign_cli.arrays import Floats, Image
 from facealign_cli.datasets import LeftOut, Sample, read_samples
 from facealign_cli.datasets.protocol import TRAINING_FOLDERS, folder_of
 from facealign_cli.datasets.splits import is_held_out
@@ -137,7 +138,7 @@ def predict_sample(sample: Sample, aligner: Aligner, init: Init) -> Prediction:
     return Prediction("ok", stages, float(aligned.confidence[best]))
 
 
-def _init_shapes(sample: Sample, image: np.ndarray, aligner: Aligner, init: Init) -> list[np.ndarray] | Prediction:
+def _init_shapes(sample: Sample, image: Image, aligner: Aligner, init: Init) -> list[Floats] | Prediction:
     """Where the landmarks start; several where the face may be turned in several ways: the most confident ones win."""
     truth = BBox(*bbox_of_shape(sample.landmarks).tolist())
     if init == "ground-truth":

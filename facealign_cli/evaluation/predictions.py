@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from facealign_cli.arrays import Floats
 from facealign_cli.evaluation.base import Irregularity, Prediction
 from facealign_cli.evaluation.foreign import PredictedFace, PredictedPicture
 from facealign_cli.files.output import exists_already, make_folder
@@ -31,7 +32,7 @@ class Matched:
     irregularities: tuple[Irregularity, ...]
 
 
-def match_predictions(truths: Mapping[str, np.ndarray], pictures: Iterable[PredictedPicture]) -> Matched:
+def match_predictions(truths: Mapping[str, Floats], pictures: Iterable[PredictedPicture]) -> Matched:
     """Give every annotated face its prediction.
 
     truths: name of the face, "PICTURE" or "PICTURE#NUMBER" → (68, 2) pixels. Where a picture has several predictions,
@@ -119,7 +120,7 @@ def check_predictions(folder: Path, names: Iterable[str], overwrite: bool = Fals
         raise exists_already(taken)
 
 
-def write_predictions(folder: Path, landmarks: Mapping[str, np.ndarray], overwrite: bool = False) -> None:
+def write_predictions(folder: Path, landmarks: Mapping[str, Floats], overwrite: bool = False) -> None:
     """Write a .pts file for each face, in the layout of the data set.
 
     landmarks: name of the annotated face → (68, 2) pixels. Raises OutputError, before anything is written if a file
@@ -145,7 +146,7 @@ def _bare(path: str) -> str:
 
 def _match_picture(
     key: str,
-    truths: dict[str, np.ndarray],
+    truths: dict[str, Floats],
     pictures: list[PredictedPicture] | None,
     odd: list[Irregularity],
 ) -> dict[str, Prediction]:
@@ -167,7 +168,7 @@ def _match_picture(
     }
 
 
-def _nearest_pairs(truths: dict[str, np.ndarray], faces: list[PredictedFace]) -> Iterator[tuple[str, int]]:
+def _nearest_pairs(truths: dict[str, Floats], faces: list[PredictedFace]) -> Iterator[tuple[str, int]]:
     distances = {
         (name, i): float(np.linalg.norm(face.landmarks - truth, axis=1).mean())
         for name, truth in truths.items()

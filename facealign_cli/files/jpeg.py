@@ -10,8 +10,7 @@ import re
 import struct
 from dataclasses import dataclass, field
 
-import numpy as np
-
+from facealign_cli.arrays import Image
 from facealign_cli.files.header_base import ImageHeader, TruncatedError, check_enough, exif_orientation
 
 _END = b"\xff\xd9"
@@ -104,7 +103,7 @@ _JPEG_SCAN_END = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 """The next marker but those of restarts, which stand in the data."""
 
 
-def decode_jpeg(data: bytes, header: ImageHeader) -> tuple[np.ndarray | None, str | None]:
+def decode_jpeg(data: bytes, header: ImageHeader) -> tuple[Image | None, str | None]:
     """(H, W, 3) uint8 BGR, as stored, and what is wrong with the file, if anything; (None, None) if it is no such JPEG.
 
     A file that lacks its end marker and nothing else is whole. Raises TruncatedError where a part of the picture is

@@ -21,6 +21,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from facealign_cli.arrays import Image, pixels
 from facealign_cli.errors import InputError
 from facealign_cli.files.header import is_known, plain_png, read_header, unread_kind
 from facealign_cli.files.header_base import ImageHeader
@@ -48,7 +49,7 @@ _WRITE_OPTIONS: dict[str, tuple[str, int] | None] = {
 }
 
 
-def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image:
     """Read a picture file, or standard input for "-". Returns (H, W, 3) uint8 BGR, upright.
 
     Raises InputError, which names the file: missing, a folder, no permission, empty, no picture, cut short, damaged,
@@ -83,7 +84,7 @@ def standard_input() -> BinaryIO:
     return sys.stdin.buffer
 
 
-def read_image_stream(stream: BinaryIO, name: str = STDIN, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_image_stream(stream: BinaryIO, name: str = STDIN, *, max_pixels: int = MAX_PIXELS) -> Image:
     """Read a picture from a binary stream up to its end; `name` stands in the errors. Otherwise as `read_image`."""
     return _read_stream(stream, name, max_pixels).image
 
@@ -108,11 +109,11 @@ def max_file_bytes(max_pixels: int = MAX_PIXELS) -> int:
 class DecodedPicture:
     """A picture that was read. image: (H, W, 3) uint8 BGR, upright. warning: what is wrong with its file, if at all."""
 
-    image: np.ndarray
+    image: Image
     warning: str | None = None
 
 
-def decode_image(data: bytes, name: str = "picture", *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def decode_image(data: bytes, name: str = "picture", *, max_pixels: int = MAX_PIXELS) -> Image:
     """The image of `decode_picture`."""
     return decode_picture(data, name, max_pixels=max_pixels).image
 
@@ -138,7 +139,7 @@ def decode_picture(data: bytes, name: str = "picture", *, max_pixels: int = MAX_
     return DecodedPicture(np.ascontiguousarray(image), warning and f"{name}: {warning}")
 
 
-def write_image(path: str | os.PathLike[str], image: np.ndarray, overwrite: bool = False) -> None:
+def write_image(path: str | os.PathLike[str], image: Image, overwrite: bool = False) -> None:
     """Write an (H, W, 3) BGR or (H, W) grey uint8 picture in the format of the path's suffix.
 
     Raises InputError for an unknown suffix or a picture that is too large for the format, OutputError if it cannot be
@@ -149,7 +150,7 @@ def write_image(path: str | os.PathLike[str], image: np.ndarray, overwrite: bool
     write_bytes(path, encode_image(image, suffix, os.fspath(path)), overwrite)
 
 
-def encode_image(image: np.ndarray, suffix: str, name: str = "picture") -> bytes:
+def encode_image(image: Image, suffix: str, name: str = "picture") -> bytes:
     """The file's content for `write_image`; `suffix`: a known one; `name` stands in the errors.
 
     Raises InputError for a picture that is too large for the format, ValueError for another kind of array.
@@ -174,7 +175,7 @@ def encode_image(image: np.ndarray, suffix: str, name: str = "picture") -> bytes
     return data.tobytes()
 
 
-def drawing_suffix(image: np.ndarray) -> str:
+def drawing_suffix(image: Image) -> str:
     """The suffix of a file that can hold a picture of that size: .jpg, or .png where a side is too long for it."""
     return DRAWING_SUFFIXES[max(image.shape[:2]) > _JPEG_SIDE]
 
@@ -187,7 +188,7 @@ def image_suffix(path: str | os.PathLike[str]) -> str:
     return suffix
 
 
-def _decode(data: bytes, header: ImageHeader) -> tuple[np.ndarray | None, str | None]:
+def _decode(data: bytes, header: ImageHeader) -> tuple[Image | None, str | None]:
     """(H, W, 3) uint8, or None if OpenCV refuses; and what is wrong with the file. Raises TruncatedError."""
     import cv2
 
@@ -207,9 +208,8 @@ def _decode(data: bytes, header: ImageHeader) -> tuple[np.ndarray | None, str | 
         image = _imdecode(data, cv2.IMREAD_ANYDEPTH)
     if image is None:
         return None, None
-    image = _to_8_bit(image, header)
-    image = image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-    return _upright(image, header.orientation if turned_here else 1), None
+    whole = to_bgr(_to_8_bit(image, header))
+    return _upright(whole, header.orientation if turned_here else 1), None
 
 
 def _imdecode(data: bytes, flags: int) -> np.ndarray | None:
@@ -222,7 +222,7 @@ def _imdecode(data: bytes, flags: int) -> np.ndarray | None:
         return None
 
 
-def _to_8_bit(image: np.ndarray, header: ImageHeader) -> np.ndarray:
+def _to_8_bit(image: np.ndarray, header: ImageHeader) -> Image:
     import cv2
 
     if image.dtype == np.uint8:
@@ -232,11 +232,11 @@ def _to_8_bit(image: np.ndarray, header: ImageHeader) -> np.ndarray:
         top = 1.0 if header.format == "HDR" else max(1.0, float(image.max()))
         return np.rint(np.clip(image / top, 0, 1) * 255).astype(np.uint8)
     if image.dtype == np.uint16:
-        return cv2.convertScaleAbs(image, alpha=255 / 65535)
+        return pixels(cv2.convertScaleAbs(image, alpha=255 / 65535))
     return np.rint(np.clip(image / np.iinfo(image.dtype).max, 0, 1) * 255).astype(np.uint8)
 
 
-def _on_white(bgra: np.ndarray, premultiplied: bool) -> np.ndarray:
+def _on_white(bgra: Image, premultiplied: bool) -> Image:
     """Blend (H, W, 4) uint8 onto white; where all of it is transparent, the alpha is taken for a mistake."""
     bgr, alpha = bgra[..., :3], bgra[..., 3:]
     if alpha.min() == 255 or alpha.max() == 0:
@@ -250,7 +250,7 @@ def _on_white(bgra: np.ndarray, premultiplied: bool) -> np.ndarray:
     return blended
 
 
-def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
+def _upright(image: Image, orientation: int) -> Image:
     """Apply EXIF's orientation 1–8."""
     if orientation >= 5:
         image = image.swapaxes(0, 1)
@@ -289,7 +289,7 @@ def _shown(name: str) -> str:
     return "standard input" if name == STDIN else name
 
 
-def check_image(image: np.ndarray) -> np.ndarray:
+def check_image(image: Image) -> Image:
     """The picture itself, contiguous. Raises InputError unless it is (H, W, 3) or (H, W) uint8 and not empty."""
     if not isinstance(image, np.ndarray):
         raise InputError(f"{_EXPECTED}, got {type(image).__name__}; {_hint(image)}")
@@ -310,17 +310,17 @@ def _hint(thing: object) -> str:
     return "numpy.asarray makes an array of most pictures (PIL's are RGB: [..., ::-1] makes them BGR)"
 
 
-def to_grey(image: np.ndarray) -> np.ndarray:
+def to_grey(image: Image) -> Image:
     """(H, W) of a picture as `check_image` takes it."""
     import cv2
 
     image = check_image(image)
-    return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    return image if image.ndim == 2 else pixels(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
 
 
-def to_bgr(image: np.ndarray) -> np.ndarray:
+def to_bgr(image: Image) -> Image:
     """(H, W, 3) of a picture as `check_image` takes it."""
     import cv2
 
     image = check_image(image)
-    return image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+    return image if image.ndim == 3 else pixels(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR))

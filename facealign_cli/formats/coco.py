@@ -17,8 +17,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from facealign_cli.errors import FormatError
-from facealign_cli.files.documents import read_json
-from facealign_cli.formats.base import PathLike, register_format, write_file
+from facealign_cli.files.documents import PathLike, read_json
+from facealign_cli.formats.base import register_format, write_file
 from facealign_cli.formats.labelling import (
     LABEL,
     drop_unheld,

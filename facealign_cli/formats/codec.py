@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from facealign_cli.arrays import Floats
 from facealign_cli.errors import FormatError
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.records import BBox, Face, FrameResult, HeadPose
@@ -200,7 +201,7 @@ def face_from_dict(record: Any, index: int) -> Face:
         raise FormatError(f"faces[{index}]: {error}") from error
 
 
-def _numbers(values: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
+def _numbers(values: Any, shape: tuple[int, ...], name: str) -> Floats:
     try:
         array = np.array(values)
     except (ValueError, OverflowError) as error:  # lists of unequal length

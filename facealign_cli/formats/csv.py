@@ -20,8 +20,8 @@ from dataclasses import replace
 from typing import Any, BinaryIO, TextIO
 
 from facealign_cli.errors import FormatError
-from facealign_cli.files.documents import read_csv
-from facealign_cli.formats.base import Format, PathLike, register_format, write_file
+from facealign_cli.files.documents import PathLike, read_csv
+from facealign_cli.formats.base import Format, register_format, write_file
 from facealign_cli.formats.codec import (
     FACE_COLUMNS,
     POSE_COLUMNS,

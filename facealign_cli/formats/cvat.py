@@ -19,10 +19,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from facealign_cli.arrays import Floats
 from facealign_cli.errors import FormatError
-from facealign_cli.files.documents import read_xml
+from facealign_cli.files.documents import PathLike, read_xml
 from facealign_cli.files.output import check_output, write_bytes
-from facealign_cli.formats.base import PathLike, register_format, write_file
+from facealign_cli.formats.base import register_format, write_file
 from facealign_cli.formats.labelling import (
     LABEL,
     drop_unheld,
@@ -154,7 +155,7 @@ def _face(face_id: int, shape: ET.Element) -> Face:
     return whole_face(face_id, places, visible=visible, confidence=float(confidence) if confidence else None)
 
 
-def _points(shape: ET.Element) -> np.ndarray:
+def _points(shape: ET.Element) -> Floats:
     """(K, 2) of "x,y;x,y;…". Raises ValueError."""
     places = np.array([[float(v) for v in pair.split(",")] for pair in shape.get("points", "").split(";")])
     return places.reshape(-1, 2) - _CORNER

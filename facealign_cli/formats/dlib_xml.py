@@ -15,8 +15,8 @@ from typing import BinaryIO
 import numpy as np
 
 from facealign_cli.errors import FormatError
-from facealign_cli.files.documents import read_xml
-from facealign_cli.formats.base import PathLike, register_format, write_file
+from facealign_cli.files.documents import PathLike, read_xml
+from facealign_cli.formats.base import register_format, write_file
 from facealign_cli.formats.labelling import drop_unheld, whole_face, why_not
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.records import BBox, Face, FrameResult, LeftOut

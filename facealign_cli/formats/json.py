@@ -19,8 +19,8 @@ from importlib.resources import files
 from typing import Any, BinaryIO
 
 from facealign_cli.errors import FormatError
-from facealign_cli.files.documents import read_json
-from facealign_cli.formats.base import PathLike, register_format, write_file
+from facealign_cli.files.documents import PathLike, read_json
+from facealign_cli.formats.base import register_format, write_file
 from facealign_cli.formats.codec import READABLE, SCHEMA, from_dict, json_line, to_dict
 from facealign_cli.records import FrameResult
 from facealign_cli.version import __version__
@@ -61,7 +61,9 @@ def _result(path: PathLike, index: int, record: object) -> FrameResult:
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of the document."""
-    return json.loads(files("facealign_cli.formats").joinpath("facealign-2.schema.json").read_text("utf-8"))
+    text = files("facealign_cli.formats").joinpath("facealign-2.schema.json").read_text("utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema
 
 
 def _recognises(document: Any) -> bool:

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 from facealign_cli.errors import FormatError
-from facealign_cli.files.documents import parse_json, reading
-from facealign_cli.formats.base import PathLike, register_format, write_file
+from facealign_cli.files.documents import PathLike, parse_json, reading
+from facealign_cli.formats.base import register_format, write_file
 from facealign_cli.formats.codec import from_dict, json_line, to_dict
 from facealign_cli.records import FrameResult
 

@@ -23,10 +23,11 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import numpy as np
 
+from facealign_cli.arrays import Floats
 from facealign_cli.errors import FormatError
-from facealign_cli.files.documents import read_json
+from facealign_cli.files.documents import PathLike, read_json
 from facealign_cli.files.output import check_output, write_bytes
-from facealign_cli.formats.base import PathLike, register_format, write_file
+from facealign_cli.formats.base import register_format, write_file
 from facealign_cli.formats.labelling import LABEL, drop_unheld, visibility, whole_face, why_not_sized
 from facealign_cli.landmarks import GROUPS, N_LANDMARKS, POINT_NAMES
 from facealign_cli.records import BBox, Face, FrameResult, LeftOut
@@ -68,8 +69,9 @@ def _regions(result: FrameResult, face: Face) -> Iterator[dict[str, Any]]:
         yield region | {"parentID": parent, "value": value} | ({} if seen else {"meta": {"text": [_HIDDEN]}})
 
 
-def _percent(place: np.ndarray, size: np.ndarray) -> list[float]:
-    return np.round(place / size * 100, 9).tolist()
+def _percent(place: Floats, size: Floats) -> list[float]:
+    x, y = np.round(place / size * 100, 9)
+    return [float(x), float(y)]
 
 
 def labelling_interface() -> bytes:

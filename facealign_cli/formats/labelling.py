@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from facealign_cli.arrays import Bools, Floats
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import CONTOURS, MEAN_SHAPE, N_LANDMARKS, POINT_NAMES
 from facealign_cli.records import BBox, Face, FrameResult
@@ -49,10 +50,10 @@ def edges() -> list[tuple[int, int]]:
     return pairs
 
 
-def template(size: float, margin: float) -> np.ndarray:
+def template(size: float, margin: float) -> Floats:
     """(68, 2) the mean face in a square of that size, as tools want it that show a skeleton before it is placed."""
     box = bbox_of_shape(MEAN_SHAPE)
-    scale = (size - 2 * margin) / (box[2:] - box[:2]).max()
+    scale = (size - 2 * margin) / float((box[2:] - box[:2]).max())
     return (MEAN_SHAPE - (box[:2] + box[2:]) / 2) * scale + size / 2
 
 
@@ -72,10 +73,10 @@ def point_indices(names: Sequence[str]) -> list[int] | None:
 
 def whole_face(
     face_id: int,
-    points: np.ndarray,
+    points: Floats,
     *,
     bbox: BBox | None = None,
-    visible: np.ndarray | None = None,
+    visible: Bools | None = None,
     confidence: float | None = None,
     detector_score: float | None = None,
 ) -> Face:
@@ -93,7 +94,7 @@ def whole_face(
     return Face(face_id, box, points, 1.0 if confidence is None else confidence, detector_score, visible=visible)
 
 
-def visibility(face: Face) -> np.ndarray:
+def visibility(face: Face) -> Bools:
     """(68,) bool: which points can be seen; all of them where nobody has said."""
     return np.ones(N_LANDMARKS, bool) if face.visible is None else face.visible
 

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from facealign_cli.arrays import Image
 from facealign_cli.errors import FormatError
+from facealign_cli.files.documents import PathLike
 from facealign_cli.files.output import UniqueNames, check_output, make_folder, picture_stems
 from facealign_cli.files.pictures import write_image
-from facealign_cli.formats.base import PathLike, register_format
+from facealign_cli.formats.base import register_format
 from facealign_cli.formats.labelling import why_not_sized
 from facealign_cli.records import Face, FrameResult
 from facealign_cli.schemes import REGIONS, regions
@@ -26,7 +28,7 @@ VALUES: dict[str, int] = {name: value for value, name in enumerate(REGIONS, star
 _SUB_PIXEL_BITS = 4
 
 
-def draw_mask(faces: Iterable[Face], height: int, width: int) -> np.ndarray:
+def draw_mask(faces: Iterable[Face], height: int, width: int) -> Image:
     """(height, width) uint8: the region of each pixel's centre, 0 where there is none."""
     import cv2
 

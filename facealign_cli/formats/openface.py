@@ -23,8 +23,8 @@ from typing import BinaryIO
 import numpy as np
 
 from facealign_cli.errors import FormatError
-from facealign_cli.files.documents import read_csv
-from facealign_cli.formats.base import PathLike, register_format, write_file
+from facealign_cli.files.documents import PathLike, read_csv
+from facealign_cli.formats.base import register_format, write_file
 from facealign_cli.formats.codec import POSE_COLUMNS
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import N_LANDMARKS

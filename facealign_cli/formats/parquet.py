@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from facealign_cli.arrays import Floats
 from facealign_cli.errors import FormatError, MissingDependency
-from facealign_cli.files.documents import reading
-from facealign_cli.formats.base import PathLike, register_format, write_file
+from facealign_cli.files.documents import PathLike, reading
+from facealign_cli.formats.base import register_format, write_file
 from facealign_cli.formats.codec import (
     FACE_COLUMNS,
     POSE_COLUMNS,
@@ -239,12 +240,13 @@ def _rows_of(path: PathLike, batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
         yield {"warning": None} | row | {"landmarks": shape, "sigma": sigma}
 
 
-def _numbers_of(path: PathLike, batch: pa.RecordBatch, name: str) -> np.ndarray:
+def _numbers_of(path: PathLike, batch: pa.RecordBatch, name: str) -> Floats:
     """(rows, numbers) of a column of lists."""
     column = batch.column(batch.schema.get_field_index(name))
     if column.null_count:
         raise FormatError(f"{path}: column {name}: expected numbers, got null")
-    return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, _LISTS[name])
+    numbers: Floats = column.flatten().to_numpy(zero_copy_only=False)
+    return numbers.reshape(-1, _LISTS[name])
 
 
 def _result(path: PathLike, number: int, record: dict[str, Any]) -> FrameResult:

@@ -24,8 +24,9 @@ from typing import Any
 
 import numpy as np
 
+from facealign_cli.arrays import Floats
 from facealign_cli.errors import FormatError, InputError, OutputError
-from facealign_cli.files.documents import read_bytes
+from facealign_cli.files.documents import PathLike, read_bytes
 from facealign_cli.files.output import (
     UniqueNames,
     check_output,
@@ -34,7 +35,7 @@ from facealign_cli.files.output import (
     picture_stems,
     write_bytes,
 )
-from facealign_cli.formats.base import PathLike, register_format
+from facealign_cli.formats.base import register_format
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import MEAN_SHAPE, N_LANDMARKS
 from facealign_cli.records import LARGEST_COORDINATE, BBox, Face, FrameResult
@@ -47,7 +48,7 @@ PTS_FILES = "*.[pP][tT][sS]"
 """The glob of such files, whatever the case of their suffix."""
 
 
-def read_pts(path: PathLike) -> np.ndarray:
+def read_pts(path: PathLike) -> Floats:
     """The (68, 2) float64 landmarks of a .pts file: x, y in pixels, counted from 0.
 
     Raises InputError if the file cannot be read, FormatError (a kind of it) if it breaks the format.
@@ -63,7 +64,7 @@ def read_pts(path: PathLike) -> np.ndarray:
     return points
 
 
-def read_points(path: PathLike) -> np.ndarray:
+def read_points(path: PathLike) -> Floats:
     """(K, 2) float64, the points of a .pts file as they are, also another number of them, or NaN; counted from 0.
 
     Raises as `read_pts`.
@@ -71,7 +72,7 @@ def read_points(path: PathLike) -> np.ndarray:
     return _read(path)[1]
 
 
-def _read(path: PathLike) -> tuple[int | None, np.ndarray]:
+def _read(path: PathLike) -> tuple[int | None, Floats]:
     """The number that the header states, and the points. The header's lines may be missing: many tools write none."""
     lines = _read_lines(path)
     start = next((i for i, line in enumerate(lines) if line == "{"), None)
@@ -88,12 +89,12 @@ def _read(path: PathLike) -> tuple[int | None, np.ndarray]:
     return count, np.round(points - 1, 9)  # rounds away what the subtraction leaves: 101.123 gives 100.123 exactly
 
 
-def write_pts(path: PathLike, landmarks: np.ndarray, overwrite: bool = False) -> None:
+def write_pts(path: PathLike, landmarks: Floats, overwrite: bool = False) -> None:
     """Write (68, 2) landmarks, pixels counted from 0. Raises as `encode_pts` does, and OutputError."""
     write_bytes(path, encode_pts(landmarks), overwrite)
 
 
-def encode_pts(landmarks: np.ndarray) -> bytes:
+def encode_pts(landmarks: Floats) -> bytes:
     """The file of (68, 2) landmarks, pixels counted from 0, with three decimals.
 
     Raises ValueError for another shape or values that are not finite.

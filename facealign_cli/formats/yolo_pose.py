@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from facealign_cli.arrays import Floats
 from facealign_cli.errors import FormatError, InputError
-from facealign_cli.files.documents import read_bytes
+from facealign_cli.files.documents import PathLike, read_bytes
 from facealign_cli.files.output import UniqueNames, check_output, make_folder, safe_tree, write_bytes
 from facealign_cli.files.pictures import read_image
-from facealign_cli.formats.base import PathLike, register_format
+from facealign_cli.formats.base import register_format
 from facealign_cli.formats.labelling import LABEL, drop_unheld, visibility, whole_face, why_not_sized
 from facealign_cli.landmarks import MIRROR_ORDER, N_LANDMARKS, POINT_NAMES
 from facealign_cli.records import BBox, Face, FrameResult, LeftOut
@@ -117,7 +118,7 @@ def scan(path: PathLike) -> Iterator[FrameResult | LeftOut]:
         yield FrameResult.of_faces(name, faces, width=width, height=height)
 
 
-def _face(face_id: int, line: str, size: np.ndarray) -> Face:
+def _face(face_id: int, line: str, size: Floats) -> Face:
     values = np.array([float(word) for word in line.split()])
     if len(values) not in (5 + 2 * N_LANDMARKS, 5 + 3 * N_LANDMARKS):
         raise ValueError(f"a line of {len(values)} numbers; expected 5 and 2 or 3 for each of {N_LANDMARKS} points")

@@ -28,6 +28,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from facealign_cli.arrays import Floats
 from facealign_cli.pose import camera_matrix, estimate_pose, mean_face, rotation_matrix
 from facealign_cli.records import Face, FrameResult, HeadPose
 
@@ -73,7 +74,7 @@ class MeasuredFace:
     measures: FaceMeasures
 
 
-def lay_back(landmarks: np.ndarray, pose: HeadPose, camera: np.ndarray) -> np.ndarray:
+def lay_back(landmarks: Floats, pose: HeadPose, camera: Floats) -> Floats:
     """(68, 2) the landmarks as if the head looked straight ahead: millimetres in its own axes, x to the right, y down.
 
     landmarks: (68, 2) picture pixels. Each is put where its camera ray meets the depth of its point on the mean face.
@@ -83,10 +84,11 @@ def lay_back(landmarks: np.ndarray, pose: HeadPose, camera: np.ndarray) -> np.nd
     rays = directions @ rotation  # R transposed, in rows
     origin = -(rotation.T @ np.array(pose.translation_mm))  # where the camera stands
     along = (depths - origin[2]) / np.where(np.abs(rays[:, 2]) > 1e-9, rays[:, 2], np.nan)
-    return origin[:2] + along[:, None] * rays[:, :2]
+    straight: Floats = origin[:2] + along[:, None] * rays[:, :2]
+    return straight
 
 
-def measure_face(landmarks: np.ndarray, camera: np.ndarray, pose: HeadPose | None) -> FaceMeasures:
+def measure_face(landmarks: Floats, camera: Floats, pose: HeadPose | None) -> FaceMeasures:
     """The measures of one face. landmarks: (68, 2) pixels. camera: the one with which `pose` was estimated.
 
     Without a pose only those that are measured in the picture itself are known.
@@ -112,16 +114,16 @@ def measure_face(landmarks: np.ndarray, camera: np.ndarray, pose: HeadPose | Non
     )
 
 
-def _distance(points: np.ndarray, i: int, j: int) -> float:
+def _distance(points: Floats, i: int, j: int) -> float:
     return float(np.linalg.norm(points[i] - points[j]))
 
 
-def _eye_opening(points: np.ndarray, first: int) -> float | None:
+def _eye_opening(points: Floats, first: int) -> float | None:
     lids = _distance(points, first + 1, first + 5) + _distance(points, first + 2, first + 4)
     return _ratio(lids, 2 * _distance(points, first, first + 3))
 
 
-def _height(points: np.ndarray, corners: tuple[int, int], brow: range) -> float:
+def _height(points: Floats, corners: tuple[int, int], brow: range) -> float:
     return float(points[list(corners), 1].mean() - points[list(brow), 1].mean())
 
 

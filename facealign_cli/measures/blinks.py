@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from facealign_cli.arrays import Floats
 from facealign_cli.measures.base import MeasuredFace
 
 LEVEL_S = 2.0
@@ -64,7 +65,7 @@ def find_blinks(faces: Iterable[MeasuredFace]) -> list[Blink]:
     return blinks
 
 
-def dips(times_s: np.ndarray, openings: np.ndarray) -> list[tuple[float, float, float, float]]:
+def dips(times_s: Floats, openings: Floats) -> list[tuple[float, float, float, float]]:
     """Begin, deepest moment, end (seconds) and depth of each blink in a series, in the order of time.
 
     times_s: (N,) rising. openings: (N,) of any unit, above 0.
@@ -77,14 +78,14 @@ def dips(times_s: np.ndarray, openings: np.ndarray) -> list[tuple[float, float, 
     return sorted(found)
 
 
-def _closed_shares(times: np.ndarray, openings: np.ndarray) -> np.ndarray:
+def _closed_shares(times: Floats, openings: Floats) -> Floats:
     """(N,) how far the eyes are closed: 0 at the person's open level."""
     first, last = np.searchsorted(times, times - LEVEL_S), np.searchsorted(times, times + LEVEL_S, side="right")
-    levels = np.array([np.median(openings[i:j]) for i, j in zip(first, last, strict=True)])
+    levels: Floats = np.array([np.median(openings[i:j]) for i, j in zip(first, last, strict=True)])
     return 1 - openings / np.maximum(levels, 1e-9)
 
 
-def _dips_of_part(times: np.ndarray, closed: np.ndarray) -> Iterator[tuple[float, float, float, float]]:
+def _dips_of_part(times: Floats, closed: Floats) -> Iterator[tuple[float, float, float, float]]:
     noise = 1.4826 * float(np.median(np.abs(np.diff(closed)))) / np.sqrt(2)
     least = max(MIN_DEPTH, NOISE_TIMES * noise)
     left = closed.copy()
@@ -96,7 +97,7 @@ def _dips_of_part(times: np.ndarray, closed: np.ndarray) -> Iterator[tuple[float
             yield _time(times, peak - before), float(times[peak]), _time(times, peak + after), depth
 
 
-def _edge(away_s: np.ndarray, closed: np.ndarray, depth: float) -> float | None:
+def _edge(away_s: Floats, closed: Floats, depth: float) -> float | None:
     """How many samples after the first, which is the deepest, a dip ends.
 
     away_s: (N,) seconds from the first sample. Eyes that open most of the way and stay there end it where they stop.
@@ -108,12 +109,12 @@ def _edge(away_s: np.ndarray, closed: np.ndarray, depth: float) -> float | None:
             stopped = int(np.argmax(closed <= closed[lowest] + _EDGE / 2 * depth))
             return float(stopped) if closed[stopped] <= depth / 2 else None
         if closed[i] <= _EDGE * depth:
-            return i - (_EDGE * depth - closed[i]) / (closed[i - 1] - closed[i])
+            return i - float((_EDGE * depth - closed[i]) / (closed[i - 1] - closed[i]))
         if closed[i] > closed[lowest] + _REOPENED * depth:  # another dip begins
             return float(lowest)
         lowest = i if closed[i] < closed[lowest] else lowest
     return None
 
 
-def _time(times: np.ndarray, position: float) -> float:
+def _time(times: Floats, position: float) -> float:
     return float(np.interp(position, np.arange(len(times)), times))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facealign_cli.arrays import Image
 from facealign_cli.detectors import create_detector
 from facealign_cli.detectors.base import DEFAULT_DETECTOR
 from facealign_cli.errors import FacealignError, FormatError, InputError, MissingPackage, ModelError
@@ -44,7 +45,7 @@ class CheckSet:
     """
 
     sha256: str
-    crops: np.ndarray
+    crops: Image
     expected: DanPrediction
     tolerance_px: float
     confidence_tolerance: float
@@ -79,7 +80,7 @@ def check_path(model_path: Path) -> Path:
     return model_path.with_suffix(".check.npz")
 
 
-def perturbed_crops(frame: CropFrame, picture: np.ndarray, bbox: BBox, count: int = 6, seed: int = 0) -> np.ndarray:
+def perturbed_crops(frame: CropFrame, picture: Image, bbox: BBox, count: int = 6, seed: int = 0) -> Image:
     """(count, 1, S, S) uint8 crops of one face, the box moved, scaled and turned; the first one as it is.
 
     picture: (H, W, 3) uint8 BGR or (H, W) grey. bbox: the tight box of its landmarks.
@@ -95,7 +96,7 @@ def perturbed_crops(frame: CropFrame, picture: np.ndarray, bbox: BBox, count: in
     return crops
 
 
-def face_of(picture: Path | None = None) -> tuple[np.ndarray, BBox]:
+def face_of(picture: Path | None = None) -> tuple[Image, BBox]:
     """A picture, (H, W, 3) uint8 BGR, and the tight box of its largest face's landmarks.
 
     None: scikit-image's astronaut, NASA's picture of Eileen Collins, public domain. Raises InputError for a picture
@@ -114,7 +115,7 @@ def face_of(picture: Path | None = None) -> tuple[np.ndarray, BBox]:
     return image, max(boxes, key=lambda box: box.width * box.height)
 
 
-def make_check(model_path: Path, crops: np.ndarray, tolerance_px: float | None = None) -> CheckSet:
+def make_check(model_path: Path, crops: Image, tolerance_px: float | None = None) -> CheckSet:
     """What the model says of the crops, here and now, on the CPU. Raises ModelError for a file that is no such model.
 
     tolerance_px: by default `TOLERANCE_PX`, or `QUANTISED_TOLERANCE_PX` where the model's name ends in -int8.

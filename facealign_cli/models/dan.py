@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from facealign_cli.arrays import Floats, Image
 from facealign_cli.errors import ModelError
 from facealign_cli.files.documents import parse_json, parsing, structured
 from facealign_cli.geometry import CropFrame
@@ -95,10 +96,10 @@ class DanPrediction:
     sigma: (N, 68) float32, crop pixels, how far each landmark may be off; NaN where the graph does not say.
     """
 
-    landmarks: np.ndarray
-    stage1_landmarks: np.ndarray
-    confidence: np.ndarray
-    sigma: np.ndarray = None  # type: ignore[assignment]
+    landmarks: Floats
+    stage1_landmarks: Floats
+    confidence: Floats
+    sigma: Floats = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         if self.sigma is None:
@@ -149,7 +150,7 @@ class DanModel:
         """Name and version, as records state it."""
         return f"{self.metadata.name} {self.metadata.version}"
 
-    def predict(self, crops: np.ndarray) -> DanPrediction:
+    def predict(self, crops: Image | Floats) -> DanPrediction:
         """Landmarks of (N, 1, S, S) or (N, S, S) crops, grey, 0–255, uint8 or float. N may be 0.
 
         Raises ValueError for another shape.
@@ -164,7 +165,7 @@ class DanModel:
             return DanPrediction(empty, empty, np.zeros(0, np.float32))
         return DanPrediction(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
-    def _run(self, crops: np.ndarray) -> list[np.ndarray]:
+    def _run(self, crops: np.ndarray) -> list[Floats]:
         crops = np.ascontiguousarray(crops if crops.dtype == self._dtype else self._cast(crops))
         count = len(crops)
         if self.padded and count < self.batch_size:

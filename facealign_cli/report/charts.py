@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from facealign_cli.arrays import Floats
 from facealign_cli.evaluation.figures import Evaluation, SubsetSummary
 from facealign_cli.landmarks import CONTOURS, MEAN_SHAPE
 from facealign_cli.metrics import NORMALISERS, POINT_SETS, REGIONS, ced, point_errors
@@ -91,11 +92,11 @@ def _legend_entry(i: int, summary: SubsetSummary) -> str:
     return f"<li>{key}{escape(summary.title)}: AUC {percent(summary.auc)} %</li>"
 
 
-def _errors(evaluation: Evaluation, summary: SubsetSummary) -> np.ndarray:
+def _errors(evaluation: Evaluation, summary: SubsetSummary) -> Floats:
     return np.array([row.nme(evaluation.normaliser) for row in evaluation.rows_of(summary)])
 
 
-def _step_path(axes: _Axes, errors: np.ndarray) -> str:
+def _step_path(axes: _Axes, errors: Floats) -> str:
     """A step curve's path; steps within half a unit of the chart are joined, so that its length is bounded."""
     levels, shares = ced(errors, axes.x_max)
     places = np.round(2 * np.array([axes.x(v) for v in levels])) / 2
@@ -155,7 +156,7 @@ def mean_face(evaluation: Evaluation) -> str:
 _LABEL_Y = {"brows": 16.0, "eyes": 46.0, "nose": 110.0, "mouth": 160.0, "jaw": 208.0}
 
 
-def _region_label(name: str, errors: np.ndarray, points: np.ndarray) -> str:
+def _region_label(name: str, errors: Floats, points: Floats) -> str:
     indices = list(POINT_SETS[name])
     region, y = points[indices], _LABEL_Y[name]
     right = region[np.argmin(np.abs(region[:, 1] - y) - 2 * region[:, 0])]
@@ -165,7 +166,7 @@ def _region_label(name: str, errors: np.ndarray, points: np.ndarray) -> str:
     )
 
 
-def face_lines(points: np.ndarray, kind: str) -> str:
+def face_lines(points: Floats, kind: str) -> str:
     """The contours of (68, 2) points as one SVG path of a class."""
     parts = []
     for indices, closed in CONTOURS:

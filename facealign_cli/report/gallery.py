@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facealign_cli.arrays import Floats
 from facealign_cli.errors import InputError
 from facealign_cli.evaluation.base import Irregularity
 from facealign_cli.evaluation.figures import STATUSES, Evaluation, FaceRow
@@ -91,7 +92,7 @@ _NO_PICTURE = (
 )
 
 
-def _shape(points: np.ndarray, kind: str) -> str:
+def _shape(points: Floats, kind: str) -> str:
     """Contours and dots of (68, 2) points."""
     lines = "".join(
         "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points[list(indices)]) + ("Z" if closed else "")

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from facealign_cli.aligner import Aligner
+from facealign_cli.arrays import Image
 from facealign_cli.errors import FacealignError, InputError, MissingDependency, OutputError
 from facealign_cli.files.documents import parse_json
 from facealign_cli.formats.codec import face_from_dict, face_to_dict
@@ -61,7 +62,7 @@ class _DrawnBoxes:
     name = "drawn"
     calibration = BoxCalibration()
 
-    def detect(self, image: np.ndarray, source: str | None = None) -> list[Detection]:
+    def detect(self, image: Image, source: str | None = None) -> list[Detection]:
         """No face: nothing is detected."""
         return []
 

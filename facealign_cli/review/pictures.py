@@ -7,8 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
+from facealign_cli.arrays import Image, pixels
 from facealign_cli.files.pictures import encode_image, read_image
 
 _MAX_SIDE = 4096
@@ -48,7 +47,7 @@ class Shown:
         self._pictures, self._thumbnails = _Kept(_PICTURES_KEPT_BYTES), _Kept(_THUMBNAILS_KEPT_BYTES)
         self._turns = threading.Semaphore(_AT_ONCE)
 
-    def read(self, path: Path) -> np.ndarray:
+    def read(self, path: Path) -> Image:
         """The picture, (H, W, 3) uint8 BGR, upright. Raises InputError."""
         with self._turns:
             return read_image(path)
@@ -69,5 +68,5 @@ class Shown:
             scale = scale_of(*image.shape[:2])
             if scale < 1:
                 size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-                image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+                image = pixels(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
             return encode_image(image, ".jpg", str(name))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from facealign_cli.arrays import Bools, Floats, Image, Ints, pixels
 from facealign_cli.geometry import (
     CropFrame,
     SimilarityTransform,
@@ -91,16 +92,14 @@ class Batch:
     has_face: (N,) whether a face is there; aligned: (N,) whether its landmarks are to be learnt from.
     """
 
-    crops: np.ndarray
-    landmarks: np.ndarray
-    weights: np.ndarray
-    has_face: np.ndarray
-    aligned: np.ndarray
+    crops: Image
+    landmarks: Floats
+    weights: Floats
+    has_face: Bools
+    aligned: Bools
 
 
-def make_batch(
-    pack: Pack, rows: np.ndarray, frame: CropFrame, augmentation: Augmentation, rng: np.random.Generator
-) -> Batch:
+def make_batch(pack: Pack, rows: Ints, frame: CropFrame, augmentation: Augmentation, rng: np.random.Generator) -> Batch:
     """Crops of the given faces of a pack, augmented."""
     crops = np.empty((len(rows), 1, frame.size, frame.size), np.uint8)
     landmarks = np.empty((len(rows), 68, 2), np.float32)
@@ -128,14 +127,16 @@ def make_batch(
     return Batch(crops, landmarks, weights, has_face, aligned)
 
 
-def _hand_like(pack: Pack, row: int, label_shift: float) -> np.ndarray:
+def _hand_like(pack: Pack, row: int, label_shift: float) -> Floats:
     """A face's labels, in the convention of those made by hand."""
-    truth = pack.landmarks[row].astype(float)
+    truth: Floats = pack.landmarks[row].astype(float)
     symmetric = pack.rough[row] or pack.set_of(row) in SYMMETRIC_SETS
-    return truth + np.array([label_shift * extent_of_shape(truth), 0.0]) if symmetric else truth
+    if symmetric:
+        truth[:, 0] += label_shift * extent_of_shape(truth)
+    return truth
 
 
-def mirrored(image: np.ndarray, landmarks: np.ndarray, label_shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+def mirrored(image: Image, landmarks: Floats, label_shift: float = 0.0) -> tuple[Image, Floats]:
     """Flip an (H, W) picture left to right and its (68, 2) landmarks with it, in the scheme's order.
 
     label_shift: see `Augmentation`; what the labels are off to the right they are off to the right again.
@@ -145,7 +146,7 @@ def mirrored(image: np.ndarray, landmarks: np.ndarray, label_shift: float = 0.0)
     return image[:, ::-1], flipped
 
 
-def perturbed_init(truth: np.ndarray, augmentation: Augmentation, rng: np.random.Generator) -> np.ndarray:
+def perturbed_init(truth: Floats, augmentation: Augmentation, rng: np.random.Generator) -> Floats:
     """The mean shape laid into the truth's box, (68, 2), then moved, scaled and turned at random."""
     box = bbox_of_shape(truth)
     size = float((box[2:] - box[:2]).mean())
@@ -155,7 +156,7 @@ def perturbed_init(truth: np.ndarray, augmentation: Augmentation, rng: np.random
     return _moved(init_shape_from_bbox(box), shift, scale, angle)
 
 
-def _displaced_init(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _displaced_init(truth: Floats, rng: np.random.Generator) -> Floats:
     box = bbox_of_shape(truth)
     size = float((box[2:] - box[:2]).mean())
     direction = rng.uniform(0, 2 * np.pi)
@@ -163,14 +164,14 @@ def _displaced_init(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return _moved(init_shape_from_bbox(box), shift, float(np.exp(rng.uniform(-1.0, 0.8))), float(rng.normal(0, 40)))
 
 
-def _moved(shape: np.ndarray, shift: np.ndarray, scale: float, angle: float) -> np.ndarray:
+def _moved(shape: Floats, shift: Floats, scale: float, angle: float) -> Floats:
     box = bbox_of_shape(shape)
     center = (box[:2] + box[2:]) / 2
     transform = SimilarityTransform.from_parts(scale, angle, (shift[0], shift[1]), (center[0], center[1]))
     return transform.apply(shape)
 
 
-def _stretched(frame: CropFrame, augmentation: Augmentation, rng: np.random.Generator) -> np.ndarray:
+def _stretched(frame: CropFrame, augmentation: Augmentation, rng: np.random.Generator) -> Floats:
     """(2, 3) affine map of the crop about its middle: other proportions, as other people have."""
     wide, high = np.exp(rng.normal(0, augmentation.stretch_sigma, 2))
     lean, slope = rng.normal(0, augmentation.shear_sigma, 2)
@@ -179,32 +180,31 @@ def _stretched(frame: CropFrame, augmentation: Augmentation, rng: np.random.Gene
     return np.column_stack([linear, center - linear @ center])
 
 
-def _matrix(init: np.ndarray, frame: CropFrame, affine: np.ndarray) -> np.ndarray:
+def _matrix(init: Floats, frame: CropFrame, affine: Floats) -> Floats:
     """(2, 3): picture → crop."""
     matrix = affine[:, :2] @ frame.transform_from(init).matrix
     matrix[:, 2] += affine[:, 2]
     return matrix
 
 
-def _crop(image: np.ndarray, truth: np.ndarray, matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    crop = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR)
+def _crop(image: Image, truth: Floats, matrix: Floats, size: int) -> tuple[Image, Floats]:
+    crop = pixels(cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR))
     return crop, truth @ matrix[:, :2].T + matrix[:, 2]
 
 
-def _elastic_field(frame: CropFrame, augmentation: Augmentation, rng: np.random.Generator) -> np.ndarray:
+def _elastic_field(frame: CropFrame, augmentation: Augmentation, rng: np.random.Generator) -> Floats:
     """(S, S, 2) smooth random displacements, x and y, crop pixels."""
     sigma = augmentation.elastic_sigma * frame.share * frame.size
     coarse = rng.normal(0, sigma, (5, 5, 2)).astype(np.float32)
-    return cv2.resize(coarse, (frame.size, frame.size), interpolation=cv2.INTER_CUBIC)
+    field = cv2.resize(coarse, (frame.size, frame.size), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(field, np.float32)
 
 
-def _elastic_crop(
-    image: np.ndarray, truth: np.ndarray, matrix: np.ndarray, field: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _elastic_crop(image: Image, truth: Floats, matrix: Floats, field: Floats) -> tuple[Image, Floats]:
     """A crop whose pixel q shows what `_crop`'s would show at q + field(q): another person's shape."""
     back = np.linalg.inv(matrix[:, :2]).astype(np.float32)
     places = (_pixel_grid(len(field)) + field - matrix[:, 2].astype(np.float32)) @ back.T
-    crop = _remap(image, places)
+    crop = pixels(_remap(image, places))
     target = (truth @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
     points = target
     for _ in range(6):  # the q that shows a landmark solves q = target - field(q)
@@ -212,20 +212,19 @@ def _elastic_crop(
     return crop, points
 
 
-def _remap(image: np.ndarray, places: np.ndarray, border: int = cv2.BORDER_CONSTANT) -> np.ndarray:
+def _remap(image: np.ndarray, places: Floats, border: int = cv2.BORDER_CONSTANT) -> np.ndarray:
     """Bilinear values at (H, W, 2) places, x and y; OpenCV's stubs do not know of a single map."""
-    return cv2.remap(image, places, None, cv2.INTER_LINEAR, borderMode=border)  # type: ignore[call-overload]
+    values: np.ndarray = cv2.remap(image, places, None, cv2.INTER_LINEAR, borderMode=border)  # type: ignore[call-overload]
+    return values
 
 
 @functools.cache
-def _pixel_grid(size: int) -> np.ndarray:
+def _pixel_grid(size: int) -> Floats:
     y, x = np.mgrid[:size, :size]
     return np.stack([x, y], axis=-1).astype(np.float32)
 
 
-def _faceless(
-    image: np.ndarray, truth: np.ndarray, crop: np.ndarray, frame: CropFrame, rng: np.random.Generator
-) -> np.ndarray:
+def _faceless(image: Image, truth: Floats, crop: Image, frame: CropFrame, rng: np.random.Generator) -> Image:
     """Background beside the face, a face cut into shuffled tiles, or a plain texture."""
     kind = rng.random()
     if kind < 0.6:
@@ -233,10 +232,10 @@ def _faceless(
     if kind < 0.85:
         return _shuffled(crop, rng)
     texture = rng.integers(0, 256, (rng.integers(2, 40), rng.integers(2, 40)), np.uint8)
-    return cv2.resize(texture, (frame.size, frame.size), interpolation=cv2.INTER_CUBIC)
+    return pixels(cv2.resize(texture, (frame.size, frame.size), interpolation=cv2.INTER_CUBIC))
 
 
-def _background(image: np.ndarray, truth: np.ndarray, frame: CropFrame, rng: np.random.Generator) -> np.ndarray:
+def _background(image: Image, truth: Floats, frame: CropFrame, rng: np.random.Generator) -> Image:
     side = image.shape[0]
     box = bbox_of_shape(truth)
     extent = rng.uniform(0.2, 0.6) * extent_of_shape(truth)
@@ -252,7 +251,7 @@ def _background(image: np.ndarray, truth: np.ndarray, frame: CropFrame, rng: np.
     return _crop(image, truth, frame.transform_from(turned).matrix, frame.size)[0]
 
 
-def _shuffled(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _shuffled(crop: Image, rng: np.random.Generator) -> Image:
     n = int(rng.integers(3, 7))
     side = crop.shape[0] // n
     out = crop.copy()
@@ -264,25 +263,26 @@ def _shuffled(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return out
 
 
-def _photometric(crop: np.ndarray, augmentation: Augmentation, rng: np.random.Generator) -> np.ndarray:
+def _photometric(crop: Image, augmentation: Augmentation, rng: np.random.Generator) -> Image:
     chance = rng.random(6)
     if chance[0] < augmentation.cover:
         crop = _covered(crop, rng)
     if chance[1] < augmentation.low_resolution:
         crop = _low_resolution(crop, rng)
     if chance[2] < augmentation.blur:
-        crop = cv2.GaussianBlur(crop, (0, 0), float(rng.uniform(0.5, 2.0)))
+        crop = pixels(cv2.GaussianBlur(crop, (0, 0), float(rng.uniform(0.5, 2.0))))
     if chance[3] < augmentation.light:
         crop = _relit(crop, rng)
     if chance[4] < augmentation.noise:
         noise = rng.standard_normal(crop.shape, np.float32) * float(rng.uniform(2, 14))
         crop = np.clip(crop + noise, 0, 255).astype(np.uint8)
     if chance[5] < augmentation.jpeg:
-        crop = decode_grey(cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(12, 50))])[1])
+        jpeg = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(12, 50))])[1]
+        crop = decode_grey(pixels(jpeg))
     return crop
 
 
-def _covered(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _covered(crop: Image, rng: np.random.Generator) -> Image:
     size = crop.shape[0]
     width, height = (rng.uniform(0.08, 0.32, 2) * size).astype(int)
     x, y = (rng.uniform(0.15, 0.85, 2) * size - np.array([width, height]) / 2).astype(int).clip(0)
@@ -296,18 +296,18 @@ def _covered(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return out
 
 
-def _low_resolution(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _low_resolution(crop: Image, rng: np.random.Generator) -> Image:
     size = crop.shape[0]
     small = max(8, int(size * rng.uniform(0.25, 0.7)))
     reduced = cv2.resize(crop, (small, small), interpolation=cv2.INTER_AREA)
-    return cv2.resize(reduced, (size, size), interpolation=cv2.INTER_LINEAR)
+    return pixels(cv2.resize(reduced, (size, size), interpolation=cv2.INTER_LINEAR))
 
 
-def _relit(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _relit(crop: Image, rng: np.random.Generator) -> Image:
     ramp = np.linspace(0, 1, 256)
     gamma = np.exp(rng.normal(0, 0.3))
     gain, bias = np.exp(rng.normal(0, 0.25)), rng.normal(0, 25)
     values = (ramp**gamma * 255 - 128) * gain + 128 + bias
     if rng.random() < 0.02:  # a negative
         values = 255 - values
-    return cv2.LUT(crop, np.clip(values, 0, 255).astype(np.uint8))
+    return pixels(cv2.LUT(crop, np.clip(values, 0, 255).astype(np.uint8)))

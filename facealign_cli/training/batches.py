@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import cv2
 import numpy as np
 
+from facealign_cli.arrays import Floats, Ints
 from facealign_cli.errors import InputError
 from facealign_cli.geometry import CropFrame
 from facealign_cli.training.augment import Batch, make_batch
@@ -18,7 +19,7 @@ from facealign_cli.training.pack import Pack
 from facealign_cli.training.schedule import TrainConfig
 
 
-def drawn_rows(yaw: np.ndarray, turned: tuple[int, int]) -> np.ndarray:
+def drawn_rows(yaw: Floats, turned: tuple[int, int]) -> Ints:
     """The rows of a pass: a face turned by 30 to 60 degrees, and one turned by more, as often as `turned` says.
 
     yaw: (N,) degrees; where it is NaN, the face is drawn once.
@@ -28,10 +29,10 @@ def drawn_rows(yaw: np.ndarray, turned: tuple[int, int]) -> np.ndarray:
     return np.repeat(np.arange(len(yaw)), repeats)
 
 
-def rows_of_step(n: int, batch: int, step: int, seed: int) -> np.ndarray:
+def rows_of_step(n: int, batch: int, step: int, seed: int) -> Ints:
     """(batch,) rows of a step: every pass is a fresh permutation, passes follow one another without a gap."""
     first = step * batch
-    rows: list[np.ndarray] = []
+    rows: list[Ints] = []
     while sum(map(len, rows)) < batch:
         position = first + sum(map(len, rows))
         order = np.random.default_rng([seed, 1, position // n]).permutation(n)

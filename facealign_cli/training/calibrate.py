@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from facealign_cli.arrays import Floats
 from facealign_cli.errors import InputError
 from facealign_cli.training.measure import measured_faces
 from facealign_cli.training.network import Dan
@@ -77,7 +78,7 @@ def calibrate_sigma(model: Dan, pack: Pack) -> SigmaReport:
 
 
 @torch.no_grad()
-def sigma_and_distance(model: Dan, pack: Pack) -> tuple[np.ndarray, np.ndarray]:
+def sigma_and_distance(model: Dan, pack: Pack) -> tuple[Floats, Floats]:
     """The distance of each point from the truth and its sigma, (N, 68) each, in crop pixels."""
     crops, truth = crops_in_frame(pack, model.config.crop_frame)
     distances, sigmas, parts = [], [], len(crops) // 64 + 1
@@ -88,7 +89,7 @@ def sigma_and_distance(model: Dan, pack: Pack) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(distances), np.concatenate(sigmas)
 
 
-def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+def rank_correlation(a: Floats, b: Floats) -> float:
     """Spearman's, without a correction for ties."""
     first, second = (np.argsort(np.argsort(values)).astype(float) for values in (a, b))
     return float(np.corrcoef(first, second)[0, 1])

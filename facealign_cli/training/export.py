@@ -5,12 +5,14 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from facealign_cli.arrays import Image
 from facealign_cli.errors import MissingDependency, ModelError
 from facealign_cli.files.output import atomic_path
 from facealign_cli.landmarks import MEAN_SHAPE, SCHEME
@@ -61,7 +63,7 @@ def export_model(
     training_data: str = "",
     licence: str = "",
     figures: dict[str, float] | None = None,
-    crops: np.ndarray | None = None,
+    crops: Image | None = None,
     overwrite: bool = False,
 ) -> ExportReport:
     """Write the graph, and only if ONNX Runtime agrees with torch through `DanModel`.
@@ -89,7 +91,7 @@ def export_graph(
     path: Path,
     metadata: GraphMetadata,
     *,
-    crops: np.ndarray | None = None,
+    crops: Image | None = None,
     overwrite: bool = False,
 ) -> ExportReport:
     """Write any module that takes (N, 1, S, S) float crops and gives a `DanOutput`, compared as in `export_model`."""
@@ -143,7 +145,7 @@ def _flush_denormals(onnx: Any, graph: Any) -> None:
 
 
 @torch.no_grad()
-def compare(model: nn.Module, exported: DanModel, crops: np.ndarray | None = None) -> tuple[float, float, float, float]:
+def compare(model: nn.Module, exported: DanModel, crops: Image | None = None) -> tuple[float, float, float, float]:
     """Largest difference of landmarks (px), stage 1 landmarks (px), confidence and sigma (px), in batches of 1, 5 and
     all."""
     size = exported.metadata.crop_size
@@ -161,9 +163,10 @@ def compare(model: nn.Module, exported: DanModel, crops: np.ndarray | None = Non
     return float(worst[0]), float(worst[1]), float(worst[2]), float(worst[3])
 
 
-def _onnx():  # type: ignore[no-untyped-def]
+def _onnx() -> ModuleType:
     try:
         import onnx
     except ImportError as error:
         raise MissingDependency("exporting", "onnx", "train") from error
-    return onnx
+    module: ModuleType = onnx
+    return module

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from facealign_cli.arrays import Floats, Image
 from facealign_cli.metrics import nme
 from facealign_cli.training.calibrate import FEWEST_FACES, calibrate_sigma
 from facealign_cli.training.measure import measured_faces, predict_crops, turned_errors
@@ -13,7 +14,7 @@ from facealign_cli.training.network import Dan
 from facealign_cli.training.pack import Pack, crops_in_frame
 
 
-def stage_errors(stages: Iterable[np.ndarray], truth: np.ndarray) -> tuple[float, ...]:
+def stage_errors(stages: Iterable[Floats], truth: Floats) -> tuple[float, ...]:
     """The mean inter-pupil NME of each stage, as fractions. stages: each (N, 68, 2), in the pixels of truth."""
     return tuple(float(nme(stage, truth, "inter-pupil").mean()) for stage in stages)
 
@@ -23,7 +24,7 @@ def named_figures(errors: Mapping[int, float]) -> dict[str, float]:
     return {f"held-out inter-pupil NME %, stage {stage}": round(100 * error, 2) for stage, error in errors.items()}
 
 
-def held_out_figures(model: Dan, pack: Pack) -> tuple[np.ndarray, dict[str, float]]:
+def held_out_figures(model: Dan, pack: Pack) -> tuple[Image, dict[str, float]]:
     """A pack's held-out crops in the model's frame, (N, 1, S, S) uint8, and the model's figures on them.
 
     Those of 300-W, if there are any; turned heads of other sets have figures of their own. A model that has sigma is

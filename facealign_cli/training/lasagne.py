@@ -27,6 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from facealign_cli.arrays import Floats, Image
 from facealign_cli.errors import FormatError
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import N_LANDMARKS, SCHEME
@@ -56,7 +57,7 @@ class _Parameters:
     def __init__(self, file: LasagneFile) -> None:
         self._file, self._next = file, 0
 
-    def take(self, what: str, *shape: int | None) -> np.ndarray:
+    def take(self, what: str, *shape: int | None) -> Floats:
         """The next array, float64; None stands for any length. Raises FormatError."""
         index, values = self._next, np.asarray(self._file.parameters[self._next], float)
         self._next += 1
@@ -66,7 +67,7 @@ class _Parameters:
             raise FormatError(f"{self._file.path}: arr_{index} ({what}): expected {expected}, got {values.shape}")
         return values
 
-    def norm(self, what: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def norm(self, what: str, count: int) -> tuple[Floats, Floats]:
         """Batch norm's beta, gamma, mean, inv_std as (scale, shift)."""
         beta, gamma, mean, inv_std = (
             self.take(f"{what}, {name}", count) for name in ("beta", "gamma", "mean", "inv_std")
@@ -93,7 +94,7 @@ class _Parameters:
         return _filled(nn.Linear(*weight.shape), (weight * scale).T, shift)
 
 
-def _filled(layer: Layer, weight: np.ndarray, bias: np.ndarray) -> Layer:
+def _filled(layer: Layer, weight: Floats, bias: Floats) -> Layer:
     with torch.no_grad():
         for parameter, values in zip(layer.parameters(), (weight, bias), strict=True):
             parameter.copy_(torch.from_numpy(np.ascontiguousarray(values)))
@@ -209,11 +210,11 @@ class LasagneDan(nn.Module):
         """A softmax of two is the sigmoid of their difference."""
         if self.head is None:
             return torch.full((crop.shape[0],), _CERTAIN)
-        two = self.head(features)
+        two: Tensor = self.head(features)
         return two[:, 1] - two[:, 0]
 
 
-def window(init_landmarks: np.ndarray, size: int) -> tuple[int, tuple[int, int], float]:
+def window(init_landmarks: Floats, size: int) -> tuple[int, tuple[int, int], float]:
     """The side of a crop of our frame and the (x, y) in it where the original's picture of side `size` begins.
 
     init_landmarks: (68, 2) the mean shape in the original's pixels. The third value is how far, in pixels, the face
@@ -241,7 +242,7 @@ def convert_lasagne(
     version: str = "1",
     training_data: str = "",
     licence: str = "",
-    crops: np.ndarray | None = None,
+    crops: Image | None = None,
     overwrite: bool = False,
 ) -> tuple[LasagneDan, ExportReport]:
     """Write the authors' weights as a graph of our contract, compared with torch as `export_model` does.

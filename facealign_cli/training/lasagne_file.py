@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facealign_cli.arrays import Floats
 from facealign_cli.errors import FormatError
 from facealign_cli.files.arrays import read_npz
 from facealign_cli.landmarks import N_LANDMARKS
@@ -26,10 +27,10 @@ class LasagneFile:
     """What such a file holds. parameters: in layer order. mean_image, std_image: (S, S). init_landmarks: (68, 2)."""
 
     path: Path
-    parameters: list[np.ndarray]
-    mean_image: np.ndarray
-    std_image: np.ndarray
-    init_landmarks: np.ndarray
+    parameters: list[Floats]
+    mean_image: Floats
+    std_image: Floats
+    init_landmarks: Floats
 
     def __post_init__(self) -> None:
         size = self.mean_image.shape[-1] if self.mean_image.ndim else 0
@@ -81,7 +82,7 @@ def read_lasagne(path: Path) -> LasagneFile:
     return LasagneFile(path, [arrays[name] for name in names], mean, std, init)
 
 
-def _squeezed(values: np.ndarray, ndim: int) -> np.ndarray:
+def _squeezed(values: Floats, ndim: int) -> Floats:
     """Without leading axes of length 1."""
     while values.ndim > ndim and values.shape[0] == 1:
         values = values[0]

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from facealign_cli.arrays import Floats
 from facealign_cli.errors import DeviceError, InputError
 from facealign_cli.runtime import check_device
 from facealign_cli.training.augment import Batch
@@ -218,7 +219,7 @@ class Run:
             else:
                 mean.copy_(value)
 
-    def _evaluate(self, losses: np.ndarray) -> dict[str, Any]:
+    def _evaluate(self, losses: Floats) -> dict[str, Any]:
         last = {key: value.clone() for key, value in self.model.state_dict().items()}
         self.model.load_state_dict(self.average)
         errors = held_out_errors(self.model, self.measured, self.config.stage or None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from facealign_cli.arrays import Floats, Image
 from facealign_cli.datasets.w300 import SETS_OF_300W
 from facealign_cli.landmarks import INNER_WITHOUT_BRIDGE, N_LANDMARKS
 from facealign_cli.metrics import nme
@@ -45,14 +46,14 @@ def held_out_errors(model: Dan, pack: Pack, n_stages: int | None = None) -> list
     return [float(nme(stage, truth, "inter-pupil").mean()) for stage in landmarks]
 
 
-def predict_pack(model: Dan, pack: Pack, n_stages: int | None = None) -> tuple[list[np.ndarray], np.ndarray]:
+def predict_pack(model: Dan, pack: Pack, n_stages: int | None = None) -> tuple[list[Floats], Floats]:
     """Landmarks per stage and the truth, each (N, 68, 2) in crop pixels, without augmentation."""
     crops, truth = crops_in_frame(pack, model.config.crop_frame)
     return predict_crops(model, crops, n_stages), truth
 
 
 @torch.no_grad()
-def predict_crops(model: Dan, crops: np.ndarray, n_stages: int | None = None) -> list[np.ndarray]:
+def predict_crops(model: Dan, crops: Image, n_stages: int | None = None) -> list[Floats]:
     """Landmarks per stage, each (N, 68, 2) in the pixels of the (N, 1, S, S) uint8 crops."""
     model.eval()
     device = model.mean_image.device

@@ -49,7 +49,8 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, n_in, H, W) → (N, n_out, H / stride, W / stride)."""
-        return x + self.conv(x) if self.shortcut else self.conv(x)
+        y: Tensor = self.conv(x)
+        return x + y if self.shortcut else y
 
 
 class MobileNetBackbone(nn.Module):

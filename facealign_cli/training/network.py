@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from facealign_cli.arrays import Floats
 from facealign_cli.geometry import CropFrame
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.training.config import NetworkConfig, StageConfig
@@ -271,7 +272,7 @@ class Dan(nn.Module):
     mean_shape0: Tensor
 
     def __init__(
-        self, config: NetworkConfig, mean_image: np.ndarray | float = 128.0, std_image: np.ndarray | float = 64.0
+        self, config: NetworkConfig, mean_image: Floats | float = 128.0, std_image: Floats | float = 64.0
     ) -> None:
         super().__init__()
         self.config = config
@@ -315,7 +316,8 @@ class Dan(nn.Module):
 
     def _first_stage(self, image: Tensor) -> StageOutput:
         small = F.avg_pool2d(image, self.reduce) if self.reduce > 1 else image
-        return self.stages[0](small, None, self.mean_shape0)
+        output: StageOutput = self.stages[0](small, None, self.mean_shape0)
+        return output
 
     def _to_crop(self, landmarks: Tensor) -> Tensor:
         # pixel i of the reduced frame covers crop pixels reduce·i … reduce·i + reduce - 1

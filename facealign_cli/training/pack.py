@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from facealign_cli.arrays import Bools, Floats, Image, pixels
 from facealign_cli.datasets import LeftOut, Sample, read_samples
 from facealign_cli.datasets.beside import SCHEMES
 from facealign_cli.datasets.splits import is_held_out, photo_number
@@ -22,7 +24,7 @@ from facealign_cli.detectors.base import DEFAULT_DETECTOR
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.files.header import read_header
 from facealign_cli.files.output import atomic_path, check_output
-from facealign_cli.files.pictures import read_image
+from facealign_cli.files.pictures import read_image, to_grey
 from facealign_cli.geometry import (
     CropFrame,
     SimilarityTransform,
@@ -83,26 +85,26 @@ class Pack:
     there are fewer or none. names: N strings, unique.
     """
 
-    images: np.ndarray
-    landmarks: np.ndarray
-    bbox: np.ndarray
-    rough: np.ndarray
-    held_out: np.ndarray
-    weights: np.ndarray
-    yaw: np.ndarray
-    points: np.ndarray
+    images: Image
+    landmarks: Floats
+    bbox: Floats
+    rough: Bools
+    held_out: Bools
+    weights: Floats
+    yaw: Floats
+    points: Floats
     names: list[str]
 
     def __len__(self) -> int:
         return len(self.names)
 
     @property
-    def labelled(self) -> np.ndarray:
+    def labelled(self) -> Bools:
         """(N,) whether a face has labels."""
         return np.asarray(self.weights.any(axis=1))
 
     @property
-    def sets(self) -> np.ndarray:
+    def sets(self) -> NDArray[np.str_]:
         """(N,) the data set of each face."""
         return np.array([self.set_of(row) for row in range(len(self))])
 
@@ -110,7 +112,7 @@ class Pack:
         """The data set of a face."""
         return self.names[row].split(":")[0]
 
-    def select(self, mask: np.ndarray) -> Pack:
+    def select(self, mask: Bools) -> Pack:
         """The faces where the (N,) mask is true."""
         rows = np.flatnonzero(mask)
         columns = {column: getattr(self, column)[rows] for column in ("images", *_COLUMNS)}
@@ -121,10 +123,10 @@ class Pack:
 class _Row:
     sample: Sample
     name: str
-    jpeg: np.ndarray
-    landmarks: np.ndarray
-    bbox: np.ndarray
-    points: np.ndarray
+    jpeg: Image
+    landmarks: Floats
+    bbox: Floats
+    points: Floats
 
 
 def write_pack(
@@ -145,7 +147,7 @@ def write_pack(
     check_output(path, overwrite)
     rows: list[_Row] = []
     left_out: list[LeftOut] = []
-    seen: dict[str, list[np.ndarray]] = {}
+    seen: dict[str, list[Floats]] = {}
     for item in _samples(roots, unlabelled):
         result = item if isinstance(item, LeftOut) else _row(item, size, context, quality, seen)
         (left_out if isinstance(result, LeftOut) else rows).append(result)  # type: ignore[arg-type]
@@ -190,7 +192,7 @@ def _largest_face() -> FindFace:
     return find
 
 
-def _row(sample: Sample, size: int, context: float, quality: int, seen: dict[str, list[np.ndarray]]) -> _Row | LeftOut:
+def _row(sample: Sample, size: int, context: float, quality: int, seen: dict[str, list[Floats]]) -> _Row | LeftOut:
     import cv2
 
     name = f"{sample.photo.split('/')[0]}:{sample.name}"
@@ -208,8 +210,8 @@ def _row(sample: Sample, size: int, context: float, quality: int, seen: dict[str
     center = (box[:2] + box[2:]) / 2
     shift = (size - 1) / 2 - scale * center
     transform = SimilarityTransform(scale, 0.0, float(shift[0]), float(shift[1]))
-    grey = warp(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), transform, size)
-    jpeg = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    grey = warp(to_grey(image), transform, size)
+    jpeg = pixels(cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, quality])[1])
     bbox = np.full(4, np.nan)
     if sample.bbox is not None:
         bbox = transform.apply(np.array(sample.bbox.xyxy).reshape(2, 2)).reshape(4)
@@ -229,7 +231,7 @@ def _hold_out_problem(sample: Sample) -> str | None:
     return kind and f"{kind} labelled, and its photo is held out"
 
 
-def _problem(sample: Sample, size: tuple[int, int], same_photo: list[np.ndarray]) -> str | None:
+def _problem(sample: Sample, size: tuple[int, int], same_photo: list[Floats]) -> str | None:
     """Why a face cannot be trained on, or None; `same_photo` gathers the photo's faces to find one given twice."""
     box = bbox_of_shape(sample.landmarks)
     extent = extent_of_shape(sample.landmarks)
@@ -279,7 +281,7 @@ def _write(path: Path, rows: list[_Row], size: int, context: float, *, overwrite
         file.create_dataset("name", data=[row.name for row in rows], dtype=h5py.string_dtype())
 
 
-def rewrite_pack(source: Path, path: Path, pack: Pack, keep: np.ndarray, overwrite: bool = False) -> None:
+def rewrite_pack(source: Path, path: Path, pack: Pack, keep: Bools, overwrite: bool = False) -> None:
     """Write the rows of `source` where the (N,) mask is true, its pictures as they are, with the columns of `pack`.
 
     Raises OutputError if `path` cannot be written.
@@ -334,7 +336,7 @@ def read_packs(paths: Sequence[Path]) -> Pack:
     return Pack(**columns, names=names)
 
 
-def crops_in_frame(pack: Pack, frame: CropFrame) -> tuple[np.ndarray, np.ndarray]:
+def crops_in_frame(pack: Pack, frame: CropFrame) -> tuple[Image, Floats]:
     """(N, 1, S, S) uint8 crops around the init shapes from the data set's boxes, and the truth (N, 68, 2) in them.
 
     Where the data set gave no box, the tight box of the landmarks stands for it.
@@ -348,7 +350,7 @@ def crops_in_frame(pack: Pack, frame: CropFrame) -> tuple[np.ndarray, np.ndarray
     return crops, truth
 
 
-def _check_columns(path: Path, columns: dict[str, np.ndarray]) -> None:
+def _check_columns(path: Path, columns: dict[str, Floats]) -> None:
     for name, (kinds, shape) in _SHAPES.items():
         values = columns[name]
         if values.dtype.kind not in kinds or values.shape[1:] != shape:
@@ -364,13 +366,14 @@ def _check_columns(path: Path, columns: dict[str, np.ndarray]) -> None:
         raise FormatError(f"{path}: landmarks without an extent")
 
 
-def decode_grey(data: np.ndarray, size: int | None = None) -> np.ndarray:
+def decode_grey(data: Image, size: int | None = None) -> Image:
     """(H, W) uint8 grey of a JPEG's bytes. size: its side. Raises ValueError for what is none or has another size."""
     import simplejpeg
 
     if size is not None and (header := read_header(data.tobytes())) and (header.height, header.width) != (size, size):
         raise ValueError(f"a packed picture is damaged: {header.width} x {header.height} pixels, not {size}")
     try:
-        return simplejpeg.decode_jpeg(data.tobytes(), "GRAY")[..., 0]
+        grey: Image = simplejpeg.decode_jpeg(data.tobytes(), "GRAY")
+        return grey[..., 0]
     except ValueError as error:
         raise ValueError(f"a packed picture is damaged: {error}") from error

@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from facealign_cli.arrays import Bools, Floats
 from facealign_cli.datasets.unlabelled import points_of_shape
 from facealign_cli.errors import InputError
 from facealign_cli.models.dan import DanModel
@@ -56,7 +58,7 @@ class PseudoRow:
     moved: float
 
 
-def yaw_of_shape(landmarks: np.ndarray) -> np.ndarray:
+def yaw_of_shape(landmarks: Floats) -> Floats:
     """(N,) degrees, negative where the tip of the nose is to the right of the line from the eyes to the mouth.
 
     landmarks: (N, 68, 2). On aflw2000's labels it correlates with the yaw of the fitted 3D head by 0.97 and is off by 5
@@ -67,7 +69,7 @@ def yaw_of_shape(landmarks: np.ndarray) -> np.ndarray:
     height = np.linalg.norm(down, axis=1)
     across = np.stack([down[:, 1], -down[:, 0]], axis=1) / height[:, None]
     side = ((landmarks[:, 30] - (eyes + mouth) / 2) * across).sum(axis=1) / height
-    return np.degrees(np.arcsin(np.clip(-_YAW_FACTOR * side, -1, 1)))
+    return np.asarray(np.degrees(np.arcsin(np.clip(-_YAW_FACTOR * side, -1, 1))))
 
 
 def pseudo_label(
@@ -117,7 +119,7 @@ def pseudo_label(
 class _Seen:
     """What an ensemble says of N faces, in shares of their sizes where lengths are meant."""
 
-    def __init__(self, shapes: np.ndarray, confidence: np.ndarray, points: np.ndarray) -> None:
+    def __init__(self, shapes: Floats, confidence: Floats, points: Floats) -> None:
         self.confidence = confidence
         self.mean = shapes.mean(axis=0)  # (N, 68, 2)
         self.size = np.sqrt(np.ptp(self.mean, axis=1).prod(axis=1))  # (N,)
@@ -127,7 +129,7 @@ class _Seen:
         self.yaw = yaw_of_shape(self.mean)
 
 
-def _miss(landmarks: np.ndarray, points: np.ndarray) -> float:
+def _miss(landmarks: Floats, points: Floats) -> float:
     """Mean distance from the hand points, NaN where there are none."""
     placed = points[np.isfinite(points).all(axis=1)]
     if not len(placed):
@@ -135,12 +137,12 @@ def _miss(landmarks: np.ndarray, points: np.ndarray) -> float:
     return float(np.linalg.norm(points_of_shape(landmarks, len(placed)) - placed, axis=1).mean())
 
 
-def _agreement(distance: np.ndarray, half: float) -> np.ndarray:
+def _agreement(distance: Floats, half: float) -> Floats:
     """Weights: a half where the distance is `half`, none beyond three times that."""
     return np.where(distance > 3 * half, 0.0, 1 / (1 + (distance / half) ** 2))
 
 
-def _refined(given: np.ndarray, trusted: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _refined(given: Floats, trusted: Floats, seen: Bools) -> tuple[Floats, Floats]:
     """Fitted labels (N, 68, 2) laid anew, by scale and shift, onto what the models see, and new weights (N, 68).
 
     What is the same for most of a data set is its convention, not a mistake of the fit, so that the medians of the
@@ -162,7 +164,7 @@ def _refined(given: np.ndarray, trusted: np.ndarray, seen: np.ndarray) -> tuple[
     return laid, np.where(trusted > 0, _agreement(distance, _REFINED), 0.0)
 
 
-def _table(sets: np.ndarray, seen: _Seen, good: np.ndarray, moved: np.ndarray) -> list[PseudoRow]:
+def _table(sets: NDArray[np.str_], seen: _Seen, good: Bools, moved: Bools) -> list[PseudoRow]:
     bands, table = np.digitize(np.abs(seen.yaw), (30, 60)), []
     for name in sorted(set(sets.tolist())):
         for band, pose in enumerate(POSES):
@@ -174,6 +176,6 @@ def _table(sets: np.ndarray, seen: _Seen, good: np.ndarray, moved: np.ndarray) -
     return table
 
 
-def _mean(values: np.ndarray) -> float:
+def _mean(values: Floats) -> float:
     known = values[np.isfinite(values)]
     return float(known.mean()) if len(known) else float("nan")

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from facealign_cli.arrays import Image
 from facealign_cli.errors import InputError, MissingDependency, ModelError
 from facealign_cli.files.output import atomic_path, check_output
 from facealign_cli.models.dan import METADATA_KEY, DanModel, GraphMetadata
@@ -149,7 +150,7 @@ def _refuse_worse(report: VariantReport, tolerance: float) -> None:
         )
 
 
-def _calibration_crops(pack: Pack, model: DanModel, count: int) -> np.ndarray:
+def _calibration_crops(pack: Pack, model: DanModel, count: int) -> Image:
     usable = np.flatnonzero(~pack.held_out & ~pack.rough)
     if not len(usable):
         raise InputError("the pack has no finely labelled training faces to calibrate on")
@@ -158,7 +159,7 @@ def _calibration_crops(pack: Pack, model: DanModel, count: int) -> np.ndarray:
     return crops_in_frame(pack.select(mask), model.frame)[0]
 
 
-def _write_int8(path: Path, written: Path, calibration: np.ndarray, keep_float: Sequence[str]) -> int:
+def _write_int8(path: Path, written: Path, calibration: Image, keep_float: Sequence[str]) -> int:
     onnx, quantization = _packages()
     with tempfile.TemporaryDirectory() as folder, _quiet():
         prepared = Path(folder) / "prepared.onnx"
@@ -171,7 +172,7 @@ def _write_int8(path: Path, written: Path, calibration: np.ndarray, keep_float: 
         quantization.quantize_static(
             str(prepared),
             str(written),
-            _reader(quantization, calibration),
+            _Reader(calibration),
             quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
             reduce_range=True,  # 7 bits: on CPUs without VNNI, sums of 8-bit products saturate, and landmarks move
@@ -225,18 +226,16 @@ def _passes_on(node: Any, tensors: set[str]) -> bool:
     return node.op_type in ("Relu", "Add", "MaxPool") and all(name in tensors for name in node.input)
 
 
-def _reader(quantization: Any, crops: np.ndarray) -> Any:
-    class Reader(quantization.CalibrationDataReader):
-        """One crop at a time, as the calibrator asks for them."""
+class _Reader:
+    """One (1, S, S) crop at a time, as the calibrator asks for them; what has `get_next` is a CalibrationDataReader."""
 
-        def __init__(self) -> None:
-            self.crops: Iterator[np.ndarray] = iter(crops)
+    def __init__(self, crops: Image) -> None:
+        self.crops: Iterator[Image] = iter(crops)
 
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            crop = next(self.crops, None)
-            return None if crop is None else {"crop": crop[None]}
-
-    return Reader()
+    def get_next(self) -> dict[str, Image] | None:
+        """The next input of the graph; None after the last."""
+        crop = next(self.crops, None)
+        return None if crop is None else {"crop": crop[None]}
 
 
 def _write_float16(path: Path, written: Path) -> int:

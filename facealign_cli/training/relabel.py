@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from facealign_cli.aligner import FaceCrops, align_crops, cut_crops
+from facealign_cli.arrays import Bools, Floats, Image
 from facealign_cli.datasets.splits import photo_key
 from facealign_cli.errors import InputError
 from facealign_cli.geometry import bbox_of_shape, extent_of_shape, init_shape_from_bbox
@@ -91,16 +92,16 @@ def relabel_pack(
 
 
 def _opinion_of_all(
-    models: Sequence[DanModel], images: np.ndarray, landmarks: np.ndarray, rounds: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
+    models: Sequence[DanModel], images: Image, landmarks: Floats, rounds: int, seed: int
+) -> tuple[Floats, Floats]:
     """The models' mean landmarks and confidence."""
     said = [opinion(model, images, landmarks, rounds, np.random.default_rng(seed)) for model in models]
     return np.mean([shapes for shapes, _ in said], axis=0), np.mean([confidence for _, confidence in said], axis=0)
 
 
 def opinion(
-    model: DanModel, images: np.ndarray, landmarks: np.ndarray, rounds: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+    model: DanModel, images: Image, landmarks: Floats, rounds: int, rng: np.random.Generator
+) -> tuple[Floats, Floats]:
     """A model's landmarks on (N, P, P) grey pictures, averaged over perturbed inits and mirror images.
 
     landmarks: (N, 68, 2), roughly where they are. Returns (N, 68, 2) picture pixels and the (N,) confidence.
@@ -110,8 +111,8 @@ def opinion(
 
 
 def opinions(
-    model: DanModel, images: np.ndarray, landmarks: np.ndarray, rounds: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+    model: DanModel, images: Image, landmarks: Floats, rounds: int, rng: np.random.Generator
+) -> tuple[Floats, Floats]:
     """As `opinion`, but what was said from each init, half of them on mirror images: (2 · rounds, N, 68, 2)."""
     first, confidence = _predict(model, images, [init_shape_from_bbox(bbox_of_shape(shape)) for shape in landmarks])
     width = images.shape[2]
@@ -128,13 +129,13 @@ def opinions(
     return np.array(said), confidence
 
 
-def _predict(model: DanModel, images: np.ndarray, inits: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _predict(model: DanModel, images: Image, inits: list[Floats]) -> tuple[Floats, Floats]:
     faces = [cut_crops(model.frame, image, [init]) for image, init in zip(images, inits, strict=True)]
     aligned = align_crops(model, FaceCrops.joined(faces))
     return aligned.landmarks, aligned.confidence
 
 
-def _spread(groups: list[str], most: int) -> np.ndarray:
+def _spread(groups: list[str], most: int) -> Bools:
     """Rows of at most so many of each group, evenly spread over it."""
     members: dict[str, list[int]] = {}
     for row, group in enumerate(groups):

@@ -13,8 +13,7 @@ from fractions import Fraction
 from types import ModuleType
 from typing import Any, Protocol
 
-import numpy as np
-
+from facealign_cli.arrays import Image
 from facealign_cli.errors import InputError, MissingDependency
 
 MAX_FRAME_PIXELS = 40_000_000
@@ -53,7 +52,7 @@ class VideoFrame:
     index: int
     pts: int
     timestamp_s: float
-    image_bgr: np.ndarray | None
+    image_bgr: Image | None
     duration: int = 0
     error: str | None = None
 

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
-
+from facealign_cli.arrays import Image
 from facealign_cli.errors import InputError
 from facealign_cli.files.pictures import quiet_opencv
 from facealign_cli.video.base import VideoFrame, VideoInfo
@@ -29,7 +28,7 @@ class CameraSource:
         if not done:
             self.close()
             raise InputError(f"camera {device_index}: gives no picture")
-        self._first: np.ndarray = image
+        self._first: Image = image
         self.info = VideoInfo(f"camera:{device_index}", image.shape[1], image.shape[0], Fraction(1, _TICKS))
 
     def __iter__(self) -> Iterator[VideoFrame]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from facealign_cli.arrays import Image
 from facealign_cli.errors import InputError
 from facealign_cli.video.base import MAX_FRAME_PIXELS, SoundPacket, VideoFrame, VideoInfo, import_av
 from facealign_cli.video.colour import Colours
@@ -86,7 +87,7 @@ class ContainerSource:
         except (InputError, self._av.error.FFmpegError, IndexError):
             return []
 
-    def _first_picture(self) -> tuple[list[VideoFrame | SoundPacket], np.ndarray]:
+    def _first_picture(self) -> tuple[list[VideoFrame | SoundPacket], Image]:
         head: list[VideoFrame | SoundPacket] = []
         for item in self._items:
             head.append(item)
@@ -95,7 +96,7 @@ class ContainerSource:
         part = "" if self._start is None and self._end is None else " between --start and --end"
         raise InputError(f"{self.path}: no frame that can be decoded{part}")
 
-    def _info(self, first: np.ndarray) -> VideoInfo:
+    def _info(self, first: Image) -> VideoInfo:
         stream, end = self._stream, self._packets.stated_end(self._stream)
         rate = stream.average_rate or stream.guessed_rate or None
         aspect = Fraction(stream.sample_aspect_ratio or 1)
@@ -115,10 +116,10 @@ class ContainerSource:
     def _n_frames(self, rate: Fraction | None) -> int | None:
         """How many frames to expect, for the progress."""
         stream, container = self._stream, self._packets.container
-        length = stream.duration * stream.time_base if stream.duration else None
+        length: Fraction | None = stream.duration * stream.time_base if stream.duration else None
         if length is None and container.duration:
             length = Fraction(container.duration, self._av.time_base)
-        count = stream.frames or (round(length * rate) if length and rate else None)
+        count: int | None = stream.frames or (round(length * rate) if length and rate else None)
         if count and length and (self._start is not None or self._end is not None):
             kept = min(self._end or length, length) - (self._start or 0)
             return max(1, round(count * kept / length))
@@ -178,12 +179,12 @@ class ContainerSource:
             (self._start is None or time >= self._start) and (self._end is None or time < self._end)
         )
 
-    def _frame(self, pts: int, image: np.ndarray | None, error: str | None, duration: int = 0) -> VideoFrame:
+    def _frame(self, pts: int, image: Image | None, error: str | None, duration: int = 0) -> VideoFrame:
         pts, index = max(pts, self._last + 1), self._index
         self._last, self._index = pts, index + 1
         return VideoFrame(index, pts, float(pts * self._stream.time_base), image, duration, error)
 
-    def _picture(self, frame: Any) -> np.ndarray:
+    def _picture(self, frame: Any) -> Image:
         """(H, W, 3) BGR, upright, of the size of the first one."""
         if self._colours is None:
             self._size, self._turn, self._colours = (frame.width, frame.height), _Turn.of(frame), Colours.of(frame)
@@ -210,7 +211,7 @@ class _Turn:
                 return cls(True, c < 0, b < 0) if across else cls(False, a < 0, d < 0)
         return cls()
 
-    def __call__(self, image: np.ndarray) -> np.ndarray:
+    def __call__(self, image: Image) -> Image:
         image = image.swapaxes(0, 1) if self.transposed else image
         image = image[:, ::-1] if self.mirrored else image
         return np.ascontiguousarray(image[::-1] if self.upside_down else image)

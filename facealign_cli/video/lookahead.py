@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from facealign_cli.arrays import Floats
 from facealign_cli.errors import InputError
 from facealign_cli.landmarks import GROUPS
 from facealign_cli.records import BBox, Face
@@ -121,7 +122,7 @@ class _Track:
     def __init__(self, lag_s: float) -> None:
         self._lag_s = lag_s
         self._times: list[float] = []
-        self._points: list[np.ndarray] = []  # (70, 2) each
+        self._points: list[Floats] = []  # (70, 2) each
         self._noises: list[tuple[float, float]] = []  # time, pixels
 
     def add(self, time_s: float, face: Face) -> None:
@@ -136,7 +137,7 @@ class _Track:
         del self._times[:old], self._points[:old]
         return bool(self._times) and self._times[-1] >= time_s - self._lag_s
 
-    def smoothed(self, time_s: float) -> np.ndarray:
+    def smoothed(self, time_s: float) -> Floats:
         """(70, 2) the points at a time that was added."""
         near = [i for i, time in enumerate(self._times) if abs(time - time_s) <= self._lag_s + _SAME_S]
         away = tuple(round(self._times[i] - time_s, 6) for i in near)
@@ -149,9 +150,10 @@ class _Track:
         heads = _head_parts(own, details)
         rest = details - heads
         noise = self._noise(time_s, rest[-1] / spreads[-1])
-        return fits[0] + _standing_out(heads, rest, noise * spreads)
+        calmest: Floats = fits[0]
+        return calmest + _standing_out(heads, rest, noise * spreads)
 
-    def _noise(self, time_s: float, finest: np.ndarray) -> float:
+    def _noise(self, time_s: float, finest: Floats) -> float:
         """Pixels, of one coordinate: the median over the last second of what the points of a frame have in common."""
         self._noises = [(time, value) for time, value in self._noises if 0 <= time_s - time <= NOISE_S]
         self._noises.append((time_s, 1.4826 * float(np.median(np.abs(finest[:68])))))
@@ -159,14 +161,14 @@ class _Track:
 
 
 @functools.lru_cache(maxsize=1024)
-def _kernels(away_s: tuple[float, ...], lag_s: float) -> tuple[np.ndarray, np.ndarray]:
+def _kernels(away_s: tuple[float, ...], lag_s: float) -> tuple[Floats, Floats]:
     """(S + 1, N) weights of the frames at times around 0, from the calmest to the frame at 0 alone, and (S,) how much
     of a frame's noise the difference of one to the next has.
 
     The calmest is the mean, in place of a line, which matters where one side is missing: at the ends of a clip.
     """
     away = np.array(away_s)
-    alone = (away == 0).astype(float)
+    alone: Floats = (away == 0).astype(float)
     step = float(np.median(np.diff(away))) if len(away) > 2 else math.inf  # a line through two points is no smoothing
     kernels = []
     width = lag_s + step / 2
@@ -182,35 +184,37 @@ def _kernels(away_s: tuple[float, ...], lag_s: float) -> tuple[np.ndarray, np.nd
     return stack[different], spreads[different[:-1]]
 
 
-def line_weights(away_s: np.ndarray, width_s: float) -> np.ndarray:
+def line_weights(away_s: Floats, width_s: float) -> Floats:
     """(N,) the weights by which a straight line, fitted to values at times `away_s` around 0, gives its value at 0.
 
     Times further than `width_s` do not count; nearer ones count by 1 - (time / width)². Without a second time, the
     value at 0 is taken as it is.
     """
     u = away_s / width_s
-    near = np.maximum(0.0, 1 - u**2)
+    near: Floats = np.maximum(0.0, 1 - u**2)
     total, slope, square = near.sum(), (near * u).sum(), (near * u**2).sum()
     determinant = total * square - slope**2
     if determinant < 1e-12:
-        return (away_s == 0).astype(float)
-    return near * (square - slope * u) / determinant
+        return np.asarray(away_s == 0, float)
+    weights: Floats = near * (square - slope * u) / determinant
+    return weights
 
 
 _RIGID = np.array(RIGID)
 
 
-def _head_parts(points: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+def _head_parts(points: Floats, vectors: Floats) -> Floats:
     """(S, K, 2) what motions of the head make of vectors at (K, 2) points: shift, growth, turn, by least squares."""
     arms = points - points[_RIGID].mean(axis=0)
     across = np.stack([-arms[:, 1], arms[:, 0]], axis=1)
     rigid = vectors[:, _RIGID]
     square = max(float((arms[_RIGID] ** 2).sum()), 1e-12)
     growth, turn = (np.tensordot(rigid, arm[_RIGID], 2)[:, None, None] / square for arm in (arms, across))
-    return rigid.mean(axis=1, keepdims=True) + growth * arms + turn * across
+    parts: Floats = rigid.mean(axis=1, keepdims=True) + growth * arms + turn * across
+    return parts
 
 
-def _standing_out(heads: np.ndarray, rest: np.ndarray, noises: np.ndarray) -> np.ndarray:
+def _standing_out(heads: Floats, rest: Floats, noises: Floats) -> Floats:
     """(K, 2) the sum of what stands out from the noise in (S, K, 2) details, those of the head and what is left.
 
     noises: (S,) that of one coordinate in such a detail, pixels.
@@ -221,9 +225,9 @@ def _standing_out(heads: np.ndarray, rest: np.ndarray, noises: np.ndarray) -> np
     part_times = np.sqrt(squares @ _PART_MEANS) / floors / _PART_TIMES
     times = np.maximum(np.sqrt(squares) / floors / POINT_TIMES, part_times[:, _PART_OF])
     parts = _share(head_times / HEAD_TIMES)[:, :, None] * heads + _share(times)[:, :, None] * rest
-    return parts.sum(axis=0)
+    return np.asarray(parts.sum(axis=0))
 
 
-def _share(times: np.ndarray) -> np.ndarray:
+def _share(times: Floats) -> Floats:
     """How much of a detail counts: nothing of it up to 1 and, well above, all."""
     return 1 - np.maximum(times, 1.0) ** -4

@@ -65,7 +65,8 @@ class ClipPackets:
     def stated_end(self, stream: Any) -> Fraction | None:
         """Seconds, on the clip's clock, at which the file says that one of its streams ends."""
         if stream.duration and not self._may_jump:
-            return Fraction((stream.start_time or 0) + stream.duration) * stream.time_base - self.origin
+            end: Fraction = ((stream.start_time or 0) + stream.duration) * stream.time_base
+            return end - self.origin
         return self._file_end() if len(self.container.streams) == 1 else None
 
     def _file_end(self) -> Fraction | None:
@@ -132,7 +133,9 @@ class ClipPackets:
 
     def _first_time(self) -> Fraction:
         """Seconds that the clip's beginning has in the file: of its earliest stream, as FFmpeg's tools have it."""
-        starts = [s.start_time * s.time_base for s in (self.stream, *self.heard) if s.start_time is not None]
+        starts: list[Fraction] = [
+            s.start_time * s.time_base for s in (self.stream, *self.heard) if s.start_time is not None
+        ]
         stated = self.container.start_time
         whole = Fraction(0) if stated is None else Fraction(stated, self._av.time_base)
         if starts and (self._may_jump or stated is None or abs(min(starts) - whole) < Fraction(1, 1000)):

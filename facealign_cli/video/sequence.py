@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 
+from facealign_cli.arrays import Image, pixels
 from facealign_cli.errors import InputError
 from facealign_cli.files.pictures import read_image
 from facealign_cli.video.base import MAX_FRAME_PIXELS, VideoFrame, VideoInfo
@@ -69,10 +69,10 @@ class SequenceSource:
             except InputError as error:
                 yield VideoFrame(index, number, time, None, 1, str(error))
 
-    def _read(self, file: Path) -> np.ndarray:
+    def _read(self, file: Path) -> Image:
         image = read_image(file, max_pixels=self._max_pixels)
         if image.shape[1::-1] != self._size:
-            image = cv2.resize(image, self._size, interpolation=cv2.INTER_AREA)
+            image = pixels(cv2.resize(image, self._size, interpolation=cv2.INTER_AREA))
         return image
 
     def sound_samples(self, _stream: Any) -> list[Any]:

@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from facealign_cli.arrays import Image, pixels
 from facealign_cli.errors import InputError, OutputError
 from facealign_cli.files.output import atomic_path
 from facealign_cli.video.base import SoundPacket, VideoInfo, import_av
@@ -149,11 +150,11 @@ class VideoSink:
         kind = CopiedSound if plan.codec is None else EncodedSound
         return kind(self._container, plan, self._container.mux, container)
 
-    def write(self, image_bgr: np.ndarray, pts: int, duration: int = 0) -> None:
+    def write(self, image_bgr: Image, pts: int, duration: int = 0) -> None:
         """Encode an (H, W, 3) picture to be shown at `pts` ticks of the source."""
         height, width = image_bgr.shape[:2]
         if height % 2 or width % 2:
-            image_bgr = cv2.copyMakeBorder(image_bgr, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+            image_bgr = pixels(cv2.copyMakeBorder(image_bgr, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE))
         frame = self._av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(image_bgr), format="bgr24")
         matrix = _SWS_BT709 if self._info.bt709 else _SWS_BT601
         how = {"dst_colorspace": matrix, "dst_color_range": _LIMITED, "interpolation": _ACCURATE}

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from facealign_cli.arrays import Floats
 from facealign_cli.errors import InputError
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.records import BBox, Face
@@ -73,11 +74,13 @@ class OneEuroFilter:
     def __init__(self, smoothing: Smoothing, rigid: Sequence[int] | None = None) -> None:
         self._smoothing, self._rigid = smoothing, slice(None) if rigid is None else list(rigid)
         self._time_s: float | None = None
-        self._raw = self._smooth = self._own_velocity = np.zeros((0, 2))
-        self._head_velocity = np.zeros(4)
+        self._raw: Floats = np.zeros((0, 2))
+        self._smooth: Floats = self._raw
+        self._own_velocity: Floats = self._raw
+        self._head_velocity: Floats = np.zeros(4)
         self._head_speed = self._own_speed = np.zeros(())  # fall no faster than d_cutoff_hz: a turn is no rest
 
-    def __call__(self, points: np.ndarray, timestamp_s: float, size: float) -> np.ndarray:
+    def __call__(self, points: Floats, timestamp_s: float, size: float) -> Floats:
         """The points at this time, smoothed; unchanged where the last ones lie too far back, or ahead.
 
         points: (K, 2) pixels. size: of the face, pixels.
@@ -92,7 +95,7 @@ class OneEuroFilter:
         self._raw, self._time_s = points, timestamp_s
         return self._smooth
 
-    def _follow(self, points: np.ndarray, step: float, size: float) -> None:
+    def _follow(self, points: Floats, step: float, size: float) -> None:
         share = _share(np.array(self._smoothing.d_cutoff_hz), step)
         velocity = (points - self._raw) / step
         head = self._motion(self._raw, velocity)
@@ -113,33 +116,36 @@ class OneEuroFilter:
         own_share = self._share_of(self._own_speed, _POINT_KNEE, _POINT_BETA, step)
         self._smooth = expected + head_share * head_news + own_share * (news - head_news)
 
-    def _share_of(self, speed: np.ndarray, knee: float, gain: float, step: float) -> np.ndarray:
+    def _share_of(self, speed: Floats, knee: float, gain: float, step: float) -> Floats:
         """How much of the news is taken over at a speed."""
         cutoff = self._smoothing.min_cutoff_hz + gain * self._smoothing.beta * _trust(speed, knee) * speed
         return _share(cutoff, step)
 
-    def _motion(self, points: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    def _motion(self, points: Floats, vectors: Floats) -> Floats:
         """(4,) the shift, growth and turn that come nearest to vectors at the rigid points, in least squares."""
         vectors, arms = vectors[self._rigid], self._arms(points)[self._rigid]
         square = max(float((arms**2).sum()), 1e-12)
         turn = (arms[:, 0] * vectors[:, 1] - arms[:, 1] * vectors[:, 0]).sum()
         return np.array([*vectors.mean(axis=0), (arms * vectors).sum() / square, turn / square])
 
-    def _moved(self, points: np.ndarray, motion: np.ndarray) -> np.ndarray:
+    def _moved(self, points: Floats, motion: Floats) -> Floats:
         """(K, 2) vectors that such a motion has at the points."""
         arms = self._arms(points)
-        return motion[:2] + motion[2] * arms + motion[3] * np.stack([-arms[:, 1], arms[:, 0]], axis=1)
+        across = np.stack([-arms[:, 1], arms[:, 0]], axis=1)
+        vectors: Floats = motion[:2] + motion[2] * arms + motion[3] * across
+        return vectors
 
-    def _arms(self, points: np.ndarray) -> np.ndarray:
-        return points - points[self._rigid].mean(axis=0)
+    def _arms(self, points: Floats) -> Floats:
+        centre: Floats = points[self._rigid].mean(axis=0)
+        return points - centre
 
 
-def _trust(speed: np.ndarray, knee: float) -> np.ndarray:
+def _trust(speed: Floats, knee: float) -> Floats:
     """How far a speed is taken to be more than noise, 0 to 1."""
     return speed**2 / (speed**2 + knee**2)
 
 
-def _share(cutoff_hz: np.ndarray, step: float) -> np.ndarray:
+def _share(cutoff_hz: Floats, step: float) -> Floats:
     """How much of a new value a first-order low-pass takes over: the paper's alpha."""
     return 1 / (1 + 1 / (2 * math.pi * cutoff_hz * step))
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
+from facealign_cli.arrays import Floats, Image
 from facealign_cli.errors import InputError
 from facealign_cli.geometry import SimilarityTransform, bbox_of_shape
 from facealign_cli.landmarks import MEAN_SHAPE
@@ -28,9 +29,9 @@ _EMPTY_EVERY = 3  # frames between looks where no face has been for a while
 class Shapes(Protocol):
     """What `FaceAligner.align_shapes` returns: (N, 68, 2) picture pixels, (N,) 0 to 1, and (N, 68) picture pixels."""
 
-    landmarks: np.ndarray
-    confidence: np.ndarray
-    sigma: np.ndarray
+    landmarks: Floats
+    confidence: Floats
+    sigma: Floats
 
 
 class FaceAligner(Protocol):
@@ -39,10 +40,10 @@ class FaceAligner(Protocol):
     detector: Any
 
     def align_boxes(
-        self, image_bgr: np.ndarray, detections: Sequence[Detection], calibration: BoxCalibration | None = None
+        self, image_bgr: Image, detections: Sequence[Detection], calibration: BoxCalibration | None = None
     ) -> list[Face]: ...
 
-    def align_shapes(self, image_bgr: np.ndarray, init_shapes: Sequence[np.ndarray]) -> Any: ...
+    def align_shapes(self, image_bgr: Image, init_shapes: Sequence[Floats]) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -74,34 +75,34 @@ class _Track:
     """A face over time. velocity: (2,) pixels a second. shape: (68, 2), normalised, a running mean."""
 
     track_id: int
-    landmarks: np.ndarray
+    landmarks: Floats
     confidence: float
     seen_s: float
-    shape: np.ndarray
+    shape: Floats
     score: float | None = None
-    sigma: np.ndarray | None = None
-    velocity: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    sigma: Floats | None = None
+    velocity: Floats = field(default_factory=lambda: np.zeros(2))
     lost: bool = False
 
     @property
-    def center(self) -> np.ndarray:
-        return self.landmarks.mean(axis=0)
+    def center(self) -> Floats:
+        return np.asarray(self.landmarks.mean(axis=0))
 
     @property
     def size(self) -> float:
         return _size(self.landmarks)
 
-    def expected(self, time_s: float) -> np.ndarray:
+    def expected(self, time_s: float) -> Floats:
         """(68, 2) where the face would be, had it moved on as it did."""
         return self.landmarks + self.velocity * min(max(time_s - self.seen_s, 0.0), 1.0)
 
     def move(
         self,
-        landmarks: np.ndarray,
+        landmarks: Floats,
         confidence: float,
         time_s: float,
         score: float | None = None,
-        sigma: np.ndarray | None = None,
+        sigma: Floats | None = None,
     ) -> None:
         """Take the landmarks of a frame."""
         step = time_s - self.seen_s
@@ -132,7 +133,7 @@ class Tracker:
         self._cuts = CutDetector()
         self._since_detection, self._detected_s = 0, -np.inf
 
-    def update(self, image_bgr: np.ndarray, timestamp_s: float, source: str | None = None) -> list[Face]:
+    def update(self, image_bgr: Image, timestamp_s: float, source: str | None = None) -> list[Face]:
         """The faces of the next frame, by track_id; their boxes are those that a detector would give.
 
         image_bgr: (H, W, 3) uint8. timestamp_s: later than the frame's before. source: for the detector `boxes`.
@@ -154,7 +155,7 @@ class Tracker:
         keep = self._options.keep_lost_s
         self._tracks = [t for t in self._tracks if 0 <= time_s - t.seen_s <= keep or not t.lost]
 
-    def _follow(self, image_bgr: np.ndarray, time_s: float) -> None:
+    def _follow(self, image_bgr: Image, time_s: float) -> None:
         held = [track for track in self._tracks if not track.lost]
         if not held:
             return
@@ -187,7 +188,7 @@ class Tracker:
             return True
         return time_s - self._detected_s >= 1.0 if every is None else since >= every
 
-    def _detect(self, image_bgr: np.ndarray, time_s: float, source: str | None) -> None:
+    def _detect(self, image_bgr: Image, time_s: float, source: str | None) -> None:
         followed = [] if self._options.detect_every == 1 else [t for t in self._tracks if not t.lost]
         detections = [
             d
@@ -242,11 +243,11 @@ class CutDetector:
     """
 
     def __init__(self) -> None:
-        self._pattern: np.ndarray = np.zeros(0)
-        self._tones: np.ndarray = np.zeros(0)
+        self._pattern: Floats = np.zeros(0)
+        self._tones: Floats = np.zeros(0)
         self.just_cut = False
 
-    def is_cut(self, image_bgr: np.ndarray) -> bool:
+    def is_cut(self, image_bgr: Image) -> bool:
         """Whether a new scene begins with this frame; the first one does not count."""
         rows, columns = (
             max(1, image_bgr.shape[0] // 48),
@@ -265,7 +266,7 @@ class CutDetector:
         return self.just_cut
 
 
-def normalised(landmarks: np.ndarray) -> np.ndarray:
+def normalised(landmarks: Floats) -> Floats:
     """(68, 2) landmarks laid onto the mean shape by a similarity; unit: the mean shape's size."""
     return SimilarityTransform.estimate(landmarks, MEAN_SHAPE).apply(landmarks) / SHAPE_UNIT
 
@@ -281,25 +282,25 @@ def _cost(track: _Track, face: Face, time_s: float) -> float:
     return away + 6.0 * _shape_distance(track, face.landmarks)
 
 
-def _strangeness(track: _Track, landmarks: np.ndarray, time_s: float) -> float:
+def _strangeness(track: _Track, landmarks: Floats, time_s: float) -> float:
     """How unlike a track's own past its new landmarks are, in face sizes: tells who stays when two fall on one face."""
     away = _distance(track.expected(time_s), landmarks) / track.size
     return away + 2.0 * _shape_distance(track, landmarks)
 
 
-def _shape_distance(track: _Track, landmarks: np.ndarray) -> float:
+def _shape_distance(track: _Track, landmarks: Floats) -> float:
     return float(np.linalg.norm(normalised(landmarks) - track.shape, axis=1).mean())
 
 
-def _distance(a: np.ndarray, b: np.ndarray) -> float:
+def _distance(a: Floats, b: Floats) -> float:
     return float(np.linalg.norm(a.mean(axis=0) - b.mean(axis=0)))
 
 
-def _size(landmarks: np.ndarray) -> float:
+def _size(landmarks: Floats) -> float:
     return max(1e-6, float(np.ptp(landmarks, axis=0).mean()))
 
 
-def _is_same_place(a: np.ndarray, b: np.ndarray) -> bool:
+def _is_same_place(a: Floats, b: Floats) -> bool:
     """Whether two sets of landmarks lie on one face."""
     return float(np.linalg.norm(a - b, axis=1).mean()) < 0.3 * min(_size(a), _size(b))
 

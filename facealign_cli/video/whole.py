@@ -87,7 +87,7 @@ def _boxes(stream: BinaryIO, size: int) -> bool | None:
 def _flv(stream: BinaryIO, size: int) -> bool | None:
     """FLV: a tag's length stands before it and, with its head of eleven bytes, once more behind it."""
     stream.seek(size - 4)
-    total = struct.unpack(">I", stream.read(4))[0]
+    total: int = struct.unpack(">I", stream.read(4))[0]
     if not 11 <= total <= size - 4:
         return False
     stream.seek(size - 4 - total)

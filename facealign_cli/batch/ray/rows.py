@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from facealign_cli.arrays import Keys
 from facealign_cli.batch.base import (
     EXTRA,
     FATAL,
@@ -46,12 +47,12 @@ class RayRows:
         self._temporary = join(folder, RAY_FOLDER)
         self.stop_file = join(self._temporary, _STOP)
         self._moved: set[str] = set()
-        self._keys: list[np.ndarray] = []
+        self._keys: list[Keys] = []
         self._run = 0
         self.counts = Counts()
         self.n_shards = 0
 
-    def done_keys(self) -> list[np.ndarray]:
+    def done_keys(self) -> list[Keys]:
         """The keys of all pictures that have their rows; several (N,) uint64."""
         return self._keys
 

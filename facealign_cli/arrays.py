@@ -1,0 +1,31 @@
+"""The kinds of arrays that signatures name. Shapes, units and ranges stand in the docstrings of those who use them."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[np.floating]
+"""Landmarks, shapes, boxes, distances: float64 where we make them; float32 is taken, too."""
+
+Image: TypeAlias = NDArray[np.uint8]
+"""Pixels of 8 bits: (H, W, 3) BGR or (H, W) grey; crops have the batch axis first."""
+
+Ints: TypeAlias = NDArray[np.integer]
+"""Rows and indices."""
+
+Keys: TypeAlias = NDArray[np.uint64]
+"""What stands for pictures in memory, see `batch.keys`."""
+
+Bools: TypeAlias = NDArray[np.bool_]
+"""One truth for each row or point."""
+
+
+def pixels(values: NDArray[np.generic]) -> Image:
+    """The array itself, as the 8-bit pixels that it holds: OpenCV's types say only that its results are numbers.
+
+    Raises TypeError for another dtype.
+    """
+    return values.astype(np.uint8, casting="no", copy=False)
