@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import re
 import subprocess
 import sys
@@ -114,6 +115,14 @@ def part(module: str) -> str:
 
 def test_every_module_has_its_floor() -> None:
     assert {part(module) for module in TREES if module not in DOORS} == set(FLOOR_OF)
+
+
+def test_the_wheel_holds_every_package() -> None:
+    """A package that setup.cfg does not name is missing from the wheel, and nothing here would notice."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT.parent / "setup.cfg", encoding="utf-8")
+    packages = {".".join(path.parent.relative_to(ROOT.parent).parts) for path in ROOT.rglob("__init__.py")}
+    assert set(setup["options"]["packages"].split()) == packages | {f"{PACKAGE}.weights"}
 
 
 def test_design_shows_these_floors() -> None:
