@@ -31,7 +31,7 @@ from facealign_cli.training.checkpoint import (
 from facealign_cli.training.config import NetworkConfig
 from facealign_cli.training.loop import Run
 from facealign_cli.training.measure import held_out_errors, predict_pack
-from facealign_cli.training.network import Dan
+from facealign_cli.training.network import Dan, DanOutput
 from facealign_cli.training.pack import Pack, crops_in_frame
 from facealign_cli.training.schedule import TrainConfig
 
@@ -470,6 +470,23 @@ class TestLoss:
         last = run.model.stages[-1].confidence.weight.grad
         assert last is not None
         assert float(last.abs().max()) > 0
+
+    def test_confidence_says_which_landmarks_are_right(
+        self, tiny_light: NetworkConfig, tiny_pack: Pack, tmp_path: Path
+    ) -> None:
+        """Right are those close to the truth of a face that is there; by the cross-entropy, worked out by hand."""
+        run = new_run(tmp_path, tiny_light, tiny_pack, replace(CONFIG, batch=3, augmentation=GENTLE))
+        batch = run.batches.batch(0)
+        batch.has_face[:] = [True, True, False]
+        landmarks = torch.from_numpy(batch.landmarks).clone()
+        landmarks[1] += 100
+        said = [2.0, -3.0, -1.0]
+        losses = [
+            float(run._loss(DanOutput([[landmarks]] * 2, torch.tensor(logits)), batch, torch.empty(0))[0])
+            for logits in (said, [-value for value in said])
+        ]
+        wrong_less_right = sum(abs(value) for value in said) / 3
+        assert losses[1] - losses[0] == pytest.approx(CONFIG.confidence_weight * wrong_less_right, rel=1e-3)
 
 
 class TestEvaluation:
