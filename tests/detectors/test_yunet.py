@@ -54,6 +54,22 @@ def test_a_face_drawn_twice_as_large_has_a_box_twice_as_large(astronaut: np.ndar
         np.testing.assert_allclose(face.bbox.xyxy, expected, atol=(0.01 if min_face == 80 else 0.06) * face.bbox.size)
 
 
+def test_each_axis_has_its_own_reduction_and_edges_become_centres(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each axis by its own reduction, and from edges of pixels to their centres, half a pixel less."""
+    detector = create_detector("yunet", min_face=30)
+    seen = []
+
+    def finds(small: np.ndarray, _score: float) -> np.ndarray:
+        seen.append(small.shape[:2])
+        return np.array([[10, 5, 30, 25, 0.9, *np.linspace(10, 25, 10)]])
+
+    monkeypatch.setattr(detector, "_network", finds)
+    (face,) = detector.detect(np.zeros((47, 500, 3), np.uint8))
+    assert seen == [(34, 367)]
+    expected = [10 * 500 / 367 - 0.5, 5 * 47 / 34 - 0.5, 30 * 500 / 367 - 0.5, 25 * 47 / 34 - 0.5]
+    np.testing.assert_allclose(face.bbox.xyxy, expected, rtol=1e-9)
+
+
 def test_large_pictures_in_bands_give_the_same_faces(
     detector: Detector, astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
