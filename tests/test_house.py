@@ -21,7 +21,7 @@ ROOT = Path(facealign_cli.__file__).resolve().parent
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("arrays", "errors", "landmarks", "version"),
     ("files", "geometry", "onnx_sizes", "plugins", "processes", "records", "runtime", "schemes"),
-    ("pose",),
+    ("pose", "quality"),
     ("crops", "formats", "metrics", "overlay"),
     ("datasets", "detectors", "measures", "notebook"),
     ("convert", "models"),

@@ -70,6 +70,7 @@ class ClipOptions:
                 "smoothing": None if smoothing is None else {type(smoothing).__name__: asdict(smoothing)},
                 "pose": None if self.video.pose is None else asdict(self.video.pose),
                 "overlay": self.overlay_folder is not None,
+                "quality": self.video.quality,
             }
         }
 

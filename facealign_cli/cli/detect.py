@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from facealign_cli.cli import console, options
+from facealign_cli.cli import console, cropping, options
 from facealign_cli.errors import InputError, OutputError
 
 if TYPE_CHECKING:
@@ -43,7 +43,9 @@ def detect() -> None:
     type=options.FILE,
     help="Draw the faces: into this picture, or if PATH has no suffix, into this folder.",
 )
+@options.stacked(*cropping.CROPS)
 @options.stacked(*options.POSE)
+@options.quality
 @options.detection
 @options.model
 @options.device
@@ -57,7 +59,9 @@ def image(
     format_name: str | None,
     sigma: bool,
     overlay: Path | None,
+    crops_dir: Path | None,
     max_pixels: int,
+    quality: bool,
     overwrite: bool,
     **settings: Any,
 ) -> None:
@@ -71,13 +75,17 @@ def image(
 
     if paths.count("-") > 1:
         raise click.UsageError('standard input ("-") can be read once only')
-    pose = options.pose_estimator(settings)
+    begin, pose = time.monotonic(), options.pose_estimator(settings)
+    crop = cropping.crop_options(settings | {"crops_dir": crops_dir})
     writer = _Writer(output, _format(output, format_name, sigma), overlay, paths, overwrite, sigma=sigma)
+    if crops_dir is not None:
+        writer.crops = cropping.PictureCrops(crops_dir, crop, paths, overwrite)
     aligner = options.make_aligner(**settings)
-    results = align_pictures(paths, aligner, max_pixels=max_pixels, pose=pose)
-    interrupted = writer.collect(console.progress(results, len(paths), "Aligning"))
+    results = align_pictures(paths, aligner, max_pixels=max_pixels, pose=pose, quality=quality)
+    interrupted = writer.collect(console.progress(results, len(paths), "Aligning", "pictures"))
     writer.finish()
     _tell_doubts(writer.records, aligner.min_confidence, settings)
+    _tell(writer.records, time.monotonic() - begin, (output, overlay, crops_dir))
     if interrupted:
         console.message(f"Interrupted after {len(writer.records)} of {len(paths)} pictures; these are written.")
         sys.exit(console.INTERRUPTED)
