@@ -60,23 +60,29 @@ class PictureCrops:
     def __init__(self, folder: Path, crop: CropOptions, sources: Sequence[str], overwrite: bool) -> None:
         from facealign_cli.files.output import exists_already, make_folder, picture_stems
 
-        self._folder, self._crop, self._overwrite = make_folder(folder), crop, overwrite
+        self.folder, self._crop, self._overwrite = make_folder(folder), crop, overwrite
         stems = picture_stems(["stdin" if source == "-" else source for source in sources])
         self._stems = iter(stems)
         self._written: set[Path] = set()
         for stem in () if overwrite else stems:
-            place = self._folder / stem
+            place = self.folder / stem
             own = re.compile(rf"{re.escape(place.name)}_\d+\.(jpg|json)")
             for file in place.parent.iterdir() if place.parent.is_dir() else ():
                 if own.fullmatch(file.name):
                     raise exists_already(file)
 
+    @classmethod
+    def of(cls, settings: dict[str, Any], sources: Sequence[str], overwrite: bool) -> PictureCrops | None:
+        """Takes its options out of a command's settings; None where no crops are wanted."""
+        crop, folder = crop_options(settings), settings.pop("crops_dir")
+        return None if folder is None else cls(Path(folder), crop, sources, overwrite)
+
     def write(self, result: PictureResult) -> None:
-        """The faces of the next picture. Raises OutputError."""
+        """The faces of the next picture. Raises OutputError, and InputError where no face can be cut out."""
         from facealign_cli.crops import cut_face
         from facealign_cli.files.output import make_folder, write_bytes
 
-        place = self._folder / next(self._stems)
+        place = self.folder / next(self._stems)
         if result.image is None or not result.record.faces or place in self._written:
             return  # also the same picture, named a second time
         self._written.add(place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from facealign_cli.cli import console, cropping, options
 from facealign_cli.errors import InputError, OutputError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from facealign_cli.aligner import PictureResult
     from facealign_cli.formats.base import Format
     from facealign_cli.records import FrameResult
@@ -59,7 +62,6 @@ def image(
     format_name: str | None,
     sigma: bool,
     overlay: Path | None,
-    crops_dir: Path | None,
     max_pixels: int,
     quality: bool,
     overwrite: bool,
@@ -76,16 +78,14 @@ def image(
     if paths.count("-") > 1:
         raise click.UsageError('standard input ("-") can be read once only')
     begin, pose = time.monotonic(), options.pose_estimator(settings)
-    crop = cropping.crop_options(settings | {"crops_dir": crops_dir})
-    writer = _Writer(output, _format(output, format_name, sigma), overlay, paths, overwrite, sigma=sigma)
-    if crops_dir is not None:
-        writer.crops = cropping.PictureCrops(crops_dir, crop, paths, overwrite)
+    crops = cropping.PictureCrops.of(settings, paths, overwrite)
+    writer = _Writer(output, _format(output, format_name, sigma), overlay, crops, paths, overwrite, sigma=sigma)
     aligner = options.make_aligner(**settings)
     results = align_pictures(paths, aligner, max_pixels=max_pixels, pose=pose, quality=quality)
     interrupted = writer.collect(console.progress(results, len(paths), "Aligning", "pictures"))
     writer.finish()
     _tell_doubts(writer.records, aligner.min_confidence, settings)
-    _tell(writer.records, time.monotonic() - begin, (output, overlay, crops_dir))
+    _tell(writer.records, time.monotonic() - begin, (output, overlay, None if crops is None else crops.folder))
     if interrupted:
         console.message(f"Interrupted after {len(writer.records)} of {len(paths)} pictures; these are written.")
         sys.exit(console.INTERRUPTED)
@@ -99,6 +99,18 @@ def _tell_doubts(records: list[FrameResult], min_confidence: float, settings: di
     what = "the picture" if len(records) == 1 else f"{empty:,} of {len(records):,} pictures"
     sought = settings["boxes"] is None
     console.tell_no_face(empty if sought else 0, what, any_roll=settings["any_roll"])
+
+
+def _tell(records: list[FrameResult], seconds: float, places: Iterable[Path | None]) -> None:
+    """One line on what was done, how much of it is doubtful, and where it is."""
+    faces = [face for record in records for face in record.faces]
+    failed, left_out = sum(record.status == "error" for record in records), sum(record.left_out for record in records)
+    written = [str(place) for place in places if place not in (None, options.STDOUT)]
+    console.message(
+        f"{console.counted(len(records), 'picture')}, {console.counted(len(faces), 'face')} "
+        f"({sum(face.doubtful for face in faces):,} doubtful), {left_out:,} left out, {failed:,} failed; "
+        f"{seconds:.1f} s{': ' * bool(written)}{', '.join(written)}"
+    )
 
 
 def _format(output: Path | None, name: str | None, sigma: bool) -> Format | None:
@@ -121,6 +133,7 @@ class _Writer:
         output: Path | None,
         fmt: Format | None,
         overlay: Path | None,
+        crops: cropping.PictureCrops | None,
         paths: Sequence[str],
         overwrite: bool,
         *,
@@ -132,6 +145,7 @@ class _Writer:
         self.output, self.format, self.overwrite, self.sigma = output, fmt, overwrite, sigma
         self.records: list[FrameResult] = []
         self.failed: OutputError | None = None
+        self._crops = crops
         self._drawings = iter(_drawings(overlay, paths, overwrite)) if overlay is not None else None
         one_file = output if fmt is not None and fmt.dump is not None else None
         check_outputs([one_file], overwrite, inputs=(path for path in paths if path != "-"))
@@ -143,9 +157,8 @@ class _Writer:
         try:
             for result in results:
                 self.records.append(result.record)  # first, so that no picture is drawn whose row is lost
-                if self._drawings is not None:
-                    self.records[-1] = self._draw(result, next(self._drawings))
-                record = self.records[-1]
+                record = self._with_pictures(result)
+                self.records[-1] = record
                 if record.error:
                     console.message(f"Error: {record.error}")
                 elif record.warning:
@@ -154,22 +167,25 @@ class _Writer:
             return True
         return False
 
-    def _draw(self, result: PictureResult, places: dict[str, Path]) -> FrameResult:
-        """The record, with what kept its drawing from being made; a place that cannot be written is told at the end."""
-        from facealign_cli.files.pictures import drawing_suffix, write_image
-        from facealign_cli.overlay import draw_overlay
-
-        record = result.record
-        if result.image is None or self.failed is not None:
-            return record
-        path = places[drawing_suffix(result.image)]
+    def _with_pictures(self, result: PictureResult) -> FrameResult:
+        """The record, with what kept drawing and crops from being made; what cannot be written is told at the end."""
+        record, places = result.record, None if self._drawings is None else next(self._drawings)
         try:
-            write_image(path, draw_overlay(result.image, record.faces, sigma=self.sigma), self.overwrite)
+            if self._crops is not None and self.failed is None:
+                self._crops.write(result)
+            if places is not None and self.failed is None and result.image is not None:
+                self._draw(result.image, record, places)
         except InputError as error:
             return replace(record, warning="; ".join(filter(None, (record.warning, f"not drawn: {error}"))))
         except OutputError as error:
             self.failed = error
         return record
+
+    def _draw(self, image: np.ndarray, record: FrameResult, places: dict[str, Path]) -> None:
+        from facealign_cli.files.pictures import drawing_suffix, write_image
+        from facealign_cli.overlay import draw_overlay
+
+        write_image(places[drawing_suffix(image)], draw_overlay(image, record.faces, sigma=self.sigma), self.overwrite)
 
     def finish(self) -> None:
         """Write or print what was gathered. Raises OutputError, also for a drawing that could not be written."""

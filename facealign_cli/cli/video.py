@@ -35,9 +35,6 @@ def _clock(_context: click.Context, _parameter: click.Parameter, value: str | No
     return seconds
 
 
-LINE_EVERY_S = 30.0
-"""Seconds between two lines of progress where there is no terminal."""
-
 _OUTPUT = click.option(
     "-o",
     "--output",
@@ -292,7 +289,7 @@ def _places(output: Path | None, landmarks: Path | None) -> tuple[Path | None, P
 def _progress(results: Iterator[FrameResult], total: int | None) -> Iterator[FrameResult]:
     """Pass the results through; with a terminal on stderr, tell frames, frames a second and time left meanwhile."""
     if not sys.stderr.isatty():
-        yield from _lines_of_progress(results, total)
+        yield from console.lines_of_progress(results, total, "frames")
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -305,14 +302,3 @@ def _progress(results: Iterator[FrameResult], total: int | None) -> Iterator[Fra
         for done, result in enumerate(results, start=1):
             yield result
             progress.update(task, completed=done, fps=done / max(time.monotonic() - begin, 1e-6))
-
-
-def _lines_of_progress(results: Iterator[FrameResult], total: int | None) -> Iterator[FrameResult]:
-    """Pass the results through; tell how far it is, every `LINE_EVERY_S` seconds."""
-    begin = last = time.monotonic()
-    for done, result in enumerate(results, start=1):
-        yield result
-        if (now := time.monotonic()) - last >= LINE_EVERY_S:
-            last = now
-            of = "" if total is None else f" of about {total:,}"
-            console.message(f"{done:,}{of} frames, {done / (now - begin):.0f} a second")
