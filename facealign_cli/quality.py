@@ -62,7 +62,7 @@ def face_quality(image_bgr: NDArray[np.uint8], landmarks: np.ndarray) -> Quality
         seen = cv2.warpAffine(
             np.ones(image_bgr.shape[:2], np.uint8), transform.matrix, crop.shape[::-1], flags=cv2.INTER_NEAREST
         )
-        within &= cv2.erode(seen, np.ones((2 * _REACH + 1,) * 2, np.uint8), borderValue=1)
+        within = cv2.min(within, cv2.erode(seen, np.ones((2 * _REACH + 1,) * 2, np.uint8), borderValue=1))
     where = within.astype(bool)
     if int(where.sum()) < EXTENT:
         return Quality(None, None, None, cut_off)

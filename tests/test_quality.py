@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import cv2
 import numpy as np
 import pytest
@@ -35,13 +37,13 @@ def test_blur_takes_sharpness_away_monotonically(astronaut: np.ndarray, face: Fa
     extent = float(np.ptp(face.landmarks, axis=0).max())
     blurred = [cv2.GaussianBlur(astronaut, (0, 0), share * extent) for share in (0.005, 0.01, 0.02, 0.04, 0.08)]
     values = [sharpness(image, face.landmarks) for image in (astronaut, *blurred)]
-    assert all(before > after for before, after in zip(values, values[1:], strict=False)), values
+    assert all(before > after for before, after in itertools.pairwise(values)), values
     assert values[3] < 0.7 * values[0] and values[5] < 0.25 * values[0]
 
 
 def test_motion_takes_sharpness_away(astronaut: np.ndarray, face: Face) -> None:
     values = [sharpness(cv2.blur(astronaut, (length, 1)), face.landmarks) for length in (1, 5, 11, 21)]
-    assert all(before > after for before, after in zip(values, values[1:], strict=False)), values
+    assert all(before > after for before, after in itertools.pairwise(values)), values
 
 
 def test_scale_makes_little_difference_where_there_is_detail_enough(astronaut: np.ndarray, face: Face) -> None:

@@ -2,8 +2,8 @@
 
 Columns: source, status, error, warning, width, height, frame, timestamp_s, face_id, track_id, x1, y1, x2, y2,
 detector_score, confidence, scheme, model, provider, detector, x_0 … x_67, y_0 … y_67, pose_Tx … pose_Rz (OpenFace's
-names: mm and radians), sharpness, brightness, contrast, cut_off (quality); where they are wanted s_0 … s_67, how far each point may be off in pixels. What is not there is
-an empty cell. Tables of version 0.1 end before the pose.
+names: mm and radians), sharpness, brightness, contrast, cut_off (quality); where they are wanted s_0 … s_67, how far
+each point may be off in pixels. What is not there is an empty cell. Tables of version 0.1 end before the pose.
 
 A text cell that begins with = + - @ or a tab or line break would run as a formula in a spreadsheet (CSV injection), so
 it gets an apostrophe in front, as does one that begins with an apostrophe; reading takes it away again.

@@ -5,8 +5,8 @@ x_1, y_1, … x_67, y_67, a (68, 2) array row by row; NaN where there is no face
 list of fixed size that is null. `sigma` is a list of 68 float64, NaN where there is no face or the model does not say
 how far its landmarks may be off; tables of facealign/1 have none and are read too. `source_bytes` is null unless the
 path is no UTF-8: then it holds the path's bytes, and `source` shows them as \\udcNN escapes (as other texts do, for
-good). The columns of pose and quality come last, null where there are none; tables of earlier versions lack them. Values have the
-decimals of JSON. The schema's metadata hold `facealign.schema` (facealign/2) and `facealign.version`.
+good). The columns of pose and quality come last, null where there are none; tables of earlier versions lack them.
+Values have the decimals of JSON. The schema's metadata hold `facealign.schema` (facealign/2) and `facealign.version`.
 
 A caller may add columns of its own, such as file sizes or timings: `extra` maps their names to pyarrow's names of types
 ("int64", "string", "double", …). Reading passes over columns that it does not know.
