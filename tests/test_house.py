@@ -60,7 +60,7 @@ SHARED = {
     "batch": {"base", "keys", "pool", "session"},
     "datasets": {"base", "beside", "splits"},
     "detectors": {"base", "box_files"},
-    "cli": {"options", "console", "process", "tracking", "cropping"},
+    "cli": {"options", "console", "process", "tracking", "cropping", "jobs"},
     "review": {"pictures", "session"},
 }
 """What siblings in a package may import; elsewhere it is `base` alone."""
