@@ -11,8 +11,9 @@ size shows the same part of the picture: a pixel p of the small one covers 2 p a
 Sources: ArcFace's places in a square of 112 pixels are those of InsightFace (Deng et al., "ArcFace", CVPR 2019;
 `python-package/insightface/utils/face_align.py`), the least-squares similarity is Umeyama's (PAMI 1991). InsightFace
 scales the places by size / 112 without regard to half pixels: at 112 pixels both agree, at 224 its crop lies half a
-pixel off ours, and at sizes that are no multiple of 112 it shows a wider square. FFHQ: Karras et al., CVPR 2019; the function `recreate_aligned_images` of `download_ffhq.py` in
-NVlabs/ffhq-dataset. That script fills what lies outside the picture with a blurred mirror image; here it is black.
+pixel off ours, and at sizes that are no multiple of 112 it shows a wider square. FFHQ: Karras et al., CVPR 2019; the
+function `recreate_aligned_images` of `download_ffhq.py` in NVlabs/ffhq-dataset. That script fills what lies outside the
+picture with a blurred mirror image; here it is black.
 """
 
 from __future__ import annotations

@@ -56,14 +56,13 @@ def face_quality(image_bgr: NDArray[np.uint8], landmarks: np.ndarray) -> Quality
         return None
     cut_off = _share_outside(hull, area, image_bgr.shape[1], image_bgr.shape[0])
     crop, transform = _FRAME.crop(image_bgr, landmarks, grey=True)
-    within = np.zeros(crop.shape, np.uint8)
-    cv2.fillConvexPoly(within, np.rint(transform.apply(hull[:, 0])).astype(np.int32), 1)
+    mask = np.zeros(crop.shape, np.uint8)
+    where = cv2.fillConvexPoly(mask, np.rint(transform.apply(hull[:, 0])).astype(np.int32), 1) > 0
     if cut_off > 0:
         seen = cv2.warpAffine(
             np.ones(image_bgr.shape[:2], np.uint8), transform.matrix, crop.shape[::-1], flags=cv2.INTER_NEAREST
         )
-        within = cv2.min(within, cv2.erode(seen, np.ones((2 * _REACH + 1,) * 2, np.uint8), borderValue=1))
-    where = within.astype(bool)
+        where &= cv2.erode(seen, np.ones((2 * _REACH + 1,) * 2, np.uint8), borderValue=1) > 0
     if int(where.sum()) < EXTENT:
         return Quality(None, None, None, cut_off)
     grey = crop[where]

@@ -57,6 +57,8 @@ class PictureCrops:
     Raises OutputError where crops of these pictures stand there already and must not be replaced.
     """
 
+    failure = "not cut out"
+
     def __init__(self, folder: Path, crop: CropOptions, sources: Sequence[str], overwrite: bool) -> None:
         from facealign_cli.files.output import exists_already, make_folder, picture_stems
 

@@ -15,8 +15,6 @@ from facealign_cli.cli import console, cropping, options
 from facealign_cli.errors import InputError, OutputError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from facealign_cli.aligner import PictureResult
     from facealign_cli.formats.base import Format
     from facealign_cli.records import FrameResult
@@ -79,7 +77,8 @@ def image(
         raise click.UsageError('standard input ("-") can be read once only')
     begin, pose = time.monotonic(), options.pose_estimator(settings)
     crops = cropping.PictureCrops.of(settings, paths, overwrite)
-    writer = _Writer(output, _format(output, format_name, sigma), overlay, crops, paths, overwrite, sigma=sigma)
+    drawings = None if overlay is None else _Drawings(overlay, paths, overwrite, sigma=sigma)
+    writer = _Writer(output, _format(output, format_name, sigma), (crops, drawings), paths, overwrite)
     aligner = options.make_aligner(**settings)
     results = align_pictures(paths, aligner, max_pixels=max_pixels, pose=pose, quality=quality)
     interrupted = writer.collect(console.progress(results, len(paths), "Aligning", "pictures"))
@@ -126,27 +125,23 @@ def _format(output: Path | None, name: str | None, sigma: bool) -> Format | None
 
 
 class _Writer:
-    """Gathers the records, draws the overlays as they come, and writes or prints the records at the end."""
+    """Gathers the records, has pictures made of them as they come, and writes or prints the records at the end."""
 
     def __init__(
         self,
         output: Path | None,
         fmt: Format | None,
-        overlay: Path | None,
-        crops: cropping.PictureCrops | None,
+        makers: Iterable[cropping.PictureCrops | _Drawings | None],
         paths: Sequence[str],
         overwrite: bool,
-        *,
-        sigma: bool,
     ) -> None:
         from facealign_cli.files.output import check_outputs
 
         output = None if output == options.STDOUT else output
-        self.output, self.format, self.overwrite, self.sigma = output, fmt, overwrite, sigma
+        self.output, self.format, self.overwrite = output, fmt, overwrite
         self.records: list[FrameResult] = []
         self.failed: OutputError | None = None
-        self._crops = crops
-        self._drawings = iter(_drawings(overlay, paths, overwrite)) if overlay is not None else None
+        self._makers = [maker for maker in makers if maker is not None]
         one_file = output if fmt is not None and fmt.dump is not None else None
         check_outputs([one_file], overwrite, inputs=(path for path in paths if path != "-"))
         if output is not None and fmt is not None and fmt.check is not None:
@@ -169,23 +164,15 @@ class _Writer:
 
     def _with_pictures(self, result: PictureResult) -> FrameResult:
         """The record, with what kept drawing and crops from being made; what cannot be written is told at the end."""
-        record, places = result.record, None if self._drawings is None else next(self._drawings)
-        try:
-            if self._crops is not None and self.failed is None:
-                self._crops.write(result)
-            if places is not None and self.failed is None and result.image is not None:
-                self._draw(result.image, record, places)
-        except InputError as error:
-            return replace(record, warning="; ".join(filter(None, (record.warning, f"not drawn: {error}"))))
-        except OutputError as error:
-            self.failed = error
-        return record
-
-    def _draw(self, image: np.ndarray, record: FrameResult, places: dict[str, Path]) -> None:
-        from facealign_cli.files.pictures import drawing_suffix, write_image
-        from facealign_cli.overlay import draw_overlay
-
-        write_image(places[drawing_suffix(image)], draw_overlay(image, record.faces, sigma=self.sigma), self.overwrite)
+        warnings = [result.record.warning]
+        for maker in self._makers if self.failed is None else ():
+            try:
+                maker.write(result)
+            except InputError as error:
+                warnings.append(f"{maker.failure}: {error}")
+            except OutputError as error:
+                self.failed = error
+        return replace(result.record, warning="; ".join(filter(None, warnings)) or None)
 
     def finish(self) -> None:
         """Write or print what was gathered. Raises OutputError, also for a drawing that could not be written."""
@@ -199,7 +186,27 @@ class _Writer:
             raise self.failed
 
 
-def _drawings(overlay: Path, paths: Sequence[str], overwrite: bool) -> list[dict[str, Path]]:
+class _Drawings:
+    """Draws the faces onto the pictures. Raises as `_drawing_places` does."""
+
+    failure = "not drawn"
+
+    def __init__(self, overlay: Path, paths: Sequence[str], overwrite: bool, *, sigma: bool) -> None:
+        self._places = iter(_drawing_places(overlay, paths, overwrite))
+        self._overwrite, self._sigma = overwrite, sigma
+
+    def write(self, result: PictureResult) -> None:
+        """The next picture's drawing. Raises OutputError, and InputError for one that its kind of file cannot hold."""
+        from facealign_cli.files.pictures import drawing_suffix, write_image
+        from facealign_cli.overlay import draw_overlay
+
+        places = next(self._places)
+        if result.image is not None:
+            drawing = draw_overlay(result.image, result.record.faces, sigma=self._sigma)
+            write_image(places[drawing_suffix(result.image)], drawing, self._overwrite)
+
+
+def _drawing_places(overlay: Path, paths: Sequence[str], overwrite: bool) -> list[dict[str, Path]]:
     """For each picture the file of its drawing, by the suffix that its size asks for.
 
     Raises OutputError where one could not be written, click.UsageError for one file for several pictures.

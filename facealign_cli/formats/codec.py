@@ -96,7 +96,7 @@ POSE_COLUMNS = ("pose_Tx", "pose_Ty", "pose_Tz", "pose_Rx", "pose_Ry", "pose_Rz"
 
 QUALITY_COLUMNS = ("sharpness", "brightness", "contrast", "cut_off")
 """The columns of the quality, as `records.Quality` has it; empty where it was not asked for."""
-_QUALITY_KEYS: dict[str, tuple[type, ...]] = {name: (int, float, NoneType) for name in QUALITY_COLUMNS}
+_QUALITY_KEYS: dict[str, tuple[type, ...]] = dict.fromkeys(QUALITY_COLUMNS, (int, float, NoneType))
 _QUALITY_DECIMALS = (4, 2, 2, 4)
 
 _BOX_COLUMNS = ("x1", "y1", "x2", "y2")
