@@ -51,6 +51,7 @@ SHARED = {
         "sink",
         "smoothing",
         "sound",
+        "thinned",
         "tracking",
         "whole",
     },

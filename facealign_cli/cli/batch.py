@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from facealign_cli.cli import console, jobs, options, process, tracking
+from facealign_cli.cli import console, cropping, jobs, options, process, tracking
 
 if TYPE_CHECKING:
     from facealign_cli.batch.sources import Sources
@@ -66,12 +66,10 @@ _HOW = (
     ),
 )
 _MORE = (
-    click.option("--crops-dir", metavar="D", help="Write each face, upright by its landmarks, as a square JPEG."),
-    click.option(
-        "--crop-size", default=256, show_default=True, type=click.IntRange(8, 4096), help="Side of the square, pixels."
-    ),
+    *cropping.CROPS,
     click.option("--overlay-dir", metavar="D", help="Write each picture with its faces drawn onto it."),
     *options.POSE,
+    options.quality,
     click.option(
         "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="local or ray."
     ),
@@ -100,8 +98,8 @@ def folder(**settings: Any) -> None:
     job, stop = _job(settings), threading.Event()
     with process.stop_on_signals(stop.set, stop.is_set), jobs.Watcher() as watcher:
         progress = run_batch(**job, report=watcher, stop=stop)
-    jobs.tell_end(progress, settings["output"])
     jobs.tell_doubts(progress, settings)
+    jobs.tell_end(progress, settings["output"])
     sys.exit(jobs.exit_code(progress))
 
 
@@ -119,6 +117,7 @@ def folder(**settings: Any) -> None:
     help="Of the clips' tables: csv, json, jsonl, openface or parquet.",
 )
 @click.option("--overlay-dir", metavar="D", help="Write each clip with its faces drawn onto it, as .mp4.")
+@options.stacked(*tracking.THINNING)
 @options.stacked(*tracking.TRACKING)
 @options.detection
 @options.model
@@ -139,7 +138,8 @@ def videos(**settings: Any) -> None:
     import_av()
     video = tracking.video_options(settings)
     with options.usage_errors():
-        clips = ClipOptions(settings["output"], settings["fmt"], video, settings["overlay_dir"])
+        frames = {"every": settings["every"], "most_fps": settings["fps"]}
+        clips = ClipOptions(settings["output"], settings["fmt"], video, settings["overlay_dir"], **frames)
         names = ("output", "restart", "retry_errors", "fail_fast")
         again = {name: settings[name] for name in names} | {"must_resume": settings["resume"]}
         job = BatchOptions(**again, workers=_workers(settings), timeout_s=settings["timeout"] or None)
@@ -157,9 +157,12 @@ def _job(settings: dict[str, Any]) -> dict[str, Any]:
     """The library's own options from the command's."""
     from facealign_cli.batch.run import BatchOptions
 
+    crop = cropping.crop_options(settings)
     work = replace(
         _work(settings),
-        crop_size=settings["crop_size"],
+        crop_preset=crop.preset,
+        crop_size=crop.size,
+        quality=settings["quality"],
         max_pixels=settings["max_pixels"],
         pose=options.pose_estimator(settings),
         crops_folder=settings["crops_dir"],

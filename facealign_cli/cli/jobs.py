@@ -70,16 +70,22 @@ def tell_end(progress: Progress, output: str) -> None:
     if progress.stopped is not None:
         why = "Interrupted" if progress.stopped == "interrupt" else "Stopped at a failure"
         console.message(f"{why}: what is finished is written; the same command goes on from here.")
-    console.message(
-        f"{progress.done:,} pictures in {_duration(progress.elapsed_s)} ({progress.per_second:.1f}/s), "
-        f"{progress.before:,} done before, {progress.faces:,} faces, {progress.failed:,} failed."
-    )
+    if progress.done:
+        _tell_details(progress)
+    before = f", {progress.before:,} done before" if progress.before else ""
     console.message(
         f"In {output}: {counts.rows:,} rows of {counts.pictures:,} pictures, {counts.faces:,} faces, "
         f"{counts.no_face:,} without a face, {counts.failed:,} failed."
     )
-    if not progress.done:
-        return
+    console.message(
+        f"{console.counted(progress.done, 'picture')}{before}, {console.counted(progress.faces, 'face')} "
+        f"({progress.doubtful:,} doubtful), {progress.left_out:,} left out, {progress.failed:,} failed; "
+        f"{_duration(progress.elapsed_s)} ({progress.per_second:.1f}/s): {output}"
+    )
+
+
+def _tell_details(progress: Progress) -> None:
+    """Where the time went, and what failed."""
     if progress.usage.workers:  # Ray keeps that to itself
         cpu_s = progress.cpu_s()
         whole = sum(cpu_s.values()) or 1.0

@@ -15,6 +15,7 @@ from facealign_cli.errors import InputError
 if TYPE_CHECKING:
     from facealign_cli.measures import Blink, MeasuredFace
     from facealign_cli.measures.clip import ClipSummariser, ClipSummary
+    from facealign_cli.video import VideoSource
     from facealign_cli.video.lookahead import LookAhead
     from facealign_cli.video.smoothing import Smoothing
     from facealign_cli.video.track import VideoOptions
@@ -36,6 +37,20 @@ def _smooth(_context: click.Context, _parameter: click.Parameter, value: str) ->
     except InputError as error:
         raise click.BadParameter(str(error)) from error
 
+
+THINNING = (
+    click.option(
+        "--every", default=1, show_default=True, type=options.Count(1), help="Take only every Nth frame of a clip."
+    ),
+    click.option(
+        "--fps",
+        metavar="R",
+        type=options.FiniteFloat(0.01, 1000),
+        help="Take at most R frames a second of a clip. Of a folder or a pattern of pictures: R of them make a second "
+        "[default: 25].",
+    ),
+)
+"""What says which frames are taken."""
 
 TRACKING = (
     click.option(
@@ -64,6 +79,7 @@ TRACKING = (
         "MIN_CUTOFF[,BETA[,D_CUTOFF]].",
     ),
     *options.POSE,
+    options.quality,
 )
 """What `video_options` takes, but for --max-faces and --blank."""
 
@@ -82,7 +98,29 @@ def video_options(settings: dict[str, Any]) -> VideoOptions:
         **confidence,
     )
     smoothing, pose = settings.pop("smooth"), options.pose_estimator(settings)
-    return VideoOptions(tracking, smoothing, pose, settings.pop("blank", False), settings.pop("sigma", False))
+    drawn = settings.pop("blank", False), settings.pop("sigma", False)
+    return VideoOptions(tracking, smoothing, pose, *drawn, quality=settings.pop("quality"))
+
+
+def clip_part(settings: dict[str, Any]) -> dict[str, Any]:
+    """Takes what says which frames are read out of settings. Raises click.UsageError for an end before its start."""
+    part = {name: settings.pop(name, None) for name in ("start", "end", "fps", "every", "max_pixels")}
+    if part["start"] is not None and part["end"] is not None and part["end"] <= part["start"]:
+        raise click.UsageError("--end has to lie after --start")
+    return part
+
+
+def open_clip(path: str, part: dict[str, Any], *, sound: bool) -> VideoSource:
+    """The clip, or the pictures, at `path`. part: what `clip_part` gave. Raises click.UsageError, InputError."""
+    from facealign_cli.video import open_source
+    from facealign_cli.video.sequence import is_sequence
+
+    fps = part["fps"]
+    rates = {"rate": fps or 25.0} if is_sequence(path) else {"most_fps": fps}
+    if fps is not None and part["every"] > 1 and not is_sequence(path):
+        raise click.UsageError("--every and --fps both say which frames of a clip are taken: give one of them")
+    place = {"start_s": part["start"], "end_s": part["end"], "every": part["every"]}
+    return open_source(path, **place, **rates, sound=sound, max_pixels=part["max_pixels"])
 
 
 def print_persons(faces: Sequence[MeasuredFace], blinks: Sequence[Blink]) -> None:

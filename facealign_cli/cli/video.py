@@ -68,13 +68,7 @@ _PART = (
         "--start", metavar="T", callback=_clock, help="Begin here: seconds or H:MM:SS; frames count from 0 there."
     ),
     click.option("--end", metavar="T", callback=_clock, help="End before this time."),
-    click.option(
-        "--fps",
-        default=25.0,
-        show_default=True,
-        type=options.FiniteFloat(0.01, 1000),
-        help="Of pictures as input: a folder, or a pattern such as frames/%04d.png.",
-    ),
+    *tracking.THINNING,
     click.option(
         "--max-pixels",
         default="40M",
@@ -182,8 +176,7 @@ class _Run:
         import_av()
         rows, record = _places(output, settings.pop("landmarks"))
         self.rows, self.record, self.overwrite = rows, record, settings.pop("overwrite")
-        self.start, self.end, self.fps = (settings.pop(name, None) for name in ("start", "end", "fps"))
-        self.max_pixels = settings.pop("max_pixels", 0)
+        self.part = tracking.clip_part(settings)
         self.sound = not settings.pop("no_sound", False) and record is not None
         name, sigma = settings.pop("format_name"), settings["sigma"]
         if rows is None and name is not None:
@@ -211,12 +204,7 @@ class _Run:
 
     def clip(self, path: str) -> int:
         """Run on a file or pictures. Returns the exit code."""
-        from facealign_cli.video import open_source
-
-        if self.start is not None and self.end is not None and self.end <= self.start:
-            raise click.UsageError("--end has to lie after --start")
-        place = {"start_s": self.start, "end_s": self.end, "rate": self.fps}
-        return self(open_source(path, **place, sound=self.sound, max_pixels=self.max_pixels))
+        return self(tracking.open_clip(path, self.part, sound=self.sound))
 
     def __call__(self, source: VideoSource) -> int:
         """Run, and tell how it went. Returns the exit code."""
