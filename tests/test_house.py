@@ -72,6 +72,7 @@ FRONTS = {
     f"{PACKAGE}.cli.main",
     f"{PACKAGE}.batch.run",
     f"{PACKAGE}.formats.growing",
+    f"{PACKAGE}.video.cut",
     f"{PACKAGE}.video.track",
     f"{PACKAGE}.evaluation.dataset",
 }

@@ -80,12 +80,16 @@ def dump(
     write_cells(stream, [*columns, *extra], _cells(results, own, columns, extra))
 
 
-def write_cells(stream: BinaryIO, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write any table into a binary stream as CSV, row by row: None is an empty cell, no text runs as a formula."""
+def write_cells(stream: BinaryIO, header: Sequence[str] | None, rows: Iterable[Sequence[object]]) -> None:
+    """Write any table into a binary stream as CSV, row by row: None is an empty cell, no text runs as a formula.
+
+    header: None where it stands there already.
+    """
     text = io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="", write_through=True)
     try:
         writer = csv.writer(UnixLines(text))
-        writer.writerow(header)
+        if header is not None:
+            writer.writerow(header)
         for row in rows:
             writer.writerow([_guarded(cell) for cell in row])
     finally:
