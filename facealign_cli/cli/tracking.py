@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from facealign_cli.video.lookahead import LookAhead
     from facealign_cli.video.smoothing import Smoothing
     from facealign_cli.video.track import VideoOptions
+
+Item = TypeVar("Item")
 
 
 def _detect_every(_context: click.Context, _parameter: click.Parameter, value: str) -> int | None:
@@ -38,6 +43,18 @@ def _smooth(_context: click.Context, _parameter: click.Parameter, value: str) ->
         raise click.BadParameter(str(error)) from error
 
 
+def clock(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
+    """Seconds of "75", "75.5", "1:15" or "0:01:15.5"."""
+    if value is None:
+        return None
+    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d*)?", value):
+        raise click.BadParameter("expected seconds, or [HOURS:]MINUTES:SECONDS")
+    seconds = reduce(lambda total, part: 60 * total + float(part), value.split(":"), 0.0)
+    if seconds > options.MOST:
+        raise click.BadParameter(f"no clip is longer than {options.MOST:,} seconds")
+    return seconds
+
+
 THINNING = (
     click.option(
         "--every", default=1, show_default=True, type=options.Count(1), help="Take only every Nth frame of a clip."
@@ -52,7 +69,24 @@ THINNING = (
 )
 """What says which frames are taken."""
 
-TRACKING = (
+PART = (
+    click.option(
+        "--start", metavar="T", callback=clock, help="Begin here: seconds or H:MM:SS; frames count from 0 there."
+    ),
+    click.option("--end", metavar="T", callback=clock, help="End before this time."),
+    *THINNING,
+    click.option(
+        "--max-pixels",
+        default="40M",
+        show_default=True,
+        type=options.PixelCount(),
+        help="Refuse frames of more pixels: a number such as 40000000, 40M or 4e7.",
+    ),
+    click.option("--no-sound", is_flag=True, help="Leave the sound out of the clip that is written."),
+)
+"""What `clip_part` takes, and --no-sound."""
+
+FOLLOWING = (
     click.option(
         "--detect-every",
         metavar="N|auto",
@@ -78,9 +112,10 @@ TRACKING = (
         help="on, off, causal (waits for no frame that follows, as on does before a camera), or that filter's "
         "MIN_CUTOFF[,BETA[,D_CUTOFF]].",
     ),
-    *options.POSE,
-    options.quality,
 )
+"""How faces are followed."""
+
+TRACKING = (*FOLLOWING, *options.POSE, options.quality)
 """What `video_options` takes, but for --max-faces and --blank."""
 
 
@@ -159,3 +194,21 @@ def tell(clip: ClipSummary, seconds: float, written: Sequence[Path | None]) -> N
         f"{clip.frames:,} frames{damaged}, {clip.faces:,} faces ({clip.doubtful:,} doubtful) of {ids}{lost}; "
         f"a face in {100 * (clip.with_face or 0):.0f} % of the frames; {seconds:.1f} s{': ' * bool(where)}{where}"
     )
+
+
+def progress(frames: Iterable[Item], total: int | None, what: str = "Tracking") -> Iterator[Item]:
+    """Pass the frames through; with a terminal on stderr, tell frames, frames a second and time left meanwhile."""
+    if not sys.stderr.isatty():
+        yield from console.lines_of_progress(frames, total, "frames")
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    speed = TextColumn("{task.fields[fps]:.0f} fps")
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn())
+    begin = time.monotonic()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=total, fps=0.0)
+        for done, frame in enumerate(frames, start=1):
+            yield frame
+            progress.update(task, completed=done, fps=done / max(time.monotonic() - begin, 1e-6))
