@@ -34,6 +34,8 @@ _OWN = re.compile(r"id\d+(_\d+)?\.(mp4|mkv|csv|jpg|json)|crops\.csv|best\.csv")
 """The names of what a `FaceCutter` writes."""
 _SOUND_AHEAD_S = 3
 """Seconds by which a packet of sound may lie before the frame with which it is heard in the file."""
+_PRIMING_S = 0.1
+"""Seconds of sound before a clip's first frame that go with it, unheard: decoders of sound need them to begin with."""
 
 _MATRIX = ("m_00", "m_01", "m_02", "m_10", "m_11", "m_12")
 _POINTS = tuple(f"{axis}_{i}" for axis in "xy" for i in range(N_LANDMARKS))
@@ -94,6 +96,10 @@ class FaceCutter:
             if self._shots is not None:
                 self._shots.add(record)
             yield record
+
+    def close(self) -> None:
+        """Let what was kept go."""
+        self._sighted.close()
 
     @property
     def n_frames(self) -> int:
@@ -279,7 +285,7 @@ class _Clip:
     def take_sound(self, sound: SoundPacket) -> bool:
         """A packet of sound, if it belongs into the clip; whether the clip is over by now, and closed."""
         time = _time_of(sound)
-        if float(self.offset) <= time < self._end_s:
+        if float(self.offset) - _PRIMING_S <= time < self._end_s:
             self.sink.write_sound(_copied(sound))
         return self.is_over(time)
 
