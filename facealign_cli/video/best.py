@@ -2,7 +2,7 @@
 
 The score of a face in a frame is the product of six numbers from 0 to 1:
 
-    sharp       its sharpness (`facealign_cli.quality`) over the 95th percentile of the same person's, at most 1
+    sharp       its sharpness (`facealign_cli.quality`) over the largest of the same person's
     frontal     cos(yaw) cos(pitch) of the head pose, 0 where there is none
     confidence  how likely the landmarks are right
     large       pixels of the picture on a pixel of the crop's side, at most 1: less where the crop has to enlarge
@@ -29,7 +29,7 @@ from facealign_cli.records import Face, FrameResult
 APART_S = 1.0
 """Seconds between two shots of one person."""
 
-_OPEN, _SHARP = 75, 95
+_OPEN, _SHARPEST = 75, 100
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class BestShots:
         columns = dict(zip(_KEPT, np.array(self._seen[track_id]).reshape(-1, len(_KEPT)).T, strict=True))
         frontal = np.maximum(0.0, np.cos(columns["yaw"]) * np.cos(columns["pitch"]))
         factors = {
-            "sharp": _over_percentile(columns["sharpness"], _SHARP, unknown=0.0),
+            "sharp": _over_percentile(columns["sharpness"], _SHARPEST, unknown=0.0),
             "frontal": np.nan_to_num(frontal, nan=0.0),
             "confidence": columns["confidence"],
             "large": columns["large"],
