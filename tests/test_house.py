@@ -21,7 +21,7 @@ ROOT = Path(facealign_cli.__file__).resolve().parent
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("arrays", "errors", "landmarks", "version"),
     ("files", "geometry", "onnx_sizes", "plugins", "processes", "records", "runtime", "schemes"),
-    ("pose",),
+    ("pose", "quality"),
     ("crops", "formats", "metrics", "overlay"),
     ("datasets", "detectors", "measures", "notebook"),
     ("convert", "models"),
@@ -51,6 +51,7 @@ SHARED = {
         "sink",
         "smoothing",
         "sound",
+        "thinned",
         "tracking",
         "whole",
     },
@@ -60,7 +61,7 @@ SHARED = {
     "batch": {"base", "keys", "pool", "session"},
     "datasets": {"base", "beside", "splits"},
     "detectors": {"base", "box_files"},
-    "cli": {"options", "console", "process", "tracking"},
+    "cli": {"options", "console", "process", "tracking", "cropping", "jobs"},
     "review": {"pictures", "session"},
 }
 """What siblings in a package may import; elsewhere it is `base` alone."""
@@ -71,6 +72,7 @@ FRONTS = {
     f"{PACKAGE}.cli.main",
     f"{PACKAGE}.batch.run",
     f"{PACKAGE}.formats.growing",
+    f"{PACKAGE}.video.cut",
     f"{PACKAGE}.video.track",
     f"{PACKAGE}.evaluation.dataset",
 }

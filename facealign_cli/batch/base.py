@@ -71,13 +71,15 @@ class Outcome:
 class JournalLine:
     """An outcome as it goes to the journal: its JSON line, and what the job needs to know of it without parsing it.
 
-    key: of its path. left_out: faces of too little confidence. milliseconds: of all stages together.
+    key: of its path. n_doubtful: faces whose landmarks may be wrong. left_out: faces of too little confidence.
+    milliseconds: of all stages together.
     """
 
     line: bytes
     path: str
     key: int
     n_faces: int
+    n_doubtful: int
     left_out: int
     error: str | None
     milliseconds: float
@@ -97,7 +99,8 @@ class JournalLine:
         record, times = outcome.record, [outcome.extra.get(f"{stage}_ms") or 0.0 for stage in STAGES]
         left_out = int(outcome.extra.get("left_out") or 0)
         key = key_of(record.source)
-        return cls(line, record.source, key, len(record.faces), left_out, record.error, float(sum(times)))
+        n_faces, n_doubtful = len(record.faces), sum(face.doubtful for face in record.faces)
+        return cls(line, record.source, key, n_faces, n_doubtful, left_out, record.error, float(sum(times)))
 
     @property
     def n_rows(self) -> int:

@@ -12,7 +12,7 @@ import json
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,8 @@ from facealign_cli.formats.csv import write_cells
 from facealign_cli.measures.clip import CLIP_COLUMNS, ClipSummariser, ClipSummary, passing
 from facealign_cli.measures.tables import write_blinks, write_measures
 from facealign_cli.records import FrameResult
+from facealign_cli.video import open_source
+from facealign_cli.video.thinned import check_thinning
 from facealign_cli.video.track import VideoOptions, overlay_video, track_video
 
 TABLES = "clips"
@@ -45,15 +47,19 @@ _ALIVE_EVERY = 25  # frames between two signs of life
 class ClipOptions:
     """What becomes of a clip. output: the job's folder. fmt: of its table. video: how it is tracked.
 
-    overlay_folder: clips with the faces drawn, as .mp4. `….measures.csv` and `….blinks.csv` stand beside each table.
+    overlay_folder: clips with the faces drawn, as .mp4. every, most_fps: which frames are taken, as `open_source` has
+    it. `….measures.csv` and `….blinks.csv` stand beside each table. Raises InputError.
     """
 
     output: str
     fmt: str = "csv"
     video: VideoOptions = field(default_factory=VideoOptions)
     overlay_folder: str | None = None
+    every: int = 1
+    most_fps: float | None = None
 
     def __post_init__(self) -> None:
+        check_thinning(self.every, self.most_fps)
         if get_format(self.fmt).dump is None:
             raise InputError(f"format {self.fmt} has one file per face: a clip's rows need a table")
         for place in (self.output, self.overlay_folder):
@@ -70,6 +76,9 @@ class ClipOptions:
                 "smoothing": None if smoothing is None else {type(smoothing).__name__: asdict(smoothing)},
                 "pose": None if self.video.pose is None else asdict(self.video.pose),
                 "overlay": self.overlay_folder is not None,
+                "quality": self.video.quality,
+                "every": self.every,
+                "most_fps": self.most_fps,
             }
         }
 
@@ -124,13 +133,16 @@ class ClipWork:
         write_bytes(f"{table}.summary.json", summary, True)
         return best.record
 
-    def _records(self, path: str) -> Any:
-        """A generator of the clip's records, drawn into a clip if that is wanted."""
-        clips = self._clips
-        if clips.overlay_folder is None:
-            return track_video(path, self._aligner, clips.video)
-        drawn = _place(clips.overlay_folder, path, "")
-        return overlay_video(path, f"{drawn}.mp4", self._aligner, clips.video, overwrite=True)
+    def _records(self, path: str) -> Generator[FrameResult, None, None]:
+        """The clip's records, drawn into a clip if that is wanted."""
+        clips, drawn = self._clips, self._clips.overlay_folder is not None
+        source = open_source(path, sound=drawn, every=clips.every, most_fps=clips.most_fps)
+        with contextlib.closing(source):
+            if clips.overlay_folder is None:
+                yield from track_video(source, self._aligner, clips.video)
+                return
+            place = _place(clips.overlay_folder, path, "")
+            yield from overlay_video(source, f"{place}.mp4", self._aligner, clips.video, overwrite=True)
 
 
 class _Best:

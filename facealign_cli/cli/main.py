@@ -23,6 +23,7 @@ from facealign_cli.cli.process import ended_by_signals, standard_streams
 from facealign_cli.cli.review import review
 from facealign_cli.cli.train import train
 from facealign_cli.cli.video import video
+from facealign_cli.cli.video_crop import crop
 from facealign_cli.errors import FacealignError, OutputError
 from facealign_cli.version import __version__
 
@@ -85,6 +86,7 @@ def main() -> None:
 
 for command in (train_data.pack, train_data.relabel, train_data.label):
     train.add_command(command)
+video.add_command(crop)
 also_export = copy.copy(train.commands["export"])  # the same command, listed once: some look for it here
 also_export.hidden = True
 model.add_command(also_export)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import sys
 import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
-from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,21 +20,6 @@ if TYPE_CHECKING:
     from facealign_cli.records import FrameResult
     from facealign_cli.video import VideoSource
 
-
-def _clock(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
-    """Seconds of "75", "75.5", "1:15" or "0:01:15.5"."""
-    if value is None:
-        return None
-    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d*)?", value):
-        raise click.BadParameter("expected seconds, or [HOURS:]MINUTES:SECONDS")
-    seconds = reduce(lambda total, part: 60 * total + float(part), value.split(":"), 0.0)
-    if seconds > options.MOST:
-        raise click.BadParameter(f"no clip is longer than {options.MOST:,} seconds")
-    return seconds
-
-
-LINE_EVERY_S = 30.0
-"""Seconds between two lines of progress where there is no terminal."""
 
 _OUTPUT = click.option(
     "-o",
@@ -66,27 +49,6 @@ _TRACKING = (
     options.threads,
     options.overwrite,
 )
-_PART = (
-    click.option(
-        "--start", metavar="T", callback=_clock, help="Begin here: seconds or H:MM:SS; frames count from 0 there."
-    ),
-    click.option("--end", metavar="T", callback=_clock, help="End before this time."),
-    click.option(
-        "--fps",
-        default=25.0,
-        show_default=True,
-        type=options.FiniteFloat(0.01, 1000),
-        help="Of pictures as input: a folder, or a pattern such as frames/%04d.png.",
-    ),
-    click.option(
-        "--max-pixels",
-        default="40M",
-        show_default=True,
-        type=options.PixelCount(),
-        help="Refuse frames of more pixels: a number such as 40000000, 40M or 4e7.",
-    ),
-    click.option("--no-sound", is_flag=True, help="Leave the sound out of the clip that is written."),
-)
 
 
 @click.group()
@@ -97,7 +59,7 @@ def video() -> None:
 @video.command()
 @click.argument("source", metavar="IN")
 @click.option("-o", "--output", metavar="OUT.mp4", type=options.FILE, required=True, help="The clip to write.")
-@options.stacked(*_PART, *_TRACKING)
+@options.stacked(*tracking.PART, *_TRACKING)
 def overlay(*, source: str, output: Path, **settings: Any) -> None:
     """Draw the landmarks onto the clip IN: its times, size and sound stay as they are.
 
@@ -116,7 +78,7 @@ def overlay(*, source: str, output: Path, **settings: Any) -> None:
 
 @video.command()
 @click.argument("sources", metavar="IN...", nargs=-1, required=True)
-@options.stacked(_OUTPUT, *_PART, *_TRACKING)
+@options.stacked(_OUTPUT, *tracking.PART, *_TRACKING)
 def track(*, sources: tuple[str, ...], output: Path | None, **settings: Any) -> None:
     """Write the landmarks of the clip IN: a row per face and frame, and one for a frame without a face.
 
@@ -158,7 +120,7 @@ def _several(sources: tuple[str, ...], folder: Path | None, settings: dict[str, 
 @video.command()
 @click.option("--device-index", default=0, show_default=True, type=options.Count(0), help="Which camera.")
 @_OUTPUT
-@click.option("--end", metavar="T", callback=_clock, help="Stop after this time  [default: at Ctrl-C].")
+@click.option("--end", metavar="T", callback=tracking.clock, help="Stop after this time  [default: at Ctrl-C].")
 @options.stacked(*_TRACKING)
 def camera(*, device_index: int, output: Path | None, end: float | None, **settings: Any) -> None:
     """Follow the faces before a camera, until Ctrl-C."""
@@ -185,8 +147,7 @@ class _Run:
         import_av()
         rows, record = _places(output, settings.pop("landmarks"))
         self.rows, self.record, self.overwrite = rows, record, settings.pop("overwrite")
-        self.start, self.end, self.fps = (settings.pop(name, None) for name in ("start", "end", "fps"))
-        self.max_pixels = settings.pop("max_pixels", 0)
+        self.part = tracking.clip_part(settings)
         self.sound = not settings.pop("no_sound", False) and record is not None
         name, sigma = settings.pop("format_name"), settings["sigma"]
         if rows is None and name is not None:
@@ -214,12 +175,7 @@ class _Run:
 
     def clip(self, path: str) -> int:
         """Run on a file or pictures. Returns the exit code."""
-        from facealign_cli.video import open_source
-
-        if self.start is not None and self.end is not None and self.end <= self.start:
-            raise click.UsageError("--end has to lie after --start")
-        place = {"start_s": self.start, "end_s": self.end, "rate": self.fps}
-        return self(open_source(path, **place, sound=self.sound, max_pixels=self.max_pixels))
+        return self(tracking.open_clip(path, self.part, sound=self.sound))
 
     def __call__(self, source: VideoSource) -> int:
         """Run, and tell how it went. Returns the exit code."""
@@ -233,7 +189,7 @@ class _Run:
             aligner = options.make_aligner(**self.aligner_settings, max_faces=None)
             stopping = process.stop_on_signals(self.stop.set, self.stop.is_set)
             with stopping, contextlib.closing(self._results(source, aligner)) as results:
-                self._write(_telling(passing(_progress(results, source.info.n_frames), clip)))
+                self._write(_telling(passing(tracking.progress(results, source.info.n_frames), clip)))
         finally:
             source.close()
         if self.measures is not None:
@@ -287,32 +243,3 @@ def _places(output: Path | None, landmarks: Path | None) -> tuple[Path | None, P
     if landmarks is not None:
         raise click.UsageError(f"-o {output} and --landmarks {landmarks} both name rows: a clip's name ends in .mp4, …")
     return output, None
-
-
-def _progress(results: Iterator[FrameResult], total: int | None) -> Iterator[FrameResult]:
-    """Pass the results through; with a terminal on stderr, tell frames, frames a second and time left meanwhile."""
-    if not sys.stderr.isatty():
-        yield from _lines_of_progress(results, total)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    speed = TextColumn("{task.fields[fps]:.0f} fps")
-    columns = (TextColumn("Tracking"), BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn())
-    begin = time.monotonic()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=total, fps=0.0)
-        for done, result in enumerate(results, start=1):
-            yield result
-            progress.update(task, completed=done, fps=done / max(time.monotonic() - begin, 1e-6))
-
-
-def _lines_of_progress(results: Iterator[FrameResult], total: int | None) -> Iterator[FrameResult]:
-    """Pass the results through; tell how far it is, every `LINE_EVERY_S` seconds."""
-    begin = last = time.monotonic()
-    for done, result in enumerate(results, start=1):
-        yield result
-        if (now := time.monotonic()) - last >= LINE_EVERY_S:
-            last = now
-            of = "" if total is None else f" of about {total:,}"
-            console.message(f"{done:,}{of} frames, {done / (now - begin):.0f} a second")

@@ -2,8 +2,8 @@
 
 Columns: source, status, error, warning, width, height, frame, timestamp_s, face_id, track_id, x1, y1, x2, y2,
 detector_score, confidence, scheme, model, provider, detector, x_0 … x_67, y_0 … y_67, pose_Tx … pose_Rz (OpenFace's
-names: mm and radians); where they are wanted s_0 … s_67, how far each point may be off in pixels. What is not there is
-an empty cell. Tables of version 0.1 end before the pose.
+names: mm and radians), sharpness, brightness, contrast, cut_off (quality); where they are wanted s_0 … s_67, how far
+each point may be off in pixels. What is not there is an empty cell. Tables of version 0.1 end before the pose.
 
 A text cell that begins with = + - @ or a tab or line break would run as a formula in a spreadsheet (CSV injection), so
 it gets an apostrophe in front, as does one that begins with an apostrophe; reading takes it away again.
@@ -25,6 +25,7 @@ from facealign_cli.formats.base import Format, register_format, write_file
 from facealign_cli.formats.codec import (
     FACE_COLUMNS,
     POSE_COLUMNS,
+    QUALITY_COLUMNS,
     RESULT_COLUMNS,
     RUN_COLUMNS,
     from_dict,
@@ -40,12 +41,12 @@ _Y = tuple(f"y_{i}" for i in range(N_LANDMARKS))
 COLUMNS: tuple[str, ...] = RESULT_COLUMNS + FACE_COLUMNS + RUN_COLUMNS + _X + _Y
 """The header line, up to the pose."""
 SIGMA_COLUMNS: tuple[str, ...] = tuple(f"s_{i}" for i in range(N_LANDMARKS))
-"""What follows the pose where sigma is wanted."""
+"""What follows pose and quality where sigma is wanted."""
 
 _COLUMNS_1 = tuple(column for column in COLUMNS if column != "warning")
 """That of version 0.1.0."""
 
-_KNOWN = {*COLUMNS, *POSE_COLUMNS, *SIGMA_COLUMNS}
+_KNOWN = {*COLUMNS, *POSE_COLUMNS, *QUALITY_COLUMNS, *SIGMA_COLUMNS}
 _TEXT = {"source", "status", "error", "warning", *RUN_COLUMNS}
 _INTEGERS = {"width", "height", "frame", "face_id", "track_id"}
 _RISKY = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
@@ -74,17 +75,21 @@ def dump(
     extra: columns behind the own ones. values: for each result, what stands in them, in each of its rows.
     sigma: whether `SIGMA_COLUMNS` follow the own columns.
     """
-    columns = (*COLUMNS, *POSE_COLUMNS, *(SIGMA_COLUMNS if sigma else ()))
+    columns = (*COLUMNS, *POSE_COLUMNS, *QUALITY_COLUMNS, *(SIGMA_COLUMNS if sigma else ()))
     own = itertools.repeat(dict[str, Any]()) if values is None else values
     write_cells(stream, [*columns, *extra], _cells(results, own, columns, extra))
 
 
-def write_cells(stream: BinaryIO, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write any table into a binary stream as CSV, row by row: None is an empty cell, no text runs as a formula."""
+def write_cells(stream: BinaryIO, header: Sequence[str] | None, rows: Iterable[Sequence[object]]) -> None:
+    """Write any table into a binary stream as CSV, row by row: None is an empty cell, no text runs as a formula.
+
+    header: None where it stands there already.
+    """
     text = io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="", write_through=True)
     try:
         writer = csv.writer(UnixLines(text))
-        writer.writerow(header)
+        if header is not None:
+            writer.writerow(header)
         for row in rows:
             writer.writerow([_guarded(cell) for cell in row])
     finally:

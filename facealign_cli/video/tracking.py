@@ -22,8 +22,11 @@ from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.records import BBox, BoxCalibration, Detection, Face
 
 SHAPE_UNIT = float(np.ptp(MEAN_SHAPE, axis=0).mean())
-_LOST_EVERY = 2  # frames between looks for a face that was lost
-_EMPTY_EVERY = 3  # frames between looks where no face has been for a while
+_LOST_EVERY, _LOST_S = 2, 0.08  # frames, or seconds, between looks for a face that was lost
+_EMPTY_EVERY, _EMPTY_S = 3, 0.12  # the same where no face has been for a while
+FOLLOW_S = 0.3
+"""Where frames are further apart than that, a head may be anywhere: the detector runs in each of them, and ids go on by
+place and shape alone."""
 
 
 class Shapes(Protocol):
@@ -131,7 +134,7 @@ class Tracker:
         self._tracks: list[_Track] = []
         self._next_id = 0
         self._cuts = CutDetector()
-        self._since_detection, self._detected_s = 0, -np.inf
+        self._since_detection, self._detected_s, self._last_s = 0, -np.inf, -np.inf
 
     def update(self, image_bgr: Image, timestamp_s: float, source: str | None = None) -> list[Face]:
         """The faces of the next frame, by track_id; their boxes are those that a detector would give.
@@ -141,10 +144,12 @@ class Tracker:
         if self._cuts.is_cut(image_bgr):
             self._tracks = []
         self._forget(timestamp_s)
-        if self._options.detect_every != 1:
+        follows = self._options.detect_every != 1 and timestamp_s - self._last_s <= FOLLOW_S
+        self._last_s = timestamp_s
+        if follows:
             self._follow(image_bgr, timestamp_s)
-        if self._is_detection_due(timestamp_s):
-            self._detect(image_bgr, timestamp_s, source)
+        if not follows or self._is_detection_due(timestamp_s):
+            self._detect(image_bgr, timestamp_s, source, follows)
             self._since_detection, self._detected_s = 0, timestamp_s
         self._since_detection += 1
         held = sorted((t for t in self._tracks if not t.lost), key=lambda track: track.track_id)
@@ -179,17 +184,17 @@ class Tracker:
             held[i].move(found[i][1], found[i][0], time_s, sigma=sigma)
 
     def _is_detection_due(self, time_s: float) -> bool:
-        every, since = self._options.detect_every, self._since_detection
+        every, since, since_s = self._options.detect_every, self._since_detection, time_s - self._detected_s
         held = [track for track in self._tracks if not track.lost]
         if not self._tracks:
             begins = self._cuts.just_cut or self._detected_s == -np.inf
-            return begins or since >= min(_EMPTY_EVERY, every or _EMPTY_EVERY)
-        if len(held) < len(self._tracks) and since >= min(_LOST_EVERY, every or _LOST_EVERY):
+            return begins or since >= min(_EMPTY_EVERY, every or _EMPTY_EVERY) or since_s >= _EMPTY_S
+        if len(held) < len(self._tracks) and (since >= min(_LOST_EVERY, every or _LOST_EVERY) or since_s >= _LOST_S):
             return True
-        return time_s - self._detected_s >= 1.0 if every is None else since >= every
+        return since_s >= 1.0 if every is None else since >= every
 
-    def _detect(self, image_bgr: Image, time_s: float, source: str | None) -> None:
-        followed = [] if self._options.detect_every == 1 else [t for t in self._tracks if not t.lost]
+    def _detect(self, image_bgr: Image, time_s: float, source: str | None, follows: bool) -> None:
+        followed = [t for t in self._tracks if not t.lost] if follows else []
         detections = [
             d
             for d in self._aligner.detector.detect(image_bgr, source)
