@@ -131,6 +131,13 @@ def test_design_shows_these_floors() -> None:
     assert {name: int(number) for number, name in shown} == FLOOR_OF
 
 
+def test_the_wheel_holds_every_package() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT.parent / "setup.cfg", encoding="utf-8")
+    named = set(config["options"]["packages"].split())
+    assert named == {name_of(path) for path in ROOT.rglob("__init__.py")} | {f"{PACKAGE}.weights"}
+
+
 def test_imports_go_downwards() -> None:
     wrong = [
         f"{module} imports {imported}"
