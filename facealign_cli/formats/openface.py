@@ -4,9 +4,10 @@ pose_Ry, pose_Rz, x_0 … x_67, y_0 … y_67.
 
 As OpenFace has it: `frame` counts from 1, `face_id` from 0, times are seconds with three decimals, landmarks are pixels
 counted from 0. A last column, `source`, which OpenFace does not have, names the picture or the clip; a name that a
-spreadsheet would run as a formula gets an apostrophe in front, as in `csv`. Pictures have no frame number: the n-th one of a run is frame n, at time 0. A frame without a face, or that failed, has one row with
-`success` 0 and zeros. Where a video was tracked, `face_id` is the track's number. Confidence has four decimals and
-landmarks three; OpenFace's two and one. Of OpenFace's own files some have no space behind the commas: both are read.
+spreadsheet would run as a formula gets an apostrophe in front, as in `csv`. Pictures have no frame number: the n-th one
+of a run is frame n, at time 0. A frame without a face, or that failed, has one row with `success` 0 and zeros. Where a
+video was tracked, `face_id` is the track's number. Confidence has four decimals and landmarks three; OpenFace's two and
+one. Of OpenFace's own files some have no space behind the commas: both are read.
 The head pose is that of the face. Where it has none, it is estimated here from the landmarks and the size of the
 picture, with OpenFace's default focal length; and where that size is not known, it is `nan`. Millimetres have three
 decimals and radians five; OpenFace's one and three.
@@ -18,7 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from itertools import groupby
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -141,5 +142,10 @@ def _pose(row: dict[str, float]) -> HeadPose | None:
     return HeadPose((x, y, z), (pitch, yaw, roll)) if np.isfinite([x, y, z, pitch, yaw, roll]).all() else None
 
 
+def _recognises(start: Any) -> bool:
+    return isinstance(start, str) and re.match(_START, start) is not None
+
+
+_START = r"\s*frame\s*,\s*(face_id\s*,\s*)?timestamp\s*,\s*confidence\s*,\s*success\s*,"
 _LOSES = "the picture's size, the box, points that cannot be seen, which model placed the points"
-register_format("openface", [], write=write, read=read, dump=dump, loses=_LOSES)
+register_format("openface", [], write=write, read=read, dump=dump, recognises=_recognises, loses=_LOSES)
