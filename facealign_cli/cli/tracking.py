@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,29 @@ def _smooth(_context: click.Context, _parameter: click.Parameter, value: str) ->
     except InputError as error:
         raise click.BadParameter(str(error)) from error
 
+
+def clock(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
+    """Seconds of "75", "75.5", "1:15" or "0:01:15.5"."""
+    if value is None:
+        return None
+    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d*)?", value):
+        raise click.BadParameter("expected seconds, or [HOURS:]MINUTES:SECONDS")
+    seconds = reduce(lambda total, part: 60 * total + float(part), value.split(":"), 0.0)
+    if seconds > options.MOST:
+        raise click.BadParameter(f"no clip is longer than {options.MOST:,} seconds")
+    return seconds
+
+
+def _picture_size(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", value or "")
+    if value is not None and match is None:
+        raise click.BadParameter("expected WIDTHxHEIGHT, such as 1280x720")
+    return (int(match[1]), int(match[2])) if match else None
+
+
+SIZE = click.option(
+    "--size", metavar="WxH", callback=_picture_size, help="Of the pictures, where ROWS do not say it (openface)."
+)
 
 TRACKING = (
     click.option(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import sys
 import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
-from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,18 +19,6 @@ if TYPE_CHECKING:
     from facealign_cli.aligner import Aligner
     from facealign_cli.records import FrameResult
     from facealign_cli.video import VideoSource
-
-
-def _clock(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
-    """Seconds of "75", "75.5", "1:15" or "0:01:15.5"."""
-    if value is None:
-        return None
-    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d*)?", value):
-        raise click.BadParameter("expected seconds, or [HOURS:]MINUTES:SECONDS")
-    seconds = reduce(lambda total, part: 60 * total + float(part), value.split(":"), 0.0)
-    if seconds > options.MOST:
-        raise click.BadParameter(f"no clip is longer than {options.MOST:,} seconds")
-    return seconds
 
 
 LINE_EVERY_S = 30.0
@@ -68,9 +54,12 @@ _TRACKING = (
 )
 _PART = (
     click.option(
-        "--start", metavar="T", callback=_clock, help="Begin here: seconds or H:MM:SS; frames count from 0 there."
+        "--start",
+        metavar="T",
+        callback=tracking.clock,
+        help="Begin here: seconds or H:MM:SS; frames count from 0 there.",
     ),
-    click.option("--end", metavar="T", callback=_clock, help="End before this time."),
+    click.option("--end", metavar="T", callback=tracking.clock, help="End before this time."),
     click.option(
         "--fps",
         default=25.0,
@@ -159,7 +148,7 @@ def _several(sources: tuple[str, ...], folder: Path | None, settings: dict[str, 
 @video.command()
 @click.option("--device-index", default=0, show_default=True, type=options.Count(0), help="Which camera.")
 @_OUTPUT
-@click.option("--end", metavar="T", callback=_clock, help="Stop after this time  [default: at Ctrl-C].")
+@click.option("--end", metavar="T", callback=tracking.clock, help="Stop after this time  [default: at Ctrl-C].")
 @options.stacked(*_TRACKING)
 def camera(*, device_index: int, output: Path | None, end: float | None, **settings: Any) -> None:
     """Follow the faces before a camera, until Ctrl-C."""
