@@ -61,6 +61,7 @@ SHARED = {
     "datasets": {"base", "beside", "splits"},
     "detectors": {"base", "box_files"},
     "cli": {"options", "console", "process", "tracking"},
+    "report": {"base", "series", "style"},
     "review": {"pictures", "session"},
 }
 """What siblings in a package may import; elsewhere it is `base` alone."""
@@ -73,6 +74,7 @@ FRONTS = {
     f"{PACKAGE}.formats.growing",
     f"{PACKAGE}.video.track",
     f"{PACKAGE}.evaluation.dataset",
+    f"{PACKAGE}.report.clip",
 }
 """They choose among their siblings, as a package's __init__ may."""
 

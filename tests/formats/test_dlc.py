@@ -16,6 +16,7 @@ from facealign_cli.formats.dlc import LONGEST_GAP, scan, write
 from facealign_cli.records import FrameResult, LeftOut
 
 read = get_format("dlc").read
+MISSING = "movement is not installed: pip install movement"
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def test_the_table_is_deeplabcuts(clip, tmp_path: Path) -> None:
 
 
 def test_movement_loads_it(clip, tmp_path: Path) -> None:
-    load_poses = pytest.importorskip("movement.io.load_poses", reason="movement is not installed")
+    load_poses = pytest.importorskip("movement.io.load_poses", reason=MISSING)
     write(tmp_path / "t.csv", clip)
     dataset = load_poses.from_dlc_file(tmp_path / "t.csv", fps=25)
     assert dataset.position.dims == ("time", "space", "keypoints", "individuals")
@@ -67,7 +68,7 @@ def test_movement_loads_it(clip, tmp_path: Path) -> None:
 
 
 def test_movement_loads_a_clip_without_faces(tmp_path: Path) -> None:
-    load_poses = pytest.importorskip("movement.io.load_poses", reason="movement is not installed")
+    load_poses = pytest.importorskip("movement.io.load_poses", reason=MISSING)
     write(tmp_path / "t.csv", [FrameResult("v.mp4", "no_face", frame=i) for i in range(3)])
     dataset = load_poses.from_dlc_file(tmp_path / "t.csv")
     assert dataset.sizes == {"time": 3, "space": 2, "keypoints": 68, "individuals": 1}
