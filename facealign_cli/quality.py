@@ -57,7 +57,7 @@ def face_quality(image_bgr: NDArray[np.uint8], landmarks: np.ndarray) -> Quality
     cut_off = _share_outside(hull, area, image_bgr.shape[1], image_bgr.shape[0])
     crop, transform = _FRAME.crop(image_bgr, landmarks, grey=True)
     mask = np.zeros(crop.shape, np.uint8)
-    where = cv2.fillConvexPoly(mask, np.rint(transform.apply(hull[:, 0])).astype(np.int32), 1) > 0
+    where = cv2.fillConvexPoly(mask, np.rint(transform.apply(np.asarray(hull[:, 0], float))).astype(np.int32), 1) > 0
     if cut_off > 0:
         seen = cv2.warpAffine(
             np.ones(image_bgr.shape[:2], np.uint8), transform.matrix, crop.shape[::-1], flags=cv2.INTER_NEAREST

@@ -62,6 +62,7 @@ SHARED = {
     "datasets": {"base", "beside", "splits"},
     "detectors": {"base", "box_files"},
     "cli": {"options", "console", "process", "tracking", "cropping", "jobs"},
+    "report": {"base", "series", "style"},
     "review": {"pictures", "session"},
 }
 """What siblings in a package may import; elsewhere it is `base` alone."""
@@ -75,6 +76,7 @@ FRONTS = {
     f"{PACKAGE}.video.cut",
     f"{PACKAGE}.video.track",
     f"{PACKAGE}.evaluation.dataset",
+    f"{PACKAGE}.report.clip",
 }
 """They choose among their siblings, as a package's __init__ may."""
 

@@ -113,12 +113,12 @@ def folder(**settings: Any) -> None:
     metavar="NAME",
     default="csv",
     show_default=True,
-    type=click.Choice(["csv", "json", "jsonl", "openface", "parquet"]),
-    help="Of the clips' tables: csv, json, jsonl, openface or parquet.",
+    type=click.Choice(["csv", "json", "jsonl", "openface", "dlc", "parquet"]),
+    help="Of the clips' tables: csv, json, jsonl, openface, dlc or parquet.",
 )
 @click.option("--overlay-dir", metavar="D", help="Write each clip with its faces drawn onto it, as .mp4.")
 @options.stacked(*tracking.THINNING)
-@options.stacked(*tracking.TRACKING)
+@options.stacked(*tracking.FOLLOWING)
 @options.detection
 @options.model
 @options.device

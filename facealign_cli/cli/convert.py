@@ -45,9 +45,9 @@ def convert(
 ) -> None:
     """Write the faces of IN... in another format: to a labelling tool and back.
 
-    FORMAT: coco, cvat, label-studio, yolo-pose, dlib-xml; pts, json, jsonl, csv, parquet, openface; masks (OUT only).
-    IN and OUT are files; of pts, yolo-pose and masks they are folders. What cannot be read or held is named and left
-    out (exit code 3).
+    FORMAT: coco, cvat, label-studio, yolo-pose, dlib-xml; pts, json, jsonl, csv, parquet, openface, dlc; masks (OUT
+    only). IN and OUT are files; of pts, yolo-pose and masks they are folders. What cannot be read or held is named and
+    left out (exit code 3). IN may be the F.parquet.partial.jsonl that a killed run left.
     """
     from facealign_cli.convert import convert as convert_faces
     from facealign_cli.formats.base import get_format

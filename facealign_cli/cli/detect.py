@@ -35,7 +35,7 @@ def detect() -> None:
     "format_name",
     metavar="NAME",
     type=options.FormatName(),
-    help="json, jsonl, csv, parquet, openface, pts, or one of `convert`  [default: by OUT's name, or json].",
+    help="json, jsonl, csv, parquet, openface, dlc, pts, or one of `convert`  [default: by OUT's name, or json].",
 )
 @options.sigma_columns
 @click.option(

@@ -19,6 +19,7 @@ from facealign_cli.cli.doctor import doctor
 from facealign_cli.cli.evaluate import evaluate
 from facealign_cli.cli.measure import measure
 from facealign_cli.cli.model import model
+from facealign_cli.cli.plot import plot
 from facealign_cli.cli.process import ended_by_signals, standard_streams
 from facealign_cli.cli.review import review
 from facealign_cli.cli.train import train
@@ -84,6 +85,7 @@ def main() -> None:
     """
 
 
+video.add_command(plot)
 for command in (train_data.pack, train_data.relabel, train_data.label):
     train.add_command(command)
 video.add_command(crop)

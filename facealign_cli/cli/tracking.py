@@ -86,6 +86,18 @@ PART = (
 )
 """What `clip_part` takes, and --no-sound."""
 
+
+def _picture_size(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", value or "")
+    if value is not None and match is None:
+        raise click.BadParameter("expected WIDTHxHEIGHT, such as 1280x720")
+    return (int(match[1]), int(match[2])) if match else None
+
+
+SIZE = click.option(
+    "--size", metavar="WxH", callback=_picture_size, help="Of the pictures, where ROWS do not say it (openface)."
+)
+
 FOLLOWING = (
     click.option(
         "--detect-every",

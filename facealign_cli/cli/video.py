@@ -36,10 +36,10 @@ _TRACKING = (
         "format_name",
         metavar="NAME",
         type=options.FormatName(),
-        help="Of the rows: json, jsonl, csv, openface or parquet  [default: by the file's name, or json].",
+        help="Of the rows: json, jsonl, csv, openface, dlc or parquet  [default: by the file's name, or json].",
     ),
     options.sigma_columns,
-    *tracking.TRACKING,
+    *tracking.FOLLOWING,
     click.option(
         "--measures", metavar="M.csv", type=options.FILE, help="Write measures, too, and blinks into M.blinks.csv."
     ),
@@ -84,7 +84,8 @@ def track(*, sources: tuple[str, ...], output: Path | None, **settings: Any) -> 
 
     IN is a file of any kind that FFmpeg reads, a folder of pictures, or a pattern such as frames/%04d.png. Rows stand
     in their file as soon as they are known; whatever ends the run, it can be read. Those of F.parquet stand in
-    F.parquet.partial.jsonl until the run ends. To a terminal without -o: a table of the persons.
+    F.parquet.partial.jsonl until the run ends; if it is killed, `convert` makes them F.parquet. To a terminal without
+    -o: a table of the persons.
 
     Of several clips, OUT is a folder that gets a table for each; many are work for `batch videos`.
     """
@@ -213,14 +214,15 @@ class _Run:
         return overlay_video(source, self.record, aligner, self.options, **how)
 
     def _write(self, results: Iterator[FrameResult]) -> None:
-        from facealign_cli.formats.growing import partial_path, stream_rows, write_rows
+        from facealign_cli.formats.growing import partial_path, recovery, stream_rows, write_rows
 
         if self.format is None:
             for _ in results:
                 pass
         elif self.rows is not None and self.rows != options.STDOUT:
             if (partial := partial_path(self.format, self.rows)) is not None:
-                console.message(f"Rows stand in {partial} until the end.")
+                killed = f"if the run is killed, `{recovery(self.format, self.rows)}` makes them a table"
+                console.message(f"Rows stand in {partial} until the end; {killed}.")
             write_rows(self.rows, results, self.format, self.overwrite)
         else:
             stream_rows(console.stdout_stream(), results, self.format)

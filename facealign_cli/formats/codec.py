@@ -101,6 +101,18 @@ _QUALITY_DECIMALS = (4, 2, 2, 4)
 
 _BOX_COLUMNS = ("x1", "y1", "x2", "y2")
 
+_RISKY = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
+
+
+def guarded(text: str) -> str:
+    """A text for a cell of a CSV table: an apostrophe goes before what a spreadsheet would run as a formula."""
+    return f"'{text}" if text.startswith(_RISKY) else text
+
+
+def unguarded(cell: str) -> str:
+    """The text that `guarded` made the cell of."""
+    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(_RISKY) else cell
+
 
 def to_rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The rows of a table that a record of `to_dict` makes: one per face, or one without the face's columns.

@@ -30,8 +30,10 @@ from facealign_cli.formats.codec import (
     RUN_COLUMNS,
     from_dict,
     from_rows,
+    guarded,
     to_dict,
     to_rows,
+    unguarded,
 )
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.records import FrameResult
@@ -49,7 +51,6 @@ _COLUMNS_1 = tuple(column for column in COLUMNS if column != "warning")
 _KNOWN = {*COLUMNS, *POSE_COLUMNS, *QUALITY_COLUMNS, *SIGMA_COLUMNS}
 _TEXT = {"source", "status", "error", "warning", *RUN_COLUMNS}
 _INTEGERS = {"width", "height", "frame", "face_id", "track_id"}
-_RISKY = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 
 
 class UnixLines:
@@ -91,7 +92,7 @@ def write_cells(stream: BinaryIO, header: Sequence[str] | None, rows: Iterable[S
         if header is not None:
             writer.writerow(header)
         for row in rows:
-            writer.writerow([_guarded(cell) for cell in row])
+            writer.writerow([guarded(cell) if isinstance(cell, str) else cell for cell in row])
     finally:
         text.detach()  # the stream is the caller's: it stays open
 
@@ -112,10 +113,6 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
     points = row.get("landmarks", ())
     radii = dict(zip(SIGMA_COLUMNS, row.get("sigma") or (), strict=False))
     return row | radii | {name: value for i, (x, y) in enumerate(points) for name, value in ((_X[i], x), (_Y[i], y))}
-
-
-def _guarded(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_RISKY) else value
 
 
 def write(path: PathLike, results: Iterable[FrameResult], overwrite: bool = False) -> None:
@@ -168,7 +165,7 @@ def _read_rows(path: PathLike) -> Iterator[tuple[int, dict[str, str]]]:
 
 def _value(column: str, cell: str) -> Any:
     if column in _TEXT:
-        text = cell[1:] if cell[:1] == "'" and cell[1:].startswith(_RISKY) else cell
+        text = unguarded(cell)
         return text if text or column == "source" else None
     if not cell:
         return None
