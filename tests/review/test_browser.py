@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 
-playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-CHROMIUM = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+from tests.browser import launched, until
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
-    with playwright.sync_playwright() as started:
-        launched = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield launched
-        launched.close()
+    with launched() as browser:
+        yield browser
 
 
 @pytest.fixture
@@ -56,14 +42,6 @@ def visit(browser) -> Iterator[Callable]:
 def _is_odd(text: str) -> bool:
     """Chromium notes each answer that is an error; these two belong to the tests that bring them about."""
     return "409" not in text and "507" not in text
-
-
-def until(page, condition: str) -> None:
-    """Wait for a condition of the page. Playwright's own waiting evaluates text in the page, which its CSP forbids."""
-    end = time.monotonic() + 20
-    while not page.evaluate(condition):
-        assert time.monotonic() < end, f"not within 20 s: {condition}"
-        page.wait_for_timeout(20)
 
 
 def ready(page, name: str | None = None) -> None:
