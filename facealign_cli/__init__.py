@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from facealign_cli.evaluation.dataset import evaluate_dataset as evaluate
     from facealign_cli.evaluation.dataset import evaluate_predictions
     from facealign_cli.evaluation.figures import Evaluation
-    from facealign_cli.files.pictures import read_image, write_image
+    from facealign_cli.files.pictures import decode_image, read_image, write_image
     from facealign_cli.formats.base import read_results, register_format, write_results
     from facealign_cli.metrics import auc, ced, failure_rate, nme
     from facealign_cli.models.dan import DanModel
@@ -83,6 +83,7 @@ __all__ = [
     "ced",
     "create_detector",
     "crop_face",
+    "decode_image",
     "draw_overlay",
     "evaluate",
     "evaluate_predictions",
@@ -122,7 +123,7 @@ _PLACES = {
     ),
     "evaluation.dataset": ("evaluate_dataset", "evaluate_predictions"),
     "evaluation.figures": ("Evaluation",),
-    "files.pictures": ("read_image", "write_image"),
+    "files.pictures": ("decode_image", "read_image", "write_image"),
     "formats.base": ("read_results", "register_format", "write_results"),
     "metrics": ("auc", "ced", "failure_rate", "nme"),
     "models.dan": ("DanModel",),

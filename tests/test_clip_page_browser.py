@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browsers import chromium
 from test_clip_page import make_clip
 
 from facealign_cli.report.clip import render_clip_page
 from facealign_cli.report.series import DECIMALS, ClipSeries, read_series
+from tests.browser import launched
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with chromium() as launched:
-        yield launched
+    with launched() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")

@@ -118,7 +118,7 @@ def folder(**settings: Any) -> None:
 )
 @click.option("--overlay-dir", metavar="D", help="Write each clip with its faces drawn onto it, as .mp4.")
 @options.stacked(*tracking.THINNING)
-@options.stacked(*tracking.FOLLOWING)
+@options.stacked(*tracking.TRACKING)
 @options.detection
 @options.model
 @options.device

@@ -39,7 +39,7 @@ _TRACKING = (
         help="Of the rows: json, jsonl, csv, openface, dlc or parquet  [default: by the file's name, or json].",
     ),
     options.sigma_columns,
-    *tracking.FOLLOWING,
+    *tracking.TRACKING,
     click.option(
         "--measures", metavar="M.csv", type=options.FILE, help="Write measures, too, and blinks into M.blinks.csv."
     ),

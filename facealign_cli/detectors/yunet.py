@@ -61,7 +61,7 @@ LARGE = 8 << 20
 BAND_OVERLAP = 160
 """Rows that a band shares with the next one: a face half as high lies in one of them whole."""
 
-_FIVE = np.array([MEAN_SHAPE[36:42].mean(axis=0), MEAN_SHAPE[42:48].mean(axis=0), *MEAN_SHAPE[[30, 48, 54]]])
+MEAN_POINTS = np.array([MEAN_SHAPE[36:42].mean(axis=0), MEAN_SHAPE[42:48].mean(axis=0), *MEAN_SHAPE[[30, 48, 54]]])
 """(5, 2) the network's five points on the mean shape."""
 
 
@@ -233,6 +233,6 @@ def decode(outputs: dict[str, Floats], stride: int, columns: int, score: float) 
 def roll_of(points: Floats) -> float:
     """Degrees, x towards y, by which the face of (5, 2) points is turned; 0 where they all coincide."""
     try:
-        return SimilarityTransform.estimate(_FIVE, points).angle_deg
+        return SimilarityTransform.estimate(MEAN_POINTS, points).angle_deg
     except ValueError:
         return 0.0

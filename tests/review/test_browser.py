@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from browsers import chromium
+
+from tests.browser import launched, until
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
-    with chromium() as launched:
-        yield launched
+    with launched() as browser:
+        yield browser
 
 
 @pytest.fixture
@@ -41,14 +42,6 @@ def visit(browser) -> Iterator[Callable]:
 def _is_odd(text: str) -> bool:
     """Chromium notes each answer that is an error; these two belong to the tests that bring them about."""
     return "409" not in text and "507" not in text
-
-
-def until(page, condition: str) -> None:
-    """Wait for a condition of the page. Playwright's own waiting evaluates text in the page, which its CSP forbids."""
-    end = time.monotonic() + 20
-    while not page.evaluate(condition):
-        assert time.monotonic() < end, f"not within 20 s: {condition}"
-        page.wait_for_timeout(20)
 
 
 def ready(page, name: str | None = None) -> None:
