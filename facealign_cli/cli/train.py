@@ -195,7 +195,7 @@ def _train(
 
 
 def _config(stage: int, values: dict[str, Any]) -> TrainConfig:
-    from facealign_cli.training.augment import PAPER, Augmentation
+    from facealign_cli.training.augmentation import PAPER, Augmentation
     from facealign_cli.training.schedule import TrainConfig
 
     augmentation = PAPER if values.pop("augmentation") == "paper" else Augmentation()

@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from facealign_cli.training.augment import Augmentation
+from facealign_cli.training.augmentation import Augmentation
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import pytest
 from facealign_cli.geometry import CropFrame, SimilarityTransform, bbox_of_shape
 from facealign_cli.landmarks import MIRROR_ORDER
 from facealign_cli.metrics import nme
-from facealign_cli.training.augment import PAPER, Augmentation, Batch, make_batch, mirrored
+from facealign_cli.training.augment import Batch, make_batch, mirrored
+from facealign_cli.training.augmentation import PAPER, Augmentation
 from facealign_cli.training.pack import Pack
 
 FRAME = CropFrame(64, 0.5)

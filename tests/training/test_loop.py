@@ -19,7 +19,7 @@ import torch
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.metrics import nme
 from facealign_cli.training import loop, measure
-from facealign_cli.training.augment import PAPER, Augmentation
+from facealign_cli.training.augmentation import PAPER, Augmentation
 from facealign_cli.training.batches import drawn_rows, rows_of_step
 from facealign_cli.training.checkpoint import (
     load_checkpoint,

@@ -16,7 +16,7 @@ from facealign_cli.geometry import CropFrame
 from facealign_cli.landmarks import MIRROR_ORDER
 from facealign_cli.metrics import nme
 from facealign_cli.models.dan import DanPrediction
-from facealign_cli.training.augment import Augmentation
+from facealign_cli.training.augmentation import Augmentation
 from facealign_cli.training.pack import FORMAT, Pack, read_pack
 from facealign_cli.training.relabel import opinion, opinions, relabel_pack
 
