@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from facealign_cli.cli import console, options, process
 from facealign_cli.errors import InputError
 from facealign_cli.files.output import check_output
-
-if TYPE_CHECKING:
-    from facealign_cli.training.schedule import TrainConfig
+from facealign_cli.training.augmentation import PAPER, Augmentation
+from facealign_cli.training.schedule import TEACHER_SHARE, TrainConfig
 
 
 @click.group()
 def train() -> None:
     """Train and export landmark networks (needs the extra `train`)."""
+
+
+def _setting(name: str, kind: Any, text: str) -> Callable[[Any], Any]:
+    """The option for a field of `TrainConfig`, whose default it has."""
+    default = getattr(TrainConfig, name)
+    return click.option(f"--{name.replace('_', '-')}", default=default, show_default=True, type=kind, help=text)
 
 
 _TRAINING = (
@@ -35,39 +41,23 @@ _TRAINING = (
     click.option(
         "--network", default="dan-light", show_default=True, help="dan (the paper's), dan-light or dan-large."
     ),
-    click.option("--steps", default=16000, show_default=True, type=options.Count(1), help="Batches in all."),
-    click.option("--batch-size", "batch", default=64, show_default=True, type=options.Count(2), help="Faces a batch."),
-    click.option(
-        "--lr", default=2e-3, show_default=True, type=options.FiniteFloat(0, min_open=True), help="Learning rate."
+    _setting("steps", options.Count(1), "Batches in all."),
+    _setting("batch_size", options.Count(2), "Faces a batch."),
+    _setting("lr", options.FiniteFloat(0, min_open=True), "Learning rate."),
+    _setting("warmup_steps", options.Count(0), "Batches in which it rises."),
+    _setting("decay_steps", options.Count(0), "Last batches, in which it falls."),
+    _setting(
+        "minutes",
+        options.FiniteFloat(0),
+        "End after so long, the rate falling over the second half; 0: after --steps.",
     ),
-    click.option(
-        "--warmup-steps", default=200, show_default=True, type=options.Count(0), help="Batches in which it rises."
+    _setting(
+        "turned",
+        (options.Count(1), options.Count(1)),
+        "How often a pass draws faces turned by 30-60 degrees, and by more.",
     ),
-    click.option(
-        "--decay-steps",
-        default=5000,
-        show_default=True,
-        type=options.Count(0),
-        help="Last batches, in which it falls.",
-    ),
-    click.option(
-        "--minutes",
-        default=0.0,
-        show_default=True,
-        type=options.FiniteFloat(0),
-        help="End after so long, the rate falling over the second half; 0: after --steps.",
-    ),
-    click.option(
-        "--turned",
-        default=(1, 1),
-        show_default=True,
-        type=(options.Count(1), options.Count(1)),
-        help="How often a pass draws faces turned by 30-60 degrees, and by more.",
-    ),
-    click.option("--weight-decay", default=0.02, show_default=True, type=options.FiniteFloat(0), help="AdamW's."),
-    click.option(
-        "--average", default=0.9995, show_default=True, type=options.FiniteFloat(0, 1), help="Of the averaged weights."
-    ),
+    _setting("weight_decay", options.FiniteFloat(0), "AdamW's."),
+    _setting("average", options.FiniteFloat(0, 1), "Of the averaged weights."),
     click.option(
         "--augmentation",
         default="strong",
@@ -75,27 +65,11 @@ _TRAINING = (
         type=click.Choice(["strong", "paper"]),
         help="strong: geometry, light, blur, noise, covering; paper: geometry alone.",
     ),
-    click.option(
-        "--eval-every", default=500, show_default=True, type=options.Count(1), help="Batches between evaluations."
-    ),
-    click.option(
-        "--checkpoint-every",
-        default=250,
-        show_default=True,
-        type=options.Count(1),
-        help="Batches between checkpoints.",
-    ),
-    click.option(
-        "--patience",
-        default=0,
-        show_default=True,
-        type=options.Count(0),
-        help="Stop after N evaluations without gain; 0: never.",
-    ),
-    click.option(
-        "--seed", default=0, show_default=True, type=options.Count(0), help="Of weights, order, augmentation."
-    ),
-    click.option("--bf16", is_flag=True, help="Convolutions in bfloat16."),
+    _setting("eval_every", options.Count(1), "Batches between evaluations."),
+    _setting("checkpoint_every", options.Count(1), "Batches between checkpoints."),
+    _setting("patience", options.Count(0), "Stop after N evaluations without gain; 0: never."),
+    _setting("seed", options.Count(0), "Of weights, order, augmentation."),
+    click.option("--bf16", is_flag=True, default=TrainConfig.bf16, help="Convolutions in bfloat16."),
     click.option(
         "--teacher",
         type=options.EXISTING_FILE,
@@ -103,7 +77,7 @@ _TRAINING = (
     ),
     click.option(
         "--teacher-share",
-        default=0.5,
+        default=TEACHER_SHARE,
         show_default=True,
         type=options.FiniteFloat(0, 1, min_open=True),
         help="Its share of the loss.",
@@ -195,9 +169,6 @@ def _train(
 
 
 def _config(stage: int, values: dict[str, Any]) -> TrainConfig:
-    from facealign_cli.training.augmentation import PAPER, Augmentation
-    from facealign_cli.training.schedule import TrainConfig
-
     augmentation = PAPER if values.pop("augmentation") == "paper" else Augmentation()
     return TrainConfig(stage=stage, augmentation=augmentation, **values)
 

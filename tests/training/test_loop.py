@@ -35,7 +35,9 @@ from facealign_cli.training.network import Dan, DanOutput
 from facealign_cli.training.pack import Pack, crops_in_frame
 from facealign_cli.training.schedule import TrainConfig
 
-CONFIG = TrainConfig(12, batch=6, warmup_steps=3, decay_steps=5, average=0.9, eval_every=4, checkpoint_every=5)
+CONFIG = TrainConfig(
+    12, batch_size=6, warmup_steps=3, decay_steps=5, average=0.9, eval_every=4, checkpoint_every=5, device="cpu"
+)
 GENTLE = replace(PAPER, shift_sigma=0.05, angle_sigma=5.0, scale_sigma=0.05, light=0.3)
 
 
@@ -152,10 +154,11 @@ class TestLearningRate:
         assert config.ended(100, 1), "steps are the most that it may take"
 
     def test_an_old_checkpoint_s_configuration(self) -> None:
-        """Fields that came later have their defaults."""
+        """Fields that came later have their defaults; `batch_size` was `batch`."""
         values = self.CONFIG.to_dict()
         for name in ("turned", "minutes", "decay_share", "sigma_weight"):
             del values[name]
+        values["batch"] = values.pop("batch_size")
         assert TrainConfig.from_dict(values) == self.CONFIG
 
     def test_config_round_trip(self) -> None:
@@ -204,6 +207,13 @@ class TestResume:
         again = load_checkpoint(tmp_path / "short" / "last.ckpt")
         for key in ("model", "average", "optimizer", "step"):
             assert_same(whole[key], again[key])
+
+    def test_a_run_of_an_earlier_version(self, tiny_vgg: NetworkConfig, tiny_pack: Pack, tmp_path: Path) -> None:
+        new_run(tmp_path, tiny_vgg, tiny_pack).save()
+        values = load_checkpoint(tmp_path / "last.ckpt")
+        values["config"]["batch"] = values["config"].pop("batch_size")
+        save_checkpoint(tmp_path / "last.ckpt", values)
+        assert Run.resume(tmp_path, tiny_pack).config == CONFIG
 
     def test_the_steps_matter(self, tiny_vgg: NetworkConfig, tiny_pack: Pack, tmp_path: Path) -> None:
         """The comparison above would notice: a step more and nothing is the same."""
@@ -293,7 +303,16 @@ class TestTeacher:
                 stage.out.bias.zero_()  # type: ignore[union-attr, operator]
                 stage.out.bias[0] = 4.0  # type: ignore[union-attr, index]
         config = TrainConfig(
-            80, batch=12, lr=5e-3, warmup_steps=2, average=0.8, eval_every=80, augmentation=GENTLE, teacher_share=1.0
+            80,
+            batch_size=12,
+            lr=5e-3,
+            warmup_steps=2,
+            decay_steps=0,
+            average=0.8,
+            eval_every=80,
+            augmentation=GENTLE,
+            device="cpu",
+            teacher_share=1.0,
         )
         run = Run(tmp_path, Dan(tiny_light), config, tiny_pack, teacher=teacher)
         crops = torch.from_numpy(crops_in_frame(tiny_pack, tiny_light.crop_frame)[0]).float()
@@ -385,7 +404,16 @@ class TestStageByStage:
 class TestTraining:
     def test_loss_goes_down(self, tiny_light: NetworkConfig, tiny_pack: Pack, tmp_path: Path) -> None:
         config = TrainConfig(
-            60, batch=12, lr=5e-3, warmup_steps=2, average=0.8, eval_every=10, checkpoint_every=60, augmentation=GENTLE
+            60,
+            batch_size=12,
+            lr=5e-3,
+            warmup_steps=2,
+            decay_steps=0,
+            average=0.8,
+            eval_every=10,
+            checkpoint_every=60,
+            augmentation=GENTLE,
+            device="cpu",
         )
         rows: list[dict[str, Any]] = []
         new_run(tmp_path, tiny_light, tiny_pack, config).train(rows.append)
@@ -458,7 +486,7 @@ class TestLoss:
     def test_confidence_learns_from_all_landmarks_from_aligned_faces(
         self, tiny_light: NetworkConfig, tiny_pack: Pack, tmp_path: Path
     ) -> None:
-        config = replace(CONFIG, batch=8, augmentation=Augmentation(displaced=0.5, faceless=0.5))
+        config = replace(CONFIG, batch_size=8, augmentation=Augmentation(displaced=0.5, faceless=0.5))
         run = new_run(tmp_path, tiny_light, tiny_pack, config)
         batch = run.batches.batch(0)
         assert not batch.aligned.any()
@@ -475,7 +503,7 @@ class TestLoss:
         self, tiny_light: NetworkConfig, tiny_pack: Pack, tmp_path: Path
     ) -> None:
         """Right are those close to the truth of a face that is there; by the cross-entropy, worked out by hand."""
-        run = new_run(tmp_path, tiny_light, tiny_pack, replace(CONFIG, batch=3, augmentation=GENTLE))
+        run = new_run(tmp_path, tiny_light, tiny_pack, replace(CONFIG, batch_size=3, augmentation=GENTLE))
         batch = run.batches.batch(0)
         batch.has_face[:] = [True, True, False]
         landmarks = torch.from_numpy(batch.landmarks).clone()
