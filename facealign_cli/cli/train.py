@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from facealign_cli.errors import InputError
 from facealign_cli.files.output import check_output
 from facealign_cli.training.augmentation import PAPER, Augmentation
 from facealign_cli.training.schedule import TEACHER_SHARE, TrainConfig
+
+if TYPE_CHECKING:
+    from facealign_cli.training.export import ExportReport
 
 
 @click.group()
@@ -250,13 +253,14 @@ def export(
     if weights is not None:
         about = {"name": f"{name} {model_version}", "licence": licence, "training_data": training_data}
         save_weights(weights, values, overwrite, about)
-    differences = (report.landmarks_px, report.stage1_landmarks_px, report.confidence)
-    console.print_table(
-        ("", "torch and ONNX Runtime differ at most by"),
-        [
-            ("landmarks", f"{differences[0]:.1e} px"),
-            ("stage 1", f"{differences[1]:.1e} px"),
-            ("confidence", f"{differences[2]:.1e}"),
-            ("sigma", f"{report.sigma_px:.1e} px"),
-        ],
-    )
+    _print_differences(report)
+
+
+def _print_differences(report: ExportReport) -> None:
+    rows = [
+        ("landmarks", f"{report.landmarks_px:.1e} px"),
+        ("stage 1", f"{report.stage1_landmarks_px:.1e} px"),
+        ("confidence", f"{report.confidence:.1e}"),
+        ("sigma", f"{report.sigma_px:.1e} px"),
+    ]
+    console.print_table(("", "torch and ONNX Runtime differ at most by"), rows)
