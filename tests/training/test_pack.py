@@ -16,7 +16,8 @@ from facealign_cli.errors import FormatError, InputError, OutputError
 from facealign_cli.formats.pts import write_pts
 from facealign_cli.geometry import bbox_of_shape, init_shape_from_bbox
 from facealign_cli.landmarks import MEAN_SHAPE
-from facealign_cli.training.pack import Pack, PackReport, read_pack, read_packs, write_pack
+from facealign_cli.training.pack import Pack, read_pack, read_packs
+from facealign_cli.training.packing import PackReport, write_pack
 
 NOSE = 30
 TRAIN, ALSO_TRAIN, HELD_OUT = (
