@@ -129,7 +129,7 @@ def test_clips_behind_urls(folder: Path, undisturbed: Path, tmp_path: Path, sche
     (place,) = (tmp_path / "out" / "clips").rglob("*2.mp4.csv")
     (other,) = (undisturbed / "clips").rglob("2.mp4.csv")
     assert place.read_text() == other.read_text().replace(str(folder / "2.mp4"), f"{base}/2.mp4")
-    assert not [path for path in (tmp_path / "out").rglob(".*") if path.is_file()]
+    assert not [path for path in (tmp_path / "out" / "clips").rglob(".*") if path.is_file()]
 
 
 def test_ray_is_refused_and_a_way_around_named(folder: Path, tmp_path: Path) -> None:
