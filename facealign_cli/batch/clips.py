@@ -26,7 +26,7 @@ from facealign_cli.batch.sources import Sources
 from facealign_cli.batch.work import WorkOptions
 from facealign_cli.errors import FacealignError, FormatError, InputError, OutputError
 from facealign_cli.files.output import UNFINISHED, atomic_write, make_folder, safe_tree, write_bytes
-from facealign_cli.files.storage import is_url
+from facealign_cli.files.storage import UrlStorage, is_url
 from facealign_cli.formats import jsonl
 from facealign_cli.formats.base import get_format
 from facealign_cli.formats.csv import write_cells
@@ -119,13 +119,11 @@ class ClipWork:
 
     def _track(self, path: str, on_picture: Callable[[], None]) -> FrameResult:
         """Write the clip's tables; returns the record of the frame in which a face is surest."""
-        if is_url(path):
-            raise InputError(f"{path}: clips are read from local files; download it first")
         fmt, clips = get_format(self._clips.fmt), self._clips
         table, pose = _place(clips.output, path), clips.video.pose
         summariser = ClipSummariser(path, None if pose is None else pose.focal_px, measured=True)
         best, suffix = _Best(path, on_picture), fmt.extensions[0] if fmt.extensions else ".csv"
-        with contextlib.closing(self._records(path)) as records:
+        with _local(path, table) as file, contextlib.closing(self._records(path, file)) as records:
             fmt.write(f"{table}{suffix}", best.of(passing(records, summariser)), True)
         write_measures(f"{table}.measures.csv", summariser.measures, True)
         write_blinks(f"{table}.blinks.csv", summariser.blinks(), True)
@@ -133,16 +131,43 @@ class ClipWork:
         write_bytes(f"{table}.summary.json", summary, True)
         return best.record
 
-    def _records(self, path: str) -> Generator[FrameResult, None, None]:
-        """The clip's records, drawn into a clip if that is wanted."""
+    def _records(self, path: str, file: str) -> Generator[FrameResult, None, None]:
+        """The clip's records, drawn into a clip if that is wanted. file: where the clip lies on this machine."""
+        for record in self._tracked(path, file):
+            error = None if record.error is None else record.error.replace(file, path)
+            yield record if file == path else replace(record, source=path, error=error)
+
+    def _tracked(self, path: str, file: str) -> Generator[FrameResult, None, None]:
         clips, drawn = self._clips, self._clips.overlay_folder is not None
-        source = open_source(path, sound=drawn, every=clips.every, most_fps=clips.most_fps)
+        source = open_source(file, sound=drawn, every=clips.every, most_fps=clips.most_fps)
         with contextlib.closing(source):
             if clips.overlay_folder is None:
                 yield from track_video(source, self._aligner, clips.video)
                 return
             place = _place(clips.overlay_folder, path, "")
             yield from overlay_video(source, f"{place}.mp4", self._aligner, clips.video, overwrite=True)
+
+
+@contextlib.contextmanager
+def _local(path: str, table: Path) -> Iterator[str]:
+    """Where a clip lies on this machine: that of a URL is copied to beside its table, and removed afterwards.
+
+    What a killed run leaves of the copy goes at the job's end. Raises InputError, which names the clip as it was given.
+    """
+    if not is_url(path):
+        yield path
+        return
+    storage = UrlStorage(path)
+    place = storage.local_path(path)
+    copy = table.with_name(f"{UNFINISHED}{table.name}")
+    try:
+        if place is None:
+            storage.fetch(path, copy)
+        yield place or str(copy)
+    except InputError as error:
+        raise InputError(str(error).replace(place or str(copy), path)) from error
+    finally:
+        copy.unlink(missing_ok=True)
 
 
 class _Best:

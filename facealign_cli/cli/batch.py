@@ -117,6 +117,8 @@ def folder(**settings: Any) -> None:
     help="Of the clips' tables: csv, json, jsonl, openface, dlc or parquet.",
 )
 @click.option("--overlay-dir", metavar="D", help="Write each clip with its faces drawn onto it, as .mp4.")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", hidden=True)
+@click.option("--ray-address", hidden=True)
 @options.stacked(*tracking.THINNING)
 @options.stacked(*tracking.TRACKING)
 @options.detection
@@ -124,7 +126,7 @@ def folder(**settings: Any) -> None:
 @options.device
 @options.threads
 def videos(**settings: Any) -> None:
-    """Follow the faces through the clips in SRC...: folders, globs, files, "-" for a list of paths.
+    """Follow the faces through the clips in SRC...: folders, globs, files, URLs, "-" for a list of paths.
 
     OUT gets clips.csv, a row for each clip (persons, blinks, head pose, share of frames with a face, what failed), and
     for each clip its table, measures and blinks in OUT/clips, in folders as the clips are. The same command again
@@ -135,6 +137,11 @@ def videos(**settings: Any) -> None:
     from facealign_cli.video import import_av
 
     _check_again(settings)
+    if settings["engine"] == "ray" or settings["ray_address"] is not None:
+        raise click.UsageError(
+            "batch videos works on this machine alone, not on Ray: on a cluster, run it once on each machine, with a "
+            "--list and an -o of its own"
+        )
     import_av()
     video = tracking.video_options(settings)
     with options.usage_errors():

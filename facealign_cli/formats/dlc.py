@@ -27,6 +27,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from facealign_cli.arrays import Floats
 from facealign_cli.errors import FormatError, OutputError
 from facealign_cli.files.documents import PathLike, read_csv
 from facealign_cli.formats.base import register_format, write_file
@@ -131,7 +132,7 @@ def scan(path: PathLike) -> Iterator[FrameResult | LeftOut]:
         yield FrameResult.of_faces(str(path), faces, frame=frame)
 
 
-def _face(number: int, place: int, track: np.ndarray) -> Face:
+def _face(number: int, place: int, track: Floats) -> Face:
     box = BBox(*bbox_of_shape(track[:, :2]).tolist())
     return Face(place, box, track[:, :2], float(track[:, 2].mean()), track_id=number)
 
@@ -154,7 +155,7 @@ def _individuals(path: PathLike, header: list[list[str]]) -> list[int]:
     return [int(match[1]) for match in matches if match] if all(matches) else list(range(count))
 
 
-def _values(path: PathLike, line: int, cells: list[str], individuals: int) -> np.ndarray:
+def _values(path: PathLike, line: int, cells: list[str], individuals: int) -> Floats:
     """(1 + individuals · 204,) the frame, and the numbers of a line; NaN for an empty cell."""
     expected = 1 + individuals * _WIDTH
     if len(cells) != expected:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from facealign_cli.arrays import Floats, Ints
 from facealign_cli.files.output import check_output, write_bytes
 from facealign_cli.records import DOUBTFUL, FrameResult
 from facealign_cli.report.base import Column, escape, jpeg_data, page, plural, section, table
@@ -285,7 +286,7 @@ def _data(axis: TimeAxis, series: ClipSeries, persons: Sequence[Person]) -> dict
     return found
 
 
-def _person_data(person: Person, column_of: np.ndarray, whole: bool, timed: bool) -> dict[str, Any]:
+def _person_data(person: Person, column_of: Ints, whole: bool, timed: bool) -> dict[str, Any]:
     columns = column_of[person.rows]
     begins = np.flatnonzero(np.diff(columns, prepend=-1))
     scaled = person.values * 10.0 ** np.array(DECIMALS)
@@ -300,11 +301,11 @@ def _person_data(person: Person, column_of: np.ndarray, whole: bool, timed: bool
     return own
 
 
-def _steps(rising: np.ndarray) -> list[int]:
+def _steps(rising: Ints) -> list[int]:
     return [int(step) for step in np.diff(rising, prepend=0)]
 
 
-def _whole_numbers(values: np.ndarray) -> list[list[int | None]]:
+def _whole_numbers(values: Floats) -> list[list[int | None]]:
     """(N, 6) → six lists; None where there is no number."""
     return [[round(v) if np.isfinite(v) else None for v in column] for column in values.T.tolist()]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from facealign_cli.arrays import Floats, Ints
 from facealign_cli.errors import InputError
 from facealign_cli.measures import Blink, MeasuredFace
 from facealign_cli.measures.clip import ClipSummariser, ClipSummary
@@ -30,13 +31,13 @@ class Person:
     """
 
     number: int
-    rows: np.ndarray
-    values: np.ndarray
+    rows: Ints
+    values: Floats
     blinks: tuple[Blink, ...]
     statistics: dict[str, Any]
 
     @property
-    def lost(self) -> np.ndarray:
+    def lost(self) -> Ints:
         """(K,) after which of `rows` the person is out of sight for a while."""
         return np.flatnonzero(np.diff(self.rows) > 1)
 
@@ -49,10 +50,10 @@ class ClipSeries:
     """
 
     source: str
-    times: np.ndarray
-    frames: np.ndarray
+    times: Floats
+    frames: Ints
     timed: bool
-    damaged: np.ndarray
+    damaged: Ints
     persons: tuple[Person, ...]
     summary: ClipSummary
     records: tuple[FrameResult, ...]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from facealign_cli.arrays import pixels
+from facealign_cli.arrays import Image, pixels
 from facealign_cli.errors import InputError
 from facealign_cli.overlay import draw_overlay
 from facealign_cli.records import BBox, Face, FrameResult
@@ -22,7 +22,7 @@ _WIDTH_PX = 560
 class Still:
     """A frame with its faces drawn, (H, W, 3) uint8, and its record."""
 
-    image_bgr: np.ndarray
+    image_bgr: Image
     record: FrameResult
 
 
@@ -48,7 +48,7 @@ def read_stills(clip: str, series: ClipSeries, count: int = STILLS) -> Iterator[
         yield Still(_drawn(image, record), record)
 
 
-def frame_at(clip: str, time_s: float, tolerance_s: float) -> np.ndarray | None:
+def frame_at(clip: str, time_s: float, tolerance_s: float) -> Image | None:
     """The clip's frame at a time, (H, W, 3) uint8; None if there is none, or if it is damaged."""
     source = open_source(clip, start_s=max(0.0, time_s - tolerance_s), end_s=time_s + tolerance_s)
     try:
@@ -58,7 +58,7 @@ def frame_at(clip: str, time_s: float, tolerance_s: float) -> np.ndarray | None:
     return min(frames, key=lambda frame: abs(frame.timestamp_s - time_s)).image_bgr if frames else None
 
 
-def _drawn(image_bgr: np.ndarray, record: FrameResult) -> np.ndarray:
+def _drawn(image_bgr: Image, record: FrameResult) -> Image:
     import cv2
 
     scale = min(1.0, _WIDTH_PX / image_bgr.shape[1])

@@ -89,7 +89,7 @@ svg text { font: 11px system-ui, sans-serif; fill: var(--ink); }
 """
 
 CLIP_STYLE = """
-.plot { position: relative; margin: 10px 8px 26px 58px; touch-action: pan-y; cursor: crosshair; }
+.plot { position: relative; margin: 10px 8px 26px 62px; touch-action: pan-y; cursor: crosshair; }
 .plot svg { height: 100%; overflow: visible; }
 .plot path { vector-effect: non-scaling-stroke; }
 .plot .curve { stroke-dasharray: none; stroke-width: 1.4; stroke-linecap: round; }

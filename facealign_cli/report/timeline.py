@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from facealign_cli.arrays import Floats, Ints
 from facealign_cli.report.base import escape, nice_ticks
 from facealign_cli.report.series import ClipSeries, Person
 
@@ -35,7 +36,7 @@ class TimeAxis:
         step = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
         return cls(float(times[0]), float(times[-1]) + max(step, 1e-3), series.timed)
 
-    def x(self, times: np.ndarray | float) -> np.ndarray:
+    def x(self, times: Floats | float) -> Floats:
         """Units."""
         return np.asarray((np.asarray(times) - self.start) / (self.end - self.start) * _WIDTH)
 
@@ -62,7 +63,7 @@ def clock(seconds: float, decimals: int = 0) -> str:
     return f"{text}:{second:02d}" + (f".{rest:0{decimals}d}" if decimals else "")
 
 
-def line_path(x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> str:
+def line_path(x: Floats, y: Floats, rows: Ints) -> str:
     """The path of a line through (x, y), in units; it ends where `rows` leap, and where y is NaN."""
     known = ~np.isnan(y)
     x, y, rows = x[known], y[known], rows[known]
@@ -108,7 +109,7 @@ def value_chart(
     return plot(axis, body, labels, 120, name)
 
 
-def _range(which: int, values: np.ndarray) -> tuple[float, float, list[float]]:
+def _range(which: int, values: Floats) -> tuple[float, float, list[float]]:
     """Bottom, top and ticks of an axis: angles lie around 0, openings and confidence above it."""
     if which < 3:
         top = max(30.0, float(np.nanmax(np.abs(values))) * 1.05)
@@ -134,7 +135,7 @@ def presence_chart(axis: TimeAxis, series: ClipSeries, most: int) -> str:
     return plot(axis, body, labels, 18 * len(bars) + 4, "Who is seen when")
 
 
-def bar_path(axis: TimeAxis, series: ClipSeries, rows: np.ndarray, y: float, height: float) -> str:
+def bar_path(axis: TimeAxis, series: ClipSeries, rows: Ints, y: float, height: float) -> str:
     """Bars over the time of these records, each until the next record; gaps narrower than a column are closed."""
     ends_at = np.append(series.times[1:], axis.end)
     x1, x2 = axis.x(series.times[rows]), axis.x(ends_at[rows])
