@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, make_dataclass
@@ -119,19 +120,19 @@ class Counts:
     failed: int = 0
 
     def __post_init__(self) -> None:
-        if min(asdict(self).values()) < 0:
-            raise ValueError(f"expected no negative counts, got {asdict(self)}")
+        if min(vars(self).values()) < 0:
+            raise ValueError(f"expected no negative counts, got {vars(self)}")
 
     @classmethod
     def of(cls, lines: Iterable[JournalLine]) -> Counts:
         """Of some outcomes."""
-        total = cls()
-        for line in lines:
-            total += cls(1, line.n_rows, line.n_faces, int(not line.n_faces and not line.error), int(bool(line.error)))
-        return total
+        lines = tuple(lines)
+        faces, failed = [line.n_faces for line in lines], [bool(line.error) for line in lines]
+        no_face = sum(not n and not error for n, error in zip(faces, failed, strict=True))
+        return cls(len(lines), sum(line.n_rows for line in lines), sum(faces), no_face, sum(failed))
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(*(a + b for a, b in zip(asdict(self).values(), asdict(other).values(), strict=True)))
+        return Counts(*map(operator.add, vars(self).values(), vars(other).values()))
 
 
 class Work(Protocol):
