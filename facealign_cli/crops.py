@@ -24,8 +24,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from facealign_cli.arrays import Floats, Image
 from facealign_cli.errors import InputError
 from facealign_cli.files.pictures import check_image, encode_image
 from facealign_cli.geometry import CropFrame, SimilarityTransform, warp
@@ -41,7 +42,7 @@ PRESET_SIZES: dict[str, int] = {"upright": 256, "arcface": 112, "ffhq": 1024}
 
 LEAST_SIZE, MOST_SIZE = 8, 4096
 
-ARCFACE_112: np.ndarray = np.array(
+ARCFACE_112: Floats = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )
 """(5, 2) where ArcFace wants eyes, nose and mouth in a square of 112 pixels."""
@@ -74,9 +75,9 @@ class CropOptions:
 class FaceCrop:
     """A face cut out. image: (S, S[, 3]) uint8. transform: picture → crop. landmarks: (68, 2), the crop's pixels."""
 
-    image: np.ndarray
+    image: Image
     transform: SimilarityTransform
-    landmarks: np.ndarray
+    landmarks: Floats
     preset: str
 
     def files(self, **facts: Any) -> dict[str, bytes]:
@@ -96,13 +97,13 @@ class FaceCrop:
 
 
 def crop_face(
-    image_bgr: NDArray[np.uint8],
+    image_bgr: Image,
     face: Face | ArrayLike,
     size: int | None = None,
     *,
     preset: str = "upright",
     share: float = CROP_SHARE,
-) -> NDArray[np.uint8]:
+) -> Image:
     """A face out of a picture, in a square; black where the square leaves the picture. `cut_face` gives the matrix too.
 
     image_bgr: (H, W, 3) uint8 BGR or (H, W) uint8 grey. face: a Face, or (68, 2) landmarks in the picture's pixels.
@@ -115,7 +116,7 @@ def crop_face(
 
 
 def cut_face(
-    image_bgr: NDArray[np.uint8],
+    image_bgr: Image,
     face: Face | ArrayLike,
     options: CropOptions | None = None,
     *,
@@ -126,9 +127,7 @@ def cut_face(
     return cut_square(check_image(image_bgr), landmarks, crop_transform(landmarks, options, share=share), options)
 
 
-def cut_square(
-    image: NDArray[np.uint8], landmarks: np.ndarray, transform: SimilarityTransform, options: CropOptions
-) -> FaceCrop:
+def cut_square(image: Image, landmarks: Floats, transform: SimilarityTransform, options: CropOptions) -> FaceCrop:
     """A square cut out by a transform that is known already. landmarks: (68, 2), the picture's pixels."""
     return FaceCrop(warp(image, transform, options.side), transform, transform.apply(landmarks), options.preset)
 
@@ -151,12 +150,12 @@ def crop_transform(
 _frame = lru_cache(16)(CropFrame)
 
 
-def _arcface_places(size: int) -> np.ndarray:
+def _arcface_places(size: int) -> Floats:
     """(5, 2) ArcFace's places in a square of that side: the square's edges are scaled, not the pixels' centres."""
     return (ARCFACE_112 + 0.5) * (size / 112) - 0.5
 
 
-def _ffhq(landmarks: np.ndarray, size: int) -> SimilarityTransform:
+def _ffhq(landmarks: Floats, size: int) -> SimilarityTransform:
     """FFHQ's square: its middle lies a tenth of the way from the eyes to the mouth, x points along its upper edge.
 
     Half of its side is twice the distance of the eyes, or 1.8 times that of eyes and mouth if that is more.
@@ -177,7 +176,7 @@ def _ffhq(landmarks: np.ndarray, size: int) -> SimilarityTransform:
     return SimilarityTransform(a, -b, float(tx), float(ty))
 
 
-def _landmarks_of(face: Any) -> NDArray[np.float64]:
+def _landmarks_of(face: Any) -> Floats:
     landmarks = np.asarray(face.landmarks if isinstance(face, Face) else face)
     if landmarks.shape != (N_LANDMARKS, 2) or landmarks.dtype.kind not in "iuf" or not np.isfinite(landmarks).all():
         raise InputError(f"expected a Face or ({N_LANDMARKS}, 2) finite landmarks, got {type(face).__name__}")

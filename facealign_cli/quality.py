@@ -22,8 +22,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from facealign_cli.arrays import Bools, Floats, Image
 from facealign_cli.geometry import CropFrame
 from facealign_cli.records import Face, Quality
 
@@ -38,19 +38,19 @@ _FLAT = 0.5
 """Grey levels of contrast below which there is nothing that could be sharp."""
 
 
-def with_quality(image_bgr: NDArray[np.uint8], faces: Iterable[Face]) -> list[Face]:
+def with_quality(image_bgr: Image, faces: Iterable[Face]) -> list[Face]:
     """The faces of a picture, each with its quality. image_bgr: (H, W, 3) BGR or (H, W) grey, uint8."""
     return [replace(face, quality=face_quality(image_bgr, face.landmarks)) for face in faces]
 
 
-def face_quality(image_bgr: NDArray[np.uint8], landmarks: np.ndarray) -> Quality | None:
+def face_quality(image_bgr: Image, landmarks: Floats) -> Quality | None:
     """The quality of one face; None where the landmarks span no area.
 
     image_bgr: (H, W, 3) BGR or (H, W) grey, uint8. landmarks: (68, 2) picture pixels.
     """
     import cv2
 
-    hull = cv2.convexHull(np.asarray(landmarks, np.float32))
+    hull: Floats = cv2.convexHull(np.asarray(landmarks, np.float32)).astype(np.float32)
     area = float(cv2.contourArea(hull))
     if not area > 1e-6:
         return None
@@ -69,7 +69,7 @@ def face_quality(image_bgr: NDArray[np.uint8], landmarks: np.ndarray) -> Quality
     return Quality(_sharpness(crop, where), float(grey.mean()), float(grey.std()), cut_off)
 
 
-def _sharpness(crop: np.ndarray, where: np.ndarray) -> float | None:
+def _sharpness(crop: Image, where: Bools) -> float | None:
     import cv2
 
     smooth = cv2.GaussianBlur(crop.astype(np.float32), (0, 0), BLUR)
@@ -77,7 +77,7 @@ def _sharpness(crop: np.ndarray, where: np.ndarray) -> float | None:
     return float(cv2.Laplacian(smooth, cv2.CV_32F)[where].std()) / contrast if contrast >= _FLAT else None
 
 
-def _share_outside(hull: np.ndarray, area: float, width: int, height: int) -> float:
+def _share_outside(hull: Floats, area: float, width: int, height: int) -> float:
     """Of a convex polygon, by area; the picture reaches half a pixel beyond the middles of its outer pixels."""
     import cv2
 

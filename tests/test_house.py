@@ -45,6 +45,7 @@ SHARED = {
         "base",
         "clock",
         "colour",
+        "cuts",
         "lookahead",
         "opening",
         "packets",

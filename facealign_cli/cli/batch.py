@@ -119,6 +119,10 @@ def folder(**settings: Any) -> None:
 @click.option("--overlay-dir", metavar="D", help="Write each clip with its faces drawn onto it, as .mp4.")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", hidden=True)
 @click.option("--ray-address", hidden=True)
+@click.option(
+    "--crops-dir", metavar="D", help="Write a steady clip of each id, with its matrices and landmarks in a table."
+)
+@options.stacked(*cropping.HOW)
 @options.stacked(*tracking.THINNING)
 @options.stacked(*tracking.TRACKING)
 @options.detection
@@ -143,10 +147,11 @@ def videos(**settings: Any) -> None:
             "--list and an -o of its own"
         )
     import_av()
-    video = tracking.video_options(settings)
+    crop, video = cropping.crop_options(settings), tracking.video_options(settings)
     with options.usage_errors():
-        frames = {"every": settings["every"], "most_fps": settings["fps"]}
-        clips = ClipOptions(settings["output"], settings["fmt"], video, settings["overlay_dir"], **frames)
+        more = {"every": settings["every"], "most_fps": settings["fps"], "crop": crop}
+        more |= {"overlay_folder": settings["overlay_dir"], "crops_folder": settings["crops_dir"]}
+        clips = ClipOptions(settings["output"], settings["fmt"], video, **more)
         names = ("output", "restart", "retry_errors", "fail_fast")
         again = {name: settings[name] for name in names} | {"must_resume": settings["resume"]}
         job = BatchOptions(**again, workers=_workers(settings), timeout_s=settings["timeout"] or None)

@@ -22,6 +22,7 @@ from dataclasses import astuple, dataclass, field, fields
 
 import numpy as np
 
+from facealign_cli.arrays import Floats
 from facealign_cli.crops import CropOptions, crop_transform
 from facealign_cli.measures import MeasuredFace, measure_results
 from facealign_cli.records import Face, FrameResult
@@ -122,7 +123,7 @@ def _known(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def _over_percentile(values: np.ndarray, percentile: float, unknown: float) -> np.ndarray:
+def _over_percentile(values: Floats, percentile: float, unknown: float) -> Floats:
     """Values over a percentile of those that are known, at most 1."""
     known = values[~np.isnan(values)]
     level = float(np.percentile(known, percentile)) if len(known) else 0.0

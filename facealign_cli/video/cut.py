@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from facealign_cli.arrays import Floats
 from facealign_cli.crops import CropOptions, cut_face, cut_square
 from facealign_cli.errors import InputError
 from facealign_cli.files.output import atomic_write, exists_already, make_folder, write_bytes
@@ -155,7 +156,7 @@ class FaceCutter:
             if not wanted or stop.is_set():
                 return
 
-    def _write_shots(self, name: str, frame: VideoFrame, shots: list[Shot], landmarks: dict[int, np.ndarray]) -> None:
+    def _write_shots(self, name: str, frame: VideoFrame, shots: list[Shot], landmarks: dict[int, Floats]) -> None:
         assert frame.image_bgr is not None
         for shot in shots:
             crop = cut_face(frame.image_bgr, landmarks[shot.track_id], self.options.crop)
@@ -220,9 +221,9 @@ class _Landmarks:
         self._found = iter(sighted.landmarks(self._frames))
         self._next = 0
 
-    def of(self, frame: int) -> dict[int, np.ndarray]:
+    def of(self, frame: int) -> dict[int, Floats]:
         """Id → (68, 2) picture pixels; empty where nobody is seen."""
-        found: dict[int, np.ndarray] = {}
+        found: dict[int, Floats] = {}
         while self._next < len(self._frames) and self._frames[self._next] <= frame:
             landmarks = next(self._found)
             found = landmarks if self._frames[self._next] == frame else found
@@ -266,7 +267,7 @@ class _Clip:
         self._path: SteadyPath = self.seen.steady()
         write_cells(self.table, TABLE_COLUMNS, ())
 
-    def take(self, frame: VideoFrame, landmarks: dict[int, np.ndarray]) -> None:
+    def take(self, frame: VideoFrame, landmarks: dict[int, Floats]) -> None:
         """Cut the person out of the next frame; frames after the last one, and damaged ones, are passed over."""
         if frame.index > self._last_frame or frame.image_bgr is None:
             return

@@ -20,6 +20,7 @@ from typing import IO
 
 import numpy as np
 
+from facealign_cli.arrays import Floats
 from facealign_cli.crops import CropOptions, crop_transform
 from facealign_cli.errors import OutputError
 from facealign_cli.geometry import SimilarityTransform
@@ -67,7 +68,7 @@ class Sightings:
         return SteadyPath(times, steadied(times, squares), self.options.side)
 
 
-def steadied(times_s: np.ndarray, values: np.ndarray, width_s: float = STEADY_S) -> np.ndarray:
+def steadied(times_s: Floats, values: Floats, width_s: float = STEADY_S) -> Floats:
     """(N, K) values at rising times, each replaced by a straight line's fitted to its neighbours within `width_s`."""
     first = np.searchsorted(times_s, times_s - width_s)
     last = np.searchsorted(times_s, times_s + width_s, side="right")
@@ -81,8 +82,8 @@ def steadied(times_s: np.ndarray, values: np.ndarray, width_s: float = STEADY_S)
 class SteadyPath:
     """times: (N,) rising. squares: (N, 4), see `Sightings`. size: the crop's side in pixels."""
 
-    times: np.ndarray
-    squares: np.ndarray
+    times: Floats
+    squares: Floats
     size: int
 
     def transform(self, time_s: float) -> SimilarityTransform:
@@ -120,13 +121,13 @@ class Sighted:
             except OSError as error:
                 raise OutputError(f"cannot keep the landmarks in a temporary file: {error.strerror}") from error
 
-    def landmarks(self, frames: Iterable[int]) -> Iterator[dict[int, np.ndarray]]:
+    def landmarks(self, frames: Iterable[int]) -> Iterator[dict[int, Floats]]:
         """For each of these frames, in rising order: id → (68, 2) picture pixels."""
         self._spool.seek(0)
         rows = self._rows()
         row = next(rows, None)
         for frame in frames:
-            found: dict[int, np.ndarray] = {}
+            found: dict[int, Floats] = {}
             while row is not None and row["frame"] <= frame:
                 if row["frame"] == frame:
                     found[int(row["track"])] = row["landmarks"].astype(np.float64)
