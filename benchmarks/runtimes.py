@@ -4,10 +4,10 @@
     python examples/web/prepare.py && pip install playwright      # for the browser; it takes the machine's Chromium
     python benchmarks/runtimes.py [--model NAME|FILE] [--rounds 15] [-o FILE.md]
 
-The landmarks are compared with those of ONNX Runtime on the CPU, on 32 crops of one face, its box moved, scaled and
+The landmarks are compared with those of ONNX Runtime on the CPU, on 16 crops of one face, its box moved, scaled and
 turned; distances are crop pixels (a face is 80 high). Every runtime has one thread, and the rounds are interleaved.
-Milliseconds are those of the fastest round, since whatever else the machine does only adds to them, and stand beside
-their ratio to ONNX Runtime's. A runtime that is not installed, or does not take the graph, says so in its row.
+Milliseconds are the processor's time, in the browser the clock's, of the fastest round, since whatever else the machine
+does only adds to them; they stand beside their ratio to ONNX Runtime's. A runtime that is not installed, or does not take the graph, says so in its row.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ROOT = Path(__file__).resolve().parents[1]
 WEB = ROOT / "examples" / "web"
 SETTINGS = WEB / "vendor" / "settings.json"
 BATCHES = (1, 8)
-CROPS = 32
+CROPS = 16
 
 Predict = Callable[[np.ndarray], tuple[np.ndarray, float]]
 """From (N, 1, S, S) uint8 crops to (N, 68, 2) landmarks, and the seconds that it took."""
@@ -57,12 +57,12 @@ class Place:
 
 
 def timed(predict: Callable[[np.ndarray], Any]) -> Predict:
-    """With the seconds that a call takes."""
+    """With the seconds of the processor that a call takes: those of the process, since others may be at work, too."""
 
     def run(crops: np.ndarray) -> tuple[np.ndarray, float]:
-        begin = time.perf_counter()
+        begin = time.process_time()
         landmarks = predict(crops)
-        seconds = time.perf_counter() - begin
+        seconds = time.process_time() - begin
         return np.array(landmarks, np.float32).reshape(-1, 68, 2), seconds
 
     return run
@@ -166,9 +166,13 @@ _LOAD = """async (graph) => {
 }"""
 _RUN = """async ([crops, dims]) => {
     const feeds = { crop: new ort.Tensor('uint8', bytes(crops), dims) };
-    const begin = performance.now();
-    const { landmarks } = await session.run(feeds, ['landmarks']);
-    return [performance.now() - begin, [...landmarks.data]];
+    let [best, found] = [Infinity, null];
+    for (let i = 0; i < 5; i++) {
+        const begin = performance.now();
+        found = (await session.run(feeds, ['landmarks'])).landmarks;
+        best = Math.min(best, performance.now() - begin);
+    }
+    return [best, [...found.data]];
 }"""
 
 
@@ -244,6 +248,7 @@ def rows_of(graph: Path, int8: Path | None) -> list[Row]:
     rows.append(Row("onnxruntime-web", graph, web, "onnxruntime-web"))
     if int8 is not None:
         rows.append(Row("onnxruntime-web", int8, web, "onnxruntime-web"))
+        rows.append(Row("OpenVINO", int8, openvino, "openvino"))
     others = [
         ("OpenVINO", openvino, "openvino"),
         ("MNN", mnn, "MNN"),
