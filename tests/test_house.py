@@ -52,6 +52,7 @@ SHARED = {
         "smoothing",
         "sound",
         "tracking",
+        "upright",
         "whole",
     },
     "evaluation": {"base", "figures", "compare", "foreign"},
