@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +17,13 @@ from facealign_cli.errors import InputError
 if TYPE_CHECKING:
     from facealign_cli.measures import Blink, MeasuredFace
     from facealign_cli.measures.clip import ClipSummariser, ClipSummary
+    from facealign_cli.records import FrameResult
     from facealign_cli.video.lookahead import LookAhead
     from facealign_cli.video.smoothing import Smoothing
     from facealign_cli.video.track import VideoOptions
+
+LINE_EVERY_S = 30.0
+"""Seconds between two lines of progress where there is no terminal."""
 
 
 def _detect_every(_context: click.Context, _parameter: click.Parameter, value: str) -> int | None:
@@ -121,3 +127,32 @@ def tell(clip: ClipSummary, seconds: float, written: Sequence[Path | None]) -> N
         f"{clip.frames:,} frames{damaged}, {clip.faces:,} faces ({clip.doubtful:,} doubtful) of {ids}{lost}; "
         f"a face in {100 * (clip.with_face or 0):.0f} % of the frames; {seconds:.1f} s{': ' * bool(where)}{where}"
     )
+
+
+def progress(results: Iterator[FrameResult], total: int | None) -> Iterator[FrameResult]:
+    """Pass the results through; with a terminal on stderr, tell frames, frames a second and time left meanwhile."""
+    if not sys.stderr.isatty():
+        yield from _lines_of_progress(results, total)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    speed = TextColumn("{task.fields[fps]:.0f} fps")
+    columns = (TextColumn("Tracking"), BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn())
+    begin = time.monotonic()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total, fps=0.0)
+        for done, result in enumerate(results, start=1):
+            yield result
+            bar.update(task, completed=done, fps=done / max(time.monotonic() - begin, 1e-6))
+
+
+def _lines_of_progress(results: Iterator[FrameResult], total: int | None) -> Iterator[FrameResult]:
+    """Pass the results through; tell how far it is, every `LINE_EVERY_S` seconds."""
+    begin = last = time.monotonic()
+    for done, result in enumerate(results, start=1):
+        yield result
+        if (now := time.monotonic()) - last >= LINE_EVERY_S:
+            last = now
+            of = "" if total is None else f" of about {total:,}"
+            console.message(f"{done:,}{of} frames, {done / (now - begin):.0f} a second")

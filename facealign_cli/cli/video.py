@@ -35,9 +35,6 @@ def _clock(_context: click.Context, _parameter: click.Parameter, value: str | No
     return seconds
 
 
-LINE_EVERY_S = 30.0
-"""Seconds between two lines of progress where there is no terminal."""
-
 _OUTPUT = click.option(
     "-o",
     "--output",
@@ -233,7 +230,7 @@ class _Run:
             aligner = options.make_aligner(**self.aligner_settings, max_faces=None)
             stopping = process.stop_on_signals(self.stop.set, self.stop.is_set)
             with stopping, contextlib.closing(self._results(source, aligner)) as results:
-                self._write(_telling(passing(_progress(results, source.info.n_frames), clip)))
+                self._write(_telling(passing(tracking.progress(results, source.info.n_frames), clip)))
         finally:
             source.close()
         if self.measures is not None:
@@ -287,32 +284,3 @@ def _places(output: Path | None, landmarks: Path | None) -> tuple[Path | None, P
     if landmarks is not None:
         raise click.UsageError(f"-o {output} and --landmarks {landmarks} both name rows: a clip's name ends in .mp4, …")
     return output, None
-
-
-def _progress(results: Iterator[FrameResult], total: int | None) -> Iterator[FrameResult]:
-    """Pass the results through; with a terminal on stderr, tell frames, frames a second and time left meanwhile."""
-    if not sys.stderr.isatty():
-        yield from _lines_of_progress(results, total)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    speed = TextColumn("{task.fields[fps]:.0f} fps")
-    columns = (TextColumn("Tracking"), BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn())
-    begin = time.monotonic()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=total, fps=0.0)
-        for done, result in enumerate(results, start=1):
-            yield result
-            progress.update(task, completed=done, fps=done / max(time.monotonic() - begin, 1e-6))
-
-
-def _lines_of_progress(results: Iterator[FrameResult], total: int | None) -> Iterator[FrameResult]:
-    """Pass the results through; tell how far it is, every `LINE_EVERY_S` seconds."""
-    begin = last = time.monotonic()
-    for done, result in enumerate(results, start=1):
-        yield result
-        if (now := time.monotonic()) - last >= LINE_EVERY_S:
-            last = now
-            of = "" if total is None else f" of about {total:,}"
-            console.message(f"{done:,}{of} frames, {done / (now - begin):.0f} a second")
