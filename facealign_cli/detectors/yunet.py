@@ -115,7 +115,8 @@ class YunetDetector(ReloadedWhenPickled):
         faces[:, _X] += columns.begin
         faces[:, _Y] += rows.begin
         x, y = (faces[:, :2] + faces[:, 2:4]).T / 2
-        return faces[(x >= columns.first) & (x < columns.last) & (y >= rows.first) & (y < rows.last)]
+        own: Floats = faces[(x >= columns.first) & (x < columns.last) & (y >= rows.first) & (y < rows.last)]
+        return own
 
 
 def weights_file() -> Path:
