@@ -7,7 +7,8 @@
 The landmarks are compared with those of ONNX Runtime on the CPU, on 16 crops of one face, its box moved, scaled and
 turned; distances are crop pixels (a face is 80 high). Every runtime has one thread, and the rounds are interleaved.
 Milliseconds are the processor's time, in the browser the clock's, of the fastest round, since whatever else the machine
-does only adds to them; they stand beside their ratio to ONNX Runtime's. A runtime that is not installed, or does not take the graph, says so in its row.
+does only adds to them; they stand beside their ratio to ONNX Runtime's. A runtime that is not installed, or does not
+take the graph, says so in its row.
 """
 
 from __future__ import annotations
