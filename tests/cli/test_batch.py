@@ -77,7 +77,7 @@ def test_what_it_says(folder: Path, tmp_path: Path) -> None:
     assert "Processor time: read" in result.stderr
     again = run(folder, "-o", tmp_path / "out", "--workers", 1, "--format", "jsonl", "--resume")
     assert again.exit_code == 3
-    assert "0 pictures in" in again.stderr
+    assert "0 pictures, 60 done before, 0 faces" in again.stderr
     assert "60 done before" in again.stderr
 
 
