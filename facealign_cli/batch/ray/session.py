@@ -23,7 +23,8 @@ class Cluster:
     """What is asked of Ray. address: of a cluster, or None to start one here for the run's time.
 
     workers: actors; each takes `cpus` processors and `gpus` GPUs. chunk_size: pictures that an actor works on at a
-    time. file_rows: at which a file is written.
+    time. file_rows: at which a file is written. timeout_s: after so long without a finished picture an actor ends
+    itself; None: never.
     """
 
     address: str | None
@@ -32,6 +33,7 @@ class Cluster:
     gpus: int
     chunk_size: int
     file_rows: int
+    timeout_s: float | None
 
 
 def connect(cluster: Cluster) -> None:
