@@ -5,8 +5,9 @@ writes the tables as Parquet, and `rows` gives the finished files their place.
 
 A task whose actor dies is lost (Ray starts another actor). At the end of its round each of its pictures is tried
 again in a task of its own, by Ray twice; the one that never comes back is recorded as failed. So is the work of a
-machine that went away done once more. An actor that finishes no picture for too long ends itself. An error that concerns the whole job (no such model on that machine, no room for
-crops) comes back as rows of a status of its own, which end the job and never get a file.
+machine that went away done once more. An actor that finishes no picture for too long ends itself. An error that
+concerns the whole job (no such model on that machine, no room for crops) comes back as rows of a status of its own,
+which end the job and never get a file.
 """
 
 from __future__ import annotations
