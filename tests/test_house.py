@@ -54,6 +54,7 @@ SHARED = {
         "sound",
         "thinned",
         "tracking",
+        "upright",
         "whole",
     },
     "evaluation": {"base", "figures", "compare", "foreign"},
