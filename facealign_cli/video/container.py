@@ -16,7 +16,7 @@ from typing import Any
 from facealign_cli.arrays import Image
 from facealign_cli.errors import InputError
 from facealign_cli.video.base import MAX_FRAME_PIXELS, SoundPacket, VideoFrame, VideoInfo, import_av
-from facealign_cli.video.opening import open_container
+from facealign_cli.video.opening import open_container, shown
 from facealign_cli.video.packets import ClipPackets
 from facealign_cli.video.upright import UprightPictures
 
@@ -42,7 +42,7 @@ class ContainerSource:
         sound: bool = False,
         max_pixels: int = MAX_FRAME_PIXELS,
     ) -> None:
-        self.path, self._av = path, import_av()
+        self._place, self.path, self._av = path, shown(path), import_av()
         self._start, self._end = _seconds(start_s), _seconds(end_s)
         self._packets = ClipPackets(path, self._start, max_pixels)
         self._stream, self._times = self._packets.stream, self._packets.times
@@ -76,7 +76,7 @@ class ContainerSource:
         """The first packets of one of the sound streams; none where the file cannot be read twice."""
         found: list[Any] = []
         try:
-            with open_container(self.path) as again:
+            with open_container(self._place) as again:
                 for packet in islice(again.demux(again.streams[stream.index]), _SAMPLES):
                     if packet.size and packet.dts is not None and (not found or packet.dts > found[-1].dts):
                         found.append(packet)
