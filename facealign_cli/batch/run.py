@@ -173,7 +173,7 @@ def run_batch(
         job = _Job(storage, partial(check_places, lock, places), work, options, config)
         progress = Progress(before=job.store.counts.pictures, counts=job.store.counts)
         listing = Listing(
-            partial(sources.paths, note=progress.notes.append), KeySet(job.store.done_keys()), options.batch_size
+            partial(sources.paths, note=progress.notes.append), KeySet(job.store.take_done_keys()), options.batch_size
         )
         if make_work is None:
             local = options.engine == "local"

@@ -186,7 +186,7 @@ def test_failed_ones_leave_their_files(tmp_path: Path) -> None:
     again = rows_in(tmp_path)
     assert again.drop_failed() == 1
     assert again.counts == rows_in(tmp_path).counts
-    assert again.counts.pictures == sum(len(keys) for keys in again.done_keys()) == 3
+    assert again.counts.pictures == sum(len(keys) for keys in again.take_done_keys()) == 3
     again.put([fake_outcome("b-one")])
     assert sorted(p.name for p in tmp_path.glob("*.parquet"))[-1] == "part-ray001-000002.parquet"
 
