@@ -11,7 +11,7 @@ from facealign_cli.errors import InputError
 from facealign_cli.video.base import check_frame_size, import_av
 from facealign_cli.video.clock import Clock, CountedTimes, FrameTimes, StatedTimes, look_ahead
 from facealign_cli.video.opening import open_container, shown
-from facealign_cli.video.whole import is_whole
+from facealign_cli.video.whole import is_whole, joined_at
 
 _PICTURE_FORMATS = ("image2", "_pipe")
 _HIDDEN_PICTURES = {"vp8"}
@@ -190,6 +190,8 @@ class ClipPackets:
         whole = is_whole(self.path, self.container.format.name)
         if whole is False:
             return f"the file is cut short: it ends in the middle of its data, at {float(self._last_end):.3f} s"
+        if (byte := joined_at(self.path, self.container.format.name, self._last_byte)) is not None:
+            return f"another clip is joined to this one at byte {byte:,}, and is not read: cut the file there"
         nearly_all = self._last_byte and self.container.size - self._last_byte < _NEARLY_ALL
         stated, end = self.stated_end(self.stream), self._picture_end
         if stated is None:
