@@ -52,7 +52,7 @@ def connect(cluster: Cluster) -> None:
                 logging_level=logging.CRITICAL,
                 **({} if cluster.address else here),
             )
-        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # Ray raises a bare one where it does not start in time
             raise FacealignError(
                 f"Ray at {cluster.address or 'this machine'}: {first_line(error)} (a cluster with tokens wants "
                 "RAY_AUTH_MODE=token and its token here, too)"
