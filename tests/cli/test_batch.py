@@ -142,7 +142,7 @@ def test_interrupted(folder: Path, tmp_path: Path, undisturbed: list[dict]) -> N
     done = json.loads((out / "manifest.json").read_text())["counts"]["pictures"]
     assert done < 60
     result = run("--list", many, "-o", out, "--workers", 0, "--device", "cpu")
-    assert f"{60 - done} pictures, {done} done before" in result.stderr
+    assert f"{60 - done} pictures, " in result.stderr
     assert same(rows_of(out), undisturbed)
 
 
