@@ -149,7 +149,7 @@ def of_astronaut(folder: Path, kind: str) -> Path:
     if kind == "leaning":
         turn = cv2.getRotationMatrix2D((225, 130), 38, 1.0)
         picture = cv2.warpAffine(picture, turn, (512, 512), borderMode=cv2.BORDER_REFLECT)
-    elif kind == "large":  # looked at in bands; the crop is averaged down
+    elif kind == "large":  # looked at in tiles; the crop is averaged down
         picture = cv2.resize(np.hstack([picture, picture[:, ::-1]]), (3000, 1700), interpolation=cv2.INTER_CUBIC)
     elif kind == "small":
         picture = cv2.resize(picture[20:220, 130:330], (83, 91), interpolation=cv2.INTER_AREA)

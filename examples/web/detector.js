@@ -17,8 +17,8 @@ export async function findFaces(picture, run, settings) {
     const [width, height] = [picture.width, picture.height].map((side) => Math.max(rounded(side * scale), 1));
     small = resized(small, width, height);
     const [sx, sy] = [picture.width / width, picture.height / height];
-    for (const band of bandsOf(small, settings)) {
-      for (const face of await facesIn(small, band, run, settings)) {
+    for (const tile of tilesOf(small, settings)) {
+      for (const face of await facesIn(small, tile, run, settings)) {
         const [x1, y1, x2, y2] = face.box;
         const points = face.points.map(([x, y]) => [x * sx, y * sy]);
         found.push({ box: [x1 * sx, y1 * sy, x2 * sx, y2 * sy], points, score: face.score });
@@ -41,43 +41,45 @@ function lookScales(side, settings) {
   return scales;
 }
 
-// A large picture is looked at in bands of rows, which bounds the memory: [top, bottom, first, last], its rows, and
-// between which rows the centres lie that it answers for. Bands begin at whole cells.
-function bandsOf({ width, height }, { band_pixels, band_overlap, strides }) {
-  const cell = Math.max(...strides);
-  const rows = Math.max(Math.floor(Math.floor(band_pixels / width) / cell) * cell, 2 * band_overlap);
-  if (height <= rows) return [[0, height, -Infinity, Infinity]];
-  const tops = [];
-  for (let top = 0; top < height - band_overlap; top += rows - band_overlap) tops.push(top);
-  return tops.map((top, i) => [
-    top,
-    Math.min(top + rows, height),
-    i === 0 ? -Infinity : top + band_overlap / 2,
-    i === tops.length - 1 ? Infinity : tops[i + 1] + band_overlap / 2,
-  ]);
+// A large picture is looked at in tiles, which bounds the memory.
+const tilesOf = ({ width, height }, settings) =>
+  spansOf(height, settings).flatMap((rows) => spansOf(width, settings).map((columns) => ({ rows, columns })));
+
+// The tiles' rows (columns): begin to end, and first to last, between which the middles of its faces lie. They begin at
+// whole cells.
+function spansOf(extent, { tile, overlap }) {
+  const begins = [];
+  for (let begin = 0; begin < Math.max(extent - overlap, 1); begin += tile - overlap) begins.push(begin);
+  return begins.map((begin, i) => ({
+    begin,
+    end: Math.min(begin + tile, extent),
+    first: i === 0 ? -Infinity : begin + overlap / 2,
+    last: i === begins.length - 1 ? Infinity : begins[i + 1] + overlap / 2,
+  }));
 }
 
-async function facesIn(small, [top, bottom, first, last], run, { score, strides }) {
-  const { input, width, height } = networkInput(small, top, bottom, Math.max(...strides));
+async function facesIn(small, { rows, columns }, run, { score, strides }) {
+  const { input, width, height } = networkInput(small, rows, columns, Math.max(...strides));
   const outputs = await run(input, [1, 3, height, width]);
+  const inside = (middle, { first, last }) => middle >= first && middle < last;
   return strides
     .flatMap((stride) => decoded(outputs, stride, width / stride, score))
     .map((face) => ({
       ...face,
-      box: face.box.map((value, i) => value + (i % 2 ? top : 0)),
-      points: face.points.map(([x, y]) => [x, y + top]),
+      box: face.box.map((value, i) => value + (i % 2 ? rows.begin : columns.begin)),
+      points: face.points.map(([x, y]) => [x + columns.begin, y + rows.begin]),
     }))
-    .filter(({ box }) => (box[1] + box[3]) / 2 >= first && (box[1] + box[3]) / 2 < last);
+    .filter(({ box }) => inside((box[0] + box[2]) / 2, columns) && inside((box[1] + box[3]) / 2, rows));
 }
 
-// Rows of an RGBA picture as planes of blue, green, red: raw values, black beyond the lower right.
-function networkInput(picture, top, bottom, multiple) {
-  const [width, height] = [picture.width, bottom - top].map((side) => Math.ceil(side / multiple) * multiple);
+// A tile of an RGBA picture as planes of blue, green, red: raw values, black beyond the lower right.
+function networkInput(picture, rows, columns, multiple) {
+  const [width, height] = [columns, rows].map(({ begin, end }) => Math.ceil((end - begin) / multiple) * multiple);
   const input = new Float32Array(3 * width * height);
-  for (let y = 0; y < bottom - top; y++) {
-    for (let x = 0; x < picture.width; x++) {
-      const from = 4 * ((y + top) * picture.width + x);
-      for (let c = 0; c < 3; c++) input[(c * height + y) * width + x] = picture.data[from + 2 - c];
+  for (let y = rows.begin; y < rows.end; y++) {
+    for (let x = columns.begin; x < columns.end; x++) {
+      const [from, to] = [4 * (y * picture.width + x), (y - rows.begin) * width + x - columns.begin];
+      for (let c = 0; c < 3; c++) input[c * width * height + to] = picture.data[from + 2 - c];
     }
   }
   return { input, width, height };

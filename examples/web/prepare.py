@@ -103,8 +103,8 @@ def settings(model: DanModel) -> dict[str, Any]:
             "largest": yunet.LARGEST,
             "next_look": yunet.NEXT_LOOK,
             "too_small": yunet.TOO_SMALL,
-            "band_pixels": yunet.BAND_PIXELS,
-            "band_overlap": yunet.BAND_OVERLAP,
+            "tile": yunet.TILE,
+            "overlap": yunet.OVERLAP,
             "five_points": yunet.MEAN_POINTS.tolist(),
         },
     }
