@@ -60,7 +60,7 @@ SHARED = {
     "batch": {"base", "keys", "pool", "session"},
     "datasets": {"base", "beside", "splits"},
     "detectors": {"base", "box_files"},
-    "cli": {"options", "console", "process", "tracking"},
+    "cli": {"console", "kinds", "options", "process", "tracking"},
     "review": {"pictures", "session"},
 }
 """What siblings in a package may import; elsewhere it is `base` alone."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from facealign_cli.cli import console, options, process, tracking
+from facealign_cli.cli import console, kinds, options, process, tracking
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -51,7 +51,7 @@ _RUN = (
         "--timeout",
         default=300.0,
         show_default=True,
-        type=options.FiniteFloat(0),
+        type=kinds.FiniteFloat(0),
         help="Seconds after which a worker that finishes no picture is killed; 0: never.",
     ),
     click.option("--resume", is_flag=True, help="Refuse to begin a new job  [default: resume if there is one]."),
@@ -69,7 +69,7 @@ _HOW = (
         type=click.Choice(["parquet", "jsonl", "csv", "pts"]),
         help="parquet, jsonl, csv or pts.",
     ),
-    click.option("--shard-rows", default=10_000, show_default=True, type=options.Count(1), help="Rows of a shard."),
+    click.option("--shard-rows", default=10_000, show_default=True, type=kinds.Count(1), help="Rows of a shard."),
     click.option(
         "--batch-size", default=16, show_default=True, type=click.IntRange(1, 4096), help="Pictures at a time."
     ),

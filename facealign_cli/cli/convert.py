@@ -7,24 +7,24 @@ from pathlib import Path
 
 import click
 
-from facealign_cli.cli import console, options
+from facealign_cli.cli import console, kinds, options
 
 
 @click.command()
-@click.argument("sources", metavar="IN...", nargs=-1, required=True, type=options.EXISTING_PATH)
-@click.argument("output", metavar="OUT", type=options.FILE)
+@click.argument("sources", metavar="IN...", nargs=-1, required=True, type=kinds.EXISTING_PATH)
+@click.argument("output", metavar="OUT", type=kinds.FILE)
 @click.option(
     "--from",
     "source_name",
     metavar="FORMAT",
-    type=options.FormatName(),
+    type=kinds.FormatName(),
     help="What IN is  [default: what it looks like].",
 )
 @click.option(
     "--to",
     "target_name",
     metavar="FORMAT",
-    type=options.FormatName(),
+    type=kinds.FormatName(),
     help="What OUT becomes  [default: by its name].",
 )
 @click.option(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from facealign_cli.cli import console, options
+from facealign_cli.cli import console, kinds, options
 from facealign_cli.errors import InputError, OutputError
 
 if TYPE_CHECKING:
@@ -27,20 +27,20 @@ def detect() -> None:
 @detect.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option(
-    "-o", "--output", metavar="OUT", type=options.FILE_OR_STDOUT, help="Write here  [default: -, standard output]."
+    "-o", "--output", metavar="OUT", type=kinds.FILE_OR_STDOUT, help="Write here  [default: -, standard output]."
 )
 @click.option(
     "--format",
     "format_name",
     metavar="NAME",
-    type=options.FormatName(),
+    type=kinds.FormatName(),
     help="json, jsonl, csv, parquet, openface, pts, or one of `convert`  [default: by OUT's name, or json].",
 )
 @options.sigma_columns
 @click.option(
     "--overlay",
     metavar="PATH",
-    type=options.FILE,
+    type=kinds.FILE,
     help="Draw the faces: into this picture, or if PATH has no suffix, into this folder.",
 )
 @options.stacked(*options.POSE)
@@ -97,10 +97,10 @@ def _format(output: Path | None, name: str | None, sigma: bool) -> Format | None
     """The format to write; None: a table for the person at the terminal."""
     if output is None and name is None and sys.stdout.isatty():
         return None
-    chosen = options.output_format(None if output == options.STDOUT else output, name, sigma)
-    if output in (None, options.STDOUT) and chosen.dump is None:
+    chosen = options.output_format(None if output == kinds.STDOUT else output, name, sigma)
+    if output in (None, kinds.STDOUT) and chosen.dump is None:
         raise click.UsageError(f"--format {chosen.name} fills a folder: give -o FOLDER")
-    if chosen.name == "parquet" and output in (None, options.STDOUT) and sys.stdout.isatty():
+    if chosen.name == "parquet" and output in (None, kinds.STDOUT) and sys.stdout.isatty():
         raise click.UsageError("--format parquet is no text for a terminal: give -o FILE")
     return chosen
 
@@ -120,7 +120,7 @@ class _Writer:
     ) -> None:
         from facealign_cli.files.output import check_outputs
 
-        output = None if output == options.STDOUT else output
+        output = None if output == kinds.STDOUT else output
         self.output, self.format, self.overwrite, self.sigma = output, fmt, overwrite, sigma
         self.records: list[FrameResult] = []
         self.failed: OutputError | None = None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from facealign_cli.cli import console, options
+from facealign_cli.cli import console, kinds, options
 from facealign_cli.errors import OutputError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _THRESHOLD = click.option(
     "--threshold",
     default=0.08,
     show_default=True,
-    type=options.FiniteFloat(0, min_open=True),
+    type=kinds.FiniteFloat(0, min_open=True),
     help="Of AUC and failures, a fraction of the normaliser.",
 )
 _OUTPUTS = (
@@ -49,19 +49,17 @@ _OUTPUTS = (
         "--json",
         "json_file",
         metavar="F",
-        type=options.FILE_OR_STDOUT,
+        type=kinds.FILE_OR_STDOUT,
         help="Write everything; `compare` reads it. -: to standard output, in place of the tables.",
     ),
     click.option(
         "--csv",
         "csv_file",
         metavar="F",
-        type=options.FILE_OR_STDOUT,
+        type=kinds.FILE_OR_STDOUT,
         help="Write the figures of each face. -: to standard output, in place of the tables.",
     ),
-    click.option(
-        "--report", "report_file", metavar="F.html", type=options.FILE, help="Write a report as one HTML file."
-    ),
+    click.option("--report", "report_file", metavar="F.html", type=kinds.FILE, help="Write a report as one HTML file."),
     options.overwrite,
 )
 
@@ -87,9 +85,9 @@ class _Outputs:
         """Raise OutputError for a file that could not be written, click.UsageError for standard output twice."""
         from facealign_cli.files.output import check_outputs
 
-        if self.json_file == self.csv_file == options.STDOUT:
+        if self.json_file == self.csv_file == kinds.STDOUT:
             raise click.UsageError("--json and --csv cannot both go to standard output")
-        files = [path for path in (self.json_file, self.csv_file, self.report_file) if path != options.STDOUT]
+        files = [path for path in (self.json_file, self.csv_file, self.report_file) if path != kinds.STDOUT]
         check_outputs(files, self.overwrite)
 
     def finish(self, evaluation: Evaluation) -> None:
@@ -102,7 +100,7 @@ class _Outputs:
             partial(self._write, self.csv_file, encode_csv, evaluation),
             partial(self._write_report, evaluation),
         )
-        tables_wanted = options.STDOUT not in (self.json_file, self.csv_file)
+        tables_wanted = kinds.STDOUT not in (self.json_file, self.csv_file)
         titles, tables = [describe(evaluation.about)], evaluation_tables(evaluation)
         _show(titles if tables_wanted else (), tables if tables_wanted else (), evaluation_notes(evaluation))
         if tables_wanted and any(row.status != "ok" for row in evaluation.rows):
@@ -131,7 +129,7 @@ class _Outputs:
     def _write(self, path: Path | None, data: Callable[[Evaluation], bytes], evaluation: Evaluation) -> None:
         from facealign_cli.files.output import write_bytes
 
-        if path == options.STDOUT:
+        if path == kinds.STDOUT:
             console.stdout_stream().write(data(evaluation))
         elif path is not None:
             write_bytes(path, data(evaluation), self.overwrite)
@@ -166,7 +164,7 @@ def evaluate() -> None:
 
 
 @evaluate.command()
-@click.argument("root", metavar="ROOT", type=options.EXISTING_PATH)
+@click.argument("root", metavar="ROOT", type=kinds.EXISTING_PATH)
 @click.option(
     "--init",
     type=click.Choice(["dataset-boxes", "ground-truth", "detector"]),
@@ -174,7 +172,7 @@ def evaluate() -> None:
     "[default: dataset-boxes, or those of --boxes].",
 )
 @options.workers("0", "0: work in this one")
-@click.option("--predictions", "folder", metavar="DIR", type=options.FILE, help="Write the landmarks as .pts files.")
+@click.option("--predictions", "folder", metavar="DIR", type=kinds.FILE, help="Write the landmarks as .pts files.")
 @_takes_outputs
 @options.detection
 @options.model
@@ -222,8 +220,8 @@ def _init(init: str | None, detector: str | None, boxes: Path | None) -> str:
 
 
 @evaluate.command()
-@click.argument("predictions", metavar="PREDICTIONS", type=options.EXISTING_PATH)
-@click.argument("ground_truth", metavar="GROUND_TRUTH", type=options.EXISTING_PATH)
+@click.argument("predictions", metavar="PREDICTIONS", type=kinds.EXISTING_PATH)
+@click.argument("ground_truth", metavar="GROUND_TRUTH", type=kinds.EXISTING_PATH)
 @_takes_outputs
 def predictions(*, predictions: Path, ground_truth: Path, outputs: _Outputs) -> None:
     """Measure landmarks that any tool has written.
@@ -239,12 +237,12 @@ def predictions(*, predictions: Path, ground_truth: Path, outputs: _Outputs) -> 
 
 
 @evaluate.command()
-@click.argument("before", metavar="A.json", type=options.EXISTING_FILE)
-@click.argument("after", metavar="B.json", type=options.EXISTING_FILE)
+@click.argument("before", metavar="A.json", type=kinds.EXISTING_FILE)
+@click.argument("after", metavar="B.json", type=kinds.EXISTING_FILE)
 @_NORMALISER
 @_THRESHOLD
 @click.option(
-    "--worst", default=10, show_default=True, type=options.Count(0), help="Show so many of the worst regressions."
+    "--worst", default=10, show_default=True, type=kinds.Count(0), help="Show so many of the worst regressions."
 )
 def compare(*, before: Path, after: Path, normaliser: str, threshold: float, worst: int) -> None:
     """Compare two evaluations, face by face.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from facealign_cli.cli import console, options, tracking
+from facealign_cli.cli import console, kinds, options, tracking
 
 if TYPE_CHECKING:
     from facealign_cli.measures import Blink, MeasuredFace
@@ -23,14 +23,10 @@ def _size(_context: click.Context, _parameter: click.Parameter, value: str | Non
 
 
 @click.command()
-@click.argument("rows", metavar="ROWS...", nargs=-1, required=True, type=options.EXISTING_FILE)
-@click.option(
-    "-o", "--output", metavar="M.csv", type=options.FILE, help="Write the measures: a row per face and frame."
-)
-@click.option(
-    "--blinks", metavar="B.csv", type=options.FILE, help="Write the blinks: begin, deepest moment, end, depth."
-)
-@click.option("--summary", metavar="S.csv", type=options.FILE, help="Write statistics: a row per person and clip.")
+@click.argument("rows", metavar="ROWS...", nargs=-1, required=True, type=kinds.EXISTING_FILE)
+@click.option("-o", "--output", metavar="M.csv", type=kinds.FILE, help="Write the measures: a row per face and frame.")
+@click.option("--blinks", metavar="B.csv", type=kinds.FILE, help="Write the blinks: begin, deepest moment, end, depth.")
+@click.option("--summary", metavar="S.csv", type=kinds.FILE, help="Write statistics: a row per person and clip.")
 @click.option(
     "--format",
     "format_name",
@@ -43,7 +39,7 @@ def _size(_context: click.Context, _parameter: click.Parameter, value: str | Non
 @click.option(
     "--min-confidence",
     default=0.0,
-    type=options.FiniteFloat(0, 1),
+    type=kinds.FiniteFloat(0, 1),
     help="Pass over faces of less confidence  [default: 0].",
 )
 @options.overwrite

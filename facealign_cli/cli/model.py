@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from facealign_cli.cli import console, options
+from facealign_cli.cli import console, kinds, options
 
 if TYPE_CHECKING:
     from facealign_cli.training.quantize import VariantReport
@@ -90,17 +90,15 @@ def verify(names: tuple[str, ...], format_name: str) -> None:
 
 
 @model.command("check-file")
-@click.argument("file", metavar="MODEL.onnx", type=options.EXISTING_FILE)
+@click.argument("file", metavar="MODEL.onnx", type=kinds.EXISTING_FILE)
+@click.option("-o", "--output", type=kinds.FILE, help="The file to write [default: MODEL.check.npz beside the model].")
 @click.option(
-    "-o", "--output", type=options.FILE, help="The file to write [default: MODEL.check.npz beside the model]."
-)
-@click.option(
-    "--picture", type=options.EXISTING_FILE, help="Its largest face is used [default: scikit-image's astronaut]."
+    "--picture", type=kinds.EXISTING_FILE, help="Its largest face is used [default: scikit-image's astronaut]."
 )
 @click.option("--crops", default=6, show_default=True, type=click.IntRange(1, 100), help="How many crops.")
 @click.option(
     "--tolerance",
-    type=options.FiniteFloat(0, min_open=True),
+    type=kinds.FiniteFloat(0, min_open=True),
     help="Pixels that a landmark may be off elsewhere [default: 0.05; 1 for -int8].",
 )
 @options.overwrite
@@ -123,7 +121,7 @@ def check_file(
 @model.command()
 @click.argument("names", metavar="[NAME|FILE]...", nargs=-1)
 @click.option(
-    "--against", metavar="FILE", multiple=True, type=options.EXISTING_FILE, help="Time this model too; may be repeated."
+    "--against", metavar="FILE", multiple=True, type=kinds.EXISTING_FILE, help="Time this model too; may be repeated."
 )
 @click.option("--rounds", default=15, show_default=True, type=click.IntRange(1, 10000), help="Interleaved rounds.")
 @click.option(
@@ -173,12 +171,12 @@ def bench(
 
 
 @model.command()
-@click.argument("file", metavar="MODEL.onnx", type=options.EXISTING_FILE)
-@click.option("-o", "--output", required=True, type=options.FILE, help="The .onnx file to write.")
+@click.argument("file", metavar="MODEL.onnx", type=kinds.EXISTING_FILE)
+@click.option("-o", "--output", required=True, type=kinds.FILE, help="The .onnx file to write.")
 @click.option(
     "--data",
     required=True,
-    type=options.EXISTING_FILE,
+    type=kinds.EXISTING_FILE,
     help="A pack: its training faces calibrate, the held-out compare.",
 )
 @click.option("--float16", is_flag=True, help="Store large weights as float16 instead; the arithmetic stays float32.")
@@ -190,10 +188,10 @@ def bench(
 )
 @click.option(
     "--tolerance",
-    type=options.FiniteFloat(0),
+    type=kinds.FiniteFloat(0),
     help="Percentage points of NME that it may lose [default: 0.1; float16: 0.01].",
 )
-@click.option("--index", type=options.EXISTING_FILE, help="Enter it also in this models.json, beside MODEL's entry.")
+@click.option("--index", type=kinds.EXISTING_FILE, help="Enter it also in this models.json, beside MODEL's entry.")
 @options.overwrite
 def quantize(
     *,
@@ -237,8 +235,8 @@ def quantize(
 
 
 @model.command()
-@click.argument("file", metavar="DAN.npz", type=options.EXISTING_FILE)
-@click.option("-o", "--output", required=True, type=options.FILE, help="The .onnx file to write.")
+@click.argument("file", metavar="DAN.npz", type=kinds.EXISTING_FILE)
+@click.option("-o", "--output", required=True, type=kinds.FILE, help="The .onnx file to write.")
 @click.option("--name", help="The model's name [default: the file's].")
 @click.option("--model-version", default="1", show_default=True, help="The model's version.")
 @click.option("--training-data", default="", help="What it was trained on, for the metadata.")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from facealign_cli.cli import console, options
+from facealign_cli.cli import console, kinds, options
 
 if TYPE_CHECKING:
     from facealign_cli.aligner import Aligner
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("source", metavar="DIR|ROWS", type=options.EXISTING_PATH)
+@click.argument("source", metavar="DIR|ROWS", type=kinds.EXISTING_PATH)
 @click.option(
     "--images",
     metavar="DIR",
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 @click.option(
     "--compare",
     metavar="ROWS",
-    type=options.EXISTING_PATH,
+    type=kinds.EXISTING_PATH,
     help="Another model's faces: disagreement comes first.",
 )
-@click.option("--work", metavar="F", type=options.FILE, help="Where steps are kept  [default: beside ROWS, in DIR].")
+@click.option("--work", metavar="F", type=kinds.FILE, help="Where steps are kept  [default: beside ROWS, in DIR].")
 @click.option("--by", metavar="NAME", help="Who is at work, for the kept steps  [default: the user's name].")
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="Port on 127.0.0.1  [default: a free one].")
 @click.option(
-    "--export", "export_to", metavar="OUT", type=options.FILE, help="Serve nothing: write the faces that stand now."
+    "--export", "export_to", metavar="OUT", type=kinds.FILE, help="Serve nothing: write the faces that stand now."
 )
-@click.option("--to", "target_name", metavar="FORMAT", type=options.FormatName(), help="OUT's, as in `convert`.")
+@click.option("--to", "target_name", metavar="FORMAT", type=kinds.FormatName(), help="OUT's, as in `convert`.")
 @click.option("--all", "everything", is_flag=True, help="Export open pictures too, not the accepted ones alone.")
 @options.model
 @options.device

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from facealign_cli.cli import console, options
+from facealign_cli.cli import console, kinds, options
 from facealign_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ TRACKING = (
         metavar="S",
         default=1.0,
         show_default=True,
-        type=options.FiniteFloat(0),
+        type=kinds.FiniteFloat(0),
         help="Seconds for which the id of a face out of sight is kept; a cut to another scene ends it.",
     ),
     click.option(
@@ -113,7 +113,7 @@ def write_measures(clip: ClipSummariser, path: Path, overwrite: bool) -> None:
 
 def tell(clip: ClipSummary, seconds: float, written: Sequence[Path | None]) -> None:
     """One line on what was done, how much of it is doubtful, and where it is."""
-    where = ", ".join(str(path) for path in written if path not in (None, options.STDOUT))
+    where = ", ".join(str(path) for path in written if path not in (None, kinds.STDOUT))
     ids = f"{clip.ids} id{'s' * (clip.ids != 1)}"
     lost = f", lost {clip.lost} and regained {clip.regained}" if clip.lost else ""
     damaged = f" ({clip.damaged:,} damaged)" if clip.damaged else ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from facealign_cli.cli import console, options, process
+from facealign_cli.cli import console, kinds, options, process
 from facealign_cli.errors import InputError
 from facealign_cli.files.output import check_output
 
@@ -26,47 +26,47 @@ _TRAINING = (
         "--data",
         required=True,
         multiple=True,
-        type=options.EXISTING_FILE,
+        type=kinds.EXISTING_FILE,
         help="A pack that `train pack` wrote; may be given repeatedly.",
     ),
     click.option(
-        "--run", "folder", required=True, type=options.FILE, help="Folder for checkpoints, log.csv and curves.png."
+        "--run", "folder", required=True, type=kinds.FILE, help="Folder for checkpoints, log.csv and curves.png."
     ),
     click.option(
         "--network", default="dan-light", show_default=True, help="dan (the paper's), dan-light or dan-large."
     ),
-    click.option("--steps", default=16000, show_default=True, type=options.Count(1), help="Batches in all."),
-    click.option("--batch-size", "batch", default=64, show_default=True, type=options.Count(2), help="Faces a batch."),
+    click.option("--steps", default=16000, show_default=True, type=kinds.Count(1), help="Batches in all."),
+    click.option("--batch-size", "batch", default=64, show_default=True, type=kinds.Count(2), help="Faces a batch."),
     click.option(
-        "--lr", default=2e-3, show_default=True, type=options.FiniteFloat(0, min_open=True), help="Learning rate."
+        "--lr", default=2e-3, show_default=True, type=kinds.FiniteFloat(0, min_open=True), help="Learning rate."
     ),
     click.option(
-        "--warmup-steps", default=200, show_default=True, type=options.Count(0), help="Batches in which it rises."
+        "--warmup-steps", default=200, show_default=True, type=kinds.Count(0), help="Batches in which it rises."
     ),
     click.option(
         "--decay-steps",
         default=5000,
         show_default=True,
-        type=options.Count(0),
+        type=kinds.Count(0),
         help="Last batches, in which it falls.",
     ),
     click.option(
         "--minutes",
         default=0.0,
         show_default=True,
-        type=options.FiniteFloat(0),
+        type=kinds.FiniteFloat(0),
         help="End after so long, the rate falling over the second half; 0: after --steps.",
     ),
     click.option(
         "--turned",
         default=(1, 1),
         show_default=True,
-        type=(options.Count(1), options.Count(1)),
+        type=(kinds.Count(1), kinds.Count(1)),
         help="How often a pass draws faces turned by 30-60 degrees, and by more.",
     ),
-    click.option("--weight-decay", default=0.02, show_default=True, type=options.FiniteFloat(0), help="AdamW's."),
+    click.option("--weight-decay", default=0.02, show_default=True, type=kinds.FiniteFloat(0), help="AdamW's."),
     click.option(
-        "--average", default=0.9995, show_default=True, type=options.FiniteFloat(0, 1), help="Of the averaged weights."
+        "--average", default=0.9995, show_default=True, type=kinds.FiniteFloat(0, 1), help="Of the averaged weights."
     ),
     click.option(
         "--augmentation",
@@ -76,45 +76,43 @@ _TRAINING = (
         help="strong: geometry, light, blur, noise, covering; paper: geometry alone.",
     ),
     click.option(
-        "--eval-every", default=500, show_default=True, type=options.Count(1), help="Batches between evaluations."
+        "--eval-every", default=500, show_default=True, type=kinds.Count(1), help="Batches between evaluations."
     ),
     click.option(
         "--checkpoint-every",
         default=250,
         show_default=True,
-        type=options.Count(1),
+        type=kinds.Count(1),
         help="Batches between checkpoints.",
     ),
     click.option(
         "--patience",
         default=0,
         show_default=True,
-        type=options.Count(0),
+        type=kinds.Count(0),
         help="Stop after N evaluations without gain; 0: never.",
     ),
-    click.option(
-        "--seed", default=0, show_default=True, type=options.Count(0), help="Of weights, order, augmentation."
-    ),
+    click.option("--seed", default=0, show_default=True, type=kinds.Count(0), help="Of weights, order, augmentation."),
     click.option("--bf16", is_flag=True, help="Convolutions in bfloat16."),
     click.option(
         "--teacher",
-        type=options.EXISTING_FILE,
+        type=kinds.EXISTING_FILE,
         help="Checkpoint of a better network: learn also from what it says of each crop; again with --resume.",
     ),
     click.option(
         "--teacher-share",
         default=0.5,
         show_default=True,
-        type=options.FiniteFloat(0, 1, min_open=True),
+        type=kinds.FiniteFloat(0, 1, min_open=True),
         help="Its share of the loss.",
     ),
     options.device,
-    click.option("--threads", default=1, show_default=True, type=options.Count(1), help="torch's threads."),
+    click.option("--threads", default=1, show_default=True, type=kinds.Count(1), help="torch's threads."),
     click.option(
         "--loaders",
         default=0,
         show_default=True,
-        type=options.Count(0),
+        type=kinds.Count(0),
         help="Processes that make batches, for a GPU; the result is the same.",
     ),
     click.option(
@@ -131,7 +129,7 @@ _TRAINING = (
     "--stage", "stage", required=True, type=click.IntRange(1, 9), help="Which stage; the ones before stay as they are."
 )
 @click.option(
-    "--from", "previous", type=options.EXISTING_FILE, help="Checkpoint with the stages before, for stage 2 and later."
+    "--from", "previous", type=kinds.EXISTING_FILE, help="Checkpoint with the stages before, for stage 2 and later."
 )
 def stage(stage: int, previous: Path | None, **values: Any) -> None:
     """Train one stage, as the paper does: stage 1 first, then stage 2 on top of it."""
@@ -144,7 +142,7 @@ def stage(stage: int, previous: Path | None, **values: Any) -> None:
 @options.stacked(*_TRAINING)
 @click.option(
     "--init",
-    type=options.EXISTING_FILE,
+    type=kinds.EXISTING_FILE,
     help="Checkpoint, also of another network: take its weights where name and shape agree.",
 )
 @click.option("--imagenet", is_flag=True, help="Begin with ImageNet weights where the network's backbone has them.")
@@ -212,21 +210,21 @@ def _report(row: dict[str, Any]) -> None:
 
 
 @train.command()
-@click.argument("checkpoint", type=options.EXISTING_FILE)
-@click.option("-o", "--output", required=True, type=options.FILE, help="The .onnx file to write.")
+@click.argument("checkpoint", type=kinds.EXISTING_FILE)
+@click.option("-o", "--output", required=True, type=kinds.FILE, help="The .onnx file to write.")
 @click.option("--name", required=True, help="The model's name.")
 @click.option("--model-version", required=True, help="The model's version, such as 1.")
 @click.option(
     "--data",
-    type=options.EXISTING_FILE,
+    type=kinds.EXISTING_FILE,
     multiple=True,
     help="A pack: compare on its held-out faces, calibrate sigma on them, state their errors in the metadata.",
 )
 @click.option("--training-data", default="", help="What it was trained on, for the metadata.")
 @click.option("--licence", default="", help="Licence of the weights, for the metadata.")
 @click.option("--summary", default="", help="What it is, for `model list`.")
-@click.option("--index", type=options.FILE, help="Enter it also in this models.json.")
-@click.option("--weights", type=options.FILE, help="Keep the weights also here, as float16, for `train run --init`.")
+@click.option("--index", type=kinds.FILE, help="Enter it also in this models.json.")
+@click.option("--weights", type=kinds.FILE, help="Keep the weights also here, as float16, for `train run --init`.")
 @options.overwrite
 def export(
     *,

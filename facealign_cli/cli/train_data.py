@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from facealign_cli.cli import console, options
+from facealign_cli.cli import console, kinds, options
 
 
 @click.command()
 @click.argument("roots", metavar="ROOT...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("-o", "--output", required=True, type=options.FILE, help="The HDF5 file to write.")
+@click.option("-o", "--output", required=True, type=kinds.FILE, help="The HDF5 file to write.")
 @click.option(
     "--size", default=256, show_default=True, type=click.IntRange(64, 1024), help="Side of a packed picture, pixels."
 )
@@ -20,7 +20,7 @@ from facealign_cli.cli import console, options
     "--context",
     default=3.0,
     show_default=True,
-    type=options.FiniteFloat(1.5, 6),
+    type=kinds.FiniteFloat(1.5, 6),
     help="Face sizes that a packed picture spans.",
 )
 @click.option("--quality", default=90, show_default=True, type=click.IntRange(30, 100), help="JPEG quality.")
@@ -60,8 +60,8 @@ def pack(
 
 
 @click.command()
-@click.argument("data", metavar="PACK", type=options.EXISTING_FILE)
-@click.option("-o", "--output", required=True, type=options.FILE, help="The HDF5 file to write.")
+@click.argument("data", metavar="PACK", type=kinds.EXISTING_FILE)
+@click.option("-o", "--output", required=True, type=kinds.FILE, help="The HDF5 file to write.")
 @click.option(
     "--model", "models", metavar="NAME|FILE", multiple=True, help="Landmark models to ask [default: dan-light]."
 )
@@ -69,21 +69,21 @@ def pack(
     "--hand",
     default=0.0,
     show_default=True,
-    type=options.FiniteFloat(0, 1),
+    type=kinds.FiniteFloat(0, 1),
     help="The models' share in the labels of training faces labelled by hand.",
 )
 @click.option(
     "--per-photo",
     default=4,
     show_default=True,
-    type=options.Count(1),
+    type=kinds.Count(1),
     help="Rough faces to keep of one photo, or of one person of ytf.",
 )
 @click.option(
     "--worst",
     default=0.12,
     show_default=True,
-    type=options.FiniteFloat(0, min_open=True),
+    type=kinds.FiniteFloat(0, min_open=True),
     help="Leave out a face where label and model differ by more, in inter-pupil distances.",
 )
 @options.overwrite
@@ -112,8 +112,8 @@ def relabel(
 
 
 @click.command()
-@click.argument("data", metavar="PACK", type=options.EXISTING_FILE)
-@click.option("-o", "--output", required=True, type=options.FILE, help="The HDF5 file to write.")
+@click.argument("data", metavar="PACK", type=kinds.EXISTING_FILE)
+@click.option("-o", "--output", required=True, type=kinds.FILE, help="The HDF5 file to write.")
 @click.option(
     "--model", "models", metavar="NAME|FILE", multiple=True, help="Landmark models to ask [default: dan-light]."
 )
@@ -128,21 +128,21 @@ def relabel(
     "--rounds",
     default=2,
     show_default=True,
-    type=options.Count(1),
+    type=kinds.Count(1),
     help="Starts of each model, and of its mirror image.",
 )
 @click.option(
     "--spread",
     default=0.03,
     show_default=True,
-    type=options.FiniteFloat(0, min_open=True),
+    type=kinds.FiniteFloat(0, min_open=True),
     help="Leave out a face on which the models differ by more, in face sizes.",
 )
 @click.option(
     "--miss",
     default=0.05,
     show_default=True,
-    type=options.FiniteFloat(0, min_open=True),
+    type=kinds.FiniteFloat(0, min_open=True),
     help="Leave out a face whose hand points they miss by more, in face sizes.",
 )
 @options.overwrite

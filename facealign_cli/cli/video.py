@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from facealign_cli.cli import console, options, process, tracking
+from facealign_cli.cli import console, kinds, options, process, tracking
 from facealign_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ def _clock(_context: click.Context, _parameter: click.Parameter, value: str | No
     if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d*)?", value):
         raise click.BadParameter("expected seconds, or [HOURS:]MINUTES:SECONDS")
     seconds = reduce(lambda total, part: 60 * total + float(part), value.split(":"), 0.0)
-    if seconds > options.MOST:
-        raise click.BadParameter(f"no clip is longer than {options.MOST:,} seconds")
+    if seconds > kinds.MOST:
+        raise click.BadParameter(f"no clip is longer than {kinds.MOST:,} seconds")
     return seconds
 
 
@@ -42,23 +42,23 @@ _OUTPUT = click.option(
     "-o",
     "--output",
     metavar="OUT",
-    type=options.FILE_OR_STDOUT,
+    type=kinds.FILE_OR_STDOUT,
     help="A clip with the faces drawn, or the rows, as the name says (.mp4, … or .csv, …)  [default: -, the rows].",
 )
 _TRACKING = (
-    click.option("--landmarks", metavar="F", type=options.FILE_OR_STDOUT, help="The rows, beside the clip in OUT."),
+    click.option("--landmarks", metavar="F", type=kinds.FILE_OR_STDOUT, help="The rows, beside the clip in OUT."),
     click.option("--blank", is_flag=True, help="Draw on black instead of on the frames."),
     click.option(
         "--format",
         "format_name",
         metavar="NAME",
-        type=options.FormatName(),
+        type=kinds.FormatName(),
         help="Of the rows: json, jsonl, csv, openface or parquet  [default: by the file's name, or json].",
     ),
     options.sigma_columns,
     *tracking.TRACKING,
     click.option(
-        "--measures", metavar="M.csv", type=options.FILE, help="Write measures, too, and blinks into M.blinks.csv."
+        "--measures", metavar="M.csv", type=kinds.FILE, help="Write measures, too, and blinks into M.blinks.csv."
     ),
     options.detection,
     options.model,
@@ -75,14 +75,14 @@ _PART = (
         "--fps",
         default=25.0,
         show_default=True,
-        type=options.FiniteFloat(0.01, 1000),
+        type=kinds.FiniteFloat(0.01, 1000),
         help="Of pictures as input: a folder, or a pattern such as frames/%04d.png.",
     ),
     click.option(
         "--max-pixels",
         default="40M",
         show_default=True,
-        type=options.PixelCount(),
+        type=kinds.PixelCount(),
         help="Refuse frames of more pixels: a number such as 40000000, 40M or 4e7.",
     ),
     click.option("--no-sound", is_flag=True, help="Leave the sound out of the clip that is written."),
@@ -96,7 +96,7 @@ def video() -> None:
 
 @video.command()
 @click.argument("source", metavar="IN")
-@click.option("-o", "--output", metavar="OUT.mp4", type=options.FILE, required=True, help="The clip to write.")
+@click.option("-o", "--output", metavar="OUT.mp4", type=kinds.FILE, required=True, help="The clip to write.")
 @options.stacked(*_PART, *_TRACKING)
 def overlay(*, source: str, output: Path, **settings: Any) -> None:
     """Draw the landmarks onto the clip IN: its times, size and sound stay as they are.
@@ -135,7 +135,7 @@ def _several(sources: tuple[str, ...], folder: Path | None, settings: dict[str, 
     """Each clip's rows into the folder; the others go on if one cannot be read. Returns the exit code."""
     from facealign_cli.files.output import UniqueNames, make_folder, safe_stem
 
-    if folder is None or folder == options.STDOUT or folder.is_file():
+    if folder is None or folder == kinds.STDOUT or folder.is_file():
         raise click.UsageError("several clips: -o names the folder of their tables")
     for name in ("landmarks", "measures"):
         if settings[name] is not None:
@@ -156,7 +156,7 @@ def _several(sources: tuple[str, ...], folder: Path | None, settings: dict[str, 
 
 
 @video.command()
-@click.option("--device-index", default=0, show_default=True, type=options.Count(0), help="Which camera.")
+@click.option("--device-index", default=0, show_default=True, type=kinds.Count(0), help="Which camera.")
 @_OUTPUT
 @click.option("--end", metavar="T", callback=_clock, help="Stop after this time  [default: at Ctrl-C].")
 @options.stacked(*_TRACKING)
@@ -196,9 +196,9 @@ class _Run:
         self.measures: Path | None = settings.pop("measures")
         if self.measures is not None:
             check_output(self.measures, self.overwrite)
-        self.table = rows == options.STDOUT and output is None and name is None and console.is_terminal()
+        self.table = rows == kinds.STDOUT and output is None and name is None and console.is_terminal()
         rows = self.rows = None if self.table else rows
-        to_file = None if rows == options.STDOUT else rows
+        to_file = None if rows == kinds.STDOUT else rows
         self.format = options.output_format(to_file, name, sigma) if rows else None
         if self.format is not None:
             check_rows(self.format, to_file, self.overwrite)
@@ -262,7 +262,7 @@ class _Run:
         if self.format is None:
             for _ in results:
                 pass
-        elif self.rows is not None and self.rows != options.STDOUT:
+        elif self.rows is not None and self.rows != kinds.STDOUT:
             if (partial := partial_path(self.format, self.rows)) is not None:
                 console.message(f"Rows stand in {partial} until the end.")
             write_rows(self.rows, results, self.format, self.overwrite)
@@ -283,7 +283,7 @@ def _places(output: Path | None, landmarks: Path | None) -> tuple[Path | None, P
     from facealign_cli.video.sink import is_clip_name
 
     if output is None or is_clip_name(output):
-        return landmarks or (options.STDOUT if output is None else None), output
+        return landmarks or (kinds.STDOUT if output is None else None), output
     if landmarks is not None:
         raise click.UsageError(f"-o {output} and --landmarks {landmarks} both name rows: a clip's name ends in .mp4, …")
     return output, None
