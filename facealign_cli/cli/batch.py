@@ -5,26 +5,18 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from facealign_cli.cli import console, kinds, options, process, tracking
+from facealign_cli.cli import console, kinds, options, process, telling, tracking
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
-
     from facealign_cli.batch.progress import Progress
     from facealign_cli.batch.sources import Sources
     from facealign_cli.batch.work import WorkOptions
-    from facealign_cli.measures.clip import ClipSummary
-
-LINE_EVERY_S = 10.0
-"""Seconds between two lines of progress where there is no terminal."""
 
 
 @click.group()
@@ -107,10 +99,10 @@ def folder(**settings: Any) -> None:
 
     _check_again(settings)
     job, stop = _job(settings), threading.Event()
-    with process.stop_on_signals(stop.set, stop.is_set), _Watcher() as watcher:
+    with process.stop_on_signals(stop.set, stop.is_set), telling.Watcher() as watcher:
         progress = run_batch(**job, report=watcher, stop=stop)
-    _tell_end(progress, settings["output"])
-    _tell_doubts(progress, settings)
+    telling.tell_end(progress, settings["output"])
+    telling.tell_doubts(progress, settings)
     sys.exit(_exit_code(progress))
 
 
@@ -153,25 +145,13 @@ def videos(**settings: Any) -> None:
         again = {name: settings[name] for name in names} | {"must_resume": settings["resume"]}
         job = BatchOptions(**again, workers=_workers(settings), timeout_s=settings["timeout"] or None)
     sources, work, stop = _sources(settings), _work(settings | {"max_faces": None}), threading.Event()
-    with process.stop_on_signals(stop.set, stop.is_set), _Watcher("clips") as watcher:
+    with process.stop_on_signals(stop.set, stop.is_set), telling.Watcher("clips") as watcher:
         progress, summaries = run_clips(sources, clips, job, work, report=watcher, stop=stop)
     if progress.stopped is not None:
         console.message("Stopped: the clips that are finished are written; the same command goes on from here.")
     else:
-        _tell_clips(progress, summaries, settings["output"])
+        telling.tell_clips(progress, summaries, settings["output"])
     sys.exit(_exit_code(progress))
-
-
-def _tell_clips(progress: Progress, clips: Sequence[ClipSummary], output: str) -> None:
-    frames, faces, doubtful = (sum(getattr(clip, name) for clip in clips) for name in ("frames", "faces", "doubtful"))
-    failed = [clip for clip in clips if clip.error is not None]
-    for clip in failed[:5]:
-        console.message(f"Failed: {clip.error}")
-    console.message(
-        f"{len(clips):,} clips, {progress.before:,} of them done before, {len(failed):,} failed: {frames:,} frames, "
-        f"{faces:,} faces ({doubtful:,} doubtful), {sum(clip.ids for clip in clips):,} ids, "
-        f"{sum(clip.blinks for clip in clips):,} blinks in {_duration(progress.elapsed_s)}: {output}/clips.csv"
-    )
 
 
 def _job(settings: dict[str, Any]) -> dict[str, Any]:
@@ -242,41 +222,6 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class _Watcher:
-    """Shows how it goes: a bar at a terminal, else a line now and then."""
-
-    def __init__(self, what: str = "pictures") -> None:
-        self._what = what
-        self._bar: Bar | None = None
-        self._last_s = time.monotonic()
-        self._told = 0
-
-    def __enter__(self) -> _Watcher:
-        if sys.stderr.isatty():
-            from rich.progress import BarColumn, TextColumn
-
-            self._bar = console.open_bar(BarColumn(), TextColumn("{task.description}"))
-            self._task = self._bar.add_task("starting", total=None)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            console.close_bar(self._bar)
-
-    def __call__(self, progress: Progress) -> None:
-        """Show it."""
-        for problem in progress.problems[self._told :]:
-            console.message(f"Warning: {problem}")
-        self._told = len(progress.problems)
-        now = time.monotonic()
-        if self._bar is not None:
-            total = progress.total if progress.total_known else None
-            self._bar.update(self._task, completed=progress.done, total=total, description=_state(progress, self._what))
-        elif now - self._last_s >= LINE_EVERY_S:
-            self._last_s = now
-            console.message(_state(progress, self._what))
-
-
 def _check_again(settings: dict[str, Any]) -> None:
     """Raise click.UsageError where options about beginning and sources contradict each other, or lack something."""
     if settings["resume"] and settings["restart"]:
@@ -287,64 +232,7 @@ def _check_again(settings: dict[str, Any]) -> None:
         raise click.UsageError("name at least one SRC, or a --list")
 
 
-def _state(progress: Progress, what: str) -> str:
-    total = f"{progress.total:,}" if progress.total_known else f"{progress.total:,} or more"
-    left = "" if progress.left_s is None else f", {_duration(progress.left_s)} left"
-    return (
-        f"{progress.done:,} of {total} {what}, {progress.failed:,} failed, {progress.faces:,} faces, "
-        f"{progress.per_second:.1f}/s{left}"
-    )
-
-
-def _tell_end(progress: Progress, output: str) -> None:
-    counts = progress.counts
-    for note in progress.notes:
-        console.message(f"Note: {note}.")
-    if progress.stopped is not None:
-        why = "Interrupted" if progress.stopped == "interrupt" else "Stopped at a failure"
-        console.message(f"{why}: what is finished is written; the same command goes on from here.")
-    console.message(
-        f"{progress.done:,} pictures in {_duration(progress.elapsed_s)} ({progress.per_second:.1f}/s), "
-        f"{progress.before:,} done before, {progress.faces:,} faces, {progress.failed:,} failed."
-    )
-    console.message(
-        f"In {output}: {counts.rows:,} rows of {counts.pictures:,} pictures, {counts.faces:,} faces, "
-        f"{counts.no_face:,} without a face, {counts.failed:,} failed."
-    )
-    if not progress.done:
-        return
-    if progress.usage.workers:  # Ray keeps that to itself
-        cpu_s = progress.cpu_s()
-        whole = sum(cpu_s.values()) or 1.0
-        console.message("Processor time: " + ", ".join(f"{stage} {s / whole:.0%}" for stage, s in cpu_s.items()) + ".")
-    console.message("Slowest: " + ", ".join(f"{path} ({ms:.0f} ms)" for ms, path in progress.slowest[:3]) + ".")
-    for _, error in progress.failures:
-        console.message(f"Failed: {error}")
-    if progress.failed > len(progress.failures):
-        console.message(f"… and {progress.failed - len(progress.failures):,} more: rows with status error.")
-
-
-def _tell_doubts(progress: Progress, settings: dict[str, Any]) -> None:
-    """What the rows do not show."""
-    from facealign_cli.aligner import MIN_CONFIDENCE
-
-    least = settings["min_confidence"]
-    console.tell_left_out(progress.left_out, MIN_CONFIDENCE if least is None else least)
-    if settings["boxes"] is None and progress.done:
-        empty = progress.counts.no_face
-        what = "1 picture" if empty == 1 else f"{empty:,} pictures"
-        console.tell_no_face(empty, what, any_roll=settings["any_roll"])
-
-
 def _exit_code(progress: Progress) -> int:
     if progress.stopped == "interrupt":
         return console.INTERRUPTED
     return console.SOME_FAILED if progress.counts.failed or progress.problems else 0
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"

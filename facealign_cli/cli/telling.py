@@ -1,0 +1,125 @@
+"""How `facealign batch` tells how a job goes and what became of it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from facealign_cli.cli import console
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+    from facealign_cli.batch.progress import Progress
+    from facealign_cli.measures.clip import ClipSummary
+
+LINE_EVERY_S = 10.0
+"""Seconds between two lines of progress where there is no terminal."""
+
+
+class Watcher:
+    """Shows how it goes: a bar at a terminal, else a line now and then."""
+
+    def __init__(self, what: str = "pictures") -> None:
+        self._what = what
+        self._bar: Bar | None = None
+        self._last_s = time.monotonic()
+        self._told = 0
+
+    def __enter__(self) -> Watcher:
+        if sys.stderr.isatty():
+            from rich.progress import BarColumn, TextColumn
+
+            self._bar = console.open_bar(BarColumn(), TextColumn("{task.description}"))
+            self._task = self._bar.add_task("starting", total=None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            console.close_bar(self._bar)
+
+    def __call__(self, progress: Progress) -> None:
+        """Show it."""
+        for problem in progress.problems[self._told :]:
+            console.message(f"Warning: {problem}")
+        self._told = len(progress.problems)
+        now = time.monotonic()
+        if self._bar is not None:
+            total = progress.total if progress.total_known else None
+            self._bar.update(self._task, completed=progress.done, total=total, description=_state(progress, self._what))
+        elif now - self._last_s >= LINE_EVERY_S:
+            self._last_s = now
+            console.message(_state(progress, self._what))
+
+
+def tell_clips(progress: Progress, clips: Sequence[ClipSummary], output: str) -> None:
+    """What was done with the clips, and where it is."""
+    frames, faces, doubtful = (sum(getattr(clip, name) for clip in clips) for name in ("frames", "faces", "doubtful"))
+    failed = [clip for clip in clips if clip.error is not None]
+    for clip in failed[:5]:
+        console.message(f"Failed: {clip.error}")
+    console.message(
+        f"{len(clips):,} clips, {progress.before:,} of them done before, {len(failed):,} failed: {frames:,} frames, "
+        f"{faces:,} faces ({doubtful:,} doubtful), {sum(clip.ids for clip in clips):,} ids, "
+        f"{sum(clip.blinks for clip in clips):,} blinks in {_duration(progress.elapsed_s)}: {output}/clips.csv"
+    )
+
+
+def _state(progress: Progress, what: str) -> str:
+    total = f"{progress.total:,}" if progress.total_known else f"{progress.total:,} or more"
+    left = "" if progress.left_s is None else f", {_duration(progress.left_s)} left"
+    return (
+        f"{progress.done:,} of {total} {what}, {progress.failed:,} failed, {progress.faces:,} faces, "
+        f"{progress.per_second:.1f}/s{left}"
+    )
+
+
+def tell_end(progress: Progress, output: str) -> None:
+    """What was done with the pictures, how long it took, what failed, and where the rows are."""
+    counts = progress.counts
+    for note in progress.notes:
+        console.message(f"Note: {note}.")
+    if progress.stopped is not None:
+        why = "Interrupted" if progress.stopped == "interrupt" else "Stopped at a failure"
+        console.message(f"{why}: what is finished is written; the same command goes on from here.")
+    console.message(
+        f"{progress.done:,} pictures in {_duration(progress.elapsed_s)} ({progress.per_second:.1f}/s), "
+        f"{progress.before:,} done before, {progress.faces:,} faces, {progress.failed:,} failed."
+    )
+    console.message(
+        f"In {output}: {counts.rows:,} rows of {counts.pictures:,} pictures, {counts.faces:,} faces, "
+        f"{counts.no_face:,} without a face, {counts.failed:,} failed."
+    )
+    if not progress.done:
+        return
+    if progress.usage.workers:  # Ray keeps that to itself
+        cpu_s = progress.cpu_s()
+        whole = sum(cpu_s.values()) or 1.0
+        console.message("Processor time: " + ", ".join(f"{stage} {s / whole:.0%}" for stage, s in cpu_s.items()) + ".")
+    console.message("Slowest: " + ", ".join(f"{path} ({ms:.0f} ms)" for ms, path in progress.slowest[:3]) + ".")
+    for _, error in progress.failures:
+        console.message(f"Failed: {error}")
+    if progress.failed > len(progress.failures):
+        console.message(f"… and {progress.failed - len(progress.failures):,} more: rows with status error.")
+
+
+def tell_doubts(progress: Progress, settings: dict[str, Any]) -> None:
+    """What the rows do not show."""
+    from facealign_cli.aligner import MIN_CONFIDENCE
+
+    least = settings["min_confidence"]
+    console.tell_left_out(progress.left_out, MIN_CONFIDENCE if least is None else least)
+    if settings["boxes"] is None and progress.done:
+        empty = progress.counts.no_face
+        what = "1 picture" if empty == 1 else f"{empty:,} pictures"
+        console.tell_no_face(empty, what, any_roll=settings["any_roll"])
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
