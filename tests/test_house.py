@@ -60,7 +60,7 @@ SHARED = {
     "batch": {"base", "keys", "pool", "session"},
     "datasets": {"base", "beside", "splits"},
     "detectors": {"base", "box_files"},
-    "cli": {"console", "kinds", "options", "process", "telling", "tracking"},
+    "cli": {"console", "help", "kinds", "options", "process", "telling", "tracking"},
     "review": {"pictures", "session"},
 }
 """What siblings in a package may import; elsewhere it is `base` alone."""

@@ -8,9 +8,17 @@ from pathlib import Path
 import click
 
 from facealign_cli.cli import console, kinds, options
+from facealign_cli.cli.help import Command
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples="""
+    facealign convert rows.json faces.coco.json --to coco --images photos
+    facealign convert rows.json points --to pts
+    facealign convert annotations.xml rows.csv --from cvat --images photos
+    """,
+)
 @click.argument("sources", metavar="IN...", nargs=-1, required=True, type=kinds.EXISTING_PATH)
 @click.argument("output", metavar="OUT", type=kinds.FILE)
 @click.option(
@@ -18,20 +26,23 @@ from facealign_cli.cli import console, kinds, options
     "source_name",
     metavar="FORMAT",
     type=kinds.FormatName(),
-    help="What IN is  [default: what it looks like].",
+    show_default="what it looks like",
+    help="Format of IN.",
 )
 @click.option(
     "--to",
     "target_name",
     metavar="FORMAT",
     type=kinds.FormatName(),
-    help="What OUT becomes  [default: by its name].",
+    show_default="by its name",
+    help="Format of OUT.",
 )
 @click.option(
     "--images",
     metavar="DIR",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of the pictures: labelling tools name them from there  [default: the working folder].",
+    type=kinds.EXISTING_FOLDER,
+    show_default="the working folder",
+    help="Folder of the pictures. Labelling tools name them from there.",
 )
 @options.overwrite
 def convert(
@@ -45,9 +56,9 @@ def convert(
 ) -> None:
     """Write the faces of IN... in another format: to a labelling tool and back.
 
-    FORMAT: coco, cvat, label-studio, yolo-pose, dlib-xml; pts, json, jsonl, csv, parquet, openface; masks (OUT only).
-    IN and OUT are files; of pts, yolo-pose and masks they are folders. What cannot be read or held is named and left
-    out (exit code 3).
+    FORMAT is one of coco, cvat, label-studio, yolo-pose, dlib-xml, pts, json, jsonl, csv, parquet and openface, and for
+    OUT also masks. IN and OUT are files, but of pts, yolo-pose and masks they are folders. What cannot be read, or what
+    the format cannot hold, is named and left out (exit code 3).
     """
     from facealign_cli.convert import convert as convert_faces
     from facealign_cli.formats.base import get_format

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from facealign_cli.cli import console, kinds, options
+from facealign_cli.cli.help import Group
 from facealign_cli.errors import InputError, OutputError
 
 if TYPE_CHECKING:
@@ -19,29 +20,48 @@ if TYPE_CHECKING:
     from facealign_cli.records import FrameResult
 
 
-@click.group()
+@click.group(
+    cls=Group,
+    takes={
+        "picture": "facealign detect image {}",
+        "clip": "facealign video track {}",
+        "folder": "facealign batch folder {} -o rows",
+    },
+)
 def detect() -> None:
     """Find faces and landmarks in pictures."""
 
 
-@detect.command()
+@detect.command(
+    examples="""
+    facealign detect image photo.jpg
+    facealign detect image photos/*.jpg -o faces.csv --overlay drawn
+    facealign detect image photo.jpg -o faces.json --pose
+    """
+)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option(
-    "-o", "--output", metavar="OUT", type=kinds.FILE_OR_STDOUT, help="Write here  [default: -, standard output]."
+    "-o",
+    "--output",
+    metavar="OUT",
+    type=kinds.FILE_OR_STDOUT,
+    show_default="-, standard output",
+    help="File for the faces; for pts, a folder.",
 )
 @click.option(
     "--format",
     "format_name",
     metavar="NAME",
     type=kinds.FormatName(),
-    help="json, jsonl, csv, parquet, openface, pts, or one of `convert`  [default: by OUT's name, or json].",
+    show_default="by the name of OUT, or json",
+    help="json, jsonl, csv, parquet, openface, pts, or a format that `convert` writes.",
 )
 @options.sigma_columns
 @click.option(
     "--overlay",
     metavar="PATH",
     type=kinds.FILE,
-    help="Draw the faces: into this picture, or if PATH has no suffix, into this folder.",
+    help="Draw the faces: into this picture, or into this folder if PATH has no suffix.",
 )
 @options.stacked(*options.POSE)
 @options.detection
@@ -61,11 +81,11 @@ def image(
     overwrite: bool,
     **settings: Any,
 ) -> None:
-    """Place 68 landmarks on every face of the pictures PATH... ("-" reads one from standard input).
+    """Place 68 landmarks on every face of the pictures PATH...
 
-    To a terminal: a table of the faces. To a pipe or with -o: JSON, or what --format says; "-o -" is standard output,
-    also at a terminal. With --format pts, OUT is a folder that gets one file per face. A picture that fails is recorded
-    as such and the others go on (exit code 3).
+    The path "-" reads one picture from standard input. A terminal shows a table of the faces. A pipe gets JSON, or what
+    --format says, and so does a terminal with "-o -". A picture that fails is recorded as failed, and the others go on
+    (exit code 3).
     """
     from facealign_cli.aligner import align_pictures
 

@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from facealign_cli.cli.help import completing, formats
 from facealign_cli.errors import InputError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 STDOUT = Path("-")
 """What `OutputFile(stdout=True)` gives for "-": standard output, as "-" among the inputs is standard input."""
@@ -35,11 +39,24 @@ MOST = 10**9
 """No option takes a larger number: nothing here is counted or measured beyond it, and some parts would overflow."""
 
 
-class Count(click.IntRange):
-    """A whole number from `least` to `MOST`."""
+def _bounds(least: float | None, most: float | None, *, above: bool) -> str:
+    """The bounds of a number in words, for --help and errors. above: `least` itself is not one of the numbers."""
+    low = "" if least is None else f"above {least:g}" if above else f"{least:g}"
+    if most is None or most == MOST:
+        return low if above or not low else f"{low} or more"
+    return f"{low}, up to {most:g}" if above else f"{low} to {most:g}"
 
-    def __init__(self, least: int) -> None:
-        super().__init__(least, MOST)
+
+class Count(click.IntRange):
+    """A whole number from `least` to `most`."""
+
+    name = "n"
+
+    def __init__(self, least: int, most: int = MOST) -> None:
+        super().__init__(least, most)
+
+    def _describe_range(self) -> str:
+        return _bounds(self.min, self.max, above=False)
 
 
 class FiniteFloat(click.FloatRange):
@@ -54,8 +71,8 @@ class FiniteFloat(click.FloatRange):
             self.fail(f"{value} is not a finite number up to {MOST:,}", param, ctx)
         return number
 
-    def _describe_range(self) -> str:  # for --help, where click would write x<=None
-        return "" if self.min is None and self.max is None else super()._describe_range()
+    def _describe_range(self) -> str:
+        return _bounds(self.min, self.max, above=self.min_open)
 
 
 if TYPE_CHECKING:  # click has them generic from 8.5 on; before, there is nothing to put into brackets
@@ -87,6 +104,10 @@ class FormatName(_ToStr):
 
     name = "name"
 
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The formats' names."""
+        return completing(formats)(ctx, param, incomplete)
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The name itself."""
         from facealign_cli.formats.base import get_format
@@ -101,3 +122,4 @@ FILE = OutputFile()
 FILE_OR_STDOUT = OutputFile(stdout=True)
 EXISTING_PATH = click.Path(exists=True, path_type=Path)
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)

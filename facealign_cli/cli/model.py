@@ -10,20 +10,26 @@ from typing import TYPE_CHECKING
 import click
 
 from facealign_cli.cli import console, kinds, options
+from facealign_cli.cli.help import Group, completing, models
 
 if TYPE_CHECKING:
     from facealign_cli.training.quantize import VariantReport
 
 
-@click.group()
+@click.group(cls=Group, takes={"file": "facealign model info {}"})
 def model() -> None:
-    """Look at landmark models, check and time them, make smaller ones of them, convert others."""
+    """Look at landmark models, check and time them, make smaller ones, and convert others."""
 
 
-@model.command("list")
+@model.command(
+    "list",
+    examples="""
+    facealign model list
+    """,
+)
 @options.print_format
 def list_models(format_name: str) -> None:
-    """List the shipped models; * marks the default."""
+    """List the shipped models and mark the default with *."""
     from facealign_cli.models.registry import read_registry
 
     registry = read_registry()
@@ -37,8 +43,12 @@ def list_models(format_name: str) -> None:
     console.print_table(("model", "MB", "what it is", "licence"), rows, numbers=("MB",))
 
 
-@model.command()
-@click.argument("name", metavar="NAME|FILE")
+@model.command(
+    examples="""
+    facealign model info dan-light
+    """
+)
+@click.argument("name", metavar="NAME|FILE", shell_complete=completing(models, files=True))
 @options.print_format
 def info(name: str, format_name: str) -> None:
     """Show a model's metadata, figures and card. NAME is a shipped model or an .onnx file of facealign's."""
@@ -66,14 +76,19 @@ def info(name: str, format_name: str) -> None:
     console.print_table(("", ""), values.items())
 
 
-@model.command()
-@click.argument("names", metavar="[NAME|FILE]...", nargs=-1)
+@model.command(
+    examples="""
+    facealign model verify
+    facealign model verify dan-light
+    """
+)
+@click.argument("names", metavar="[NAME|FILE]...", nargs=-1, shell_complete=completing(models, files=True))
 @options.print_format
 def verify(names: tuple[str, ...], format_name: str) -> None:
-    """Check models: hash, contract, and the landmarks of a stored set of crops.
+    """Check models: their hash, their contract, and the landmarks of a stored set of crops.
 
-    NAME is a shipped model (all of them by default), FILE an .onnx file; its crops are those of the .check.npz file
-    beside it, which states how many pixels another machine may be off. Exit code 1 when anything differs or is
+    NAME is a shipped model (all of them by default), FILE is an .onnx file. The crops are those of the .check.npz file
+    beside it, which also states how many pixels another machine may be off. Exit code 1: something differs or is
     missing.
     """
     from facealign_cli.models.check import verify as verify_model
@@ -89,25 +104,44 @@ def verify(names: tuple[str, ...], format_name: str) -> None:
     sys.exit(1 if any(f.state in ("differs", "missing") for f in findings) else 0)
 
 
-@model.command("check-file")
-@click.argument("file", metavar="MODEL.onnx", type=kinds.EXISTING_FILE)
-@click.option("-o", "--output", type=kinds.FILE, help="The file to write [default: MODEL.check.npz beside the model].")
-@click.option(
-    "--picture", type=kinds.EXISTING_FILE, help="Its largest face is used [default: scikit-image's astronaut]."
+@model.command(
+    "check-file",
+    examples="""
+    facealign model check-file mine.onnx
+    """,
 )
-@click.option("--crops", default=6, show_default=True, type=click.IntRange(1, 100), help="How many crops.")
+@click.argument("file", metavar="MODEL.onnx", type=kinds.EXISTING_FILE)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=kinds.FILE,
+    show_default="MODEL.check.npz beside the model",
+    help="The file to write.",
+)
+@click.option(
+    "--picture",
+    metavar="FILE",
+    type=kinds.EXISTING_FILE,
+    show_default="scikit-image's astronaut",
+    help="The picture whose largest face is used.",
+)
+@click.option("--crops", default=6, show_default=True, type=kinds.Count(1, 100), help="How many crops.")
 @click.option(
     "--tolerance",
     type=kinds.FiniteFloat(0, min_open=True),
-    help="Pixels that a landmark may be off elsewhere [default: 0.05; 1 for -int8].",
+    metavar="PIXELS",
+    show_default="0.05, or 1 for -int8",
+    help="How far a landmark may be off on another machine.",
 )
 @options.overwrite
 def check_file(
     *, file: Path, output: Path | None, picture: Path | None, crops: int, tolerance: float | None, overwrite: bool
 ) -> None:
-    """Write the crops and landmarks that `model verify` compares with: what MODEL.onnx says here and now.
+    """Write the crops and landmarks that `model verify` compares with, as MODEL.onnx gives them here and now.
 
-    The crops show one face, its box moved, scaled and turned; the astronaut is NASA's picture, public domain.
+    The crops show one face whose box is moved, scaled and turned. The astronaut is NASA's picture, in the public
+    domain.
     """
     from facealign_cli.models.check import check_path, face_of, make_check, perturbed_crops, write_check
     from facealign_cli.models.registry import load_model
@@ -118,23 +152,38 @@ def check_file(
     console.message(f"{len(check.crops)} crops, tolerance {check.tolerance_px:g} px: {output or check_path(file)}")
 
 
-@model.command()
-@click.argument("names", metavar="[NAME|FILE]...", nargs=-1)
-@click.option(
-    "--against", metavar="FILE", multiple=True, type=kinds.EXISTING_FILE, help="Time this model too; may be repeated."
+@model.command(
+    examples="""
+    facealign model bench dan-light dan-light-int8
+    """
 )
-@click.option("--rounds", default=15, show_default=True, type=click.IntRange(1, 10000), help="Interleaved rounds.")
+@click.argument("names", metavar="[NAME|FILE]...", nargs=-1, shell_complete=completing(models, files=True))
+@click.option(
+    "--against", metavar="FILE", multiple=True, type=kinds.EXISTING_FILE, help="Also time this model. May be repeated."
+)
+@click.option(
+    "--rounds",
+    default=15,
+    show_default=True,
+    type=kinds.Count(1, 10000),
+    help="How often each is timed; the models take turns.",
+)
 @click.option(
     "--batch-size",
     "batches",
     multiple=True,
     default=(1, 16),
     show_default=True,
-    type=click.IntRange(1, 256),
-    help="Faces at a time.",
+    type=kinds.Count(1, 256),
+    help="Faces at a time. May be repeated.",
 )
 @click.option(
-    "--threads", multiple=True, default=(1, 2), show_default=True, type=click.IntRange(1, 256), help="Of an operator."
+    "--threads",
+    multiple=True,
+    default=(1, 2),
+    show_default=True,
+    type=kinds.Count(1, 256),
+    help="Threads that a network may use. May be repeated.",
 )
 @options.print_format
 def bench(
@@ -148,8 +197,8 @@ def bench(
 ) -> None:
     """Time models from crop to landmarks, and the cropping beside it, on the CPU.
 
-    NAME is a shipped model (the default one if none is given), FILE an .onnx file. All are timed in turn in every
-    round; the figures are medians, the ratio is to the first model at as many threads and faces.
+    NAME is a shipped model (the default one if none is given), FILE is an .onnx file. Every round times all of them in
+    turn. The figures are medians. The ratio is to the first model with the same number of threads and faces.
     """
     from facealign_cli.models.registry import read_registry
     from facealign_cli.models.timing import bench as bench_models
@@ -170,28 +219,40 @@ def bench(
     console.print_table(columns, rows, numbers=columns[2:])
 
 
-@model.command()
+@model.command(
+    examples="""
+    facealign model quantize mine.onnx --data faces.h5 -o mine-int8.onnx
+    facealign model quantize mine.onnx --data faces.h5 -o mine-f16.onnx --float16
+    """
+)
 @click.argument("file", metavar="MODEL.onnx", type=kinds.EXISTING_FILE)
-@click.option("-o", "--output", required=True, type=kinds.FILE, help="The .onnx file to write.")
+@click.option("-o", "--output", metavar="OUT.onnx", required=True, type=kinds.FILE, help="The file to write.")
 @click.option(
     "--data",
+    metavar="PACK",
     required=True,
     type=kinds.EXISTING_FILE,
-    help="A pack: its training faces calibrate, the held-out compare.",
-)
-@click.option("--float16", is_flag=True, help="Store large weights as float16 instead; the arithmetic stays float32.")
-@click.option(
-    "--keep-float", metavar="PATTERN", multiple=True, help="Layers, by name (* and ?), that stay in float besides."
+    help="Faces to work with: the training faces calibrate, the held-out ones compare.",
 )
 @click.option(
-    "--crops", default=64, show_default=True, type=click.IntRange(1, 10000), help="Training crops for calibration."
+    "--float16", is_flag=True, help="Store large weights as float16 instead. The arithmetic stays in float32."
+)
+@click.option(
+    "--keep-float", metavar="PATTERN", multiple=True, help="Layers that also stay in float, by name (* and ?)."
+)
+@click.option(
+    "--crops", default=64, show_default=True, type=kinds.Count(1, 10000), help="How many training crops calibrate."
 )
 @click.option(
     "--tolerance",
     type=kinds.FiniteFloat(0),
-    help="Percentage points of NME that it may lose [default: 0.1; float16: 0.01].",
+    metavar="POINTS",
+    show_default="0.1, or 0.01 for float16",
+    help="Percentage points of NME that it may lose.",
 )
-@click.option("--index", type=kinds.EXISTING_FILE, help="Enter it also in this models.json, beside MODEL's entry.")
+@click.option(
+    "--index", metavar="FILE", type=kinds.EXISTING_FILE, help="Also enter it in this models.json, beside MODEL."
+)
 @options.overwrite
 def quantize(
     *,
@@ -234,13 +295,17 @@ def quantize(
     _print_variant(report)
 
 
-@model.command()
+@model.command(
+    examples="""
+    facealign model convert DAN.npz -o dan-original.onnx --licence "research only"
+    """
+)
 @click.argument("file", metavar="DAN.npz", type=kinds.EXISTING_FILE)
-@click.option("-o", "--output", required=True, type=kinds.FILE, help="The .onnx file to write.")
-@click.option("--name", help="The model's name [default: the file's].")
-@click.option("--model-version", default="1", show_default=True, help="The model's version.")
-@click.option("--training-data", default="", help="What it was trained on, for the metadata.")
-@click.option("--licence", default="", help="Licence of the weights, for the metadata.")
+@click.option("-o", "--output", metavar="OUT.onnx", required=True, type=kinds.FILE, help="The file to write.")
+@click.option("--name", metavar="NAME", show_default="the file's", help="The model's name.")
+@click.option("--model-version", metavar="VERSION", default="1", show_default=True, help="The model's version.")
+@click.option("--training-data", metavar="TEXT", default="", help="What it was trained on, for the metadata.")
+@click.option("--licence", metavar="TEXT", default="", help="Licence of the weights, for the metadata.")
 @options.overwrite
 def convert(
     *,
@@ -254,8 +319,8 @@ def convert(
 ) -> None:
     """Turn the original DAN authors' weights (.npz, from Lasagne) into a model of facealign's.
 
-    All stages and the confidence head, where the file has one, become one ONNX graph; without a head the confidence
-    is always 1. Nothing is ever unpickled.
+    All stages, and the confidence head if the file has one, become one ONNX graph. Without a head the confidence is
+    always 1. Nothing is ever unpickled.
     """
     from facealign_cli.training import require_packages
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from facealign_cli.cli import kinds
+from facealign_cli.cli.help import completing, detectors, models
 from facealign_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,18 +55,32 @@ def _or_bad_parameter(check: Callable[[str], _Checked], value: str) -> _Checked:
         raise click.BadParameter(str(error)) from error
 
 
-model = click.option("--model", metavar="NAME|FILE", callback=_known_model, help="Landmark model [default: dan-light].")
+model = click.option(
+    "--model",
+    metavar="NAME|FILE",
+    callback=_known_model,
+    shell_complete=completing(models, files=True),
+    show_default="dan-light",
+    help="Landmark model: a name that `model list` shows, or an .onnx file.",
+)
 device = click.option(
-    "--device", default="auto", show_default=True, callback=_known_device, help="auto, cpu, cuda or cuda:N."
+    "--device",
+    metavar="DEVICE",
+    default="auto",
+    show_default=True,
+    callback=_known_device,
+    shell_complete=completing(lambda: iter(("auto", "cpu", "cuda"))),
+    help="Where the landmark network runs: auto, cpu, cuda or cuda:N.",
 )
 threads = click.option(
-    "--threads", default=1, show_default=True, type=click.IntRange(1, 256), help="Threads within a network's operator."
+    "--threads", default=1, show_default=True, type=kinds.Count(1, 256), help="Threads that a network may use."
 )
 focal = click.option(
     "--focal",
-    metavar="PX",
+    metavar="PIXELS",
     type=kinds.FiniteFloat(0, min_open=True),
-    help="Focal length of the camera, pixels  [default: mean of 500·w/640 and 500·h/480].",
+    show_default="mean of 500·width/640 and 500·height/480",
+    help="Focal length of the camera.",
 )
 POSE = (
     click.option("--pose", is_flag=True, help="Add the head pose: OpenFace's columns, millimetres and radians."),
@@ -79,7 +94,8 @@ def workers(default: str, without: str) -> Callable[[Command], Command]:
 
     default: in words. without: what 0 means.
     """
-    return click.option("--workers", type=click.IntRange(0, 1024), help=f"Processes  [default: {default}]; {without}.")
+    how = f"Processes that work at the same time. 0: {without}."
+    return click.option("--workers", type=kinds.Count(0, 1024), show_default=default, help=how)
 
 
 overwrite = click.option("--overwrite", is_flag=True, help="Replace files that exist already.")
@@ -104,31 +120,46 @@ _DETECTION = (
         "--detector",
         metavar="NAME",
         callback=_known_detector,
-        help="yunet, mtcnn, dlib-hog, haar or boxes  [default: yunet].",
-    ),
-    click.option("--detector-model", type=kinds.EXISTING_FILE, help="Model file of yunet (.onnx) or haar (.xml)."),
-    click.option(
-        "--boxes", metavar="PATH", type=kinds.EXISTING_PATH, help="Take the boxes from there; detect nothing."
+        shell_complete=completing(detectors),
+        show_default="yunet",
+        help="Face detector: yunet, mtcnn, dlib-hog, haar or boxes.",
     ),
     click.option(
-        "--min-face", default=30.0, show_default=True, type=kinds.FiniteFloat(12), help="Smallest face, pixels."
+        "--detector-model", metavar="FILE", type=kinds.EXISTING_FILE, help="Model file of yunet (.onnx) or haar (.xml)."
     ),
-    click.option("--max-faces", type=kinds.Count(1), help="Keep only the largest N faces."),
+    click.option(
+        "--boxes",
+        metavar="PATH",
+        type=kinds.EXISTING_PATH,
+        help="Take the boxes of the faces from here; detect nothing.",
+    ),
+    click.option(
+        "--min-face",
+        metavar="PIXELS",
+        default=30,
+        show_default=True,
+        type=kinds.FiniteFloat(12),
+        help="Smallest face that is looked for.",
+    ),
+    click.option("--max-faces", type=kinds.Count(1), help="Keep only the N largest faces."),
     click.option(
         "--min-confidence",
         type=kinds.FiniteFloat(0, 1),
-        help="Leave out faces of less confidence; 0 shows all  [default: 0.5, or 0 with --boxes].",
+        show_default="0.5, or 0 with --boxes",
+        help="Leave out faces of less confidence. 0 shows all.",
     ),
     click.option(
-        "--any-roll", is_flag=True, help="Find heads that lie on their side or stand upside down, too: 4 x the time."
+        "--any-roll",
+        is_flag=True,
+        help="Also find heads that lie on their side or stand upside down. Detection takes four times as long.",
     ),
-    click.option("--score", type=kinds.FiniteFloat(), help="Lowest detector score, in the detector's own scale."),
+    click.option("--score", type=kinds.FiniteFloat(), help="Lowest score of a face, in the detector's own scale."),
     click.option(
         "--upsample",
         default=0,
         show_default=True,
-        type=click.IntRange(0, 4),
-        help="dlib-hog: double the picture so often.",
+        type=kinds.Count(0, 4),
+        help="dlib-hog: how often the picture is doubled.",
     ),
 )
 
@@ -154,8 +185,8 @@ detection = stacked(*_DETECTION)
 sigma_columns = click.option(
     "--sigma",
     is_flag=True,
-    help="How far each point may be off, in pixels: columns s_0 to s_67 of CSV (JSON and Parquet always have it), "
-    "circles in the overlay.",
+    help="Say how far each point may be off, in pixels: as columns s_0 to s_67 of CSV (JSON and Parquet always have "
+    "them), and as circles in a drawing.",
 )
 
 

@@ -44,24 +44,24 @@ TRACKING = (
         default="auto",
         show_default=True,
         callback=_detect_every,
-        help="Frames between looks for new faces: auto is about a second, 1 tracks nothing.",
+        help="Frames from one look for new faces to the next. auto is about a second; 1 detects in every frame.",
     ),
     click.option(
         "--keep-lost",
-        metavar="S",
-        default=1.0,
+        metavar="SECONDS",
+        default=1,
         show_default=True,
         type=kinds.FiniteFloat(0),
-        help="Seconds for which the id of a face out of sight is kept; a cut to another scene ends it.",
+        help="How long the id of a face that is out of sight is kept. A cut to another scene ends it.",
     ),
     click.option(
         "--smooth",
-        metavar="F|off",
+        metavar="HOW",
         default="on",
         show_default=True,
         callback=_smooth,
-        help="on, off, causal (waits for no frame that follows, as on does before a camera), or that filter's "
-        "MIN_CUTOFF[,BETA[,D_CUTOFF]].",
+        help="on, off, causal, or the causal filter's MIN_CUTOFF[,BETA[,D_CUTOFF]]. causal waits for no frame that "
+        "follows; before a camera, on does the same.",
     ),
     *options.POSE,
 )

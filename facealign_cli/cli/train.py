@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from facealign_cli.cli import console, kinds, options, process
+from facealign_cli.cli.help import Group
 from facealign_cli.errors import InputError
 from facealign_cli.files.output import check_output
 
@@ -16,120 +17,167 @@ if TYPE_CHECKING:
     from facealign_cli.training.schedule import TrainConfig
 
 
-@click.group()
+@click.group(cls=Group, takes={"folder": "facealign train pack {} -o faces.h5"})
 def train() -> None:
-    """Train and export landmark networks (needs the extra `train`)."""
+    """Train and export landmark networks; this needs the extra `train`."""
 
 
 _TRAINING = (
     click.option(
         "--data",
+        metavar="PACK",
         required=True,
         multiple=True,
         type=kinds.EXISTING_FILE,
-        help="A pack that `train pack` wrote; may be given repeatedly.",
+        help="A pack that `train pack` wrote. May be repeated.",
     ),
     click.option(
-        "--run", "folder", required=True, type=kinds.FILE, help="Folder for checkpoints, log.csv and curves.png."
+        "--run",
+        "folder",
+        metavar="DIR",
+        required=True,
+        type=kinds.FILE,
+        help="Folder for checkpoints, log.csv and curves.png.",
     ),
     click.option(
-        "--network", default="dan-light", show_default=True, help="dan (the paper's), dan-light or dan-large."
+        "--network",
+        metavar="NAME",
+        default="dan-light",
+        show_default=True,
+        help="dan (the paper's), dan-light or dan-large.",
     ),
-    click.option("--steps", default=16000, show_default=True, type=kinds.Count(1), help="Batches in all."),
-    click.option("--batch-size", "batch", default=64, show_default=True, type=kinds.Count(2), help="Faces a batch."),
     click.option(
-        "--lr", default=2e-3, show_default=True, type=kinds.FiniteFloat(0, min_open=True), help="Learning rate."
+        "--steps", default=16000, show_default=True, type=kinds.Count(1), help="How many batches the run has."
+    ),
+    click.option("--batch-size", "batch", default=64, show_default=True, type=kinds.Count(2), help="Faces in a batch."),
+    click.option(
+        "--lr",
+        default=2e-3,
+        show_default=True,
+        type=kinds.FiniteFloat(0, min_open=True),
+        help="Learning rate at its highest.",
     ),
     click.option(
-        "--warmup-steps", default=200, show_default=True, type=kinds.Count(0), help="Batches in which it rises."
+        "--warmup-steps",
+        default=200,
+        show_default=True,
+        type=kinds.Count(0),
+        help="Batches at the beginning in which the rate rises.",
     ),
     click.option(
         "--decay-steps",
         default=5000,
         show_default=True,
         type=kinds.Count(0),
-        help="Last batches, in which it falls.",
+        help="Batches at the end in which the rate falls.",
     ),
     click.option(
         "--minutes",
-        default=0.0,
+        default=0,
         show_default=True,
         type=kinds.FiniteFloat(0),
-        help="End after so long, the rate falling over the second half; 0: after --steps.",
+        help="End after this time; the rate falls over its second half. 0: end after --steps.",
     ),
     click.option(
         "--turned",
+        metavar="N M",
         default=(1, 1),
         show_default=True,
         type=(kinds.Count(1), kinds.Count(1)),
-        help="How often a pass draws faces turned by 30-60 degrees, and by more.",
+        help="How often a pass draws faces that are turned by 30 to 60 degrees, and by more.",
     ),
-    click.option("--weight-decay", default=0.02, show_default=True, type=kinds.FiniteFloat(0), help="AdamW's."),
     click.option(
-        "--average", default=0.9995, show_default=True, type=kinds.FiniteFloat(0, 1), help="Of the averaged weights."
+        "--weight-decay", default=0.02, show_default=True, type=kinds.FiniteFloat(0), help="Weight decay of AdamW."
+    ),
+    click.option(
+        "--average",
+        default=0.9995,
+        show_default=True,
+        type=kinds.FiniteFloat(0, 1),
+        help="Share of the old average that each step keeps.",
     ),
     click.option(
         "--augmentation",
         default="strong",
         show_default=True,
         type=click.Choice(["strong", "paper"]),
-        help="strong: geometry, light, blur, noise, covering; paper: geometry alone.",
+        help="strong changes geometry, light, blur, noise and covers parts; paper changes geometry alone.",
     ),
     click.option(
-        "--eval-every", default=500, show_default=True, type=kinds.Count(1), help="Batches between evaluations."
+        "--eval-every",
+        default=500,
+        show_default=True,
+        type=kinds.Count(1),
+        help="Batches from one evaluation to the next.",
     ),
     click.option(
         "--checkpoint-every",
         default=250,
         show_default=True,
         type=kinds.Count(1),
-        help="Batches between checkpoints.",
+        help="Batches from one checkpoint to the next.",
     ),
     click.option(
         "--patience",
         default=0,
         show_default=True,
         type=kinds.Count(0),
-        help="Stop after N evaluations without gain; 0: never.",
+        help="Stop after N evaluations without a gain. 0: never.",
     ),
-    click.option("--seed", default=0, show_default=True, type=kinds.Count(0), help="Of weights, order, augmentation."),
-    click.option("--bf16", is_flag=True, help="Convolutions in bfloat16."),
+    click.option(
+        "--seed",
+        default=0,
+        show_default=True,
+        type=kinds.Count(0),
+        help="Decides the first weights, the order and the augmentation.",
+    ),
+    click.option("--bf16", is_flag=True, help="Compute the convolutions in bfloat16."),
     click.option(
         "--teacher",
+        metavar="CHECKPOINT",
         type=kinds.EXISTING_FILE,
-        help="Checkpoint of a better network: learn also from what it says of each crop; again with --resume.",
+        help="A better network: also learn from what it says of each crop. Give it again with --resume.",
     ),
     click.option(
         "--teacher-share",
         default=0.5,
         show_default=True,
         type=kinds.FiniteFloat(0, 1, min_open=True),
-        help="Its share of the loss.",
+        help="The teacher's share of the loss.",
     ),
     options.device,
-    click.option("--threads", default=1, show_default=True, type=kinds.Count(1), help="torch's threads."),
+    click.option("--threads", default=1, show_default=True, type=kinds.Count(1), help="Threads that torch may use."),
     click.option(
         "--loaders",
         default=0,
         show_default=True,
         type=kinds.Count(0),
-        help="Processes that make batches, for a GPU; the result is the same.",
+        help="Processes that make batches, for a GPU. The result is the same.",
     ),
     click.option(
         "--resume",
         is_flag=True,
-        help="Go on from the folder's last checkpoint; only --data, --steps, --minutes and --device may differ.",
+        help="Go on from the folder's last checkpoint. Only --data, --steps, --minutes and --device may differ.",
     ),
 )
 
 
-@train.command()
+@train.command(
+    examples="""
+    facealign train stage --data faces.h5 --run one --stage 1
+    facealign train stage --data faces.h5 --run two --stage 2 --from one/best.ckpt
+    """
+)
 @options.stacked(*_TRAINING)
 @click.option(
-    "--stage", "stage", required=True, type=click.IntRange(1, 9), help="Which stage; the ones before stay as they are."
+    "--stage", "stage", required=True, type=kinds.Count(1, 9), help="Which stage; the ones before stay as they are."
 )
 @click.option(
-    "--from", "previous", type=kinds.EXISTING_FILE, help="Checkpoint with the stages before, for stage 2 and later."
+    "--from",
+    "previous",
+    metavar="CHECKPOINT",
+    type=kinds.EXISTING_FILE,
+    help="Where the stages before come from, for stage 2 and later.",
 )
 def stage(stage: int, previous: Path | None, **values: Any) -> None:
     """Train one stage, as the paper does: stage 1 first, then stage 2 on top of it."""
@@ -138,16 +186,25 @@ def stage(stage: int, previous: Path | None, **values: Any) -> None:
     _train(stage, previous, **values)
 
 
-@train.command()
+@train.command(
+    examples="""
+    facealign train run --data faces.h5 --run light
+    facealign train run --data faces.h5 --run light --resume
+    """
+)
 @options.stacked(*_TRAINING)
 @click.option(
     "--init",
+    metavar="CHECKPOINT",
     type=kinds.EXISTING_FILE,
-    help="Checkpoint, also of another network: take its weights where name and shape agree.",
+    help="Begin with these weights where name and shape agree; it may be another network's.",
 )
-@click.option("--imagenet", is_flag=True, help="Begin with ImageNet weights where the network's backbone has them.")
+@click.option("--imagenet", is_flag=True, help="Begin with ImageNet's weights in the backbone, if the network has one.")
 def run(**values: Any) -> None:
-    """Train all stages jointly."""
+    """Train all stages jointly.
+
+    The folder of --run gets checkpoints, log.csv and curves.png. After Ctrl-C, --resume goes on where the run ended.
+    """
     _train(0, None, **values)
 
 
@@ -209,22 +266,29 @@ def _report(row: dict[str, Any]) -> None:
     )
 
 
-@train.command()
-@click.argument("checkpoint", type=kinds.EXISTING_FILE)
-@click.option("-o", "--output", required=True, type=kinds.FILE, help="The .onnx file to write.")
-@click.option("--name", required=True, help="The model's name.")
-@click.option("--model-version", required=True, help="The model's version, such as 1.")
+@train.command(
+    examples="""
+    facealign train export last.ckpt -o mine.onnx --name mine --model-version 1
+    """
+)
+@click.argument("checkpoint", metavar="CHECKPOINT", type=kinds.EXISTING_FILE)
+@click.option("-o", "--output", metavar="OUT.onnx", required=True, type=kinds.FILE, help="The file to write.")
+@click.option("--name", metavar="NAME", required=True, help="The model's name.")
+@click.option("--model-version", metavar="VERSION", required=True, help="The model's version, such as 1.")
 @click.option(
     "--data",
+    metavar="PACK",
     type=kinds.EXISTING_FILE,
     multiple=True,
-    help="A pack: compare on its held-out faces, calibrate sigma on them, state their errors in the metadata.",
+    help="Compare on the pack's held-out faces, scale sigma on them, and state their errors in the metadata.",
 )
-@click.option("--training-data", default="", help="What it was trained on, for the metadata.")
-@click.option("--licence", default="", help="Licence of the weights, for the metadata.")
-@click.option("--summary", default="", help="What it is, for `model list`.")
-@click.option("--index", type=kinds.FILE, help="Enter it also in this models.json.")
-@click.option("--weights", type=kinds.FILE, help="Keep the weights also here, as float16, for `train run --init`.")
+@click.option("--training-data", metavar="TEXT", default="", help="What it was trained on, for the metadata.")
+@click.option("--licence", metavar="TEXT", default="", help="Licence of the weights, for the metadata.")
+@click.option("--summary", metavar="TEXT", default="", help="What it is, for `model list`.")
+@click.option("--index", metavar="FILE", type=kinds.FILE, help="Also enter it in this models.json.")
+@click.option(
+    "--weights", metavar="FILE", type=kinds.FILE, help="Also keep the weights, as float16, for `train run --init`."
+)
 @options.overwrite
 def export(
     *,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from facealign_cli.cli import console, kinds, options, process, tracking
+from facealign_cli.cli.help import Group
 from facealign_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,22 +44,26 @@ _OUTPUT = click.option(
     "--output",
     metavar="OUT",
     type=kinds.FILE_OR_STDOUT,
-    help="A clip with the faces drawn, or the rows, as the name says (.mp4, … or .csv, …)  [default: -, the rows].",
+    show_default="-, the rows",
+    help="The rows (.csv, .json, …), or a clip with the faces drawn (.mp4, …), as the name says.",
 )
 _TRACKING = (
-    click.option("--landmarks", metavar="F", type=kinds.FILE_OR_STDOUT, help="The rows, beside the clip in OUT."),
+    click.option(
+        "--landmarks", metavar="FILE", type=kinds.FILE_OR_STDOUT, help="Also write the rows, if OUT is a clip."
+    ),
     click.option("--blank", is_flag=True, help="Draw on black instead of on the frames."),
     click.option(
         "--format",
         "format_name",
         metavar="NAME",
         type=kinds.FormatName(),
-        help="Of the rows: json, jsonl, csv, openface or parquet  [default: by the file's name, or json].",
+        show_default="by the file's name, or json",
+        help="Format of the rows: json, jsonl, csv, openface or parquet.",
     ),
     options.sigma_columns,
     *tracking.TRACKING,
     click.option(
-        "--measures", metavar="M.csv", type=kinds.FILE, help="Write measures, too, and blinks into M.blinks.csv."
+        "--measures", metavar="M.csv", type=kinds.FILE, help="Also write measures, and blinks into M.blinks.csv."
     ),
     options.detection,
     options.model,
@@ -68,15 +73,15 @@ _TRACKING = (
 )
 _PART = (
     click.option(
-        "--start", metavar="T", callback=_clock, help="Begin here: seconds or H:MM:SS; frames count from 0 there."
+        "--start", metavar="TIME", callback=_clock, help="Begin here: seconds or H:MM:SS. Frames count from 0 there."
     ),
-    click.option("--end", metavar="T", callback=_clock, help="End before this time."),
+    click.option("--end", metavar="TIME", callback=_clock, help="End before this time."),
     click.option(
         "--fps",
-        default=25.0,
+        default=25,
         show_default=True,
         type=kinds.FiniteFloat(0.01, 1000),
-        help="Of pictures as input: a folder, or a pattern such as frames/%04d.png.",
+        help="Frames a second, if IN are pictures: a folder, or a pattern such as frames/%04d.png.",
     ),
     click.option(
         "--max-pixels",
@@ -89,21 +94,27 @@ _PART = (
 )
 
 
-@click.group()
+@click.group(cls=Group, takes={"clip": "facealign video track {}", "picture": "facealign detect image {}"})
 def video() -> None:
     """Follow faces through clips and camera pictures."""
 
 
-@video.command()
+@video.command(
+    examples="""
+    facealign video overlay clip.mp4 -o drawn.mp4
+    facealign video overlay clip.mp4 -o drawn.mp4 --landmarks rows.csv
+    facealign video overlay clip.mp4 -o points.webm --blank --no-sound
+    """
+)
 @click.argument("source", metavar="IN")
 @click.option("-o", "--output", metavar="OUT.mp4", type=kinds.FILE, required=True, help="The clip to write.")
 @options.stacked(*_PART, *_TRACKING)
 def overlay(*, source: str, output: Path, **settings: Any) -> None:
-    """Draw the landmarks onto the clip IN: its times, size and sound stay as they are.
+    """Draw the landmarks onto the clip IN; its times, size and sound stay as they are.
 
     OUT is H.264 in .mp4, .mov, .mkv, .m4v or .ts, or VP9 in .webm. Sound that OUT cannot hold is encoded as AAC (in
-    .webm: Opus), and the command says so. A damaged frame is a row with status error, and the others go on (exit code
-    3). Ctrl-C closes OUT so that it plays (exit code 130).
+    .webm as Opus), and the command says so. A damaged frame becomes a row with status error, and the others go on (exit
+    code 3). Ctrl-C closes OUT so that it plays (exit code 130).
     """
     from facealign_cli.video.sink import check_suffix
 
@@ -114,17 +125,23 @@ def overlay(*, source: str, output: Path, **settings: Any) -> None:
     sys.exit(_Run(settings, output).clip(source))
 
 
-@video.command()
+@video.command(
+    examples="""
+    facealign video track clip.mp4
+    facealign video track clip.mp4 -o rows.csv --pose
+    facealign video track clip.mp4 -o rows.csv --start 0:01 --end 0:02
+    """
+)
 @click.argument("sources", metavar="IN...", nargs=-1, required=True)
 @options.stacked(_OUTPUT, *_PART, *_TRACKING)
 def track(*, sources: tuple[str, ...], output: Path | None, **settings: Any) -> None:
-    """Write the landmarks of the clip IN: a row per face and frame, and one for a frame without a face.
+    """Write the landmarks of the clip IN: a row for each face and frame, and one for a frame without a face.
 
-    IN is a file of any kind that FFmpeg reads, a folder of pictures, or a pattern such as frames/%04d.png. Rows stand
-    in their file as soon as they are known; whatever ends the run, it can be read. Those of F.parquet stand in
-    F.parquet.partial.jsonl until the run ends. To a terminal without -o: a table of the persons.
+    IN is a file of any kind that FFmpeg reads, a folder of pictures, or a pattern such as frames/%04d.png. Rows are
+    written as they come, so what a stopped run leaves can be read. Those of F.parquet stand in F.parquet.partial.jsonl
+    until the run ends. A terminal without -o shows a table of the persons.
 
-    Of several clips, OUT is a folder that gets a table for each; many are work for `batch videos`.
+    If several clips are given, OUT is a folder that gets a table for each. For many clips, see `batch videos`.
     """
     if len(sources) == 1:
         sys.exit(_Run(settings, output).clip(sources[0]))
@@ -155,10 +172,15 @@ def _several(sources: tuple[str, ...], folder: Path | None, settings: dict[str, 
     return max(codes)
 
 
-@video.command()
+@video.command(
+    examples="""
+    facealign video camera -o rows.csv
+    facealign video camera -o drawn.mp4 --end 0:30
+    """
+)
 @click.option("--device-index", default=0, show_default=True, type=kinds.Count(0), help="Which camera.")
 @_OUTPUT
-@click.option("--end", metavar="T", callback=_clock, help="Stop after this time  [default: at Ctrl-C].")
+@click.option("--end", metavar="TIME", callback=_clock, show_default="at Ctrl-C", help="Stop after this time.")
 @options.stacked(*_TRACKING)
 def camera(*, device_index: int, output: Path | None, end: float | None, **settings: Any) -> None:
     """Follow the faces before a camera, until Ctrl-C."""
