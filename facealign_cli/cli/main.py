@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from facealign_cli.cli import console, train_data
+from facealign_cli.cli import console, graphs, train_data
 from facealign_cli.cli.batch import batch
 from facealign_cli.cli.convert import convert
 from facealign_cli.cli.detect import detect
@@ -98,9 +98,11 @@ def main() -> None:
     """
 
 
-for command in (train_data.pack, train_data.relabel, train_data.label):
+for command in (train_data.pack, train_data.relabel, train_data.label, graphs.export):
     train.add_command(command)
-also_export = copy.copy(train.commands["export"])  # the same command, listed once: some look for it here
+for command in (graphs.quantize, graphs.convert):
+    model.add_command(command)
+also_export = copy.copy(graphs.export)  # the same command, listed once: some look for it here
 also_export.hidden = True
 model.add_command(also_export)
 for command in (detect, batch, convert, measure, evaluate, model, review, train, video, doctor):
