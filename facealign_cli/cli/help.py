@@ -1,7 +1,6 @@
 """How --help looks, what completion offers, and what is said where a command's name was forgotten.
 
-Help shows options in sections, numbers with their bounds in words, and examples that work as they are printed. The
-tests run them.
+Help shows options in sections, numbers with their bounds in words, and examples, whose options the tests check.
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ def sections(ctx: click.Context, command: click.Command) -> dict[str, list[click
 
 
 class Command(click.Command):
-    """A command with examples, a line each: the command, and behind two spaces and # what it does."""
+    """A command with examples, a line each."""
 
     def __init__(self, *args: Any, examples: str = "", **settings: Any) -> None:
         super().__init__(*args, **settings)
