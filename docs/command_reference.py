@@ -45,5 +45,6 @@ def _code(lines: list[str]) -> Iterator[str]:
 
 
 def _row(option: click.Parameter, context: click.Context) -> str:
-    names, text = (part.replace("|", "\\|") for part in option.get_help_record(context) or ("", ""))
-    return f"| `{names}` | {text} |"
+    names, text = option.get_help_record(context) or ("", "")
+    escaped = text.replace("|", "\\|")  # within backticks a pipe ends no cell
+    return f"| `{names}` | {escaped} |"
