@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from facealign_cli.training.augment import Augmentation
+from facealign_cli.training.augmentation import Augmentation
 from facealign_cli.training.checkpoint import load_checkpoint, transfer_weights
 from facealign_cli.training.config import NetworkConfig, network_config
 from facealign_cli.training.loop import Run, new_model

@@ -21,7 +21,8 @@ import numpy as np
 from facealign_cli.metrics import nme
 from facealign_cli.models.dan import DanModel
 from facealign_cli.models.registry import load_model
-from facealign_cli.training.augment import PAPER, Augmentation, make_batch
+from facealign_cli.training.augment import make_batch
+from facealign_cli.training.augmentation import PAPER, Augmentation
 from facealign_cli.training.pack import Pack, crops_in_frame, read_pack
 
 RIGHT_WITHIN = 0.10

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -188,31 +188,75 @@ def rolls(root: Path, step: int) -> None:
 
 @main.command()
 @click.argument("root", type=click.Path(exists=True, path_type=Path))
-@click.option("--step", default=4, show_default=True, help="Take every so many-th face.")
-def confidence(root: Path, step: int) -> None:
-    """By the least confidence that is asked for: faces shown, how many are right, and right ones that are left out."""
-    aligner, samples = Aligner(), held_out_samples(root)[::step]
-    groups: dict[str, list[tuple[float, float]]] = {"whole faces": [], "covered or cut by the edge": []}
+@click.option("--model", help="Name or file; by default the shipped one.")
+@click.option("--step", default=1, show_default=True, help="Take every so many-th face.")
+def confidence(root: Path, model: str | None, step: int) -> None:
+    """By the least confidence that is asked for: faces shown, how many are right, and right ones that are left out;
+    then whether something else than the confidence would tell them apart better."""
+    from confidence import area_under_roc
+
+    aligner, samples = Aligner(model), held_out_samples(root)[::step]
+    groups: dict[str, list[Judged]] = {"whole faces": [], "upside down": [], "covered or cut": []}
+    upright, upside_down, half_hidden = groups.values()
     for name, change in (*FOR_DETECTORS.items(), *FOR_CONFIDENCE.items()):
-        group = "covered or cut by the edge" if "cut" in name or "covered" in name else "whole faces"
+        group = upside_down if "180" in name else half_hidden if "cut" in name or "covered" in name else upright
         for sample in samples:
             image, points = change(read_image(sample.image_path), sample.landmarks)
-            truth = BBox(*bbox_of_shape(points))
-            for face in aligner.align_all(image):
-                if truth.iou(calibrated(face, aligner)) >= 0.1:
-                    error = float(nme(face.landmarks[None], points[None], "inter-pupil")[0])
-                    groups[group].append((face.confidence, error))
+            group += judged(aligner, image, points)
     print("Right: an error below 10 % of the inter-pupil distance.\n")
     heads = " | ".join(f"{group}: shown | right, % | right ones left out, %" for group in groups)
     print(f"| --min-confidence | {heads} |\n" + "| ---: " * (1 + 3 * len(groups)) + "|")
     for least in (0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9):
         print(f"| {least} | " + " | ".join(cell for found in groups.values() for cell in shown_at(least, found)) + " |")
+    print(f"\n| told by | ROC area, {' | '.join(groups)} |\n| --- " + "| ---: " * len(groups) + "|")
+    for name, measure in MEASURES.items():
+        values = [(np.array([measure(one) for one in found]), _right(found)) for found in groups.values()]
+        areas = (area_under_roc(v[right], v[~right]) if np.isfinite(v).all() else np.nan for v, right in values)
+        print(f"| {name} | " + " | ".join(f"{area:.4f}" for area in areas) + " |")
 
 
-def shown_at(least: float, found: list[tuple[float, float]]) -> list[str]:
-    """Shown, right of these in percent, and right ones that are not shown in percent. found: (confidence, error)."""
-    scores, right = np.array([score for score, _ in found]), np.array([error < 0.1 for _, error in found])
-    shown = scores >= least
+@dataclass(frozen=True)
+class Judged:
+    """A face that was found. error: inter-pupil, a fraction. agreement: the overlap of the detector's box, calibrated,
+    with that of the landmarks. sigma: the mean one over the face's size; NaN where the model does not say."""
+
+    error: float
+    confidence: float
+    score: float
+    agreement: float
+    sigma: float
+
+
+MEASURES: dict[str, Callable[[Judged], float]] = {
+    "confidence": lambda face: face.confidence,
+    "detector's score": lambda face: face.score,
+    "agreement of the two boxes": lambda face: face.agreement,
+    "confidence × score": lambda face: face.confidence * face.score,
+    "confidence × agreement": lambda face: face.confidence * face.agreement,
+    "sigma": lambda face: -face.sigma,
+}
+"""What could tell right landmarks from wrong ones; higher is better."""
+
+
+def judged(aligner: Aligner, image: np.ndarray, points: np.ndarray) -> list[Judged]:
+    """What is found of the annotated face of a picture, one face or none; those beside it are not judged."""
+    truth = BBox(*bbox_of_shape(points))
+    face = max(aligner.align_all(image), key=lambda face: truth.iou(calibrated(face, aligner)), default=None)
+    if face is None or truth.iou(calibrated(face, aligner)) < 0.1:
+        return []
+    error = float(nme(face.landmarks[None], points[None], "inter-pupil")[0])
+    own = BBox(*bbox_of_shape(face.landmarks))
+    sigma = np.nan if face.sigma is None else float(face.sigma.mean()) / own.size
+    return [Judged(error, face.confidence, face.detector_score or 0.0, own.iou(calibrated(face, aligner)), sigma)]
+
+
+def _right(found: list[Judged]) -> np.ndarray:
+    return np.array([face.error < 0.1 for face in found])
+
+
+def shown_at(least: float, found: list[Judged]) -> list[str]:
+    """Shown, right of these in percent, and right ones that are not shown in percent."""
+    right, shown = _right(found), np.array([face.confidence >= least for face in found])
     return [str(shown.sum()), f"{100 * right[shown].mean():.1f}", f"{100 * (~shown[right]).mean():.1f}"]
 
 

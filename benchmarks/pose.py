@@ -37,13 +37,17 @@ BANDS = ((0, 15), (15, 30), (30, 45), (45, 60), (60, 91))
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TurnedFace:
-    """yaw: degrees, positive where the nose points to the left in the picture. labels, landmarks: (68, 2) pixels."""
+    """yaw: degrees, positive where the nose points to the left in the picture. labels, landmarks: (68, 2) pixels.
+
+    sigma: (68,) pixels, of the model's landmarks; None where it does not say.
+    """
 
     yaw: float
     width: int
     height: int
     labels: np.ndarray
     landmarks: np.ndarray
+    sigma: np.ndarray | None
 
 
 def read_faces(root: Path, aligner: Aligner) -> list[TurnedFace]:
@@ -56,16 +60,21 @@ def read_faces(root: Path, aligner: Aligner) -> list[TurnedFace]:
         image = read_image(root / f"{name}.jpg")
         aligned = aligner.align_shapes(image, [init_shape_from_bbox(facts["box"])])
         truth = pts.read(labels)[0].faces[0].landmarks
-        faces.append(TurnedFace(facts["yaw"], image.shape[1], image.shape[0], truth, aligned.landmarks[0]))
+        sigma = None if np.isnan(aligned.sigma[0]).any() else aligned.sigma[0]
+        faces.append(TurnedFace(facts["yaw"], image.shape[1], image.shape[0], truth, aligned.landmarks[0], sigma))
     return faces
 
 
-def yaw_errors(faces: Iterable[TurnedFace], points: str, sides: float | None) -> np.ndarray:
-    """(N,) degrees by which the yaw is off; 180 where there is no pose. points: "labels" or "landmarks"."""
+def yaw_errors(faces: Iterable[TurnedFace], points: str, sides: float | None, weighed: bool = False) -> np.ndarray:
+    """(N,) degrees by which the yaw is off; 180 where there is no pose. points: "labels" or "landmarks".
+
+    weighed: by sigma.
+    """
     errors = []
     for face in faces:
         focal = None if sides is None else sides * max(face.width, face.height)
-        found = estimate_pose(getattr(face, points), camera_matrix(face.width, face.height, focal))
+        sigma = face.sigma if weighed else None
+        found = estimate_pose(getattr(face, points), camera_matrix(face.width, face.height, focal), sigma)
         errors.append(180.0 if found is None else abs(np.degrees(found.rotation_rad[1]) - face.yaw))
     return np.array(errors)
 
@@ -78,7 +87,9 @@ def by_yaw(faces: list[TurnedFace], sides: float) -> str:
     columns = {
         "hand labels": yaw_errors(faces, "labels", sides),
         "model": yaw_errors(faces, "landmarks", sides),
+        "model, by sigma": yaw_errors(faces, "landmarks", sides, weighed=True),
         "model, default focal": yaw_errors(faces, "landmarks", None),
+        "the same, by sigma": yaw_errors(faces, "landmarks", None, weighed=True),
     }
     lines = ["| yaw, degrees | faces | " + " | ".join(columns) + " |", "| --- | ---: |" + " ---: |" * len(columns)]
     for name, chosen in groups:

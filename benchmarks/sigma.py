@@ -19,7 +19,8 @@ import numpy as np
 
 from facealign_cli.models.dan import DanModel
 from facealign_cli.models.registry import load_model
-from facealign_cli.training.augment import PAPER, Augmentation, make_batch
+from facealign_cli.training.augment import make_batch
+from facealign_cli.training.augmentation import PAPER, Augmentation
 from facealign_cli.training.calibrate import LEVELS, radius, rank_correlation
 from facealign_cli.training.measure import measured_faces
 from facealign_cli.training.pack import Pack, crops_in_frame, read_packs

@@ -106,6 +106,8 @@ def read_wider(folder: Path, boxes: Path) -> Iterator[Picture]:
         try:
             count = int(lines[at])
             rows = [[float(value) for value in line.split()] for line in lines[at + 1 : at + 1 + max(count, 1)]]
+            if len(rows) < count:
+                raise ValueError(f"{count} boxes are announced, {len(rows)} are there")
             yield _picture(folder / name, rows)
         except (IndexError, ValueError) as error:
             raise ValueError(f"{boxes}, line {at + 1}: not the boxes of {name}: {error}") from error

@@ -1,20 +1,24 @@
-"""Makes the pictures of the documentation, from public-domain photos only: python docs/gallery.py
+"""Makes the pictures of the documentation, from public-domain photos only: python docs/gallery.py [NAME ...]
 
 scikit-image's `data.astronaut()` is a portrait of Eileen Collins by NASA, in the public domain.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from facealign_cli import Aligner, draw_overlay, read_image, write_image
+from facealign_cli import Aligner, BBox, Face, draw_overlay, read_image, write_image
+from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import CONTOURS, GROUPS, MEAN_SHAPE
+from facealign_cli.pose import camera_matrix, mean_face, project
+from facealign_cli.records import HeadPose
 
 DOCS = Path(__file__).resolve().parent
-INK, LINE, PAPER = (40, 40, 40), (200, 160, 90), (255, 255, 255)
+INK, LINE, PAPER, SHADE = (40, 40, 40), (200, 160, 90), (255, 255, 255), (150, 150, 150)
 
 
 def numbered_points(side: int = 900) -> np.ndarray:
@@ -42,6 +46,35 @@ def numbered_points(side: int = 900) -> np.ndarray:
     return image
 
 
+TURNS = (
+    ("straight ahead", (0.0, 0.0, 0.0)),
+    ("Rx, pitch +25", (25.0, 0.0, 0.0)),
+    ("Ry, yaw +35", (0.0, 35.0, 0.0)),
+    ("Rz, roll +25", (0.0, 0.0, 25.0)),
+)
+"""What stands below each head, and its Rx, Ry, Rz in degrees."""
+
+
+def head_turns(side: int = 280) -> np.ndarray:
+    """(H, W, 3) uint8 BGR: the 3D mean face straight ahead, and with each angle of the head pose positive alone."""
+    camera, margin, tiles = camera_matrix(side, side, 1.6 * side), 44, []
+    for title, degrees in TURNS:
+        pose = HeadPose((0.0, -6.0, 430.0), tuple(np.radians(degrees).tolist()))
+        points = project(mean_face(), pose, camera)
+        box = BBox(*bbox_of_shape(points).tolist())
+        tile = np.full((side + margin, side, 3), PAPER, np.uint8)
+        for indices, closed in CONTOURS:
+            path = np.rint(points[list(indices)]).astype(np.int32)
+            cv2.polylines(tile, [path], closed, SHADE, 2, cv2.LINE_AA)
+        face = Face(0, box, points, 1.0, pose=pose)
+        tile = draw_overlay(tile, [face], points=False, contours=False, box=False, labels=False)
+        (width, _), _ = cv2.getTextSize(title, cv2.FONT_HERSHEY_SIMPLEX, 0.6, 1)
+        place = ((side - width) // 2, side + margin // 2)
+        cv2.putText(tile, title, place, cv2.FONT_HERSHEY_SIMPLEX, 0.6, INK, 1, cv2.LINE_AA)
+        tiles.append(tile)
+    return np.concatenate([np.concatenate(tiles[:2], axis=1), np.concatenate(tiles[2:], axis=1)])
+
+
 def astronaut_landmarks() -> np.ndarray:
     """(H, W, 3) uint8 BGR: the portrait with its landmarks."""
     image = read_image(DOCS / "astronaut.jpg")
@@ -49,5 +82,11 @@ def astronaut_landmarks() -> np.ndarray:
 
 
 if __name__ == "__main__":
-    for name, picture in (("points.png", numbered_points()), ("astronaut_landmarks.jpg", astronaut_landmarks())):
+    pictures = {
+        "points.png": numbered_points,
+        "head_turns.png": head_turns,
+        "astronaut_landmarks.jpg": astronaut_landmarks,
+    }
+    for name in sys.argv[1:] or pictures:
+        picture = pictures[name]()
         write_image(DOCS / name, picture, overwrite=True)

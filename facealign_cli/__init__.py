@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from facealign_cli.batch.run import BatchOptions, run_batch
     from facealign_cli.batch.sources import Sources
     from facealign_cli.batch.work import WorkOptions
-    from facealign_cli.crops import crop_face
+    from facealign_cli.crops import CropOptions, FaceCrop, crop_face, cut_face
     from facealign_cli.detectors import Detector, DetectorOptions, create_detector, known_detectors, register_detector
     from facealign_cli.errors import (
         DeviceError,
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from facealign_cli.evaluation.dataset import evaluate_dataset as evaluate
     from facealign_cli.evaluation.dataset import evaluate_predictions
     from facealign_cli.evaluation.figures import Evaluation
-    from facealign_cli.files.pictures import read_image, write_image
+    from facealign_cli.files.pictures import decode_image, read_image, write_image
     from facealign_cli.formats.base import read_results, register_format, write_results
     from facealign_cli.metrics import auc, ced, failure_rate, nme
     from facealign_cli.models.dan import DanModel
     from facealign_cli.models.registry import load_model
     from facealign_cli.overlay import draw_overlay
-    from facealign_cli.records import BBox, BoxCalibration, Detection, Face, FrameResult
+    from facealign_cli.records import BBox, BoxCalibration, Detection, Face, FrameResult, Quality
     from facealign_cli.video import VideoFrame, open_source
     from facealign_cli.video.smoothing import FaceSmoother, Smoothing
     from facealign_cli.video.track import VideoOptions, overlay_video, track_video
@@ -52,6 +52,7 @@ __all__ = [
     "BBox",
     "BatchOptions",
     "BoxCalibration",
+    "CropOptions",
     "DanModel",
     "Detection",
     "Detector",
@@ -59,6 +60,7 @@ __all__ = [
     "DeviceError",
     "Evaluation",
     "Face",
+    "FaceCrop",
     "FaceSmoother",
     "FacealignError",
     "FormatError",
@@ -70,6 +72,7 @@ __all__ = [
     "OutputError",
     "PictureResult",
     "Progress",
+    "Quality",
     "Smoothing",
     "Sources",
     "Tracker",
@@ -83,6 +86,8 @@ __all__ = [
     "ced",
     "create_detector",
     "crop_face",
+    "cut_face",
+    "decode_image",
     "draw_overlay",
     "evaluate",
     "evaluate_predictions",
@@ -108,7 +113,7 @@ _PLACES = {
     "batch.run": ("BatchOptions", "run_batch"),
     "batch.sources": ("Sources",),
     "batch.work": ("WorkOptions",),
-    "crops": ("crop_face",),
+    "crops": ("CropOptions", "FaceCrop", "crop_face", "cut_face"),
     "detectors": ("Detector", "DetectorOptions", "create_detector", "known_detectors", "register_detector"),
     "errors": (
         "DeviceError",
@@ -122,13 +127,13 @@ _PLACES = {
     ),
     "evaluation.dataset": ("evaluate_dataset", "evaluate_predictions"),
     "evaluation.figures": ("Evaluation",),
-    "files.pictures": ("read_image", "write_image"),
+    "files.pictures": ("decode_image", "read_image", "write_image"),
     "formats.base": ("read_results", "register_format", "write_results"),
     "metrics": ("auc", "ced", "failure_rate", "nme"),
     "models.dan": ("DanModel",),
     "models.registry": ("load_model",),
     "overlay": ("draw_overlay",),
-    "records": ("BBox", "BoxCalibration", "Detection", "Face", "FrameResult"),
+    "records": ("BBox", "BoxCalibration", "Detection", "Face", "FrameResult", "Quality"),
     "video": ("VideoFrame", "open_source"),
     "video.smoothing": ("FaceSmoother", "Smoothing"),
     "video.track": ("VideoOptions", "overlay_video", "track_video"),

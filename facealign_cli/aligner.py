@@ -20,6 +20,7 @@ from facealign_cli.geometry import CropFrame, SimilarityTransform, bbox_of_shape
 from facealign_cli.models.dan import DanModel
 from facealign_cli.models.registry import load_model
 from facealign_cli.pose import PoseEstimator
+from facealign_cli.quality import with_quality
 from facealign_cli.records import BBox, BoxCalibration, Detection, Face, FrameResult, detections_of
 
 Picture = NDArray[np.uint8] | str | os.PathLike[str]
@@ -288,17 +289,25 @@ class PictureResult:
 
 
 def align_pictures(
-    paths: Iterable[str], aligner: Aligner, *, max_pixels: int = MAX_PIXELS, pose: PoseEstimator | None = None
+    paths: Iterable[str],
+    aligner: Aligner,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    pose: PoseEstimator | None = None,
+    quality: bool = False,
 ) -> Iterator[PictureResult]:
     """Align each picture in turn. A picture that fails gives a record with status "error", and the others go on.
 
-    paths: files, or "-" for standard input. pose: what gives faces their pose; None: they get none.
+    paths: files, or "-" for standard input. pose: what gives faces their pose; None: they get none. quality: whether
+    they get the quality of their picture.
     """
     for path in paths:
-        yield _align_picture(path, aligner, max_pixels, pose)
+        yield _align_picture(path, aligner, max_pixels, pose, quality)
 
 
-def _align_picture(path: str, aligner: Aligner, max_pixels: int, pose: PoseEstimator | None) -> PictureResult:
+def _align_picture(
+    path: str, aligner: Aligner, max_pixels: int, pose: PoseEstimator | None, quality: bool
+) -> PictureResult:
     used = {"detector": aligner.detector.name, "model": aligner.model.name, "provider": aligner.model.provider}
     image, facts = None, dict[str, Any](used)
     try:
@@ -312,4 +321,6 @@ def _align_picture(path: str, aligner: Aligner, max_pixels: int, pose: PoseEstim
     facts["left_out"] = len(found) - len(faces)
     if pose is not None:
         faces = pose(faces, image.shape[1], image.shape[0])
+    if quality:
+        faces = with_quality(image, faces)
     return PictureResult(FrameResult.of_faces(path, faces, **facts), image)

@@ -1,45 +1,182 @@
-"""Aligned crops of faces: each face upright and of one size, by its landmarks."""
+"""Aligned crops of faces, by three presets; each crop knows where it was cut and where its landmarks lie.
+
+A preset says how a face stands in its square. All of them are similarities (shift, turn, scale), and the square is
+black where it leaves the picture. Pixel centres lie at integers, in the picture and in the crop, so a crop of twice the
+size shows the same part of the picture: a pixel p of the small one covers 2 p and 2 p + 1 of the large one.
+
+    upright   all 68 landmarks laid onto the mean shape by least squares, their larger extent over 0.6 of the side
+    arcface   the eyes' middles, the nose's tip and the mouth's corners laid onto ArcFace's five places by least squares
+    ffhq      the square of the FFHQ data set, from the eyes' middles and the mouth's corners
+
+Sources: ArcFace's places in a square of 112 pixels are those of InsightFace (Deng et al., "ArcFace", CVPR 2019;
+`python-package/insightface/utils/face_align.py`), the least-squares similarity is Umeyama's (PAMI 1991). InsightFace
+scales the places by size / 112 without regard to half pixels: at 112 pixels both agree, at 224 its crop lies half a
+pixel off ours, and at sizes that are no multiple of 112 it shows a wider square. FFHQ: Karras et al., CVPR 2019; the
+function `recreate_aligned_images` of `download_ffhq.py` in NVlabs/ffhq-dataset. That script fills what lies outside the
+picture with a blurred mirror image; here it is black.
+"""
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from facealign_cli.arrays import Floats, Image
 from facealign_cli.errors import InputError
-from facealign_cli.files.pictures import check_image
-from facealign_cli.geometry import CropFrame
-from facealign_cli.landmarks import N_LANDMARKS
+from facealign_cli.files.pictures import check_image, encode_image
+from facealign_cli.geometry import CropFrame, SimilarityTransform, warp
+from facealign_cli.landmarks import GROUPS, N_LANDMARKS
 from facealign_cli.records import Face
+from facealign_cli.schemes import subset
 
-CROP_SIZE, CROP_SHARE = 256, 0.6
-"""The side of a crop in pixels, and the landmarks' larger extent over the side."""
+CROP_SHARE = 0.6
+"""The landmarks' larger extent over the side, of the preset `upright`."""
+
+PRESET_SIZES: dict[str, int] = {"upright": 256, "arcface": 112, "ffhq": 1024}
+"""The presets, each with the side in pixels that a crop has where none is named."""
+
+LEAST_SIZE, MOST_SIZE = 8, 4096
+
+ARCFACE_112: Floats = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+)
+"""(5, 2) where ArcFace wants eyes, nose and mouth in a square of 112 pixels."""
+ARCFACE_112.setflags(write=False)
+
+
+@dataclass(frozen=True)
+class CropOptions:
+    """preset: one of `PRESET_SIZES`. size: the square's side in pixels; None: the preset's own.
+
+    Raises InputError for an unknown preset and a size that is not 8 to 4096.
+    """
+
+    preset: str = "upright"
+    size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.preset not in PRESET_SIZES:
+            raise InputError(f"unknown crop preset {self.preset!r}: known are {', '.join(PRESET_SIZES)}")
+        if self.size is not None and not LEAST_SIZE <= self.size <= MOST_SIZE:
+            raise InputError(f"crop size: expected {LEAST_SIZE} to {MOST_SIZE} pixels, got {self.size}")
+
+    @property
+    def side(self) -> int:
+        """The square's side in pixels."""
+        return PRESET_SIZES[self.preset] if self.size is None else self.size
+
+
+@dataclass(frozen=True, eq=False)
+class FaceCrop:
+    """A face cut out. image: (S, S[, 3]) uint8. transform: picture → crop. landmarks: (68, 2), the crop's pixels."""
+
+    image: Image
+    transform: SimilarityTransform
+    landmarks: Floats
+    preset: str
+
+    def files(self, **facts: Any) -> dict[str, bytes]:
+        """Suffix → content of the two files that a crop makes: the picture, .jpg, and what is known of it, .json.
+
+        The document has the facts that are given (such as source and face_id), then preset, size, matrix (2 x 3,
+        picture → crop) and landmarks (68 x 2, pixels of the crop). Raises InputError for a crop that no JPEG can hold.
+        """
+        own = {
+            "preset": self.preset,
+            "size": int(self.image.shape[0]),
+            "matrix": np.round(self.transform.matrix, 8).tolist(),
+            "landmarks": np.round(self.landmarks, 3).tolist(),
+        }
+        document = json.dumps({**facts, **own}) + "\n"  # all in ASCII: a path may be no UTF-8
+        return {".jpg": encode_image(self.image, ".jpg"), ".json": document.encode()}
 
 
 def crop_face(
-    image_bgr: NDArray[np.uint8], face: Face | ArrayLike, size: int = CROP_SIZE, *, share: float = CROP_SHARE
-) -> NDArray[np.uint8]:
-    """A face out of a picture, upright, in the middle of a square; black where the square leaves the picture.
+    image_bgr: Image,
+    face: Face | ArrayLike,
+    size: int | None = None,
+    *,
+    preset: str = "upright",
+    share: float = CROP_SHARE,
+) -> Image:
+    """A face out of a picture, in a square; black where the square leaves the picture. `cut_face` gives the matrix too.
 
     image_bgr: (H, W, 3) uint8 BGR or (H, W) uint8 grey. face: a Face, or (68, 2) landmarks in the picture's pixels.
-    size: the square's side in pixels. share: the landmarks' larger extent over the side. Returns (size, size[, 3]).
-    Raises InputError for another kind of array, a size below 8, and a share that does not lie above 0 and up to 1.
+    size: the square's side in pixels; None: 256, of arcface 112, of ffhq 1024. preset: upright, arcface or ffhq. share:
+    of upright alone: the landmarks' larger extent over the side. Returns (size, size[, 3]).
+    Raises InputError for another kind of array, an unknown preset, a size below 8 or above 4096, a share that does not
+    lie above 0 and up to 1, and landmarks that coincide.
     """
-    landmarks = _landmarks_of(face)
+    return cut_face(image_bgr, face, CropOptions(preset, size), share=share).image
+
+
+def cut_face(
+    image_bgr: Image,
+    face: Face | ArrayLike,
+    options: CropOptions | None = None,
+    *,
+    share: float = CROP_SHARE,
+) -> FaceCrop:
+    """A face out of a picture, with the transform picture → crop and the landmarks in the crop; see `crop_face`."""
+    options, landmarks = options or CropOptions(), _landmarks_of(face)
+    return cut_square(check_image(image_bgr), landmarks, crop_transform(landmarks, options, share=share), options)
+
+
+def cut_square(image: Image, landmarks: Floats, transform: SimilarityTransform, options: CropOptions) -> FaceCrop:
+    """A square cut out by a transform that is known already. landmarks: (68, 2), the picture's pixels."""
+    return FaceCrop(warp(image, transform, options.side), transform, transform.apply(landmarks), options.preset)
+
+
+def crop_transform(
+    face: Face | ArrayLike, options: CropOptions | None = None, *, share: float = CROP_SHARE
+) -> SimilarityTransform:
+    """The similarity that takes the picture's pixels to those of the crop. Raises InputError as `crop_face` does."""
+    options, landmarks = options or CropOptions(), _landmarks_of(face)
     try:
-        frame = _frame(size, share)
+        if options.preset == "upright":
+            return _frame(options.side, share).transform_from(landmarks)
+        if options.preset == "arcface":
+            return SimilarityTransform.estimate(subset(landmarks, "5-points"), _arcface_places(options.side))
+        return _ffhq(landmarks, options.side)
     except ValueError as error:
         raise InputError(str(error)) from error
-    crop: NDArray[np.uint8] = frame.crop(check_image(image_bgr), landmarks)[0]
-    return crop
 
 
 _frame = lru_cache(16)(CropFrame)
 
 
-def _landmarks_of(face: Any) -> NDArray[np.float64]:
+def _arcface_places(size: int) -> Floats:
+    """(5, 2) ArcFace's places in a square of that side: the square's edges are scaled, not the pixels' centres."""
+    return (ARCFACE_112 + 0.5) * (size / 112) - 0.5
+
+
+def _ffhq(landmarks: Floats, size: int) -> SimilarityTransform:
+    """FFHQ's square: its middle lies a tenth of the way from the eyes to the mouth, x points along its upper edge.
+
+    Half of its side is twice the distance of the eyes, or 1.8 times that of eyes and mouth if that is more.
+    """
+    left, right = (landmarks[list(GROUPS[name])].mean(axis=0) for name in ("left_eye", "right_eye"))
+    eyes, mouth = (left + right) / 2, (landmarks[48] + landmarks[54]) / 2
+    across, down = right - left, mouth - eyes
+    x = across - np.array([-down[1], down[0]])
+    length = float(np.hypot(*x))
+    if not length > 1e-9:
+        raise ValueError("the landmarks of eyes and mouth coincide: no square can be laid around them")
+    half = max(2.0 * float(np.hypot(*across)), 1.8 * float(np.hypot(*down)))
+    middle = eyes + 0.1 * down
+    a, b = (size / (2 * half) * x / length).tolist()
+    # the turn back: x becomes the crop's horizontal; the square's middle lies between its pixels, at (size - 1) / 2
+    tx = (size - 1) / 2 - (a * middle[0] + b * middle[1])
+    ty = (size - 1) / 2 - (-b * middle[0] + a * middle[1])
+    return SimilarityTransform(a, -b, float(tx), float(ty))
+
+
+def _landmarks_of(face: Any) -> Floats:
     landmarks = np.asarray(face.landmarks if isinstance(face, Face) else face)
     if landmarks.shape != (N_LANDMARKS, 2) or landmarks.dtype.kind not in "iuf" or not np.isfinite(landmarks).all():
         raise InputError(f"expected a Face or ({N_LANDMARKS}, 2) finite landmarks, got {type(face).__name__}")

@@ -174,6 +174,29 @@ class HeadPose:
             object.__setattr__(self, name, values)
 
 
+@dataclass(frozen=True)
+class Quality:
+    """How good the picture of a face is; `facealign_cli.quality` has the formulas.
+
+    sharpness: without unit, 0 or more. brightness, contrast: grey levels, 0 to 255. cut_off: share of the face outside
+    the picture, 0 to 1. None: too little of the face is there to tell, or nothing in it could be sharp. Raises
+    ValueError.
+    """
+
+    sharpness: float | None
+    brightness: float | None
+    contrast: float | None
+    cut_off: float
+
+    def __post_init__(self) -> None:
+        for name, most in (("sharpness", math.inf), ("brightness", 255.0), ("contrast", 255.0), ("cut_off", 1.0)):
+            value = getattr(self, name)
+            if value is None and name != "cut_off":
+                continue
+            if not (isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= most):
+                raise ValueError(f"{name}: expected 0 to {most:g}, got {value!r:.40}")
+
+
 @dataclass(frozen=True, eq=False)
 class Face:
     """A face with its landmarks.
@@ -184,6 +207,7 @@ class Face:
     sigma: (68,) float64 pixels, read-only, how far each landmark may be off: the true point is within that radius in 68
     of 100 cases. None where the model does not say.
     pose: where the head stands and how it is turned, where that was asked for.
+    quality: how good the face's picture is, where that was asked for.
     """
 
     face_id: int
@@ -195,6 +219,7 @@ class Face:
     visible: Bools | None = None
     sigma: Floats | None = None
     pose: HeadPose | None = None
+    quality: Quality | None = None
 
     def __post_init__(self) -> None:
         landmarks = np.array(self.landmarks, dtype=np.float64)

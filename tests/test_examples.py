@@ -47,7 +47,8 @@ def run(folder: Path, name: str, *arguments: object) -> str:
 
 def test_each_example_is_listed_and_tested() -> None:
     listed = re.findall(r"^\| \[(\w+\.py)\]", (FOLDER / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
-    tested = re.findall(r'run\(\w+, "(\w+\.py)"', Path(__file__).read_text(encoding="utf-8"))
+    tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*example*.py"))
+    tested = re.findall(r'(?:run\(\w+, |example\()"(\w+\.py)"', tests)
     assert sorted(listed) == sorted(set(tested)) == NAMES
 
 

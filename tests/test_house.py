@@ -21,7 +21,7 @@ ROOT = Path(facealign_cli.__file__).resolve().parent
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("arrays", "errors", "landmarks", "version"),
     ("files", "geometry", "onnx_sizes", "plugins", "processes", "records", "runtime", "schemes"),
-    ("pose",),
+    ("pose", "quality"),
     ("crops", "formats", "metrics", "overlay"),
     ("datasets", "detectors", "measures", "notebook"),
     ("convert", "models"),
@@ -45,12 +45,14 @@ SHARED = {
         "base",
         "clock",
         "colour",
+        "cuts",
         "lookahead",
         "opening",
         "packets",
         "sink",
         "smoothing",
         "sound",
+        "thinned",
         "tracking",
         "whole",
     },
@@ -60,7 +62,8 @@ SHARED = {
     "batch": {"base", "keys", "pool", "session"},
     "datasets": {"base", "beside", "splits"},
     "detectors": {"base", "box_files"},
-    "cli": {"console", "help", "kinds", "options", "process", "telling", "tracking"},
+    "cli": {"console", "cropping", "help", "jobs", "kinds", "options", "process", "tracking"},
+    "report": {"base", "series", "style"},
     "review": {"pictures", "session"},
 }
 """What siblings in a package may import; elsewhere it is `base` alone."""
@@ -71,8 +74,10 @@ FRONTS = {
     f"{PACKAGE}.cli.main",
     f"{PACKAGE}.batch.run",
     f"{PACKAGE}.formats.growing",
+    f"{PACKAGE}.video.cut",
     f"{PACKAGE}.video.track",
     f"{PACKAGE}.evaluation.dataset",
+    f"{PACKAGE}.report.clip",
 }
 """They choose among their siblings, as a package's __init__ may."""
 

@@ -19,6 +19,7 @@ from facealign_cli.evaluation.base import Irregularity, Prediction
 from facealign_cli.evaluation.figures import Evaluation, evaluate, summarise
 from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.report import charts, gallery, render_report, tables, write_report
+from facealign_cli.report.base import nice_ticks
 
 EVIL = '<script>alert("x")</script>&'
 
@@ -284,7 +285,7 @@ def test_mean_face_discs_have_the_errors_size(tmp_path: Path) -> None:
     ("top", "expected"), [(1.0, [0, 0.2, 0.4, 0.6, 0.8, 1.0]), (37.0, [0, 10, 20, 30]), (0.0, [0.0])]
 )
 def test_nice_ticks(top: float, expected: list[float]) -> None:
-    assert charts.nice_ticks(top) == pytest.approx(expected)
+    assert nice_ticks(top) == pytest.approx(expected)
 
 
 def test_write_report_does_not_overwrite_unasked(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, make_dataclass
@@ -71,13 +72,15 @@ class Outcome:
 class JournalLine:
     """An outcome as it goes to the journal: its JSON line, and what the job needs to know of it without parsing it.
 
-    key: of its path. left_out: faces of too little confidence. milliseconds: of all stages together.
+    key: of its path. n_doubtful: faces whose landmarks may be wrong. left_out: faces of too little confidence.
+    milliseconds: of all stages together.
     """
 
     line: bytes
     path: str
     key: int
     n_faces: int
+    n_doubtful: int
     left_out: int
     error: str | None
     milliseconds: float
@@ -97,7 +100,8 @@ class JournalLine:
         record, times = outcome.record, [outcome.extra.get(f"{stage}_ms") or 0.0 for stage in STAGES]
         left_out = int(outcome.extra.get("left_out") or 0)
         key = key_of(record.source)
-        return cls(line, record.source, key, len(record.faces), left_out, record.error, float(sum(times)))
+        n_faces, n_doubtful = len(record.faces), sum(face.doubtful for face in record.faces)
+        return cls(line, record.source, key, n_faces, n_doubtful, left_out, record.error, float(sum(times)))
 
     @property
     def n_rows(self) -> int:
@@ -116,19 +120,19 @@ class Counts:
     failed: int = 0
 
     def __post_init__(self) -> None:
-        if min(asdict(self).values()) < 0:
-            raise ValueError(f"expected no negative counts, got {asdict(self)}")
+        if min(vars(self).values()) < 0:
+            raise ValueError(f"expected no negative counts, got {vars(self)}")
 
     @classmethod
     def of(cls, lines: Iterable[JournalLine]) -> Counts:
         """Of some outcomes."""
-        total = cls()
-        for line in lines:
-            total += cls(1, line.n_rows, line.n_faces, int(not line.n_faces and not line.error), int(bool(line.error)))
-        return total
+        lines = tuple(lines)
+        faces, failed = [line.n_faces for line in lines], [bool(line.error) for line in lines]
+        no_face = sum(not n and not error for n, error in zip(faces, failed, strict=True))
+        return cls(len(lines), sum(line.n_rows for line in lines), sum(faces), no_face, sum(failed))
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(*(a + b for a, b in zip(asdict(self).values(), asdict(other).values(), strict=True)))
+        return Counts(*map(operator.add, vars(self).values(), vars(other).values()))
 
 
 class Work(Protocol):

@@ -12,7 +12,7 @@ import json
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -24,15 +24,19 @@ from facealign_cli.batch.progress import Progress
 from facealign_cli.batch.run import BatchOptions, run_batch
 from facealign_cli.batch.sources import Sources
 from facealign_cli.batch.work import WorkOptions
+from facealign_cli.crops import CropOptions
 from facealign_cli.errors import FacealignError, FormatError, InputError, OutputError
 from facealign_cli.files.output import UNFINISHED, atomic_write, make_folder, safe_tree, write_bytes
-from facealign_cli.files.storage import is_url
+from facealign_cli.files.storage import UrlStorage, is_url
 from facealign_cli.formats import jsonl
 from facealign_cli.formats.base import get_format
 from facealign_cli.formats.csv import write_cells
 from facealign_cli.measures.clip import CLIP_COLUMNS, ClipSummariser, ClipSummary, passing
 from facealign_cli.measures.tables import write_blinks, write_measures
 from facealign_cli.records import FrameResult
+from facealign_cli.video import VideoSource, open_source
+from facealign_cli.video.cut import CutOptions, FaceCutter
+from facealign_cli.video.thinned import check_thinning
 from facealign_cli.video.track import VideoOptions, overlay_video, track_video
 
 TABLES = "clips"
@@ -45,18 +49,25 @@ _ALIVE_EVERY = 25  # frames between two signs of life
 class ClipOptions:
     """What becomes of a clip. output: the job's folder. fmt: of its table. video: how it is tracked.
 
-    overlay_folder: clips with the faces drawn, as .mp4. `….measures.csv` and `….blinks.csv` stand beside each table.
+    overlay_folder: clips with the faces drawn, as .mp4. crops_folder: a steady clip of each person, as `video.cut` has
+    it, in a folder for each clip; crop: how. every, most_fps: which frames are taken, as `open_source` has it.
+    `….measures.csv` and `….blinks.csv` stand beside each table. Raises InputError.
     """
 
     output: str
     fmt: str = "csv"
     video: VideoOptions = field(default_factory=VideoOptions)
     overlay_folder: str | None = None
+    crops_folder: str | None = None
+    crop: CropOptions = field(default_factory=CropOptions)
+    every: int = 1
+    most_fps: float | None = None
 
     def __post_init__(self) -> None:
+        check_thinning(self.every, self.most_fps)
         if get_format(self.fmt).dump is None:
             raise InputError(f"format {self.fmt} has one file per face: a clip's rows need a table")
-        for place in (self.output, self.overlay_folder):
+        for place in (self.output, self.overlay_folder, self.crops_folder):
             if place is not None and is_url(place):
                 raise InputError(f"{place}: tables of clips are written to local folders")
 
@@ -70,6 +81,10 @@ class ClipOptions:
                 "smoothing": None if smoothing is None else {type(smoothing).__name__: asdict(smoothing)},
                 "pose": None if self.video.pose is None else asdict(self.video.pose),
                 "overlay": self.overlay_folder is not None,
+                "quality": self.video.quality,
+                "crop": None if self.crops_folder is None else [self.crop.preset, self.crop.side],
+                "every": self.every,
+                "most_fps": self.most_fps,
             }
         }
 
@@ -110,27 +125,78 @@ class ClipWork:
 
     def _track(self, path: str, on_picture: Callable[[], None]) -> FrameResult:
         """Write the clip's tables; returns the record of the frame in which a face is surest."""
-        if is_url(path):
-            raise InputError(f"{path}: clips are read from local files; download it first")
         fmt, clips = get_format(self._clips.fmt), self._clips
         table, pose = _place(clips.output, path), clips.video.pose
         summariser = ClipSummariser(path, None if pose is None else pose.focal_px, measured=True)
         best, suffix = _Best(path, on_picture), fmt.extensions[0] if fmt.extensions else ".csv"
-        with contextlib.closing(self._records(path)) as records:
-            fmt.write(f"{table}{suffix}", best.of(passing(records, summariser)), True)
+        with (
+            _local(path, table) as file,
+            contextlib.closing(self._records(path, file)) as records,
+            self._cutter(path) as cutter,
+        ):
+            seen = passing(records, summariser)
+            fmt.write(f"{table}{suffix}", best.of(seen if cutter is None else cutter.passing(seen)), True)
+            if cutter is not None:
+                self._cut(file, cutter, on_picture)
         write_measures(f"{table}.measures.csv", summariser.measures, True)
         write_blinks(f"{table}.blinks.csv", summariser.blinks(), True)
         summary = json.dumps(summariser.summary().values(), ensure_ascii=False).encode("utf-8", "surrogateescape")
         write_bytes(f"{table}.summary.json", summary, True)
         return best.record
 
-    def _records(self, path: str) -> Any:
-        """A generator of the clip's records, drawn into a clip if that is wanted."""
+    def _cutter(self, path: str) -> contextlib.AbstractContextManager[FaceCutter | None]:
+        """What cuts persons out, if that is wanted."""
         clips = self._clips
-        if clips.overlay_folder is None:
-            return track_video(path, self._aligner, clips.video)
-        drawn = _place(clips.overlay_folder, path, "")
-        return overlay_video(path, f"{drawn}.mp4", self._aligner, clips.video, overwrite=True)
+        if clips.crops_folder is None:
+            return contextlib.nullcontext()
+        place = _place(clips.crops_folder, path, "")
+        return contextlib.closing(FaceCutter(place, CutOptions(clips.crop), overwrite=True))
+
+    def _cut(self, file: str, cutter: FaceCutter, on_picture: Callable[[], None]) -> None:
+        with contextlib.closing(self._open(file, sound=True)) as source:
+            for i, _ in enumerate(cutter.cut(source)):
+                if i % _ALIVE_EVERY == 0:
+                    on_picture()
+
+    def _open(self, file: str, *, sound: bool) -> VideoSource:
+        return open_source(file, sound=sound, every=self._clips.every, most_fps=self._clips.most_fps)
+
+    def _records(self, path: str, file: str) -> Generator[FrameResult, None, None]:
+        """The clip's records, drawn into a clip if that is wanted. file: where the clip lies on this machine."""
+        for record in self._tracked(path, file):
+            error = None if record.error is None else record.error.replace(file, path)
+            yield record if file == path else replace(record, source=path, error=error)
+
+    def _tracked(self, path: str, file: str) -> Generator[FrameResult, None, None]:
+        clips = self._clips
+        with contextlib.closing(self._open(file, sound=clips.overlay_folder is not None)) as source:
+            if clips.overlay_folder is None:
+                yield from track_video(source, self._aligner, clips.video)
+                return
+            place = _place(clips.overlay_folder, path, "")
+            yield from overlay_video(source, f"{place}.mp4", self._aligner, clips.video, overwrite=True)
+
+
+@contextlib.contextmanager
+def _local(path: str, table: Path) -> Iterator[str]:
+    """Where a clip lies on this machine: that of a URL is copied to beside its table, and removed afterwards.
+
+    What a killed run leaves of the copy goes at the job's end. Raises InputError, which names the clip as it was given.
+    """
+    if not is_url(path):
+        yield path
+        return
+    storage = UrlStorage(path)
+    place = storage.local_path(path)
+    copy = table.with_name(f"{UNFINISHED}{table.name}")
+    try:
+        if place is None:
+            storage.fetch(path, copy)
+        yield place or str(copy)
+    except InputError as error:
+        raise InputError(str(error).replace(place or str(copy), path)) from error
+    finally:
+        copy.unlink(missing_ok=True)
 
 
 class _Best:
@@ -175,7 +241,8 @@ def run_clips(
     sources: with `clips`. options: their `output` and `fmt` do not count. work: the model and the detector. There is no
     clips.csv, and no rows, of a run that was stopped early. Raises as `run.run_batch` does.
     """
-    work, skip = work or WorkOptions(), () if clips.overlay_folder is None else (clips.overlay_folder,)
+    work = work or WorkOptions()
+    skip = tuple(place for place in (clips.overlay_folder, clips.crops_folder) if place is not None)
     progress = run_batch(
         replace(sources, clips=True, skip=(*sources.skip, *skip)),
         replace(options, output=clips.output, fmt="jsonl", batch_size=1),
@@ -187,8 +254,9 @@ def run_clips(
     )
     if progress.stopped is not None:
         return progress, []
-    for half in Path(clips.output, TABLES).rglob(f"{UNFINISHED}*"):  # what killed runs were writing
-        half.unlink(missing_ok=True)
+    for folder in (Path(clips.output, TABLES), *map(Path, skip)):
+        for half in folder.rglob(f"{UNFINISHED}*"):  # what killed runs were writing
+            half.unlink(missing_ok=True)
     return progress, write_clip_table(clips.output)
 
 

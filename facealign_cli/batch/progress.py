@@ -16,15 +16,17 @@ _SHOWN = 5
 class Progress:
     """How a run goes. done, failed, faces: in this run. before: done by earlier runs. total: to do in this run.
 
-    left_out: faces of too little confidence, which have no row, in this run. total_known: the listing is complete.
-    slowest: (milliseconds, path), longest first; failures: (path, error), the first few. stopped: "interrupt" or
-    "fail_fast", if it ended early. elapsed_s: with the workers' start. skipped: done before or named twice. problems:
-    what could not be listed. notes: what is no problem, but should be known.
+    doubtful: of these faces, those whose landmarks may be wrong. left_out: faces of too little confidence, which have
+    no row, in this run. total_known: the listing is complete. slowest: (milliseconds, path), longest first; failures:
+    (path, error), the first few. stopped: "interrupt" or "fail_fast", if it ended early. elapsed_s: with the workers'
+    start. skipped: done before or named twice. problems: what could not be listed. notes: what is no problem, but
+    should be known.
     """
 
     done: int = 0
     failed: int = 0
     faces: int = 0
+    doubtful: int = 0
     left_out: int = 0
     before: int = 0
     skipped: int = 0
@@ -64,6 +66,7 @@ class Progress:
         for line in lines:
             self.done += 1
             self.faces += line.n_faces
+            self.doubtful += line.n_doubtful
             self.left_out += line.left_out
             self.slowest = heapq.nlargest(_SHOWN, [*self.slowest, (line.milliseconds, line.path)])
             if line.error is not None:

@@ -18,7 +18,7 @@ from typing import Any
 from facealign_cli.aligner import NETWORK_BATCH, Aligner, FoundFaces, confident, place_landmarks
 from facealign_cli.arrays import Image
 from facealign_cli.batch.base import Outcome
-from facealign_cli.crops import CROP_SIZE, crop_face
+from facealign_cli.crops import CropOptions, cut_face
 from facealign_cli.detectors import DetectorOptions
 from facealign_cli.detectors.base import DEFAULT_DETECTOR
 from facealign_cli.errors import InputError, ModelError, OutputError
@@ -29,6 +29,7 @@ from facealign_cli.formats.pts import encode_pts
 from facealign_cli.models.registry import load_model
 from facealign_cli.overlay import draw_overlay
 from facealign_cli.pose import PoseEstimator
+from facealign_cli.quality import with_quality
 from facealign_cli.records import Detection, Face, FrameResult
 
 _AHEAD_BYTES = 64 << 20
@@ -39,9 +40,10 @@ _HELD_BYTES = 64 << 20
 class WorkOptions:
     """All that decides what becomes of a picture; it can be pickled. Folders may be URLs; None: nothing goes there.
 
-    crops_folder: aligned faces, squares of `crop_size` pixels. overlay_folder: pictures with their faces drawn.
-    pts_folder: a .pts file for each face. pose: what gives faces their pose; None: they get none. min_confidence: as
-    `Aligner` has it.
+    crops_folder: aligned faces, squares as `CropOptions` has them by `crop_preset` and `crop_size`, and beside each a
+    document with its matrix and landmarks. overlay_folder: pictures with their faces drawn. pts_folder: a .pts file for
+    each face. pose: what gives faces their pose; None: they get none. quality: whether they get the quality of their
+    picture. min_confidence: as `Aligner` has it. Raises InputError.
     """
 
     model: str | None = None
@@ -51,11 +53,21 @@ class WorkOptions:
     threads: int = 1
     max_pixels: int = MAX_PIXELS
     pose: PoseEstimator | None = None
+    quality: bool = False
     crops_folder: str | None = None
-    crop_size: int = CROP_SIZE
+    crop_preset: str = "upright"
+    crop_size: int | None = None
     overlay_folder: str | None = None
     pts_folder: str | None = None
     min_confidence: float | None = None
+
+    def __post_init__(self) -> None:
+        CropOptions(self.crop_preset, self.crop_size)
+
+    @property
+    def crop(self) -> CropOptions:
+        """How faces are cut out."""
+        return CropOptions(self.crop_preset, self.crop_size)
 
 
 @dataclass(eq=False)
@@ -179,6 +191,8 @@ class PictureWork:
         picture.extra["left_out"] = len(found) - len(faces)
         if self.options.pose is not None and picture.image is not None:
             faces = self.options.pose(faces, picture.image.shape[1], picture.image.shape[0])
+        if self.options.quality and picture.image is not None:
+            faces = with_quality(picture.image, faces)
         if picture.error is None:
             self._guarded(picture, lambda one: self._write(one, faces))
         facts: dict[str, Any] = {**self._used, "warning": picture.warning}
@@ -196,8 +210,9 @@ class PictureWork:
         with self._timed("write", [picture]):
             for face in faces:
                 if options.crops_folder:
-                    crop = encode_image(crop_face(image, face, options.crop_size), ".jpg")
-                    self._put(options.crops_folder, picture.path, f"_{face.face_id}.jpg", crop)
+                    crop = cut_face(image, face, options.crop)
+                    for suffix, data in crop.files(source=picture.path, face_id=face.face_id).items():
+                        self._put(options.crops_folder, picture.path, f"_{face.face_id}{suffix}", data)
                 if options.pts_folder:
                     self._put(options.pts_folder, picture.path, f"_{face.face_id}.pts", encode_pts(face.landmarks))
             if options.overlay_folder:

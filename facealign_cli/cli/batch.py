@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from facealign_cli.cli import console, kinds, options, process, telling, tracking
+from facealign_cli.cli import console, cropping, jobs, kinds, options, process, tracking
 from facealign_cli.cli.help import Group
 
 if TYPE_CHECKING:
-    from facealign_cli.batch.progress import Progress
     from facealign_cli.batch.sources import Sources
     from facealign_cli.batch.work import WorkOptions
 
@@ -68,17 +67,10 @@ _HOW = (
     click.option("--batch-size", default=16, show_default=True, type=kinds.Count(1, 4096), help="Pictures at a time."),
 )
 _MORE = (
-    click.option("--crops-dir", metavar="DIR", help="Write each face, upright by its landmarks, as a square JPEG."),
-    click.option(
-        "--crop-size",
-        metavar="PIXELS",
-        default=256,
-        show_default=True,
-        type=kinds.Count(8, 4096),
-        help="Side of that square.",
-    ),
+    *cropping.CROPS,
     click.option("--overlay-dir", metavar="DIR", help="Write each picture with its faces drawn onto it."),
     *options.POSE,
+    options.quality,
     click.option(
         "--engine",
         type=click.Choice(["local", "ray"]),
@@ -116,11 +108,11 @@ def folder(**settings: Any) -> None:
 
     _check_again(settings)
     job, stop = _job(settings), threading.Event()
-    with process.stop_on_signals(stop.set, stop.is_set), telling.Watcher() as watcher:
+    with process.stop_on_signals(stop.set, stop.is_set), jobs.Watcher() as watcher:
         progress = run_batch(**job, report=watcher, stop=stop)
-    telling.tell_end(progress, settings["output"])
-    telling.tell_doubts(progress, settings)
-    sys.exit(_exit_code(progress))
+    jobs.tell_doubts(progress, settings)
+    jobs.tell_end(progress, settings["output"])
+    sys.exit(jobs.exit_code(progress))
 
 
 @batch.command(
@@ -137,10 +129,17 @@ def folder(**settings: Any) -> None:
     "fmt",
     default="csv",
     show_default=True,
-    type=click.Choice(["csv", "json", "jsonl", "openface", "parquet"]),
+    type=click.Choice(["csv", "json", "jsonl", "openface", "dlc", "parquet"]),
     help="Format of the clips' tables.",
 )
 @click.option("--overlay-dir", metavar="DIR", help="Write each clip with its faces drawn onto it, as .mp4.")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", hidden=True)
+@click.option("--ray-address", metavar="ADDRESS", hidden=True)
+@click.option(
+    "--crops-dir", metavar="DIR", help="Write a steady clip of each id, with its matrices and landmarks in a table."
+)
+@options.stacked(*cropping.HOW)
+@options.stacked(*tracking.THINNING)
 @options.stacked(*tracking.TRACKING)
 @options.detection
 @options.model
@@ -149,39 +148,49 @@ def folder(**settings: Any) -> None:
 def videos(**settings: Any) -> None:
     """Follow the faces through the clips in SRC...
 
-    SRC is a folder, a glob, a file, or "-" for a list of paths on standard input. OUT/clips.csv gets a row for each
-    clip (persons, blinks, head pose, share of frames with a face, what failed). OUT/clips gets for each clip its table,
-    measures and blinks. The same command goes on where the last one ended; a clip that was not finished is done again.
+    SRC is a folder, a glob, a file, a URL, or "-" for a list of paths on standard input. OUT/clips.csv gets a row for
+    each clip (persons, blinks, head pose, share of frames with a face, what failed). OUT/clips gets for each clip its
+    table, measures and blinks. The same command goes on where the last one ended; an unfinished clip is done again.
     """
     from facealign_cli.batch.clips import ClipOptions, run_clips
     from facealign_cli.batch.run import BatchOptions
     from facealign_cli.video import import_av
 
     _check_again(settings)
+    if settings["engine"] == "ray" or settings["ray_address"] is not None:
+        raise click.UsageError(
+            "batch videos works on this machine alone, not on Ray: on a cluster, run it once on each machine, with a "
+            "--list and an -o of its own"
+        )
     import_av()
-    video = tracking.video_options(settings)
+    crop, video = cropping.crop_options(settings), tracking.video_options(settings)
     with options.usage_errors():
-        clips = ClipOptions(settings["output"], settings["fmt"], video, settings["overlay_dir"])
+        more = {"every": settings["every"], "most_fps": settings["fps"], "crop": crop}
+        more |= {"overlay_folder": settings["overlay_dir"], "crops_folder": settings["crops_dir"]}
+        clips = ClipOptions(settings["output"], settings["fmt"], video, **more)
         names = ("output", "restart", "retry_errors", "fail_fast")
         again = {name: settings[name] for name in names} | {"must_resume": settings["resume"]}
         job = BatchOptions(**again, workers=_workers(settings), timeout_s=settings["timeout"] or None)
     sources, work, stop = _sources(settings), _work(settings | {"max_faces": None}), threading.Event()
-    with process.stop_on_signals(stop.set, stop.is_set), telling.Watcher("clips") as watcher:
+    with process.stop_on_signals(stop.set, stop.is_set), jobs.Watcher("clips") as watcher:
         progress, summaries = run_clips(sources, clips, job, work, report=watcher, stop=stop)
     if progress.stopped is not None:
         console.message("Stopped: the clips that are finished are written; the same command goes on from here.")
     else:
-        telling.tell_clips(progress, summaries, settings["output"])
-    sys.exit(_exit_code(progress))
+        jobs.tell_clips(progress, summaries, settings["output"])
+    sys.exit(jobs.exit_code(progress))
 
 
 def _job(settings: dict[str, Any]) -> dict[str, Any]:
     """The library's own options from the command's."""
     from facealign_cli.batch.run import BatchOptions
 
+    crop = cropping.crop_options(settings)
     work = replace(
         _work(settings),
-        crop_size=settings["crop_size"],
+        crop_preset=crop.preset,
+        crop_size=crop.size,
+        quality=settings["quality"],
         max_pixels=settings["max_pixels"],
         pose=options.pose_estimator(settings),
         crops_folder=settings["crops_dir"],
@@ -251,9 +260,3 @@ def _check_again(settings: dict[str, Any]) -> None:
         raise click.UsageError("-o takes a folder or a URL: rows are written in shards, not to standard output")
     if not settings["places"] and not settings["lists"]:
         raise click.UsageError("name at least one SRC, or a --list")
-
-
-def _exit_code(progress: Progress) -> int:
-    if progress.stopped == "interrupt":
-        return console.INTERRUPTED
-    return console.SOME_FAILED if progress.counts.failed or progress.problems else 0

@@ -11,6 +11,7 @@ import contextlib
 import io
 import json
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
@@ -140,16 +141,34 @@ def messages(texts: Iterable[str]) -> None:
         message(text)
 
 
-def progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
-    """Pass the items through; with a terminal on stderr and more than one of them, a bar is shown meanwhile."""
+LINE_EVERY_S = 30.0
+"""Seconds between two lines of progress where there is no terminal."""
+
+
+def progress(items: Iterable[Item], total: int, what: str, noun: str = "") -> Iterator[Item]:
+    """Pass the items through; with a terminal on stderr and more than one of them, a bar is shown meanwhile.
+
+    noun: what the items are, such as "pictures": without a terminal, a line every 30 s tells how many are done.
+    """
     if total < 2 or not sys.stderr.isatty():
-        yield from items
+        yield from lines_of_progress(items, total, noun) if noun else items
         return
     bar = open_bar()
     try:
         yield from bar.track(items, total, description=what)
     finally:
         close_bar(bar)
+
+
+def lines_of_progress(items: Iterable[Item], total: int | None, noun: str) -> Iterator[Item]:
+    """Pass the items through; tell how far it is, every `LINE_EVERY_S` seconds. total: None where it is not known."""
+    begin = last = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        yield item
+        if (now := time.monotonic()) - last >= LINE_EVERY_S:
+            last = now
+            of = "" if total is None else f" of about {total:,}" if noun == "frames" else f" of {total:,}"
+            message(f"{done:,}{of} {noun}, {done / (now - begin):.1f} a second")
 
 
 def open_bar(*columns: ProgressColumn) -> Progress:

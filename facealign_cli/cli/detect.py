@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from facealign_cli.cli import console, kinds, options
+from facealign_cli.cli import console, cropping, kinds, options
 from facealign_cli.cli.help import Group
 from facealign_cli.errors import InputError, OutputError
 
@@ -54,7 +55,7 @@ def detect() -> None:
     metavar="NAME",
     type=kinds.FormatName(),
     show_default="by the name of OUT, or json",
-    help="json, jsonl, csv, parquet, openface, pts, or a format that `convert` writes.",
+    help="json, jsonl, csv, parquet, openface, dlc, pts, or a format that `convert` writes.",
 )
 @options.sigma_columns
 @click.option(
@@ -63,7 +64,9 @@ def detect() -> None:
     type=kinds.FILE,
     help="Draw the faces: into this picture, or into this folder if PATH has no suffix.",
 )
+@options.stacked(*cropping.CROPS)
 @options.stacked(*options.POSE)
+@options.quality
 @options.detection
 @options.model
 @options.device
@@ -78,6 +81,7 @@ def image(
     sigma: bool,
     overlay: Path | None,
     max_pixels: int,
+    quality: bool,
     overwrite: bool,
     **settings: Any,
 ) -> None:
@@ -91,13 +95,16 @@ def image(
 
     if paths.count("-") > 1:
         raise click.UsageError('standard input ("-") can be read once only')
-    pose = options.pose_estimator(settings)
-    writer = _Writer(output, _format(output, format_name, sigma), overlay, paths, overwrite, sigma=sigma)
+    begin, pose = time.monotonic(), options.pose_estimator(settings)
+    crops = cropping.PictureCrops.of(settings, paths, overwrite)
+    drawings = None if overlay is None else _Drawings(overlay, paths, overwrite, sigma=sigma)
+    writer = _Writer(output, _format(output, format_name, sigma), (crops, drawings), paths, overwrite)
     aligner = options.make_aligner(**settings)
-    results = align_pictures(paths, aligner, max_pixels=max_pixels, pose=pose)
-    interrupted = writer.collect(console.progress(results, len(paths), "Aligning"))
+    results = align_pictures(paths, aligner, max_pixels=max_pixels, pose=pose, quality=quality)
+    interrupted = writer.collect(console.progress(results, len(paths), "Aligning", "pictures"))
     writer.finish()
     _tell_doubts(writer.records, aligner.min_confidence, settings)
+    _tell(writer.records, time.monotonic() - begin, (output, overlay, None if crops is None else crops.folder))
     if interrupted:
         console.message(f"Interrupted after {len(writer.records)} of {len(paths)} pictures; these are written.")
         sys.exit(console.INTERRUPTED)
@@ -113,6 +120,18 @@ def _tell_doubts(records: list[FrameResult], min_confidence: float, settings: di
     console.tell_no_face(empty if sought else 0, what, any_roll=settings["any_roll"])
 
 
+def _tell(records: list[FrameResult], seconds: float, places: Iterable[Path | None]) -> None:
+    """One line on what was done, how much of it is doubtful, and where it is."""
+    faces = [face for record in records for face in record.faces]
+    failed, left_out = sum(record.status == "error" for record in records), sum(record.left_out for record in records)
+    written = [str(place) for place in places if place not in (None, kinds.STDOUT)]
+    console.message(
+        f"{console.counted(len(records), 'picture')}, {console.counted(len(faces), 'face')} "
+        f"({sum(face.doubtful for face in faces):,} doubtful), {left_out:,} left out, {failed:,} failed; "
+        f"{seconds:.1f} s{': ' * bool(written)}{', '.join(written)}"
+    )
+
+
 def _format(output: Path | None, name: str | None, sigma: bool) -> Format | None:
     """The format to write; None: a table for the person at the terminal."""
     if output is None and name is None and sys.stdout.isatty():
@@ -126,25 +145,23 @@ def _format(output: Path | None, name: str | None, sigma: bool) -> Format | None
 
 
 class _Writer:
-    """Gathers the records, draws the overlays as they come, and writes or prints the records at the end."""
+    """Gathers the records, has pictures made of them as they come, and writes or prints the records at the end."""
 
     def __init__(
         self,
         output: Path | None,
         fmt: Format | None,
-        overlay: Path | None,
+        makers: Iterable[cropping.PictureCrops | _Drawings | None],
         paths: Sequence[str],
         overwrite: bool,
-        *,
-        sigma: bool,
     ) -> None:
         from facealign_cli.files.output import check_outputs
 
         output = None if output == kinds.STDOUT else output
-        self.output, self.format, self.overwrite, self.sigma = output, fmt, overwrite, sigma
+        self.output, self.format, self.overwrite = output, fmt, overwrite
         self.records: list[FrameResult] = []
         self.failed: OutputError | None = None
-        self._drawings = iter(_drawings(overlay, paths, overwrite)) if overlay is not None else None
+        self._makers = [maker for maker in makers if maker is not None]
         one_file = output if fmt is not None and fmt.dump is not None else None
         check_outputs([one_file], overwrite, inputs=(path for path in paths if path != "-"))
         if output is not None and fmt is not None and fmt.check is not None:
@@ -155,9 +172,8 @@ class _Writer:
         try:
             for result in results:
                 self.records.append(result.record)  # first, so that no picture is drawn whose row is lost
-                if self._drawings is not None:
-                    self.records[-1] = self._draw(result, next(self._drawings))
-                record = self.records[-1]
+                record = self._with_pictures(result)
+                self.records[-1] = record
                 if record.error:
                     console.message(f"Error: {record.error}")
                 elif record.warning:
@@ -166,22 +182,17 @@ class _Writer:
             return True
         return False
 
-    def _draw(self, result: PictureResult, places: dict[str, Path]) -> FrameResult:
-        """The record, with what kept its drawing from being made; a place that cannot be written is told at the end."""
-        from facealign_cli.files.pictures import drawing_suffix, write_image
-        from facealign_cli.overlay import draw_overlay
-
-        record = result.record
-        if result.image is None or self.failed is not None:
-            return record
-        path = places[drawing_suffix(result.image)]
-        try:
-            write_image(path, draw_overlay(result.image, record.faces, sigma=self.sigma), self.overwrite)
-        except InputError as error:
-            return replace(record, warning="; ".join(filter(None, (record.warning, f"not drawn: {error}"))))
-        except OutputError as error:
-            self.failed = error
-        return record
+    def _with_pictures(self, result: PictureResult) -> FrameResult:
+        """The record, with what kept drawing and crops from being made; what cannot be written is told at the end."""
+        warnings = [result.record.warning]
+        for maker in self._makers if self.failed is None else ():
+            try:
+                maker.write(result)
+            except InputError as error:
+                warnings.append(f"{maker.failure}: {error}")
+            except OutputError as error:
+                self.failed = error
+        return replace(result.record, warning="; ".join(filter(None, warnings)) or None)
 
     def finish(self) -> None:
         """Write or print what was gathered. Raises OutputError, also for a drawing that could not be written."""
@@ -195,7 +206,27 @@ class _Writer:
             raise self.failed
 
 
-def _drawings(overlay: Path, paths: Sequence[str], overwrite: bool) -> list[dict[str, Path]]:
+class _Drawings:
+    """Draws the faces onto the pictures. Raises as `_drawing_places` does."""
+
+    failure = "not drawn"
+
+    def __init__(self, overlay: Path, paths: Sequence[str], overwrite: bool, *, sigma: bool) -> None:
+        self._places = iter(_drawing_places(overlay, paths, overwrite))
+        self._overwrite, self._sigma = overwrite, sigma
+
+    def write(self, result: PictureResult) -> None:
+        """The next picture's drawing. Raises OutputError, and InputError for one that its kind of file cannot hold."""
+        from facealign_cli.files.pictures import drawing_suffix, write_image
+        from facealign_cli.overlay import draw_overlay
+
+        places = next(self._places)
+        if result.image is not None:
+            drawing = draw_overlay(result.image, result.record.faces, sigma=self._sigma)
+            write_image(places[drawing_suffix(result.image)], drawing, self._overwrite)
+
+
+def _drawing_places(overlay: Path, paths: Sequence[str], overwrite: bool) -> list[dict[str, Path]]:
     """For each picture the file of its drawing, by the suffix that its size asks for.
 
     Raises OutputError where one could not be written, click.UsageError for one file for several pictures.

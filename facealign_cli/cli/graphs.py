@@ -1,4 +1,4 @@
-"""`facealign train export`, `model quantize` and `model convert`: ONNX graphs of checkpoints and of other files."""
+"""`facealign model quantize` and `model convert`: ONNX graphs made of other files."""
 
 from __future__ import annotations
 
@@ -9,99 +9,9 @@ import click
 
 from facealign_cli.cli import console, kinds, options
 from facealign_cli.cli.help import Command
-from facealign_cli.errors import InputError
-from facealign_cli.files.output import check_output
 
 if TYPE_CHECKING:
     from facealign_cli.training.quantize import VariantReport
-
-
-@click.command(
-    cls=Command,
-    examples="""
-    facealign train export last.ckpt -o mine.onnx --name mine --model-version 1
-    """,
-)
-@click.argument("checkpoint", metavar="CHECKPOINT", type=kinds.EXISTING_FILE)
-@click.option("-o", "--output", metavar="OUT.onnx", required=True, type=kinds.FILE, help="The file to write.")
-@click.option("--name", metavar="NAME", required=True, help="The model's name.")
-@click.option("--model-version", metavar="VERSION", required=True, help="The model's version, such as 1.")
-@click.option(
-    "--data",
-    metavar="PACK",
-    type=kinds.EXISTING_FILE,
-    multiple=True,
-    help="Compare on the pack's held-out faces, scale sigma on them, and state their errors in the metadata.",
-)
-@click.option("--training-data", metavar="TEXT", default="", help="What it was trained on, for the metadata.")
-@click.option("--licence", metavar="TEXT", default="", help="Licence of the weights, for the metadata.")
-@click.option("--summary", metavar="TEXT", default="", help="What it is, for `model list`.")
-@click.option("--index", metavar="FILE", type=kinds.FILE, help="Also enter it in this models.json.")
-@click.option(
-    "--weights", metavar="FILE", type=kinds.FILE, help="Also keep the weights, as float16, for `train run --init`."
-)
-@options.overwrite
-def export(
-    *,
-    checkpoint: Path,
-    output: Path,
-    name: str,
-    model_version: str,
-    data: tuple[Path, ...],
-    training_data: str,
-    licence: str,
-    summary: str,
-    index: Path | None,
-    weights: Path | None,
-    overwrite: bool,
-) -> None:
-    """Write a checkpoint as one ONNX graph, if ONNX Runtime gives the same landmarks as torch."""
-    from facealign_cli.training import require_packages
-
-    require_packages()
-    from facealign_cli.models.registry import enter_model
-    from facealign_cli.training.checkpoint import load_checkpoint, model_of, save_weights
-    from facealign_cli.training.export import export_model
-    from facealign_cli.training.figures import held_out_figures
-    from facealign_cli.training.network import multiply_adds
-    from facealign_cli.training.origin import inherited
-    from facealign_cli.training.pack import read_packs
-
-    if weights is not None:
-        if weights.resolve() == output.resolve():
-            raise InputError(f"{weights} cannot hold both the graph and the weights")
-        check_output(weights, overwrite)
-    values = load_checkpoint(checkpoint)
-    model = model_of(values, trained_only=True)
-    crops, figures = held_out_figures(model, read_packs(data)) if data else (None, {})
-    licence, training_data = inherited(values.get("origin"), licence, training_data)
-    report = export_model(
-        model,
-        output,
-        name=name,
-        version=model_version,
-        training_data=training_data,
-        licence=licence,
-        figures=figures,
-        crops=crops,
-        overwrite=overwrite,
-    )
-    if index is not None:
-        facts = {"licence": licence, "summary": summary, "multiply_adds": multiply_adds(model)}
-        enter_model(index, output, name=name, figures=figures, **facts)
-    if weights is not None:
-        about = {"name": f"{name} {model_version}", "licence": licence, "training_data": training_data}
-        save_weights(weights, values, overwrite, about)
-    differences = (report.landmarks_px, report.stage1_landmarks_px, report.confidence)
-    console.print_table(
-        ("", "torch and ONNX Runtime differ at most by"),
-        [
-            ("landmarks", f"{differences[0]:.1e} px"),
-            ("stage 1", f"{differences[1]:.1e} px"),
-            ("confidence", f"{differences[2]:.1e}"),
-            ("sigma", f"{report.sigma_px:.1e} px"),
-        ],
-    )
 
 
 @click.command(

@@ -15,10 +15,11 @@ import click
 from click.shell_completion import CompletionItem
 
 SECTIONS: dict[str, str] = {
-    "What is read": "--recursive --glob --list --null --column --images --from --start --end --fps --device-index "
-    "--max-pixels --size --picture --data --compare",
+    "What is read": "--recursive --glob --list --null --column --images --from --clip --start --end --every --fps "
+    "--device-index --max-pixels --size --picture --data --compare",
     "What is written": "--output --format --sigma --overlay --landmarks --blank --measures --no-sound --blinks "
-    "--summary --crops-dir --crop-size --overlay-dir --shard-rows --export --to --all --work --by --json --csv "
+    "--summary --crops-dir --crop-preset --crop-size --best --min-seconds --title --quality "
+    "--overlay-dir --shard-rows --export --to --all --work --by --json --csv "
     "--report --predictions --run --index --weights --overwrite",
     "Which faces": "--detector --detector-model --boxes --min-face --max-faces --min-confidence --any-roll --score "
     "--upsample",
@@ -43,6 +44,7 @@ ELSEWHERE = {
     "train export --summary": "About the model",
     "model export --summary": "About the model",
     "train pack --size": "Options",
+    "train pack --quality": "Options",
     "train relabel --worst": "Options",
 }
 """Options that mean something else in one command, and the section in which they stand there."""

@@ -20,10 +20,12 @@ from facealign_cli.cli.evaluate import evaluate
 from facealign_cli.cli.help import Group
 from facealign_cli.cli.measure import measure
 from facealign_cli.cli.model import model
+from facealign_cli.cli.plot import plot
 from facealign_cli.cli.process import ended_by_signals, standard_streams
 from facealign_cli.cli.review import review
 from facealign_cli.cli.train import train
 from facealign_cli.cli.video import video
+from facealign_cli.cli.video_crop import crop
 from facealign_cli.errors import FacealignError, OutputError
 from facealign_cli.version import __version__
 
@@ -98,11 +100,13 @@ def main() -> None:
     """
 
 
-for command in (train_data.pack, train_data.relabel, train_data.label, graphs.export):
+video.add_command(plot)
+video.add_command(crop)
+for command in (train_data.pack, train_data.relabel, train_data.label):
     train.add_command(command)
 for command in (graphs.quantize, graphs.convert):
     model.add_command(command)
-also_export = copy.copy(graphs.export)  # the same command, listed once: some look for it here
+also_export = copy.copy(train.commands["export"])  # the same command, listed once: some look for it here
 also_export.hidden = True
 model.add_command(also_export)
 for command in (detect, batch, convert, measure, evaluate, model, review, train, video, doctor):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,13 +13,6 @@ from facealign_cli.cli.help import Command
 
 if TYPE_CHECKING:
     from facealign_cli.measures import Blink, MeasuredFace
-
-
-def _size(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
-    match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", value or "")
-    if value is not None and match is None:
-        raise click.BadParameter("expected WIDTHxHEIGHT, such as 1280x720")
-    return (int(match[1]), int(match[2])) if match else None
 
 
 @click.command(
@@ -45,7 +37,7 @@ def _size(_context: click.Context, _parameter: click.Parameter, value: str | Non
     help="Format of ROWS.",
 )
 @options.focal
-@click.option("--size", metavar="WxH", callback=_size, help="Size of the pictures, if ROWS do not say it (openface).")
+@tracking.SIZE
 @click.option(
     "--min-confidence",
     default=0,

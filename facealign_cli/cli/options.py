@@ -87,6 +87,9 @@ POSE = (
     focal,
 )
 """The options that `pose_estimator` takes."""
+quality = click.option(
+    "--quality", is_flag=True, help="Add how sharp, bright and rich in contrast the face is, and its share cut off."
+)
 
 
 def workers(default: str, without: str) -> Callable[[Command], Command]:

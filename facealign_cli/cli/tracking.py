@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -15,9 +18,12 @@ from facealign_cli.errors import InputError
 if TYPE_CHECKING:
     from facealign_cli.measures import Blink, MeasuredFace
     from facealign_cli.measures.clip import ClipSummariser, ClipSummary
+    from facealign_cli.video import VideoSource
     from facealign_cli.video.lookahead import LookAhead
     from facealign_cli.video.smoothing import Smoothing
     from facealign_cli.video.track import VideoOptions
+
+Item = TypeVar("Item")
 
 
 def _detect_every(_context: click.Context, _parameter: click.Parameter, value: str) -> int | None:
@@ -37,7 +43,62 @@ def _smooth(_context: click.Context, _parameter: click.Parameter, value: str) ->
         raise click.BadParameter(str(error)) from error
 
 
-TRACKING = (
+def clock(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
+    """Seconds of "75", "75.5", "1:15" or "0:01:15.5"."""
+    if value is None:
+        return None
+    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d*)?", value):
+        raise click.BadParameter("expected seconds, or [HOURS:]MINUTES:SECONDS")
+    seconds = reduce(lambda total, part: 60 * total + float(part), value.split(":"), 0.0)
+    if seconds > kinds.MOST:
+        raise click.BadParameter(f"no clip is longer than {kinds.MOST:,} seconds")
+    return seconds
+
+
+THINNING = (
+    click.option(
+        "--every", default=1, show_default=True, type=kinds.Count(1), help="Take only every Nth frame of a clip."
+    ),
+    click.option(
+        "--fps",
+        metavar="RATE",
+        type=kinds.FiniteFloat(0.01, 1000),
+        help="Take at most so many frames a second of a clip. If IN are pictures, so many of them make a second (25 if "
+        "it is not given).",
+    ),
+)
+"""What says which frames are taken."""
+
+PART = (
+    click.option(
+        "--start", metavar="TIME", callback=clock, help="Begin here: seconds or H:MM:SS. Frames count from 0 there."
+    ),
+    click.option("--end", metavar="TIME", callback=clock, help="End before this time."),
+    *THINNING,
+    click.option(
+        "--max-pixels",
+        default="40M",
+        show_default=True,
+        type=kinds.PixelCount(),
+        help="Refuse frames of more pixels: a number such as 40000000, 40M or 4e7.",
+    ),
+    click.option("--no-sound", is_flag=True, help="Leave the sound out of the clip that is written."),
+)
+"""What `clip_part` takes, and --no-sound."""
+
+
+def _picture_size(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", value or "")
+    if value is not None and match is None:
+        raise click.BadParameter("expected WIDTHxHEIGHT, such as 1280x720")
+    return (int(match[1]), int(match[2])) if match else None
+
+
+SIZE = click.option(
+    "--size", metavar="WxH", callback=_picture_size, help="Size of the pictures, if ROWS do not say it (openface)."
+)
+
+FOLLOWING = (
     click.option(
         "--detect-every",
         metavar="N|auto",
@@ -63,8 +124,10 @@ TRACKING = (
         help="on, off, causal, or the causal filter's MIN_CUTOFF[,BETA[,D_CUTOFF]]. causal waits for no frame that "
         "follows; before a camera, on does the same.",
     ),
-    *options.POSE,
 )
+"""How faces are followed."""
+
+TRACKING = (*FOLLOWING, *options.POSE, options.quality)
 """What `video_options` takes, but for --max-faces and --blank."""
 
 
@@ -82,7 +145,29 @@ def video_options(settings: dict[str, Any]) -> VideoOptions:
         **confidence,
     )
     smoothing, pose = settings.pop("smooth"), options.pose_estimator(settings)
-    return VideoOptions(tracking, smoothing, pose, settings.pop("blank", False), settings.pop("sigma", False))
+    drawn = settings.pop("blank", False), settings.pop("sigma", False)
+    return VideoOptions(tracking, smoothing, pose, *drawn, quality=settings.pop("quality"))
+
+
+def clip_part(settings: dict[str, Any]) -> dict[str, Any]:
+    """Takes what says which frames are read out of settings. Raises click.UsageError for an end before its start."""
+    part = {name: settings.pop(name, None) for name in ("start", "end", "fps", "every", "max_pixels")}
+    if part["start"] is not None and part["end"] is not None and part["end"] <= part["start"]:
+        raise click.UsageError("--end has to lie after --start")
+    return part
+
+
+def open_clip(path: str, part: dict[str, Any], *, sound: bool) -> VideoSource:
+    """The clip, or the pictures, at `path`. part: what `clip_part` gave. Raises click.UsageError, InputError."""
+    from facealign_cli.video import open_source
+    from facealign_cli.video.sequence import is_sequence
+
+    fps = part["fps"]
+    rates = {"rate": fps or 25.0} if is_sequence(path) else {"most_fps": fps}
+    if fps is not None and part["every"] > 1 and not is_sequence(path):
+        raise click.UsageError("--every and --fps both say which frames of a clip are taken: give one of them")
+    place = {"start_s": part["start"], "end_s": part["end"], "every": part["every"]}
+    return open_source(path, **place, **rates, sound=sound, max_pixels=part["max_pixels"])
 
 
 def print_persons(faces: Sequence[MeasuredFace], blinks: Sequence[Blink]) -> None:
@@ -111,13 +196,31 @@ def write_measures(clip: ClipSummariser, path: Path, overwrite: bool) -> None:
     tables.write_blinks(path.with_suffix(f".blinks{path.suffix or '.csv'}"), clip.blinks(), overwrite)
 
 
-def tell(clip: ClipSummary, seconds: float, written: Sequence[Path | None]) -> None:
-    """One line on what was done, how much of it is doubtful, and where it is."""
+def tell(clip: ClipSummary, seconds: float, written: Sequence[Path | None], made: str = "") -> None:
+    """One line on what was done, how much of it is doubtful, and where it is. made: words before the places."""
     where = ", ".join(str(path) for path in written if path not in (None, kinds.STDOUT))
     ids = f"{clip.ids} id{'s' * (clip.ids != 1)}"
     lost = f", lost {clip.lost} and regained {clip.regained}" if clip.lost else ""
     damaged = f" ({clip.damaged:,} damaged)" if clip.damaged else ""
     console.message(
         f"{clip.frames:,} frames{damaged}, {clip.faces:,} faces ({clip.doubtful:,} doubtful) of {ids}{lost}; "
-        f"a face in {100 * (clip.with_face or 0):.0f} % of the frames; {seconds:.1f} s{': ' * bool(where)}{where}"
+        f"a face in {100 * (clip.with_face or 0):.0f} % of the frames; {seconds:.1f} s{': ' * bool(where)}{made}{where}"
     )
+
+
+def progress(frames: Iterable[Item], total: int | None, what: str = "Tracking") -> Iterator[Item]:
+    """Pass the frames through; with a terminal on stderr, tell frames, frames a second and time left meanwhile."""
+    if not sys.stderr.isatty():
+        yield from console.lines_of_progress(frames, total, "frames")
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    speed = TextColumn("{task.fields[fps]:.0f} fps")
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn())
+    begin = time.monotonic()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=total, fps=0.0)
+        for done, frame in enumerate(frames, start=1):
+            yield frame
+            progress.update(task, completed=done, fps=done / max(time.monotonic() - begin, 1e-6))

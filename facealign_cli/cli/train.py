@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +11,24 @@ import click
 
 from facealign_cli.cli import console, kinds, options, process
 from facealign_cli.cli.help import Group
+from facealign_cli.errors import InputError
+from facealign_cli.files.output import check_output
+from facealign_cli.training.augmentation import PAPER, Augmentation
+from facealign_cli.training.schedule import TEACHER_SHARE, TrainConfig
 
 if TYPE_CHECKING:
-    from facealign_cli.training.schedule import TrainConfig
+    from facealign_cli.training.export import ExportReport
 
 
 @click.group(cls=Group, takes={"folder": "facealign train pack {} -o faces.h5"})
 def train() -> None:
     """Train and export landmark networks; this needs the extra `train`."""
+
+
+def _setting(name: str, kind: Any, text: str) -> Callable[[Any], Any]:
+    """The option for a field of `TrainConfig`, whose default it has."""
+    default = getattr(TrainConfig, name)
+    return click.option(f"--{name.replace('_', '-')}", default=default, show_default=True, type=kind, help=text)
 
 
 _TRAINING = (
@@ -27,7 +38,7 @@ _TRAINING = (
         required=True,
         multiple=True,
         type=kinds.EXISTING_FILE,
-        help="A pack that `train pack` wrote. May be repeated.",
+        help="A pack that `train pack` wrote; may be given repeatedly.",
     ),
     click.option(
         "--run",
@@ -44,56 +55,23 @@ _TRAINING = (
         show_default=True,
         help="dan (the paper's), dan-light or dan-large.",
     ),
-    click.option(
-        "--steps", default=16000, show_default=True, type=kinds.Count(1), help="How many batches the run has."
+    _setting("steps", kinds.Count(1), "How many batches the run has."),
+    _setting("batch_size", kinds.Count(2), "Faces in a batch."),
+    _setting("lr", kinds.FiniteFloat(0, min_open=True), "Learning rate at its highest."),
+    _setting("warmup_steps", kinds.Count(0), "Batches at the beginning in which the rate rises."),
+    _setting("decay_steps", kinds.Count(0), "Batches at the end in which the rate falls."),
+    _setting(
+        "minutes",
+        kinds.FiniteFloat(0),
+        "End after this time; the rate falls over its second half. 0: end after --steps.",
     ),
-    click.option("--batch-size", "batch", default=64, show_default=True, type=kinds.Count(2), help="Faces in a batch."),
-    click.option(
-        "--lr",
-        default=2e-3,
-        show_default=True,
-        type=kinds.FiniteFloat(0, min_open=True),
-        help="Learning rate at its highest.",
+    _setting(
+        "turned",
+        (kinds.Count(1), kinds.Count(1)),
+        "How often a pass draws faces that are turned by 30 to 60 degrees, and by more.",
     ),
-    click.option(
-        "--warmup-steps",
-        default=200,
-        show_default=True,
-        type=kinds.Count(0),
-        help="Batches at the beginning in which the rate rises.",
-    ),
-    click.option(
-        "--decay-steps",
-        default=5000,
-        show_default=True,
-        type=kinds.Count(0),
-        help="Batches at the end in which the rate falls.",
-    ),
-    click.option(
-        "--minutes",
-        default=0,
-        show_default=True,
-        type=kinds.FiniteFloat(0),
-        help="End after this time; the rate falls over its second half. 0: end after --steps.",
-    ),
-    click.option(
-        "--turned",
-        metavar="N M",
-        default=(1, 1),
-        show_default=True,
-        type=(kinds.Count(1), kinds.Count(1)),
-        help="How often a pass draws faces that are turned by 30 to 60 degrees, and by more.",
-    ),
-    click.option(
-        "--weight-decay", default=0.02, show_default=True, type=kinds.FiniteFloat(0), help="Weight decay of AdamW."
-    ),
-    click.option(
-        "--average",
-        default=0.9995,
-        show_default=True,
-        type=kinds.FiniteFloat(0, 1),
-        help="Share of the old average that each step keeps.",
-    ),
+    _setting("weight_decay", kinds.FiniteFloat(0), "Weight decay of AdamW."),
+    _setting("average", kinds.FiniteFloat(0, 1), "Share of the old average that each step keeps."),
     click.option(
         "--augmentation",
         default="strong",
@@ -101,35 +79,11 @@ _TRAINING = (
         type=click.Choice(["strong", "paper"]),
         help="strong changes geometry, light, blur, noise and covers parts; paper changes geometry alone.",
     ),
-    click.option(
-        "--eval-every",
-        default=500,
-        show_default=True,
-        type=kinds.Count(1),
-        help="Batches from one evaluation to the next.",
-    ),
-    click.option(
-        "--checkpoint-every",
-        default=250,
-        show_default=True,
-        type=kinds.Count(1),
-        help="Batches from one checkpoint to the next.",
-    ),
-    click.option(
-        "--patience",
-        default=0,
-        show_default=True,
-        type=kinds.Count(0),
-        help="Stop after N evaluations without a gain. 0: never.",
-    ),
-    click.option(
-        "--seed",
-        default=0,
-        show_default=True,
-        type=kinds.Count(0),
-        help="Decides the first weights, the order and the augmentation.",
-    ),
-    click.option("--bf16", is_flag=True, help="Compute the convolutions in bfloat16."),
+    _setting("eval_every", kinds.Count(1), "Batches from one evaluation to the next."),
+    _setting("checkpoint_every", kinds.Count(1), "Batches from one checkpoint to the next."),
+    _setting("patience", kinds.Count(0), "Stop after N evaluations without a gain. 0: never."),
+    _setting("seed", kinds.Count(0), "Decides the first weights, the order and the augmentation."),
+    click.option("--bf16", is_flag=True, default=TrainConfig.bf16, help="Compute the convolutions in bfloat16."),
     click.option(
         "--teacher",
         metavar="CHECKPOINT",
@@ -138,7 +92,7 @@ _TRAINING = (
     ),
     click.option(
         "--teacher-share",
-        default=0.5,
+        default=TEACHER_SHARE,
         show_default=True,
         type=kinds.FiniteFloat(0, 1, min_open=True),
         help="The teacher's share of the loss.",
@@ -155,7 +109,7 @@ _TRAINING = (
     click.option(
         "--resume",
         is_flag=True,
-        help="Go on from the folder's last checkpoint. Only --data, --steps, --minutes and --device may differ.",
+        help="Go on from the folder's last checkpoint; only --data, --steps, --minutes and --device may differ.",
     ),
 )
 
@@ -195,9 +149,9 @@ def stage(stage: int, previous: Path | None, **values: Any) -> None:
     "--init",
     metavar="CHECKPOINT",
     type=kinds.EXISTING_FILE,
-    help="Begin with these weights where name and shape agree; it may be another network's.",
+    help="Checkpoint, also of another network: take its weights where name and shape agree.",
 )
-@click.option("--imagenet", is_flag=True, help="Begin with ImageNet's weights in the backbone, if the network has one.")
+@click.option("--imagenet", is_flag=True, help="Begin with ImageNet weights where the network's backbone has them.")
 def run(**values: Any) -> None:
     """Train all stages jointly.
 
@@ -248,9 +202,6 @@ def _train(
 
 
 def _config(stage: int, values: dict[str, Any]) -> TrainConfig:
-    from facealign_cli.training.augment import PAPER, Augmentation
-    from facealign_cli.training.schedule import TrainConfig
-
     augmentation = PAPER if values.pop("augmentation") == "paper" else Augmentation()
     return TrainConfig(stage=stage, augmentation=augmentation, **values)
 
@@ -262,3 +213,91 @@ def _report(row: dict[str, Any]) -> None:
     console.message(
         f"step {row['step']}: held-out inter-pupil NME {errors}{turned}; training {100 * row['train_last']:.2f} %"
     )
+
+
+@train.command(
+    examples="""
+    facealign train export last.ckpt -o mine.onnx --name mine --model-version 1
+    """
+)
+@click.argument("checkpoint", metavar="CHECKPOINT", type=kinds.EXISTING_FILE)
+@click.option("-o", "--output", metavar="OUT.onnx", required=True, type=kinds.FILE, help="The file to write.")
+@click.option("--name", metavar="NAME", required=True, help="The model's name.")
+@click.option("--model-version", metavar="VERSION", required=True, help="The model's version, such as 1.")
+@click.option(
+    "--data",
+    metavar="PACK",
+    type=kinds.EXISTING_FILE,
+    multiple=True,
+    help="A pack: compare on its held-out faces, calibrate sigma on them, state their errors in the metadata.",
+)
+@click.option("--training-data", metavar="TEXT", default="", help="What it was trained on, for the metadata.")
+@click.option("--licence", metavar="TEXT", default="", help="Licence of the weights, for the metadata.")
+@click.option("--summary", metavar="TEXT", default="", help="What it is, for `model list`.")
+@click.option("--index", metavar="FILE", type=kinds.FILE, help="Also enter it in this models.json.")
+@click.option(
+    "--weights", metavar="FILE", type=kinds.FILE, help="Also keep the weights, as float16, for `train run --init`."
+)
+@options.overwrite
+def export(
+    *,
+    checkpoint: Path,
+    output: Path,
+    name: str,
+    model_version: str,
+    data: tuple[Path, ...],
+    training_data: str,
+    licence: str,
+    summary: str,
+    index: Path | None,
+    weights: Path | None,
+    overwrite: bool,
+) -> None:
+    """Write a checkpoint as one ONNX graph, if ONNX Runtime gives the same landmarks as torch."""
+    from facealign_cli.training import require_packages
+
+    require_packages()
+    from facealign_cli.models.registry import enter_model
+    from facealign_cli.training.checkpoint import load_checkpoint, model_of, save_weights
+    from facealign_cli.training.export import export_model
+    from facealign_cli.training.figures import held_out_figures
+    from facealign_cli.training.network import multiply_adds
+    from facealign_cli.training.origin import inherited
+    from facealign_cli.training.pack import read_packs
+
+    if weights is not None:
+        if weights.resolve() == output.resolve():
+            raise InputError(f"{weights} cannot hold both the graph and the weights")
+        check_output(weights, overwrite)
+    values = load_checkpoint(checkpoint)
+    model = model_of(values, trained_only=True)
+    crops, figures = held_out_figures(model, read_packs(data)) if data else (None, {})
+    licence, training_data = inherited(values.get("origin"), licence, training_data)
+    report = export_model(
+        model,
+        output,
+        name=name,
+        version=model_version,
+        training_data=training_data,
+        licence=licence,
+        figures=figures,
+        crops=crops,
+        overwrite=overwrite,
+    )
+    if index is not None:
+        facts = {"licence": licence, "summary": summary, "multiply_adds": multiply_adds(model)}
+        enter_model(index, output, name=name, figures=figures, **facts)
+    if weights is not None:
+        about = {"name": f"{name} {model_version}", "licence": licence, "training_data": training_data}
+        save_weights(weights, values, overwrite, about)
+    _print_differences(report)
+
+
+def _print_differences(report: ExportReport) -> None:
+    rows = [
+        ("landmarks", f"{report.landmarks_px:.1e} px"),
+        ("stage 1", f"{report.stage1_landmarks_px:.1e} px"),
+        ("confidence", f"{report.confidence:.1e}"),
+        ("sigma", f"{report.sigma_px:.1e} px"),
+    ]
+    console.print_table(("", "torch and ONNX Runtime differ at most by"), rows)

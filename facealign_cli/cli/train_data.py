@@ -69,7 +69,7 @@ def pack(
     from facealign_cli.training import require_packages
 
     require_packages()
-    from facealign_cli.training.pack import SPLITS, write_pack
+    from facealign_cli.training.packing import SPLITS, write_pack
 
     report = write_pack(
         roots, output, size=size, context=context, quality=quality, unlabelled=unlabelled, overwrite=overwrite

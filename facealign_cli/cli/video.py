@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import sys
 import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
-from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,21 +21,6 @@ if TYPE_CHECKING:
     from facealign_cli.records import FrameResult
     from facealign_cli.video import VideoSource
 
-
-def _clock(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
-    """Seconds of "75", "75.5", "1:15" or "0:01:15.5"."""
-    if value is None:
-        return None
-    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d*)?", value):
-        raise click.BadParameter("expected seconds, or [HOURS:]MINUTES:SECONDS")
-    seconds = reduce(lambda total, part: 60 * total + float(part), value.split(":"), 0.0)
-    if seconds > kinds.MOST:
-        raise click.BadParameter(f"no clip is longer than {kinds.MOST:,} seconds")
-    return seconds
-
-
-LINE_EVERY_S = 30.0
-"""Seconds between two lines of progress where there is no terminal."""
 
 _OUTPUT = click.option(
     "-o",
@@ -58,7 +41,7 @@ _TRACKING = (
         metavar="NAME",
         type=kinds.FormatName(),
         show_default="by the file's name, or json",
-        help="Format of the rows: json, jsonl, csv, openface or parquet.",
+        help="Format of the rows: json, jsonl, csv, openface, dlc or parquet.",
     ),
     options.sigma_columns,
     *tracking.TRACKING,
@@ -70,27 +53,6 @@ _TRACKING = (
     options.device,
     options.threads,
     options.overwrite,
-)
-_PART = (
-    click.option(
-        "--start", metavar="TIME", callback=_clock, help="Begin here: seconds or H:MM:SS. Frames count from 0 there."
-    ),
-    click.option("--end", metavar="TIME", callback=_clock, help="End before this time."),
-    click.option(
-        "--fps",
-        default=25,
-        show_default=True,
-        type=kinds.FiniteFloat(0.01, 1000),
-        help="Frames a second, if IN are pictures: a folder, or a pattern such as frames/%04d.png.",
-    ),
-    click.option(
-        "--max-pixels",
-        default="40M",
-        show_default=True,
-        type=kinds.PixelCount(),
-        help="Refuse frames of more pixels: a number such as 40000000, 40M or 4e7.",
-    ),
-    click.option("--no-sound", is_flag=True, help="Leave the sound out of the clip that is written."),
 )
 
 
@@ -108,7 +70,7 @@ def video() -> None:
 )
 @click.argument("source", metavar="IN")
 @click.option("-o", "--output", metavar="OUT.mp4", type=kinds.FILE, required=True, help="The clip to write.")
-@options.stacked(*_PART, *_TRACKING)
+@options.stacked(*tracking.PART, *_TRACKING)
 def overlay(*, source: str, output: Path, **settings: Any) -> None:
     """Draw the landmarks onto the clip IN; its times, size and sound stay as they are.
 
@@ -133,13 +95,14 @@ def overlay(*, source: str, output: Path, **settings: Any) -> None:
     """
 )
 @click.argument("sources", metavar="IN...", nargs=-1, required=True)
-@options.stacked(_OUTPUT, *_PART, *_TRACKING)
+@options.stacked(_OUTPUT, *tracking.PART, *_TRACKING)
 def track(*, sources: tuple[str, ...], output: Path | None, **settings: Any) -> None:
     """Write the landmarks of the clip IN: a row for each face and frame, and one for a frame without a face.
 
-    IN is a file of any kind that FFmpeg reads, a folder of pictures, or a pattern such as frames/%04d.png. Rows are
-    written as they come, so what a stopped run leaves can be read. Those of F.parquet stand in F.parquet.partial.jsonl
-    until the run ends. A terminal without -o shows a table of the persons.
+    IN is a file of any kind that FFmpeg reads, a folder of pictures, or a pattern such as frames/%04d.png. Rows stand
+    in their file as soon as they are known; whatever ends the run, it can be read. Those of F.parquet stand in
+    F.parquet.partial.jsonl until the run ends; if it is killed, `convert` makes them F.parquet. To a terminal without
+    -o: a table of the persons.
 
     If several clips are given, OUT is a folder that gets a table for each. For many clips, see `batch videos`.
     """
@@ -180,7 +143,7 @@ def _several(sources: tuple[str, ...], folder: Path | None, settings: dict[str, 
 )
 @click.option("--device-index", default=0, show_default=True, type=kinds.Count(0), help="Which camera.")
 @_OUTPUT
-@click.option("--end", metavar="TIME", callback=_clock, show_default="at Ctrl-C", help="Stop after this time.")
+@click.option("--end", metavar="T", callback=tracking.clock, help="Stop after this time  [default: at Ctrl-C].")
 @options.stacked(*_TRACKING)
 def camera(*, device_index: int, output: Path | None, end: float | None, **settings: Any) -> None:
     """Follow the faces before a camera, until Ctrl-C."""
@@ -207,8 +170,7 @@ class _Run:
         import_av()
         rows, record = _places(output, settings.pop("landmarks"))
         self.rows, self.record, self.overwrite = rows, record, settings.pop("overwrite")
-        self.start, self.end, self.fps = (settings.pop(name, None) for name in ("start", "end", "fps"))
-        self.max_pixels = settings.pop("max_pixels", 0)
+        self.part = tracking.clip_part(settings)
         self.sound = not settings.pop("no_sound", False) and record is not None
         name, sigma = settings.pop("format_name"), settings["sigma"]
         if rows is None and name is not None:
@@ -236,12 +198,7 @@ class _Run:
 
     def clip(self, path: str) -> int:
         """Run on a file or pictures. Returns the exit code."""
-        from facealign_cli.video import open_source
-
-        if self.start is not None and self.end is not None and self.end <= self.start:
-            raise click.UsageError("--end has to lie after --start")
-        place = {"start_s": self.start, "end_s": self.end, "rate": self.fps}
-        return self(open_source(path, **place, sound=self.sound, max_pixels=self.max_pixels))
+        return self(tracking.open_clip(path, self.part, sound=self.sound))
 
     def __call__(self, source: VideoSource) -> int:
         """Run, and tell how it went. Returns the exit code."""
@@ -255,7 +212,7 @@ class _Run:
             aligner = options.make_aligner(**self.aligner_settings, max_faces=None)
             stopping = process.stop_on_signals(self.stop.set, self.stop.is_set)
             with stopping, contextlib.closing(self._results(source, aligner)) as results:
-                self._write(_telling(passing(_progress(results, source.info.n_frames), clip)))
+                self._write(_telling(passing(tracking.progress(results, source.info.n_frames), clip)))
         finally:
             source.close()
         if self.measures is not None:
@@ -279,14 +236,15 @@ class _Run:
         return overlay_video(source, self.record, aligner, self.options, **how)
 
     def _write(self, results: Iterator[FrameResult]) -> None:
-        from facealign_cli.formats.growing import partial_path, stream_rows, write_rows
+        from facealign_cli.formats.growing import partial_path, recovery, stream_rows, write_rows
 
         if self.format is None:
             for _ in results:
                 pass
         elif self.rows is not None and self.rows != kinds.STDOUT:
             if (partial := partial_path(self.format, self.rows)) is not None:
-                console.message(f"Rows stand in {partial} until the end.")
+                killed = f"if the run is killed, `{recovery(self.format, self.rows)}` makes them a table"
+                console.message(f"Rows stand in {partial} until the end; {killed}.")
             write_rows(self.rows, results, self.format, self.overwrite)
         else:
             stream_rows(console.stdout_stream(), results, self.format)
@@ -309,32 +267,3 @@ def _places(output: Path | None, landmarks: Path | None) -> tuple[Path | None, P
     if landmarks is not None:
         raise click.UsageError(f"-o {output} and --landmarks {landmarks} both name rows: a clip's name ends in .mp4, …")
     return output, None
-
-
-def _progress(results: Iterator[FrameResult], total: int | None) -> Iterator[FrameResult]:
-    """Pass the results through; with a terminal on stderr, tell frames, frames a second and time left meanwhile."""
-    if not sys.stderr.isatty():
-        yield from _lines_of_progress(results, total)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    speed = TextColumn("{task.fields[fps]:.0f} fps")
-    columns = (TextColumn("Tracking"), BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn())
-    begin = time.monotonic()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=total, fps=0.0)
-        for done, result in enumerate(results, start=1):
-            yield result
-            progress.update(task, completed=done, fps=done / max(time.monotonic() - begin, 1e-6))
-
-
-def _lines_of_progress(results: Iterator[FrameResult], total: int | None) -> Iterator[FrameResult]:
-    """Pass the results through; tell how far it is, every `LINE_EVERY_S` seconds."""
-    begin = last = time.monotonic()
-    for done, result in enumerate(results, start=1):
-        yield result
-        if (now := time.monotonic()) - last >= LINE_EVERY_S:
-            last = now
-            of = "" if total is None else f" of about {total:,}"
-            console.message(f"{done:,}{of} frames, {done / (now - begin):.0f} a second")

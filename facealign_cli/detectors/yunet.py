@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import itertools
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from facealign_cli.arrays import Floats, Image, pixels
+from facealign_cli.arrays import Bools, Floats, Image, pixels
 from facealign_cli.detectors.base import (
     DetectorOptions,
     ReloadedWhenPickled,
@@ -33,7 +35,7 @@ from facealign_cli.geometry import SimilarityTransform
 from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.onnx_sizes import free_image_size
 from facealign_cli.records import BoxCalibration, Detection
-from facealign_cli.runtime import create_session, import_onnxruntime
+from facealign_cli.runtime import create_session
 
 WEIGHTS = "face_detection_yunet_2023mar.onnx"
 WEIGHTS_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
@@ -54,15 +56,16 @@ NEXT_LOOK = 0.35
 TOO_SMALL = 0.75
 """Of `min_face`: what is found below this height is left out."""
 
-BAND_PIXELS = 2_000_000
-"""Pixels that the network sees at a time; a larger picture is looked at in bands, which bounds the memory."""
-LARGE = 8 << 20
-"""Bytes of the network's input from which its memory is given back afterwards."""
-BAND_OVERLAP = 160
-"""Rows that a band shares with the next one: a face half as high lies in one of them whole."""
+TILE = 1024
+"""Sides of what the network sees at a time, at most; a larger picture is looked at in tiles, which bounds the memory
+and is quicker: what lies between the operators stays in the processor's cache."""
+OVERLAP = 160
+"""Pixels that a tile shares with the next one: a face half as large lies in one of them whole."""
 
-_FIVE = np.array([MEAN_SHAPE[36:42].mean(axis=0), MEAN_SHAPE[42:48].mean(axis=0), *MEAN_SHAPE[[30, 48, 54]]])
+MEAN_POINTS = np.array([MEAN_SHAPE[36:42].mean(axis=0), MEAN_SHAPE[42:48].mean(axis=0), *MEAN_SHAPE[[30, 48, 54]]])
 """(5, 2) the network's five points on the mean shape."""
+_X, _Y = [0, 2, *range(5, 15, 2)], [1, 3, *range(6, 15, 2)]
+"""Columns of a found face: x1, y1, x2, y2, score, and x, y of five points."""
 
 
 @register_detector("yunet")
@@ -100,17 +103,20 @@ class YunetDetector(ReloadedWhenPickled):
 
         to_picture: (2,) the picture's width and height over the reduced one's.
         """
-        faces = np.concatenate([self._in_band(small, *band) for band in bands(*small.shape[:2])])
+        tiles = itertools.product(*map(spans, small.shape[:2]))
+        faces = np.concatenate([self._in_tile(small, rows, columns) for rows, columns in tiles])
         faces[:, :4] *= np.tile(to_picture, 2)
         faces[:, 5:] *= np.tile(to_picture, 5)
         return faces
 
-    def _in_band(self, small: Image, top: int, bottom: int, first: float, last: float) -> Floats:
-        """What is found in the rows from `top` to `bottom` and has its centre between `first` and `last`."""
-        faces = self._network(small[top:bottom], self._score)
-        faces[:, [1, 3, 6, 8, 10, 12, 14]] += top
-        middle = (faces[:, 1] + faces[:, 3]) / 2
-        return faces[(middle >= first) & (middle < last)]
+    def _in_tile(self, small: Image, rows: Span, columns: Span) -> Floats:
+        """What is found in a tile, of the faces that it answers for."""
+        faces = self._network(small[rows.begin : rows.end, columns.begin : columns.end], self._score)
+        faces[:, _X] += columns.begin
+        faces[:, _Y] += rows.begin
+        x, y = (faces[:, :2] + faces[:, 2:4]).T / 2
+        answers: Bools = (x >= columns.first) & (x < columns.last) & (y >= rows.first) & (y < rows.last)
+        return faces[answers]
 
 
 def weights_file() -> Path:
@@ -141,15 +147,11 @@ class _Network:
             what = f"it lacks the outputs {', '.join(sorted(missing))}" if missing else f"it has {len(inputs)} inputs"
             raise ModelError(f"{self._path}: not a YuNet model: {what}")
         self._input = inputs[0].name
-        self._give_back = import_onnxruntime().RunOptions()
-        self._give_back.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
     def __call__(self, bgr: Image, score: float) -> Floats:
         """(N, 15) of the faces with at least that score."""
         batch = network_input(bgr)
-        # else one picture of 50 megapixels would leave the process at its size for good
-        values = self._session.run(OUTPUTS, {self._input: batch}, self._give_back if batch.nbytes > LARGE else None)
-        outputs = dict(zip(OUTPUTS, values, strict=True))
+        outputs = dict(zip(OUTPUTS, self._session.run(OUTPUTS, {self._input: batch}), strict=True))
         columns = batch.shape[3]
         return np.concatenate([decode(outputs, stride, columns // stride, score) for stride in STRIDES])
 
@@ -188,15 +190,24 @@ def reduced(image: Image, width: int, height: int) -> Image:
     return image if image.shape[:2] == (height, width) else pixels(cv2.resize(image, (width, height)))
 
 
-def bands(height: int, width: int) -> list[tuple[int, int, float, float]]:
-    """(top, bottom, first, last) of each band: its rows, and between which rows the centres lie that it answers for."""
-    cell = STRIDES[-1]  # bands begin at whole cells, so that the network sees the same as in one piece
-    rows = max(BAND_PIXELS // width // cell * cell, 2 * BAND_OVERLAP)
-    if height <= rows:
-        return [(0, height, -np.inf, np.inf)]
-    tops = list(range(0, height - BAND_OVERLAP, rows - BAND_OVERLAP))
-    edges = [-np.inf, *(top + BAND_OVERLAP / 2 for top in tops[1:]), np.inf]
-    return [(top, min(top + rows, height), edges[i], edges[i + 1]) for i, top in enumerate(tops)]
+@dataclass(frozen=True)
+class Span:
+    """The rows, or the columns, of a tile: begin to end. first, last: between which the middles of its faces lie."""
+
+    begin: int
+    end: int
+    first: float
+    last: float
+
+
+def spans(extent: int) -> list[Span]:
+    """The tiles' rows (columns) in a picture of so many.
+
+    They begin at whole cells of every grid, so that the network sees the same as in one piece.
+    """
+    begins = range(0, max(extent - OVERLAP, 1), TILE - OVERLAP)
+    edges = [-np.inf, *(begin + OVERLAP / 2 for begin in begins[1:]), np.inf]
+    return [Span(begin, min(begin + TILE, extent), edges[i], edges[i + 1]) for i, begin in enumerate(begins)]
 
 
 def network_input(bgr: Image) -> Floats:
@@ -213,9 +224,11 @@ def decode(outputs: dict[str, Floats], stride: int, columns: int, score: float) 
 
     outputs: cls and obj (1, K, 1), bbox (1, K, 4), kps (1, K, 10), each name with `_stride` after it; K cells by rows.
     """
-    cls, obj = (outputs[f"{kind}_{stride}"][0, :, 0].clip(0, 1) for kind in ("cls", "obj"))
+    cls, obj = (np.minimum(np.maximum(outputs[f"{kind}_{stride}"][0, :, 0], 0), 1) for kind in ("cls", "obj"))
     scores = np.sqrt(cls * obj)
     cells = np.flatnonzero(scores >= score)
+    if not cells.size:
+        return np.zeros((0, 15))
     corner = np.stack([cells % columns, cells // columns], axis=1).astype(float)
     bbox = outputs[f"bbox_{stride}"][0, cells].astype(float)
     points = outputs[f"kps_{stride}"][0, cells].reshape(-1, 5, 2) + corner[:, None]
@@ -233,6 +246,6 @@ def decode(outputs: dict[str, Floats], stride: int, columns: int, score: float) 
 def roll_of(points: Floats) -> float:
     """Degrees, x towards y, by which the face of (5, 2) points is turned; 0 where they all coincide."""
     try:
-        return SimilarityTransform.estimate(_FIVE, points).angle_deg
+        return SimilarityTransform.estimate(MEAN_POINTS, points).angle_deg
     except ValueError:
         return 0.0

@@ -114,7 +114,10 @@ class DecodedPicture:
 
 
 def decode_image(data: bytes, name: str = "picture", *, max_pixels: int = MAX_PIXELS) -> Image:
-    """The image of `decode_picture`."""
+    """Decode the bytes of a picture file. Returns (H, W, 3) uint8 BGR, upright.
+
+    name: stands in the errors. Raises InputError as `read_image` does for a file of these bytes.
+    """
     return decode_picture(data, name, max_pixels=max_pixels).image
 
 

@@ -72,6 +72,11 @@ class UrlStorage:
         check_length(path, len(data), max_bytes)
         return bytes(data)
 
+    def fetch(self, path: str, local_file: str | os.PathLike[str]) -> None:
+        """Copy a file of any length to a local one, in parts. Raises InputError, which names the first."""
+        with _url_errors(path, InputError):
+            self._fs.get_file(path, os.fspath(local_file))
+
     def write(self, path: str, data: bytes) -> None:
         """See `Storage.write`. Where the scheme stands for local files it is done as there."""
         local = self.local_path(path)

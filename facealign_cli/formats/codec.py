@@ -12,7 +12,7 @@ import numpy as np
 from facealign_cli.arrays import Floats
 from facealign_cli.errors import FormatError
 from facealign_cli.landmarks import N_LANDMARKS
-from facealign_cli.records import BBox, Face, FrameResult, HeadPose
+from facealign_cli.records import BBox, Face, FrameResult, HeadPose, Quality
 
 SCHEMA = "facealign/2"
 """The layout of a record: its name and number."""
@@ -82,7 +82,7 @@ _FACE_KEYS: dict[str, tuple[type, ...]] = {
     "landmarks": (list,),
     "sigma": (list, NoneType),
 }
-_OPTIONAL_FACE_KEYS: dict[str, tuple[type, ...]] = {"visible": (list,), "pose": (dict,)}
+_OPTIONAL_FACE_KEYS: dict[str, tuple[type, ...]] = {"visible": (list,), "pose": (dict,), "quality": (dict,)}
 _POSE_KEYS: dict[str, tuple[type, ...]] = {"translation_mm": (list,), "rotation_rad": (list,)}
 
 
@@ -94,19 +94,36 @@ RUN_COLUMNS = ("scheme", "model", "provider", "detector")
 POSE_COLUMNS = ("pose_Tx", "pose_Ty", "pose_Tz", "pose_Rx", "pose_Ry", "pose_Rz")
 """The columns of the head pose, with OpenFace's names: millimetres, then radians; empty where it was not asked for."""
 
+QUALITY_COLUMNS = ("sharpness", "brightness", "contrast", "cut_off")
+"""The columns of the quality, as `records.Quality` has it; empty where it was not asked for."""
+_QUALITY_KEYS: dict[str, tuple[type, ...]] = dict.fromkeys(QUALITY_COLUMNS, (int, float, NoneType))
+_QUALITY_DECIMALS = (4, 2, 2, 4)
+
 _BOX_COLUMNS = ("x1", "y1", "x2", "y2")
+
+_RISKY = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
+
+
+def guarded(text: str) -> str:
+    """A text for a cell of a CSV table: an apostrophe goes before what a spreadsheet would run as a formula."""
+    return f"'{text}" if text.startswith(_RISKY) else text
+
+
+def unguarded(cell: str) -> str:
+    """The text that `guarded` made the cell of."""
+    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(_RISKY) else cell
 
 
 def to_rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The rows of a table that a record of `to_dict` makes: one per face, or one without the face's columns.
 
-    A face's row also has its `landmarks` and `sigma`, as they stand in the record, and the pose's columns if it has a
-    pose.
+    A face's row also has its `landmarks` and `sigma`, as they stand in the record, and the columns of pose and quality
+    if it has them.
     """
     if not record["faces"]:
         yield record
     for face in record["faces"]:
-        row = {**record, **face, **dict(zip(_BOX_COLUMNS, face["bbox"], strict=True))}
+        row = {**record, **face, **dict(zip(_BOX_COLUMNS, face["bbox"], strict=True)), **face.get("quality", {})}
         if "pose" in face:
             pose = [value for key in _POSE_KEYS for value in face["pose"][key]]
             row |= dict(zip(POSE_COLUMNS, pose, strict=True))
@@ -144,6 +161,8 @@ def _record_of_row(row: dict[str, Any]) -> dict[str, Any]:
             "translation_mm": _pose_cells(row, POSE_COLUMNS[:3]),
             "rotation_rad": _pose_cells(row, POSE_COLUMNS[3:]),
         }
+    if row.get("cut_off") is not None:
+        face["quality"] = {name: row.get(name) for name in QUALITY_COLUMNS}
     return {**record, "faces": [face]}
 
 
@@ -170,7 +189,13 @@ def face_to_dict(face: Face) -> dict[str, Any]:
         "sigma": None if face.sigma is None else (np.round(face.sigma, 3) + 0.0).tolist(),
         **({} if face.visible is None else {"visible": face.visible.tolist()}),
         **({} if face.pose is None else {"pose": _pose_to_dict(face.pose)}),
+        **({} if face.quality is None else {"quality": _quality_to_dict(face.quality)}),
     }
+
+
+def _quality_to_dict(quality: Quality) -> dict[str, Any]:
+    values = zip(QUALITY_COLUMNS, _QUALITY_DECIMALS, strict=True)
+    return {name: _rounded(getattr(quality, name), decimals) for name, decimals in values}
 
 
 def _pose_to_dict(pose: HeadPose) -> dict[str, Any]:
@@ -196,6 +221,8 @@ def face_from_dict(record: Any, index: int) -> Face:
             values["sigma"] = _numbers(values["sigma"], (N_LANDMARKS,), "sigma")
         if "pose" in values:
             values["pose"] = _pose_from_dict(values["pose"])
+        if "quality" in values:
+            values["quality"] = Quality(**_checked(values["quality"], _QUALITY_KEYS, "a quality"))
         return Face(**values)
     except (ValueError, TypeError, FormatError) as error:
         raise FormatError(f"faces[{index}]: {error}") from error

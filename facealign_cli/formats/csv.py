@@ -2,8 +2,8 @@
 
 Columns: source, status, error, warning, width, height, frame, timestamp_s, face_id, track_id, x1, y1, x2, y2,
 detector_score, confidence, scheme, model, provider, detector, x_0 … x_67, y_0 … y_67, pose_Tx … pose_Rz (OpenFace's
-names: mm and radians); where they are wanted s_0 … s_67, how far each point may be off in pixels. What is not there is
-an empty cell. Tables of version 0.1 end before the pose.
+names: mm and radians), sharpness, brightness, contrast, cut_off (quality); where they are wanted s_0 … s_67, how far
+each point may be off in pixels. What is not there is an empty cell. Tables of version 0.1 end before the pose.
 
 A text cell that begins with = + - @ or a tab or line break would run as a formula in a spreadsheet (CSV injection), so
 it gets an apostrophe in front, as does one that begins with an apostrophe; reading takes it away again.
@@ -25,12 +25,15 @@ from facealign_cli.formats.base import Format, register_format, write_file
 from facealign_cli.formats.codec import (
     FACE_COLUMNS,
     POSE_COLUMNS,
+    QUALITY_COLUMNS,
     RESULT_COLUMNS,
     RUN_COLUMNS,
     from_dict,
     from_rows,
+    guarded,
     to_dict,
     to_rows,
+    unguarded,
 )
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.records import FrameResult
@@ -40,15 +43,14 @@ _Y = tuple(f"y_{i}" for i in range(N_LANDMARKS))
 COLUMNS: tuple[str, ...] = RESULT_COLUMNS + FACE_COLUMNS + RUN_COLUMNS + _X + _Y
 """The header line, up to the pose."""
 SIGMA_COLUMNS: tuple[str, ...] = tuple(f"s_{i}" for i in range(N_LANDMARKS))
-"""What follows the pose where sigma is wanted."""
+"""What follows pose and quality where sigma is wanted."""
 
 _COLUMNS_1 = tuple(column for column in COLUMNS if column != "warning")
 """That of version 0.1.0."""
 
-_KNOWN = {*COLUMNS, *POSE_COLUMNS, *SIGMA_COLUMNS}
+_KNOWN = {*COLUMNS, *POSE_COLUMNS, *QUALITY_COLUMNS, *SIGMA_COLUMNS}
 _TEXT = {"source", "status", "error", "warning", *RUN_COLUMNS}
 _INTEGERS = {"width", "height", "frame", "face_id", "track_id"}
-_RISKY = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 
 
 class UnixLines:
@@ -74,19 +76,23 @@ def dump(
     extra: columns behind the own ones. values: for each result, what stands in them, in each of its rows.
     sigma: whether `SIGMA_COLUMNS` follow the own columns.
     """
-    columns = (*COLUMNS, *POSE_COLUMNS, *(SIGMA_COLUMNS if sigma else ()))
+    columns = (*COLUMNS, *POSE_COLUMNS, *QUALITY_COLUMNS, *(SIGMA_COLUMNS if sigma else ()))
     own = itertools.repeat(dict[str, Any]()) if values is None else values
     write_cells(stream, [*columns, *extra], _cells(results, own, columns, extra))
 
 
-def write_cells(stream: BinaryIO, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write any table into a binary stream as CSV, row by row: None is an empty cell, no text runs as a formula."""
+def write_cells(stream: BinaryIO, header: Sequence[str] | None, rows: Iterable[Sequence[object]]) -> None:
+    """Write any table into a binary stream as CSV, row by row: None is an empty cell, no text runs as a formula.
+
+    header: None where it stands there already.
+    """
     text = io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="", write_through=True)
     try:
         writer = csv.writer(UnixLines(text))
-        writer.writerow(header)
+        if header is not None:
+            writer.writerow(header)
         for row in rows:
-            writer.writerow([_guarded(cell) for cell in row])
+            writer.writerow([guarded(cell) if isinstance(cell, str) else cell for cell in row])
     finally:
         text.detach()  # the stream is the caller's: it stays open
 
@@ -107,10 +113,6 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
     points = row.get("landmarks", ())
     radii = dict(zip(SIGMA_COLUMNS, row.get("sigma") or (), strict=False))
     return row | radii | {name: value for i, (x, y) in enumerate(points) for name, value in ((_X[i], x), (_Y[i], y))}
-
-
-def _guarded(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_RISKY) else value
 
 
 def write(path: PathLike, results: Iterable[FrameResult], overwrite: bool = False) -> None:
@@ -163,7 +165,7 @@ def _read_rows(path: PathLike) -> Iterator[tuple[int, dict[str, str]]]:
 
 def _value(column: str, cell: str) -> Any:
     if column in _TEXT:
-        text = cell[1:] if cell[:1] == "'" and cell[1:].startswith(_RISKY) else cell
+        text = unguarded(cell)
         return text if text or column == "source" else None
     if not cell:
         return None

@@ -2,13 +2,15 @@
 
 Unlike other results they go straight to their place, not beside it: whole frames at a time, each by one write to the
 system. A JSON document is closed after every frame, and the next one is written over its end. A Parquet file can only
-be read when it is finished, so its rows stand as JSON Lines in a file beside it until then; see `partial_path`.
+be read when it is finished, so its rows stand as JSON Lines in a file beside it until then; see `partial_path`. Those
+of a run that was killed stay there, and `facealign convert` makes them the file; see `recovery`.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -30,6 +32,12 @@ def partial_path(fmt: Format, path: str | os.PathLike[str]) -> Path | None:
     return None if straight else path.with_name(f"{path.name}.partial.jsonl")
 
 
+def recovery(fmt: Format, path: str | os.PathLike[str]) -> str:
+    """The command that makes the rows of a run that was killed the file that was to be written."""
+    name = "" if Path(path).suffix.lower() in fmt.extensions else f" --to {fmt.name}"
+    return f"facealign convert {shlex.join([str(partial_path(fmt, path)), str(path)])}{name}"
+
+
 def check_rows(fmt: Format, path: str | os.PathLike[str] | None, overwrite: bool = False) -> Dump:
     """What writes rows of this format. Raises InputError or OutputError if they could not be written there.
 
@@ -44,8 +52,8 @@ def check_rows(fmt: Format, path: str | os.PathLike[str] | None, overwrite: bool
     partial = partial_path(fmt, path)
     if partial is not None and os.path.lexists(partial) and not overwrite:
         raise OutputError(
-            f"{partial} holds the rows of a run that did not end (JSON Lines, which facealign reads): "
-            "move it away, or --overwrite replaces it"
+            f"{partial} holds the rows of a run that did not end: `{recovery(fmt, path)}` makes them a table; "
+            "then remove it, or --overwrite replaces it"
         )
     return fmt.dump
 
@@ -82,7 +90,7 @@ def _finish(partial: Path, path: str | os.PathLike[str], fmt: Format, overwrite:
         fmt.write(path, jsonl.iterate(partial), overwrite)
         partial.unlink()
     except (FacealignError, OSError) as error:
-        raise OutputError(f"{error}; the rows are in {partial}") from error
+        raise OutputError(f"{error}; the rows are in {partial}: `{recovery(fmt, path)}` makes them a table") from error
 
 
 def stream_rows(stream: BinaryIO, results: Iterable[FrameResult], fmt: Format) -> None:

@@ -3,10 +3,11 @@ a comma and a space, columns frame, face_id, timestamp, confidence, success, pos
 pose_Ry, pose_Rz, x_0 … x_67, y_0 … y_67.
 
 As OpenFace has it: `frame` counts from 1, `face_id` from 0, times are seconds with three decimals, landmarks are pixels
-counted from 0. A last column, `source`, which OpenFace does not have, names the picture or the clip. Pictures have no
-frame number: the n-th one of a run is frame n, at time 0. A frame without a face, or that failed, has one row with
-`success` 0 and zeros. Where a video was tracked, `face_id` is the track's number. Confidence has four decimals and
-landmarks three; OpenFace's two and one. Of OpenFace's own files some have no space behind the commas: both are read.
+counted from 0. A last column, `source`, which OpenFace does not have, names the picture or the clip; a name that a
+spreadsheet would run as a formula gets an apostrophe in front, as in `csv`. Pictures have no frame number: the n-th one
+of a run is frame n, at time 0. A frame without a face, or that failed, has one row with `success` 0 and zeros. Where a
+video was tracked, `face_id` is the track's number. Confidence has four decimals and landmarks three; OpenFace's two and
+one. Of OpenFace's own files some have no space behind the commas: both are read.
 The head pose is that of the face. Where it has none, it is estimated here from the landmarks and the size of the
 picture, with OpenFace's default focal length; and where that size is not known, it is `nan`. Millimetres have three
 decimals and radians five; OpenFace's one and three.
@@ -18,14 +19,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from itertools import groupby
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from facealign_cli.errors import FormatError
 from facealign_cli.files.documents import PathLike, read_csv
 from facealign_cli.formats.base import register_format, write_file
-from facealign_cli.formats.codec import POSE_COLUMNS
+from facealign_cli.formats.codec import POSE_COLUMNS, guarded, unguarded
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.pose import camera_matrix, estimate_pose
@@ -44,7 +45,7 @@ def dump(results: Iterable[FrameResult], stream: BinaryIO) -> None:
     """Write the table into a binary stream, result by result."""
     stream.write((", ".join((*COLUMNS, "source")) + "\n").encode())
     for number, result in enumerate(results, start=1):
-        name = f", {_quoted(result.source)}".encode("utf-8", "surrogateescape")
+        name = f", {_quoted(guarded(result.source))}".encode("utf-8", "surrogateescape")
         frame = number if result.frame is None else int(result.frame) + 1
         time = f"{result.timestamp_s or 0.0:.3f}"
         if not result.faces:
@@ -112,7 +113,8 @@ def _row(path: PathLike, line: int, header: list[str], cells: list[str]) -> Row:
     needed = [value for name, value in values.items() if name not in POSE_COLUMNS]
     if not np.isfinite(needed).all() or values["frame"] < 0:
         raise FormatError(f"{path}: line {line}: expected finite numbers and a frame that counts from 1")
-    return int(values["frame"]), cells[header.index("source")] if "source" in header else None, values
+    source = unguarded(cells[header.index("source")]) if "source" in header else None
+    return int(values["frame"]), source, values
 
 
 def _result(path: PathLike, rows: list[dict[str, float]], name: str | None) -> FrameResult:
@@ -140,5 +142,10 @@ def _pose(row: dict[str, float]) -> HeadPose | None:
     return HeadPose((x, y, z), (pitch, yaw, roll)) if np.isfinite([x, y, z, pitch, yaw, roll]).all() else None
 
 
+def _recognises(start: Any) -> bool:
+    return isinstance(start, str) and re.match(_START, start) is not None
+
+
+_START = r"\s*frame\s*,\s*(face_id\s*,\s*)?timestamp\s*,\s*confidence\s*,\s*success\s*,"
 _LOSES = "the picture's size, the box, points that cannot be seen, which model placed the points"
-register_format("openface", [], write=write, read=read, dump=dump, loses=_LOSES)
+register_format("openface", [], write=write, read=read, dump=dump, recognises=_recognises, loses=_LOSES)

@@ -5,8 +5,8 @@ x_1, y_1, … x_67, y_67, a (68, 2) array row by row; NaN where there is no face
 list of fixed size that is null. `sigma` is a list of 68 float64, NaN where there is no face or the model does not say
 how far its landmarks may be off; tables of facealign/1 have none and are read too. `source_bytes` is null unless the
 path is no UTF-8: then it holds the path's bytes, and `source` shows them as \\udcNN escapes (as other texts do, for
-good). The pose's columns come last, null where there is none; tables of earlier versions lack them. Values have the
-decimals of JSON. The schema's metadata hold `facealign.schema` (facealign/2) and `facealign.version`.
+good). The columns of pose and quality come last, null where there are none; tables of earlier versions lack them.
+Values have the decimals of JSON. The schema's metadata hold `facealign.schema` (facealign/2) and `facealign.version`.
 
 A caller may add columns of its own, such as file sizes or timings: `extra` maps their names to pyarrow's names of types
 ("int64", "string", "double", …). Reading passes over columns that it does not know.
@@ -28,6 +28,7 @@ from facealign_cli.formats.base import register_format, write_file
 from facealign_cli.formats.codec import (
     FACE_COLUMNS,
     POSE_COLUMNS,
+    QUALITY_COLUMNS,
     READABLE,
     RESULT_COLUMNS,
     RUN_COLUMNS,
@@ -56,13 +57,14 @@ COLUMNS: tuple[str, ...] = (
     "sigma",
     "source_bytes",
     *POSE_COLUMNS,
+    *QUALITY_COLUMNS,
 )
 """The columns' names, in their order."""
 
 _LISTS = {"landmarks": 2 * N_LANDMARKS, "sigma": N_LANDMARKS}
 """Columns of lists, with how many numbers each has."""
 _INTEGERS = {"width": "int32", "height": "int32", "frame": "int64", "face_id": "int64", "track_id": "int64"}
-_NUMBERS = ("timestamp_s", "x1", "y1", "x2", "y2", "detector_score", "confidence", *POSE_COLUMNS)
+_NUMBERS = ("timestamp_s", "x1", "y1", "x2", "y2", "detector_score", "confidence", *POSE_COLUMNS, *QUALITY_COLUMNS)
 _TYPES = _INTEGERS | dict.fromkeys(_NUMBERS, "double") | {"source_bytes": "binary"}  # the others are texts
 _NEVER_NULL = ("source", "status", "width", "height", "scheme")
 _ORDER = {
@@ -217,7 +219,7 @@ def _check(path: PathLike, schema: pa.Schema) -> None:
     if layout not in READABLE:
         raise FormatError(f"{path}: schema {layout!r:.40}, this version reads {' and '.join(READABLE)}")
     for field in table_schema():
-        late = ("warning", *POSE_COLUMNS, *(("sigma",) if layout != SCHEMA else ()))
+        late = ("warning", *POSE_COLUMNS, *QUALITY_COLUMNS, *(("sigma",) if layout != SCHEMA else ()))
         if field.name in late and field.name not in schema.names:
             continue  # a file of version 0.1.0
         if schema.get_field_index(field.name) < 0:

@@ -3,33 +3,13 @@
 from __future__ import annotations
 
 import os
-from string import Template
 
 from facealign_cli.evaluation.figures import Evaluation
 from facealign_cli.files.output import check_output, write_bytes
 from facealign_cli.report import charts, gallery, style, tables
-from facealign_cli.report.base import escape, plural
+from facealign_cli.report.base import escape, page, plural, section
 
 __all__ = ["render_report", "write_report"]
-
-_PAGE = Template("""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-<title>$title</title>
-<style>$style</style>
-</head>
-<body>
-<main>
-<h1>$title</h1>
-$sections
-</main>
-</body>
-</html>
-""")
 
 
 def write_report(path: str | os.PathLike[str], evaluation: Evaluation, overwrite: bool = False) -> None:
@@ -45,23 +25,16 @@ def render_report(evaluation: Evaluation) -> str:
     """The report's HTML."""
     sections = [
         _about(evaluation),
-        _section("Figures", _figures_note(evaluation), tables.figures_table(evaluation)),
-        _section("Beside published figures", "", tables.published_table(evaluation)),
-        _section("How the errors are spread", "", _charts(evaluation)),
-        _section("Parts of the face", _POINTS_NOTE, tables.points_table(evaluation)),
+        section("Figures", _figures_note(evaluation), tables.figures_table(evaluation)),
+        section("Beside published figures", "", tables.published_table(evaluation)),
+        section("How the errors are spread", "", _charts(evaluation)),
+        section("Parts of the face", _POINTS_NOTE, tables.points_table(evaluation)),
         _worst(evaluation),
-        _section("Faces without a prediction", _WITHOUT_NOTE, gallery.without_prediction(evaluation)),
-        _section("What else did not go as it should", "", gallery.irregularity_list(evaluation.irregularities)),
+        section("Faces without a prediction", _WITHOUT_NOTE, gallery.without_prediction(evaluation)),
+        section("What else did not go as it should", "", gallery.irregularity_list(evaluation.irregularities)),
     ]
-    title = escape(evaluation.about.get("title") or "Face landmarks: evaluation")
-    return _PAGE.substitute(title=title, style=style.STYLE, sections="\n".join(filter(None, sections)))
-
-
-def _section(title: str, note: str, content: str) -> str:
-    """A headed part of the page; nothing where it has no content. note: plain text."""
-    if not content:
-        return ""
-    return f"<section><h2>{escape(title)}</h2>{f'<p>{escape(note)}</p>' if note else ''}{content}</section>"
+    title = evaluation.about.get("title") or "Face landmarks: evaluation"
+    return page(title, sections, style.STYLE)
 
 
 def _about(evaluation: Evaluation) -> str:
@@ -99,7 +72,7 @@ def _worst(evaluation: Evaluation) -> str:
     key = '<p class="keys"><span class="truth">truth</span> <span class="guess">prediction</span></p>'
     content = gallery.worst_gallery(evaluation)
     note = f"In % of {evaluation.normaliser}, worst first."
-    return _section(
+    return section(
         f"The {plural(shown, 'worst face')[2:]}" if shown == 1 else f"The {shown} worst faces",
         note,
         content and key + content,

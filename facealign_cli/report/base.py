@@ -2,10 +2,71 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from string import Template
+
+import numpy as np
+
+_PAGE = Template("""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy" content="$policy">
+<title>$title</title>
+<style>$style</style>
+</head>
+<body>
+<main>
+<h1>$title</h1>
+$sections
+</main>
+$script</body>
+</html>
+""")
+
+
+def page(title: str, sections: Iterable[str], style: str, script: str = "") -> str:
+    """A page that stands alone: nothing is loaded from elsewhere, and no other script runs than this one.
+
+    title: plain text. sections: HTML; empty ones are left out. script: without the element around it.
+    """
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    if script:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        policy, script = f"{policy}; script-src 'sha256-{digest}'", f"<script>{script}</script>\n"
+    shown = "\n".join(filter(None, sections))
+    return _PAGE.substitute(title=escape(title), style=style, sections=shown, policy=policy, script=script)
+
+
+def section(title: str, note: str, content: str) -> str:
+    """A headed part of the page; nothing where it has no content. note: plain text."""
+    if not content:
+        return ""
+    return f"<section><h2>{escape(title)}</h2>{f'<p>{escape(note)}</p>' if note else ''}{content}</section>"
+
+
+def jpeg_data(image_bgr: np.ndarray, quality: int = 80) -> str:
+    """A picture, (H, W, 3) uint8, as a data URI."""
+    import cv2
+
+    _good, data = cv2.imencode(".jpg", image_bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")
+
+
+def nice_ticks(top: float, count: int = 5) -> list[float]:
+    """0 and rising multiples of 1, 2 or 5 times a power of ten, up to `top`: at most `count` + 1 of them."""
+    if not top > 0:
+        return [0.0]
+    power = 10 ** np.floor(np.log10(top / count))
+    step = next(power * factor for factor in (1, 2, 5, 10) if top / (power * factor) <= count + 1e-9)
+    return [float(np.round(i * step, 12)) for i in range(int(top / step + 1e-9) + 1)]
 
 
 @dataclass(frozen=True)

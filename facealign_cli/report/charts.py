@@ -14,7 +14,7 @@ from facealign_cli.arrays import Floats
 from facealign_cli.evaluation.figures import Evaluation, SubsetSummary
 from facealign_cli.landmarks import CONTOURS, MEAN_SHAPE
 from facealign_cli.metrics import NORMALISERS, POINT_SETS, REGIONS, ced, point_errors
-from facealign_cli.report.base import escape, percent
+from facealign_cli.report.base import escape, nice_ticks, percent
 
 MAX_CURVES = 8
 _WIDTH, _HEIGHT = 360, 250
@@ -57,15 +57,6 @@ class _Axes:
 
 def _svg(title: str, body: str, height: float = _HEIGHT) -> str:
     return f'<svg viewBox="0 0 {_WIDTH} {height:g}" role="img" aria-label="{escape(title)}">{body}</svg>'
-
-
-def nice_ticks(top: float, count: int = 5) -> list[float]:
-    """0 and rising multiples of 1, 2 or 5 times a power of ten, up to `top`: at most `count` + 1 of them."""
-    if not top > 0:
-        return [0.0]
-    power = 10 ** np.floor(np.log10(top / count))
-    step = next(power * factor for factor in (1, 2, 5, 10) if top / (power * factor) <= count + 1e-9)
-    return [float(np.round(i * step, 12)) for i in range(int(top / step + 1e-9) + 1)]
 
 
 def _threshold_line(axes: _Axes, threshold: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from facealign_cli.errors import InputError
 from facealign_cli.evaluation.base import Irregularity
 from facealign_cli.evaluation.figures import STATUSES, Evaluation, FaceRow
 from facealign_cli.landmarks import CONTOURS
-from facealign_cli.report.base import escape, percent
+from facealign_cli.report.base import escape, jpeg_data, percent
 
 WORST = 24
 """Faces with the largest errors that are shown."""
@@ -22,7 +21,6 @@ WITHOUT = 12
 """Faces without a prediction that are shown; up to `LISTED` more are named."""
 LISTED = 100
 _SIDE = 256
-_JPEG_QUALITY = 80
 
 
 def worst_rows(evaluation: Evaluation) -> list[FaceRow]:
@@ -132,5 +130,4 @@ def picture_data(path: str | None, left: int, top: int, side: int) -> str | None
     if x2 > x1 and y2 > y1:
         square[y1 - top : y2 - top, x1 - left : x2 - left] = image[y1:y2, x1:x2]
     small = cv2.resize(square, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA if side > _SIDE else cv2.INTER_LINEAR)
-    _good, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")
+    return jpeg_data(small)

@@ -87,3 +87,52 @@ svg text { font: 11px system-ui, sans-serif; fill: var(--ink); }
   .gallery { grid-template-columns: repeat(4, 1fr); }
 }
 """
+
+CLIP_STYLE = """
+.plot { position: relative; margin: 10px 8px 26px 62px; touch-action: pan-y; cursor: crosshair; }
+.plot svg { height: 100%; overflow: visible; }
+.plot path { vector-effect: non-scaling-stroke; }
+.plot .curve { stroke-dasharray: none; stroke-width: 1.4; stroke-linecap: round; }
+.plot .blinks { stroke-width: 2; }
+.plot .bar { stroke: none; }
+.bar.c0 { fill: var(--c0); } .bar.c1 { fill: var(--c1); } .bar.c2 { fill: var(--c2); } .bar.c3 { fill: var(--c3); }
+.bar.c4 { fill: var(--c4); } .bar.c5 { fill: var(--c5); } .bar.c6 { fill: var(--c6); } .bar.c7 { fill: var(--c7); }
+.bar.broken { fill: var(--bad); }
+.x, .y { position: absolute; color: var(--soft); font-size: .72rem; line-height: 1; white-space: nowrap; }
+.y { right: 100%; margin-right: 6px; transform: translateY(-50%); }
+.x { top: 100%; margin-top: 6px; transform: translateX(-50%); }
+.cursor { position: absolute; top: 0; bottom: 0; width: 1px; background: var(--ink); display: none; }
+.reading .cursor { display: block; }
+section figure figcaption { margin-top: 8px; }
+.persons { gap: 6px; }
+.persons button { display: flex; gap: 6px; font: inherit; color: inherit; background: none; cursor: pointer;
+  border: 1px solid var(--line); border-radius: 6px; padding: 4px 10px; min-height: 32px; align-items: center; }
+.persons .key, #readout .key { margin: 0; }
+.persons .key path, #readout .key path { stroke-dasharray: none; stroke-width: 3; }
+.persons button[aria-pressed=false] { opacity: .45; text-decoration: line-through; }
+.hide0 .p0, .hide1 .p1, .hide2 .p2, .hide3 .p3, .hide4 .p4, .hide5 .p5, .hide6 .p6, .hide7 .p7 { display: none; }
+.stills { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); gap: 16px 12px; }
+.stills img { display: block; width: 100%; height: auto; border-radius: 4px; }
+#readout { position: fixed; left: 0; right: 0; bottom: 0; z-index: 1; max-height: 45vh; overflow: auto;
+  background: var(--page); border-top: 2px solid var(--line); padding: 6px max(16px, calc(50vw - 584px)); }
+#readout[hidden] { display: none; }
+#readout p { margin: 0 0 2px; font-weight: 600; font-variant-numeric: tabular-nums; }
+.values, .values tbody { display: table; width: 100%; } .values tbody { display: table-row-group; }
+.values thead { display: table-header-group; }
+#readout .values tr { display: table-row; border: 0; }
+.values th, .values td { display: table-cell; padding: 1px 4px; font-size: .8rem; border: 0; text-align: right;
+  min-width: 0; width: 14%; }
+.values td::before { content: none; }
+.values tbody th { display: flex; gap: 6px; align-items: center; font-size: .8rem; padding: 1px 4px; width: auto; }
+.values thead th:first-child { text-align: left; }
+.blinking td:nth-child(5) { font-weight: 700; }
+.blinking td:nth-child(5)::before { content: "blink "; display: inline; font-weight: 400; }
+body { padding-bottom: 8rem; }
+@media print {
+  body { padding: 0; }
+  #readout, .cursor { display: none !important; }
+  .persons button { border: 0; padding: 0; }
+  .stills { grid-template-columns: 1fr 1fr 1fr; }
+}
+"""
+"""What the page about a clip has besides."""

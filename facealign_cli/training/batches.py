@@ -29,14 +29,14 @@ def drawn_rows(yaw: Floats, turned: tuple[int, int]) -> Ints:
     return np.repeat(np.arange(len(yaw)), repeats)
 
 
-def rows_of_step(n: int, batch: int, step: int, seed: int) -> Ints:
-    """(batch,) rows of a step: every pass is a fresh permutation, passes follow one another without a gap."""
-    first = step * batch
+def rows_of_step(n: int, batch_size: int, step: int, seed: int) -> Ints:
+    """(batch_size,) rows of a step: every pass is a fresh permutation, passes follow one another without a gap."""
+    first = step * batch_size
     rows: list[Ints] = []
-    while sum(map(len, rows)) < batch:
+    while sum(map(len, rows)) < batch_size:
         position = first + sum(map(len, rows))
         order = np.random.default_rng([seed, 1, position // n]).permutation(n)
-        rows.append(order[position % n : position % n + batch - sum(map(len, rows))])
+        rows.append(order[position % n : position % n + batch_size - sum(map(len, rows))])
     return np.concatenate(rows)
 
 
@@ -50,7 +50,7 @@ class BatchSource:
     def batch(self, step: int) -> Batch:
         """The batch of a step."""
         config = self.config
-        rows = self.drawn[rows_of_step(len(self.drawn), config.batch, step, config.seed)]
+        rows = self.drawn[rows_of_step(len(self.drawn), config.batch_size, step, config.seed)]
         rng = np.random.default_rng([config.seed, 2, step])
         return make_batch(self.pack, rows, self.frame, config.augmentation, rng)
 

@@ -232,7 +232,7 @@ class Run:
             self.save("best.ckpt")
         row = {
             "step": self.step,
-            "faces": self.step * self.config.batch,
+            "faces": self.step * self.config.batch_size,
             "lr": round(self.config.lr_at(self.step - 1, self._elapsed()), 7),
             "seconds": round(self._elapsed(), 1),
             "train_loss": round(float(losses[0]), 5),

@@ -22,7 +22,8 @@ from facealign_cli.geometry import bbox_of_shape, extent_of_shape, init_shape_fr
 from facealign_cli.landmarks import MIRROR_ORDER
 from facealign_cli.metrics import nme
 from facealign_cli.models.dan import DanModel
-from facealign_cli.training.augment import Augmentation, perturbed_init
+from facealign_cli.training.augment import perturbed_init
+from facealign_cli.training.augmentation import Augmentation
 from facealign_cli.training.pack import read_pack, rewrite_pack
 
 _MIRROR = np.array(MIRROR_ORDER)

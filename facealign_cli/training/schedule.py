@@ -6,7 +6,10 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from facealign_cli.training.augment import Augmentation
+from facealign_cli.training.augmentation import Augmentation
+
+TEACHER_SHARE = 0.5
+"""Of the loss, where there is a teacher and nothing else is said."""
 
 
 @dataclass(frozen=True)
@@ -17,17 +20,17 @@ class TrainConfig:
     minutes: the run ends by the clock instead; the rate then falls over the last `decay_share` of that time, and
     `steps` is only the most that it may take. turned: how often a pass draws a face turned by 30 to 60 degrees, and how
     often one turned by more. teacher_share: how much of the loss is the distance from the teacher's
-    landmarks on the same crop instead of from the labels.
+    landmarks on the same crop instead of from the labels; 0 without a teacher. The defaults are those of `train run`.
     """
 
-    steps: int
+    steps: int = 16000
     stage: int = 0
-    batch: int = 64
+    batch_size: int = 64
     lr: float = 2e-3
-    weight_decay: float = 1e-4
+    weight_decay: float = 0.02
     warmup_steps: int = 200
-    decay_steps: int = 0
-    average: float = 0.999
+    decay_steps: int = 5000
+    average: float = 0.9995
     seed: int = 0
     eval_every: int = 500
     checkpoint_every: int = 250
@@ -39,7 +42,7 @@ class TrainConfig:
     minutes: float = 0.0
     decay_share: float = 0.5
     bf16: bool = False
-    device: str = "cpu"
+    device: str = "auto"
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def lr_at(self, step: int, seconds: float = 0.0) -> float:
@@ -62,6 +65,7 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
-        """From `to_dict`'s values."""
-        turned = tuple(values.get("turned", (1, 1)))  # absent in checkpoints of earlier versions
-        return cls(**{**values, "turned": turned, "augmentation": Augmentation(**values["augmentation"])})
+        """From `to_dict`'s values, also those of a checkpoint of an earlier version."""
+        renamed = {"batch_size" if name == "batch" else name: value for name, value in values.items()}
+        turned = tuple(values.get("turned", (1, 1)))  # absent in some
+        return cls(**{**renamed, "turned": turned, "augmentation": Augmentation(**values["augmentation"])})

@@ -13,15 +13,23 @@ def open_source(
     rate: float = 25.0,
     sound: bool = False,
     max_pixels: int = MAX_FRAME_PIXELS,
+    every: int = 1,
+    most_fps: float | None = None,
 ) -> VideoSource:
     """The clip at `path`: a file, a folder of pictures or a pattern like frames/%04d.png (`rate` of them a second).
 
-    start_s, end_s: only the frames between. sound: pass its packets on. max_pixels: of a frame. Raises InputError,
+    start_s, end_s: only the frames between. sound: pass its packets on. max_pixels: of a frame. every: only every so
+    many-th frame, from the first one on. most_fps: no more than so many frames a second. Raises InputError,
     MissingDependency.
     """
     from facealign_cli.video.container import ContainerSource
     from facealign_cli.video.sequence import SequenceSource, is_sequence
+    from facealign_cli.video.thinned import ThinnedSource, check_thinning
 
+    check_thinning(every, most_fps)
+    source: VideoSource
     if is_sequence(path):
-        return SequenceSource(path, rate=rate, start_s=start_s, end_s=end_s, max_pixels=max_pixels)
-    return ContainerSource(path, start_s=start_s, end_s=end_s, sound=sound, max_pixels=max_pixels)
+        source = SequenceSource(path, rate=rate, start_s=start_s, end_s=end_s, max_pixels=max_pixels)
+    else:
+        source = ContainerSource(path, start_s=start_s, end_s=end_s, sound=sound, max_pixels=max_pixels)
+    return source if every == 1 and most_fps is None else ThinnedSource(source, every, most_fps)

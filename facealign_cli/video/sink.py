@@ -57,6 +57,12 @@ def check_suffix(path: str | os.PathLike[str]) -> str:
     return suffix
 
 
+def copies_sound(suffix: str, sound: Sequence[Any], samples: Callable[[Any], Sequence[Any]]) -> bool:
+    """Whether a clip with that suffix holds these sound streams as they are; see `open_sink`."""
+    container = _CONTAINERS[suffix][0]
+    return all(SoundPlan.of(stream, samples(stream), container).codec is None for stream in sound)
+
+
 @contextlib.contextmanager
 def open_sink(
     path: str | os.PathLike[str],
@@ -114,6 +120,11 @@ class VideoSink:
         self._first_dts: int | None = None
         self._first = self._last = self._last_duration = 0
         self._is_empty = True
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds of a tick."""
+        return self._info.time_base
 
     @property
     def notes(self) -> tuple[str, ...]:

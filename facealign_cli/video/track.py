@@ -20,6 +20,7 @@ import numpy as np
 from facealign_cli.aligner import Aligner
 from facealign_cli.overlay import draw_overlay
 from facealign_cli.pose import PoseEstimator
+from facealign_cli.quality import with_quality
 from facealign_cli.records import Face, FrameResult
 from facealign_cli.video import open_source
 from facealign_cli.video.base import SoundPacket, VideoFrame, VideoSource
@@ -40,7 +41,8 @@ class VideoOptions:
     """smoothing: `LookAhead` for files; `Smoothing`, which needs no frame that follows, for cameras; None for none.
 
     pose: what gives faces their pose, from the smoothed landmarks; None: they get none. blank: draw on black instead of
-    on the frames. sigma: draw how far each point may be off, where the model says so.
+    on the frames. sigma: draw how far each point may be off, where the model says so. quality: whether faces get the
+    quality of their picture, by the landmarks before smoothing.
     """
 
     tracking: TrackingOptions = field(default_factory=TrackingOptions)
@@ -48,6 +50,7 @@ class VideoOptions:
     pose: PoseEstimator | None = None
     blank: bool = False
     sigma: bool = False
+    quality: bool = False
 
 
 def track_video(
@@ -173,7 +176,7 @@ class _FrameWork:
 
     def __init__(self, name: str, aligner: Aligner, options: VideoOptions) -> None:
         self._name = name
-        self._tracker = Tracker(aligner, options.tracking)
+        self._tracker, self._quality = Tracker(aligner, options.tracking), options.quality
         self._used = {
             "detector": aligner.detector.name,
             "model": aligner.model.name,
@@ -188,7 +191,8 @@ class _FrameWork:
             if isinstance(item, SoundPacket) or item.error is not None or item.image_bgr is None:
                 yield item, []
             else:
-                yield item, self._tracker.update(item.image_bgr, item.timestamp_s, self._name)
+                faces = self._tracker.update(item.image_bgr, item.timestamp_s, self._name)
+                yield item, with_quality(item.image_bgr, faces) if self._quality else faces
 
     def record(self, frame: VideoFrame, faces: list[Face]) -> FrameResult:
         """The record of a frame with the faces that were tracked in it."""

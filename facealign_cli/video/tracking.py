@@ -3,7 +3,8 @@
 The detector runs where there is nothing to follow, when a face is lost, at a scene cut, and every so often for new
 faces. A face is held while the network's confidence holds; for a second after it was lost its id is kept, moved on at
 the speed it had. Who is who is told by overlap with the place where each one is expected, then by shape: the landmarks
-with shift, turn and scale taken out, which differ from person to person and change little from frame to frame.
+with shift, turn and scale taken out, which differ from person to person and change little from frame to frame. Where a
+face looks like another one from one frame to the next, as after a cut that keeps its place, it gets another id.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 
 from facealign_cli.arrays import Floats, Image
@@ -20,10 +20,14 @@ from facealign_cli.errors import InputError
 from facealign_cli.geometry import SimilarityTransform, bbox_of_shape
 from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.records import BBox, BoxCalibration, Detection, Face
+from facealign_cli.video.cuts import LOOK_S, CutDetector, is_another, look_of
 
 SHAPE_UNIT = float(np.ptp(MEAN_SHAPE, axis=0).mean())
-_LOST_EVERY = 2  # frames between looks for a face that was lost
-_EMPTY_EVERY = 3  # frames between looks where no face has been for a while
+_LOST_EVERY, _LOST_S = 2, 0.08  # frames, or seconds, between looks for a face that was lost
+_EMPTY_EVERY, _EMPTY_S = 3, 0.12  # the same where no face has been for a while
+FOLLOW_S = 0.3
+"""Where frames are further apart than that, a head may be anywhere: the detector runs in each of them, and ids go on by
+place and shape alone."""
 
 
 class Shapes(Protocol):
@@ -82,6 +86,7 @@ class _Track:
     score: float | None = None
     sigma: Floats | None = None
     velocity: Floats = field(default_factory=lambda: np.zeros(2))
+    look: Floats | None = None
     lost: bool = False
 
     @property
@@ -131,7 +136,7 @@ class Tracker:
         self._tracks: list[_Track] = []
         self._next_id = 0
         self._cuts = CutDetector()
-        self._since_detection, self._detected_s = 0, -np.inf
+        self._since_detection, self._detected_s, self._last_s = 0, -np.inf, -np.inf
 
     def update(self, image_bgr: Image, timestamp_s: float, source: str | None = None) -> list[Face]:
         """The faces of the next frame, by track_id; their boxes are those that a detector would give.
@@ -141,10 +146,12 @@ class Tracker:
         if self._cuts.is_cut(image_bgr):
             self._tracks = []
         self._forget(timestamp_s)
-        if self._options.detect_every != 1:
+        follows = self._options.detect_every != 1 and timestamp_s - self._last_s <= FOLLOW_S
+        self._last_s = timestamp_s
+        if follows:
             self._follow(image_bgr, timestamp_s)
-        if self._is_detection_due(timestamp_s):
-            self._detect(image_bgr, timestamp_s, source)
+        if not follows or self._is_detection_due(timestamp_s):
+            self._detect(image_bgr, timestamp_s, source, follows)
             self._since_detection, self._detected_s = 0, timestamp_s
         self._since_detection += 1
         held = sorted((t for t in self._tracks if not t.lost), key=lambda track: track.track_id)
@@ -162,6 +169,7 @@ class Tracker:
         aligned: Shapes = self._aligner.align_shapes(image_bgr, [track.landmarks for track in held])
         found = [(float(c), np.asarray(s, float)) for c, s in zip(aligned.confidence, aligned.landmarks, strict=True)]
         taken: list[int] = []
+        others: list[_Track] = []
         order = (
             [0]
             if len(held) == 1
@@ -175,21 +183,35 @@ class Tracker:
             else:
                 taken.append(i)
         for i in taken:
+            if self._is_another(held[i], look := look_of(image_bgr, found[i][1]), time_s):
+                held[i].lost = True
+                others.append(held[i])
+                continue
+            held[i].look = look
             sigma = aligned.sigma[i] if np.isfinite(aligned.sigma[i]).all() else None
             held[i].move(found[i][1], found[i][0], time_s, sigma=sigma)
 
-    def _is_detection_due(self, time_s: float) -> bool:
-        every, since = self._options.detect_every, self._since_detection
-        held = [track for track in self._tracks if not track.lost]
-        if not self._tracks:
-            begins = self._cuts.just_cut or self._detected_s == -np.inf
-            return begins or since >= min(_EMPTY_EVERY, every or _EMPTY_EVERY)
-        if len(held) < len(self._tracks) and since >= min(_LOST_EVERY, every or _LOST_EVERY):
-            return True
-        return time_s - self._detected_s >= 1.0 if every is None else since >= every
+        if others:  # another person is in the same place: that one gets an id of its own in this frame
+            self._detected_s = -np.inf
+            if self._cuts.moved_on:  # and the first one is as gone as after a cut that is noticed by itself
+                self._tracks = [track for track in self._tracks if track not in others]
 
-    def _detect(self, image_bgr: Image, time_s: float, source: str | None) -> None:
-        followed = [] if self._options.detect_every == 1 else [t for t in self._tracks if not t.lost]
+    def _is_another(self, track: _Track, look: Floats | None, time_s: float) -> bool:
+        return time_s - track.seen_s <= LOOK_S and is_another(track.look, look, self._cuts.moved_on)
+
+    def _is_detection_due(self, time_s: float) -> bool:
+        every, since, since_s = self._options.detect_every, self._since_detection, time_s - self._detected_s
+        held = [track for track in self._tracks if not track.lost]
+        if self._detected_s == -np.inf:
+            return True
+        if not self._tracks:
+            return self._cuts.just_cut or since >= min(_EMPTY_EVERY, every or _EMPTY_EVERY) or since_s >= _EMPTY_S
+        if len(held) < len(self._tracks) and (since >= min(_LOST_EVERY, every or _LOST_EVERY) or since_s >= _LOST_S):
+            return True
+        return since_s >= 1.0 if every is None else since >= every
+
+    def _detect(self, image_bgr: Image, time_s: float, source: str | None, follows: bool) -> None:
+        followed = [t for t in self._tracks if not t.lost] if follows else []
         detections = [
             d
             for d in self._aligner.detector.detect(image_bgr, source)
@@ -197,12 +219,14 @@ class Tracker:
         ]
         faces = self._distinct(self._aligner.align_boxes(image_bgr, detections, self._calibration), followed)
         free = [track for track in self._tracks if track not in followed]
-        pairs = self._assign(faces, free, time_s)
-        for face, old in pairs:
+        looks = [look_of(image_bgr, face.landmarks) for face in faces]
+        pairs = self._assign(faces, looks, free, time_s)
+        for (face, old), look in zip(pairs, looks, strict=True):
             if old is not None:
+                old.look = look
                 old.move(face.landmarks, face.confidence, time_s, face.detector_score, face.sigma)
             else:
-                self._start(face, time_s)
+                self._start(face, look, time_s)
         for track in free:
             track.lost = all(track is not old for _, old in pairs)
 
@@ -220,50 +244,28 @@ class Tracker:
             distinct = distinct[: max(0, self._options.max_faces - len(followed))]
         return distinct
 
-    def _assign(self, faces: list[Face], tracks: list[_Track], time_s: float) -> list[tuple[Face, _Track | None]]:
+    def _assign(
+        self, faces: list[Face], looks: list[Floats | None], tracks: list[_Track], time_s: float
+    ) -> list[tuple[Face, _Track | None]]:
         """Each face with the track that it goes on with, the likeliest pairs first; None for a new one."""
-        costs = [(_cost(t, f, time_s), i, j) for i, f in enumerate(faces) for j, t in enumerate(tracks)]
+        costs = [
+            (_cost(track, face, time_s), i, j)
+            for i, (face, look) in enumerate(zip(faces, looks, strict=True))
+            for j, track in enumerate(tracks)
+            if not self._is_another(track, look, time_s)
+        ]
         chosen: dict[int, int] = {}
         for _, i, j in sorted(pair for pair in costs if pair[0] < np.inf):
             if i not in chosen and j not in chosen.values():
                 chosen[i] = j
         return [(face, tracks[chosen[i]] if i in chosen else None) for i, face in enumerate(faces)]
 
-    def _start(self, face: Face, time_s: float) -> None:
+    def _start(self, face: Face, look: Floats | None, time_s: float) -> None:
         shape = normalised(face.landmarks)
-        track = _Track(self._next_id, face.landmarks, face.confidence, time_s, shape, face.detector_score, face.sigma)
+        known = (face.landmarks, face.confidence, time_s, shape, face.detector_score, face.sigma)
+        track = _Track(self._next_id, *known, look=look)
         self._tracks.append(track)
         self._next_id += 1
-
-
-class CutDetector:
-    """Tells scene cuts by two small pictures that neither look alike nor have like tones.
-
-    Light that changes keeps the pattern, and a fast pan keeps the tones: neither counts as a cut.
-    """
-
-    def __init__(self) -> None:
-        self._pattern: Floats = np.zeros(0)
-        self._tones: Floats = np.zeros(0)
-        self.just_cut = False
-
-    def is_cut(self, image_bgr: Image) -> bool:
-        """Whether a new scene begins with this frame; the first one does not count."""
-        rows, columns = (
-            max(1, image_bgr.shape[0] // 48),
-            max(1, image_bgr.shape[1] // 64),
-        )  # a few pixels tell it as well
-        small = cv2.resize(
-            np.ascontiguousarray(image_bgr[::rows, ::columns, 1]), (32, 24), interpolation=cv2.INTER_AREA
-        )
-        pattern = small.ravel() - np.float32(small.mean())
-        pattern /= max(float(np.sqrt(pattern @ pattern)), 1e-9)
-        tones = np.bincount(np.right_shift(small.ravel(), 4), minlength=16) / small.size
-        self.just_cut = bool(self._pattern.size) and (
-            float(pattern @ self._pattern) < 0.4 and float(np.abs(tones - self._tones).sum()) > 0.6
-        )
-        self._pattern, self._tones = pattern, tones
-        return self.just_cut
 
 
 def normalised(landmarks: Floats) -> Floats:

@@ -111,6 +111,33 @@ def test_killed_again_and_again_it_ends_as_undisturbed(folder: Path, undisturbed
     assert tables(out) == tables(undisturbed)
 
 
+@pytest.mark.parametrize("scheme", ["memory", "file"])
+def test_clips_behind_urls(folder: Path, undisturbed: Path, tmp_path: Path, scheme: str) -> None:
+    """Their tables are those of local clips, but for the source; no copy stays."""
+    fsspec = pytest.importorskip("fsspec", reason="needs pip install 'facealign[cloud]'")
+    base = "memory://clips/of a day" if scheme == "memory" else folder.as_uri()
+    if scheme == "memory":
+        for name in ("2.mp4", "text.mp4"):
+            fsspec.filesystem("memory").pipe_file(f"{base}/{name}", (folder / name).read_bytes())
+    result = run(f"{base}/2.mp4", f"{base}/text.mp4", f"{base}/none.mp4", "-o", tmp_path / "out", "--pose")
+    assert result.exit_code in (1, 3) and "none.mp4" in result.stderr
+    result = run(f"{base}/2.mp4", f"{base}/text.mp4", "-o", tmp_path / "out", "--pose")
+    assert result.exit_code == 3, result.output
+    good, bad = table(tmp_path / "out" / "clips.csv")
+    assert (good["source"], good["status"], good["frames"]) == (f"{base}/2.mp4", "ok", "20")
+    assert bad["status"] == "error" and bad["error"].startswith(f"{base}/text.mp4: ")
+    (place,) = (tmp_path / "out" / "clips").rglob("*2.mp4.csv")
+    (other,) = (undisturbed / "clips").rglob("2.mp4.csv")
+    assert place.read_text() == other.read_text().replace(str(folder / "2.mp4"), f"{base}/2.mp4")
+    assert not [path for path in (tmp_path / "out" / "clips").rglob(".*") if path.is_file()]
+
+
+def test_ray_is_refused_and_a_way_around_named(folder: Path, tmp_path: Path) -> None:
+    for how in (("--engine", "ray"), ("--ray-address", "auto")):
+        result = run(folder, "-o", tmp_path / "out", *how)
+        assert result.exit_code == 2 and "not on Ray" in result.stderr and "--list" in result.stderr
+
+
 def test_resumed_with_other_settings_it_refuses(folder: Path, undisturbed: Path) -> None:
     before = tables(undisturbed)
     result = run(folder, "-o", undisturbed, "--recursive", "--pose", "--smooth", "off")

@@ -34,7 +34,7 @@ def face(astronaut: np.ndarray, tmp_path: Path) -> Path:
 def shell(command: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[bytes]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | variables
     return subprocess.run(
-        ["sh", "-c", command], cwd=folder, env=environment, capture_output=True, check=False, timeout=60
+        ["sh", "-c", command], cwd=folder, env=environment, capture_output=True, check=False, timeout=120
     )
 
 
@@ -133,7 +133,7 @@ class Started:
                 found.add(int(entry.name))
         return found
 
-    def wait_for(self, condition: Callable[[], object], seconds: float = 30) -> None:
+    def wait_for(self, condition: Callable[[], object], seconds: float = 90) -> None:
         until = time.monotonic() + seconds
         while not condition():
             assert self.process.poll() is None, self.process.communicate()[1]
@@ -142,7 +142,7 @@ class Started:
 
     def end(self) -> tuple[int, str]:
         """Its exit code and what it said; no process of its group is left."""
-        _, told = self.process.communicate(timeout=30)
+        _, told = self.process.communicate(timeout=90)
         until = time.monotonic() + 5
         while self.members() and time.monotonic() < until:
             time.sleep(0.02)
@@ -159,10 +159,14 @@ def hidden(folder: Path) -> list[Path]:
     return [path for path in folder.rglob(".facealign-*") if path.name != ".facealign-lock"]
 
 
+MANY = 2400
+"""So many that no machine is done with them before it is told to end."""
+
+
 @pytest.fixture
 def many(face: Path) -> Path:
     (face.parent / "many").mkdir()
-    for i in range(400):
+    for i in range(MANY):
         os.link(face, face.parent / "many" / f"{i}.jpg")
     return face.parent
 
@@ -179,7 +183,7 @@ def test_a_batch_that_is_ended(many: Path, number: signal.Signals, to_all: bool)
     assert "Interrupted: what is finished is written" in told
     manifest = json.loads((many / "out" / "manifest.json").read_text())
     assert manifest["state"] == "interrupted"
-    assert 0 < manifest["counts"]["pictures"] < 400
+    assert 0 < manifest["counts"]["pictures"] < MANY
     assert not hidden(many)
 
 
@@ -207,8 +211,6 @@ def annotated(many: Path) -> Path:
     from facealign_cli.formats.pts import encode_pts
     from facealign_cli.landmarks import MEAN_SHAPE
 
-    for i in range(400, 2400):  # so many that no machine is done with them before it is told to end
-        os.link(many / "many" / "0.jpg", many / "many" / f"{i}.jpg")
     points = encode_pts((MEAN_SHAPE - MEAN_SHAPE.min(axis=0)) / np.ptp(MEAN_SHAPE, axis=0) * 120 + 50)
     for picture in list((many / "many").iterdir()):
         picture.with_suffix(".pts").write_bytes(points)

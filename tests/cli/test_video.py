@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -266,6 +268,31 @@ def test_a_killed_run_leaves_its_rows(long_clip: Path, tmp_path: Path, name: str
     assert again.exit_code == 1 and growing(rows).name in again.stderr and "--overwrite" in again.stderr
     assert run("track", long_clip, "-o", rows, "--end", "0.1", "--overwrite").exit_code == 0
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize(("name", "how"), [("rows.parquet", ()), ("rows.csv", ("--format", "dlc"))])
+def test_a_named_command_makes_the_rows_of_a_killed_run_a_table(
+    long_clip: Path, tmp_path: Path, name: str, how: tuple[str, ...]
+) -> None:
+    """The command is taken from what the killed run said, and from what the next one says."""
+    rows, partial = tmp_path / name, tmp_path / f"{name}.partial.jsonl"
+    process = start(long_clip, partial, "track", long_clip, "-o", rows, *how)
+    process.kill()
+    _, said = process.communicate()
+    again = run("track", long_clip, "-o", rows, *how)
+    assert again.exit_code == 1
+    (command, *_), named = (re.findall("`facealign (convert .*?)`", text) for text in (said, again.stderr))
+    assert named == [command]
+    with partial.open("ab") as stream:
+        stream.write(b'{"source": "torn')  # as a kill in the middle of a write leaves it
+    assert CliRunner().invoke(main, shlex.split(command)).exit_code == 0
+    fmt = get_format(how[1] if how else "parquet")
+    records, expected = fmt.read(rows), get_format("jsonl").read(partial)
+    assert 5 < len(records) == len(expected) < 1500
+    for got, sent in zip(records, expected, strict=True):
+        assert got.frame == sent.frame
+        np.testing.assert_array_equal(got.faces[0].landmarks, sent.faces[0].landmarks)
 
 
 @pytest.mark.parametrize("name", ["overlay", "track", "camera"])

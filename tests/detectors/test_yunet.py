@@ -54,27 +54,51 @@ def test_a_face_drawn_twice_as_large_has_a_box_twice_as_large(astronaut: np.ndar
         np.testing.assert_allclose(face.bbox.xyxy, expected, atol=(0.01 if min_face == 80 else 0.06) * face.bbox.size)
 
 
-def test_large_pictures_in_bands_give_the_same_faces(
+def test_each_axis_has_its_own_reduction_and_edges_become_centres(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each axis by its own reduction, and from edges of pixels to their centres, half a pixel less."""
+    detector = create_detector("yunet", min_face=30)
+    seen = []
+
+    def finds(small: np.ndarray, _score: float) -> np.ndarray:
+        seen.append(small.shape[:2])
+        return np.array([[10, 5, 30, 25, 0.9, *np.linspace(10, 25, 10)]])
+
+    monkeypatch.setattr(detector, "_network", finds)
+    (face,) = detector.detect(np.zeros((47, 500, 3), np.uint8))
+    assert seen == [(34, 367)]
+    expected = [10 * 500 / 367 - 0.5, 5 * 47 / 34 - 0.5, 30 * 500 / 367 - 0.5, 25 * 47 / 34 - 0.5]
+    np.testing.assert_allclose(face.bbox.xyxy, expected, rtol=1e-9)
+
+
+def test_large_pictures_in_tiles_give_the_same_faces(
     detector: Detector, astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    picture = np.tile(cv2.resize(astronaut, (400, 400), interpolation=cv2.INTER_AREA), (7, 1, 1))
-    whole = sorted(d.bbox.xyxy[1::2] for d in detector.detect(picture))
-    assert len(whole) == 7
-    monkeypatch.setattr(yunet, "BAND_PIXELS", 160 * 1000)
-    assert len(yunet.bands(round(2800 * 22 / 30), 293)) > 3
-    banded = sorted(d.bbox.xyxy[1::2] for d in detector.detect(picture))
-    np.testing.assert_allclose(banded, whole, atol=0.5)
+    picture = np.tile(cv2.resize(astronaut, (400, 400), interpolation=cv2.INTER_AREA), (3, 3, 1))
+    monkeypatch.setattr(yunet, "TILE", 10_000)
+    whole = sorted(d.bbox.xyxy for d in detector.detect(picture))
+    assert len(whole) == 9
+    monkeypatch.setattr(yunet, "TILE", 384)
+    assert len(yunet.spans(round(1200 * 22 / 30))) == 4
+    tiled = sorted(d.bbox.xyxy for d in detector.detect(picture))
+    np.testing.assert_allclose(tiled, whole, atol=0.5)
 
 
-def test_bands_cover_every_row_and_answer_for_each_once() -> None:
-    assert yunet.bands(700, 1000) == [(0, 700, -np.inf, np.inf)]
-    found = yunet.bands(9000, 3000)
-    assert found[0][0] == 0
-    assert found[-1][1] == 9000
-    for before, after in itertools.pairwise(found):
-        assert before[1] - after[0] == yunet.BAND_OVERLAP
-        assert before[3] == after[2] == after[0] + yunet.BAND_OVERLAP / 2
-    assert (found[0][2], found[-1][3]) == (-np.inf, np.inf)
+@pytest.mark.parametrize("extent", [1, 100, 160, 1024])
+def test_one_tile_does_for_a_small_picture(extent: int) -> None:
+    assert yunet.spans(extent) == [yunet.Span(0, extent, -np.inf, np.inf)]
+
+
+@pytest.mark.parametrize("extent", [1025, 1408, 1888, 1889, 6351, 48_000])
+def test_tiles_cover_every_row_and_answer_for_each_once(extent: int) -> None:
+    found = yunet.spans(extent)
+    assert (found[0].begin, found[0].first) == (0, -np.inf)
+    assert (found[-1].end, found[-1].last) == (extent, np.inf)
+    for span, following in itertools.pairwise(found):
+        assert span.end - following.begin == yunet.OVERLAP
+        assert span.last == following.first == following.begin + yunet.OVERLAP / 2
+    for span in found:
+        assert span.begin % 32 == 0
+        assert yunet.OVERLAP < span.end - span.begin <= yunet.TILE
 
 
 def test_a_face_that_fills_the_picture_and_more(detector: Detector, astronaut: np.ndarray) -> None:

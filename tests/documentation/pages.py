@@ -83,7 +83,7 @@ def check_command(words: list[str]) -> None:
 
 def check_script(words: list[str]) -> None:
     """Raise AssertionError if `python FILE ...` names a file, a subcommand's word or an option that does not exist."""
-    if words[1] == "-m":
+    if words[1] in ("-m", "-c"):
         return
     script = ROOT / words[1]
     assert script.is_file(), f"{words[1]} is not there"

@@ -33,6 +33,9 @@ PYTHON = [block for block in blocks() if block.language == "python"]
 NOT_RUN = {
     r"python3 -m venv|py -m venv|\.venv|pip install": "sets up an environment from the network; CI does it",
     r"python |FACEALIGN_FUZZ_COUNT": "a benchmark or the fuzzers: takes minutes, or data that is not here",
+    r"python -c .*movement": "needs movement, which facealign does not install",
+    r"curl ": "asks a service that is not running; tests of examples/service.py do",
+    r"facealign video plot .* --start 10:00": "needs a clip of eleven minutes",
     r"facealign video camera": "needs a camera",
     r"facealign review rows.json --images photos$": "serves a page until Ctrl-C; here every picture is accepted",
     r"facealign train (run|stage)": "takes minutes; tests/cli/test_other_commands.py trains on less",
@@ -111,6 +114,7 @@ def laid_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_clip(folder / name, clip)
     run("facealign detect image photos/a.jpg photos/b.jpg -o rows.json", folder)
     run("facealign video track clip.mp4 -o rows.csv --pose", folder)
+    run("facealign video track clip.mp4 -o rows.parquet", folder)
     run("facealign video track clip.mp4 -o openface.csv --format openface", folder)
     (folder / "boxes.json").write_text('{"photo.jpg": [178, 65, 265, 183]}')
     landmarks = Aligner().align(image)[0].landmarks

@@ -11,9 +11,10 @@ import pytest
 
 from facealign_cli.formats.base import get_format
 from facealign_cli.geometry import init_shape_from_bbox
-from facealign_cli.records import BBox, Face, FrameResult, HeadPose
+from facealign_cli.records import BBox, Face, FrameResult, HeadPose, Quality
 
 POSE = HeadPose((12.345, -6.5, 710.125), (0.12345, -0.5, 0.0625))
+QUALITY, CUT = Quality(0.2512, 131.5, 45.25, 0.125), Quality(None, None, None, 1.0)
 
 WriteRead = Callable[..., list[FrameResult]]
 
@@ -37,8 +38,10 @@ def results() -> list[FrameResult]:
         FrameResult.of_error("-", "standard input: the file is empty"),
         FrameResult.of_error("=cmd|' /C calc'!A0", "@sum(1)\r\n+1\t'"),
         FrameResult.of_faces("'quoted.png", [], width=3, height=2),
-        FrameResult.of_faces("v.mp4", [make_face(0, track_id=7)], frame=0, timestamp_s=0.0, **run),
-        FrameResult.of_faces("v.mp4", [make_face(0, track_id=7, pose=POSE)], frame=1, timestamp_s=0.033367, **run),
+        FrameResult.of_faces("v.mp4", [make_face(0, track_id=7, quality=CUT)], frame=0, timestamp_s=0.0, **run),
+        FrameResult.of_faces(
+            "v.mp4", [make_face(0, track_id=7, pose=POSE, quality=QUALITY)], frame=1, timestamp_s=0.033367, **run
+        ),
     ]
 
 
@@ -63,7 +66,7 @@ def assert_same(got: list[FrameResult], expected: list[FrameResult], sigma: bool
         assert (a.status, a.error, len(a.faces)) == (b.status, b.error, len(b.faces))
         for face, other in zip(a.faces, b.faces, strict=True):
             np.testing.assert_array_equal(face.landmarks, other.landmarks)
-            for name in ("face_id", "track_id", "bbox", "detector_score", "confidence", "pose"):
+            for name in ("face_id", "track_id", "bbox", "detector_score", "confidence", "pose", "quality"):
                 assert getattr(face, name) == getattr(other, name), name
             if other.sigma is None or not sigma:
                 assert face.sigma is None

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from facealign_cli.errors import FormatError
 from facealign_cli.formats.base import get_format
-from facealign_cli.formats.codec import POSE_COLUMNS
+from facealign_cli.formats.codec import POSE_COLUMNS, QUALITY_COLUMNS
 from facealign_cli.formats.csv import COLUMNS, SIGMA_COLUMNS, dump, read, with_sigma, write
 from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.records import BBox, Face, FrameResult
@@ -29,7 +29,7 @@ def test_with_sigma(results, tmp_path: Path, same) -> None:
     same(read(tmp_path / "a.csv"), results)
     with open(tmp_path / "a.csv", newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    assert tuple(rows[0]) == COLUMNS + POSE_COLUMNS + SIGMA_COLUMNS
+    assert tuple(rows[0]) == COLUMNS + POSE_COLUMNS + QUALITY_COLUMNS + SIGMA_COLUMNS
     (with_it,) = (row for row in rows if row["s_67"])
     assert [float(with_it[name]) for name in SIGMA_COLUMNS] == results[1].faces[0].sigma.tolist()
     with open(tmp_path / "b.csv", "wb") as stream:
@@ -57,7 +57,7 @@ def test_tables_of_earlier_versions_end_before_the_pose(results, tmp_path: Path,
         rows = [row[: len(COLUMNS)] for row in csv.reader(stream)]
     with open(tmp_path / "b.csv", "w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows(rows)
-    without = [replace(r, faces=tuple(replace(face, pose=None) for face in r.faces)) for r in results]
+    without = [replace(r, faces=tuple(replace(face, pose=None, quality=None) for face in r.faces)) for r in results]
     same(read(tmp_path / "b.csv"), without, sigma=False)
 
 
@@ -70,11 +70,20 @@ def test_a_broken_pose_is_refused(results, tmp_path: Path) -> None:
             read(tmp_path / "a.csv")
 
 
+def test_a_broken_quality_is_refused(results, tmp_path: Path) -> None:
+    write(tmp_path / "a.csv", results[-1:])
+    text = (tmp_path / "a.csv").read_text()
+    for broken in (text.replace("131.5", "-1"), text.replace("0.2512", "nan")):
+        (tmp_path / "a.csv").write_text(broken)
+        with pytest.raises(FormatError, match=r"line 2.*(brightness|sharpness)"):
+            read(tmp_path / "a.csv")
+
+
 def test_another_reader_finds_the_columns(results, tmp_path: Path) -> None:
     write(tmp_path / "a.csv", results)
     with open(tmp_path / "a.csv", newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    assert tuple(rows[0]) == (*COLUMNS, *POSE_COLUMNS)
+    assert tuple(rows[0]) == (*COLUMNS, *POSE_COLUMNS, *QUALITY_COLUMNS)
     assert len(rows) == 9
     point = results[0].faces[1].landmarks[67]
     assert (float(rows[1]["x_67"]), float(rows[1]["y_67"])) == tuple(point)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +71,52 @@ def test_a_script_made_for_openface_2_reads_it(tmp_path: Path) -> None:
     assert got.faces[0].pose is not None and got.faces[0].pose.rotation_rad == pytest.approx(
         turned.rotation_rad, abs=1e-3
     )
+
+
+STRANGER = """
+import sys
+
+table = open(sys.argv[1], encoding="utf-8").read().split("\\n")
+header = table[0].split(", ")
+assert header[:5] == ["frame", "face_id", "timestamp", "confidence", "success"], header[:5]
+assert header[5:11] == ["pose_Tx", "pose_Ty", "pose_Tz", "pose_Rx", "pose_Ry", "pose_Rz"], header[5:11]
+first = header.index("x_0")
+assert header[first:first + 136] == ["x_%d" % i for i in range(68)] + ["y_%d" % i for i in range(68)]
+for line in table[1:-1]:
+    cells = line.split(", ")
+    row = dict(zip(header, cells))
+    if int(row["success"]):
+        x = [float(row["x_%d" % i]) for i in range(68)]
+        y = [float(row["y_%d" % i]) for i in range(68)]
+        print(int(row["frame"]), int(row["face_id"]), float(row["timestamp"]), x[30], y[30], float(row["pose_Ry"]))
+    else:
+        assert not any(float(cell) for cell in cells[5:147]), "a frame without a face is all zeros"
+        print(int(row["frame"]), "lost")
+"""
+
+
+def test_a_strangers_script(tmp_path: Path) -> None:
+    """Written from OpenFace's wiki alone; it runs in a Python without facealign."""
+    pose = HeadPose((0.0, 0.0, 600.0), (0.0, 0.4, 0.0))
+    face = Face(0, BBox(0, 0, 9, 9), project(mean_face(), pose, camera_matrix(640, 480)), 0.9, track_id=3, pose=pose)
+    rows = [[face], [], [face, replace(face, track_id=5)]]
+    name = "=HYPERLINK(1), a b.mp4"
+    write(tmp_path / "v.csv", [FrameResult.of_faces(name, r, frame=i, timestamp_s=i / 25) for i, r in enumerate(rows)])
+    (tmp_path / "read.py").write_text(STRANGER)
+    command = [sys.executable, "-I", "read.py", "v.csv"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    x, y = np.round(face.landmarks[30], 3)
+    expected = [f"1 3 0.0 {x} {y} 0.4", "2 lost", f"3 3 0.08 {x} {y} 0.4", f"3 5 0.08 {x} {y} 0.4"]
+    assert done.stdout.splitlines() == expected
+
+
+@pytest.mark.parametrize("name", ["=1+1.mp4", "+a", "-b.jpg", "@c", "'d", "=a, b"])
+def test_no_name_runs_in_a_spreadsheet(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "a.csv", [FrameResult(name, "no_face")])
+    text = io.StringIO((tmp_path / "a.csv").read_text(), newline="")
+    assert list(csv.reader(text, skipinitialspace=True))[1][-1] == f"'{name}"
+    assert [result.source for result in read(tmp_path / "a.csv")] == [name]
 
 
 def test_a_pose_that_nobody_can_know(tmp_path: Path) -> None:

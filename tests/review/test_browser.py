@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 
-playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-CHROMIUM = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+from tests.browser import launched, until
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
-    with playwright.sync_playwright() as started:
-        launched = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield launched
-        launched.close()
+    with launched() as browser:
+        yield browser
 
 
 @pytest.fixture
@@ -58,14 +44,6 @@ def _is_odd(text: str) -> bool:
     return "409" not in text and "507" not in text
 
 
-def until(page, condition: str) -> None:
-    """Wait for a condition of the page. Playwright's own waiting evaluates text in the page, which its CSP forbids."""
-    end = time.monotonic() + 20
-    while not page.evaluate(condition):
-        assert time.monotonic() < end, f"not within 20 s: {condition}"
-        page.wait_for_timeout(20)
-
-
 def ready(page, name: str | None = None) -> None:
     until(page, "document.querySelector('#state').textContent !== ''")
     if name is not None:
@@ -80,6 +58,15 @@ def saved(served, number: int, revision: int):
         assert time.monotonic() < end, f"revision {served.session.pictures[number].revision} after 10 s"
         time.sleep(0.02)
     return served.session.pictures[number]
+
+
+def moved_to(served, there: np.ndarray) -> int:
+    """In how many steps the first point of the first picture came there: keys pressed in quick succession are one."""
+    end = time.monotonic() + 10
+    while not np.allclose(served.session.pictures[0].result.faces[0].landmarks[0], there, rtol=0, atol=1e-6):
+        assert time.monotonic() < end, "not there after 10 s"
+        time.sleep(0.02)
+    return served.session.pictures[0].revision
 
 
 def place(page, point: np.ndarray) -> tuple[float, float]:
@@ -107,7 +94,7 @@ def test_a_drag_moves_a_point_and_is_saved(rows, serve, visit, face) -> None:
     after = saved(served, 0, 1).result.faces[0].landmarks
     np.testing.assert_allclose(after[8], before[8] + np.array([6, -9]), atol=0.6)
     np.testing.assert_array_equal(np.delete(after, 8, axis=0), np.delete(before, 8, axis=0))
-    assert page.locator("#saved").text_content() == "Saved"
+    until(page, "document.querySelector('#saved').textContent === 'Saved'")
     assert "jaw_9" in page.locator("#hint").text_content()
 
 
@@ -146,24 +133,27 @@ def test_the_keyboard_alone(rows, serve, visit, face) -> None:
     press("ArrowRight")
     press("Shift+ArrowDown")
     press("Alt+ArrowLeft")
-    np.testing.assert_allclose(saved(served, 0, 1).result.faces[0].landmarks[0], there, atol=1e-6)
+    steps = moved_to(served, there)
     press("v")
-    assert saved(served, 0, 2).result.faces[0].visible.sum() == 67
+    assert saved(served, 0, steps + 1).result.faces[0].visible.sum() == 67
     assert "not visible" in page.locator("#hint").text_content()
     press("Control+z")
-    assert saved(served, 0, 3).result.faces[0].visible is None
-    press("Control+z")
-    np.testing.assert_array_equal(saved(served, 0, 4).result.faces[0].landmarks, before)
-    press("Control+y")
-    np.testing.assert_allclose(saved(served, 0, 5).result.faces[0].landmarks[0], there, atol=1e-6)
+    assert saved(served, 0, steps + 2).result.faces[0].visible is None
+    for _ in range(steps):
+        press("Control+z")
+    np.testing.assert_array_equal(saved(served, 0, 2 * steps + 2).result.faces[0].landmarks, before)
+    for _ in range(steps):
+        press("Control+y")
+    done = 3 * steps + 2
+    np.testing.assert_allclose(saved(served, 0, done).result.faces[0].landmarks[0], there, atol=1e-6)
     press("Delete")
-    assert not saved(served, 0, 6).result.faces
+    assert not saved(served, 0, done + 1).result.faces
     press("0")
     press("a")
     press("Enter")
-    assert len(saved(served, 0, 7).result.faces) == 1
+    assert len(saved(served, 0, done + 2).result.faces) == 1
     press("Enter")
-    assert saved(served, 0, 8).state == "accepted"
+    assert saved(served, 0, done + 3).state == "accepted"
     ready(page, "p001.jpg")
     press("s")
     assert saved(served, 1, 1).state == "skipped"

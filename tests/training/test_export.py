@@ -87,6 +87,20 @@ def test_standard_operators_and_folded_norms_only(exported: tuple[Any, Path]) ->
     assert "Dropout" not in kinds
 
 
+@pytest.mark.parametrize(("mean", "normalises"), [(128.0, {"DequantizeLinear"}), (127.5, {"Cast", "Sub", "Div"})])
+def test_grey_values_are_normalised_in_one_step(
+    mean: float, normalises: set[str], tiny_light: NetworkConfig, tmp_path: Path
+) -> None:
+    """Where the mean is a whole grey value; the export compares with torch either way."""
+    path = tmp_path / "m.onnx"
+    report = export_model(Dan(tiny_light, mean, 48.0), path, name="m", version="1")
+    assert report.landmarks_px < 1e-3
+    graph = onnx.load(str(path)).graph
+    seen = {node.op_type for node in graph.node if set(node.input) & {"crop", "crop_zero", "model.mean_image"}}
+    assert seen == normalises - {"Div"}
+    assert {"mean_image", "std_image"}.isdisjoint({t.name for t in graph.initializer}) or mean == 127.5
+
+
 def test_interface(exported: tuple[Any, Path]) -> None:
     model, path = exported
     graph, size = onnx.load(str(path)).graph, model.config.crop_size

@@ -20,7 +20,7 @@ from facealign_cli.training.pack import Pack
 from facealign_cli.training.schedule import TrainConfig
 from facealign_cli.training.start import start_run
 
-CONFIG = TrainConfig(1, batch=6, warmup_steps=0, decay_steps=1, eval_every=1, checkpoint_every=1, device="cpu")
+CONFIG = TrainConfig(1, batch_size=6, warmup_steps=0, decay_steps=1, eval_every=1, checkpoint_every=1, device="cpu")
 ABOUT = {"name": "mine 1", "licence": "CC0", "training_data": "my photos"}
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import cv2
 import h5py
 import numpy as np
 import pytest
@@ -14,38 +13,11 @@ from facealign_cli.datasets.splits import is_held_out, photo_number
 from facealign_cli.datasets.unlabelled import points_of_shape
 from facealign_cli.errors import FormatError, InputError, OutputError
 from facealign_cli.formats.pts import write_pts
-from facealign_cli.geometry import bbox_of_shape, init_shape_from_bbox
+from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import MEAN_SHAPE
-from facealign_cli.training.pack import Pack, PackReport, read_pack, read_packs, write_pack
-
-NOSE = 30
-TRAIN, ALSO_TRAIN, HELD_OUT = (
-    next(str(i) for i in range(start, start + 1000) if is_held_out(f"helen/{i}") == held_out)
-    for start, held_out in ((100, False), (2000, False), (4000, True))
-)
-
-
-def draw(path: Path, landmarks: np.ndarray, size: tuple[int, int] = (240, 200)) -> None:
-    """A grey picture with a bright blob on the tip of the nose."""
-    width, height = size
-    y, x = np.mgrid[:height, :width]
-    blob = np.exp(-((x - landmarks[NOSE, 0]) ** 2 + (y - landmarks[NOSE, 1]) ** 2) / (2 * 2.0**2))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), (40 + 200 * blob).astype(np.uint8))
-
-
-def add_face(folder: Path, stem: str, landmarks: np.ndarray, suffix: str = ".png") -> Path:
-    draw(folder / f"{stem}{suffix}", landmarks)
-    write_pts(folder / f"{stem}.pts", landmarks)
-    return folder / f"{stem}{suffix}"
-
-
-def face(seed: int, extent: float = 70.0) -> np.ndarray:
-    """Landmarks like no other seed's."""
-    rng = np.random.default_rng(seed)
-    x, y = rng.uniform(90, 120, 2)
-    box = np.array([x - extent / 2, y - extent / 2, x + extent / 2, y + extent / 2])
-    return np.round(init_shape_from_bbox(box) + rng.normal(0, extent / 60, (68, 2)), 3)
+from facealign_cli.training.pack import Pack, read_pack, read_packs
+from facealign_cli.training.packing import PackReport, write_pack
+from tests.training.packs import ALSO_TRAIN, HELD_OUT, NOSE, TRAIN, add_face, draw, face
 
 
 @pytest.fixture(scope="module")
@@ -306,65 +278,6 @@ class TestRefusals:
         (tmp_path / "faces.h5").write_text("mine")
         write_pack([tmp_path / "some"], tmp_path / "faces.h5", size=64, overwrite=True)
         assert len(read_pack(tmp_path / "faces.h5")) == 1
-
-
-class TestDamagedPacks:
-    @pytest.fixture
-    def pack_path(self, tmp_path: Path) -> Path:
-        add_face(tmp_path / "some", "a_1", face(1))
-        add_face(tmp_path / "some", "b_1", face(2))
-        write_pack([tmp_path / "some"], tmp_path / "faces.h5", size=64)
-        return tmp_path / "faces.h5"
-
-    def test_missing(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match="no such file"):
-            read_pack(tmp_path / "none.h5")
-
-    def test_no_hdf5(self, tmp_path: Path) -> None:
-        (tmp_path / "text.h5").write_text("not at all")
-        with pytest.raises(FormatError, match=r"text\.h5"):
-            read_pack(tmp_path / "text.h5")
-
-    def test_cut_short(self, pack_path: Path) -> None:
-        pack_path.write_bytes(pack_path.read_bytes()[:-500])
-        with pytest.raises(FormatError, match=r"faces\.h5"):
-            read_pack(pack_path)
-
-    def test_another_hdf5(self, tmp_path: Path) -> None:
-        with h5py.File(tmp_path / "other.h5", "w") as file:
-            file["landmarks"] = np.zeros((2, 68, 2))
-        with pytest.raises(FormatError, match="not a facealign-pack/2 file"):
-            read_pack(tmp_path / "other.h5")
-
-    @pytest.mark.parametrize("key", ["jpeg", "landmarks", "bbox", "rough", "held_out", "name"])
-    def test_column_missing(self, pack_path: Path, key: str) -> None:
-        with h5py.File(pack_path, "r+") as file:
-            del file[key]
-        with pytest.raises(FormatError, match=r"faces\.h5"):
-            read_pack(pack_path)
-
-    @pytest.mark.parametrize("content", [b"", b"no picture"])
-    @pytest.mark.parametrize("rows", [(0,), (0, 1)])
-    def test_picture_damaged(self, pack_path: Path, content: bytes, rows: tuple[int, ...]) -> None:
-        with h5py.File(pack_path, "r+") as file:
-            for row in rows:
-                file["jpeg"][row] = np.frombuffer(content, np.uint8)
-        with pytest.raises(FormatError, match=r"faces\.h5"):
-            read_pack(pack_path)
-
-    def test_columns_of_unlike_length(self, pack_path: Path) -> None:
-        with h5py.File(pack_path, "r+") as file:
-            del file["rough"]
-            file["rough"] = np.zeros(5, bool)
-        with pytest.raises(FormatError, match="one length"):
-            read_pack(pack_path)
-
-    def test_column_of_another_kind(self, pack_path: Path) -> None:
-        with h5py.File(pack_path, "r+") as file:
-            del file["name"]
-            file["name"] = np.zeros(2)
-        with pytest.raises(FormatError, match=r"faces\.h5"):
-            read_pack(pack_path)
 
 
 def test_a_small_set_holds_one_photo_out(tmp_path: Path) -> None:

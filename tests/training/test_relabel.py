@@ -13,10 +13,12 @@ import pytest
 
 from facealign_cli.errors import InputError
 from facealign_cli.geometry import CropFrame
+from facealign_cli.landmarks import MIRROR_ORDER
 from facealign_cli.metrics import nme
 from facealign_cli.models.dan import DanPrediction
+from facealign_cli.training.augmentation import Augmentation
 from facealign_cli.training.pack import FORMAT, Pack, read_pack
-from facealign_cli.training.relabel import opinion, relabel_pack
+from facealign_cli.training.relabel import opinion, opinions, relabel_pack
 
 
 class InitModel:
@@ -154,3 +156,20 @@ def test_the_opinion_averages_the_face_and_its_mirror_image(upright: Pack) -> No
     assert confidence.tolist() == [1, 1, 1]
     difference = nme(shapes, upright.landmarks[:3].astype(float), "inter-pupil")
     assert (difference < 0.15).all()  # the model gives back its perturbed inits; their mean is near the face
+
+
+def test_mirror_images_are_taken_back_to_the_labels_convention(upright: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that learnt labels which stand to the right says so of a face and of its mirror image alike."""
+    images, faces = upright.images[:3], upright.landmarks[:3].astype(float)
+    off = np.zeros((3, 1, 2))
+    off[:, 0, 0] = Augmentation.label_shift * np.ptp(faces, axis=1).max(axis=1)
+
+    def predict(_model: object, pictures: np.ndarray, _inits: object) -> tuple[np.ndarray, np.ndarray]:
+        if np.array_equal(pictures, images):
+            return faces + off, np.ones(3)
+        assert np.array_equal(pictures, images[:, :, ::-1])
+        return ([95, 0] + [-1, 1] * faces)[:, list(MIRROR_ORDER)] + off, np.ones(3)
+
+    monkeypatch.setattr("facealign_cli.training.relabel._predict", predict)
+    said, _ = opinions(SimpleNamespace(), images, faces, 2, np.random.default_rng(0))  # type: ignore[arg-type]
+    np.testing.assert_allclose(said, np.broadcast_to(faces + off, said.shape), atol=1e-9)

@@ -16,7 +16,7 @@ from facealign_cli.training.pack import Pack
 from facealign_cli.training.schedule import TrainConfig
 from facealign_cli.training.start import start_run
 
-CONFIG = TrainConfig(1, batch=6, warmup_steps=0, decay_steps=1, eval_every=1, checkpoint_every=1, device="cpu")
+CONFIG = TrainConfig(1, batch_size=6, warmup_steps=0, decay_steps=1, eval_every=1, checkpoint_every=1, device="cpu")
 
 
 def test_a_run_begins_with_the_weights_of_another(tiny_pack: Pack, tiny_light: NetworkConfig, tmp_path: Path) -> None:

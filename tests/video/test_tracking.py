@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path as PathOf
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from facealign_cli.aligner import Aligner
 from facealign_cli.errors import InputError
+from facealign_cli.geometry import SimilarityTransform
 from facealign_cli.landmarks import MEAN_SHAPE, OUTER_EYE_CORNERS
 from facealign_cli.records import Face
 from facealign_cli.video.smoothing import FaceSmoother, Smoothing
@@ -236,3 +238,56 @@ def test_a_shape_is_without_place_turn_and_size(truth: np.ndarray) -> None:
 def test_options_are_checked(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError, match="tracking option"):
         TrackingOptions(**wrong)  # type: ignore[arg-type]
+
+
+def swap_at(photo: np.ndarray, other: np.ndarray, cut: int, count: int) -> Iterator[np.ndarray]:
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        image = photo if i < cut else other
+        yield np.clip(image + rng.normal(0, 4, image.shape), 0, 255).astype(np.uint8)
+
+
+def test_another_person_in_the_same_place_gets_an_id_of_its_own(
+    aligner: Aligner, photo: np.ndarray, truth: np.ndarray
+) -> None:
+    """A cut that keeps the background: only the face is another one, and it stands where the first one stood."""
+    from facealign_cli.files.pictures import read_image
+
+    shared = PathOf(__file__).resolve().parents[2].parent / "shared" / "data" / "photos" / "pipnet_1.jpg"
+    if not shared.is_file():
+        pytest.skip(f"needs another person's photo, {shared}")
+    image = read_image(shared)
+    (face, *_) = aligner.align(image)
+    transform = SimilarityTransform.estimate(face.landmarks, truth)
+    moved = cv2.warpAffine(image, transform.matrix, photo.shape[1::-1])
+    hull = cv2.convexHull(np.rint(truth).astype(np.int32))
+    mask = cv2.dilate(cv2.fillConvexPoly(np.zeros(photo.shape[:2], np.uint8), hull, 1), np.ones((41, 41)))[..., None]
+    other = np.where(mask > 0, moved, photo)
+    faces = followed(aligner, swap_at(photo, other, 20, 40))
+    ids = [[face.track_id for face in frame] for frame in faces]
+    assert ids == [[0]] * 20 + [[1]] * 20
+
+
+def test_a_flash_and_a_hand_leave_the_id(aligner: Aligner, photo: np.ndarray, truth: np.ndarray) -> None:
+    """Light that doubles in one frame, and a bar as broad as half of the face that crosses it within 0.4 s."""
+    left, top = truth.min(axis=0)
+    size = float(np.ptp(truth, axis=0).max())
+    frames = []
+    for i in range(60):
+        image = np.clip(photo * (1.6 if i in (10, 11) else 1.0), 0, 255).astype(np.uint8)
+        if 25 <= i < 37:
+            x = int(left - size / 2 + (i - 25) / 12 * 2 * size)
+            image[int(top) : int(top + size), max(0, x) : max(0, x + int(size / 2))] = (140, 160, 200)
+        frames.append(image)
+    faces = followed(aligner, iter(frames))
+    assert {face.track_id for frame in faces for face in frame} == {0}
+
+
+def test_frames_far_apart_are_looked_at_one_by_one(aligner: Aligner, photo: np.ndarray) -> None:
+    """Half a second between frames, and a face that goes on by half of its size each time: found in all, one id."""
+    tracker = Tracker(aligner, TrackingOptions())
+    ids = []
+    for i in range(6):
+        image = cv2.warpAffine(photo, np.array([[1, 0, 45.0 * (i % 3)], [0, 1, 0]]), photo.shape[1::-1])
+        ids.append([face.track_id for face in tracker.update(image, i * 0.5)])
+    assert ids == [[0]] * 6

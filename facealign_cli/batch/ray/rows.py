@@ -30,12 +30,14 @@ from facealign_cli.batch.keys import key_of
 from facealign_cli.errors import FacealignError, OutputError
 from facealign_cli.files.storage import Storage, arrow_folder, join
 from facealign_cli.formats import parquet
+from facealign_cli.records import DOUBTFUL
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _STOP = "stop"
-_COLUMNS = ("source", "source_bytes", "status", "error", "face_id", "left_out", *(f"{stage}_ms" for stage in STAGES))
+_OF_FACES = ("face_id", "confidence", "left_out")
+_COLUMNS = ("source", "source_bytes", "status", "error", *_OF_FACES, *(f"{stage}_ms" for stage in STAGES))
 
 
 class RayRows:
@@ -186,4 +188,5 @@ def _line(path: str, rows: list[dict[str, Any]]) -> JournalLine:
     first = rows[0]
     faces = len(rows) if first["status"] == "ok" else 0
     milliseconds = sum(first[f"{stage}_ms"] or 0.0 for stage in STAGES)
-    return JournalLine(b"", path, key_of(path), faces, first["left_out"] or 0, first["error"], milliseconds)
+    doubtful = sum(row["confidence"] is not None and row["confidence"] < DOUBTFUL for row in rows)
+    return JournalLine(b"", path, key_of(path), faces, doubtful, first["left_out"] or 0, first["error"], milliseconds)

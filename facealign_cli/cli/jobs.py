@@ -1,4 +1,4 @@
-"""How `facealign batch` tells how a job goes and what became of it."""
+"""How a job of pictures or clips is told to whoever runs it: while it goes on, and when it has ended."""
 
 from __future__ import annotations
 
@@ -54,19 +54,6 @@ class Watcher:
             console.message(_state(progress, self._what))
 
 
-def tell_clips(progress: Progress, clips: Sequence[ClipSummary], output: str) -> None:
-    """What was done with the clips, and where it is."""
-    frames, faces, doubtful = (sum(getattr(clip, name) for clip in clips) for name in ("frames", "faces", "doubtful"))
-    failed = [clip for clip in clips if clip.error is not None]
-    for clip in failed[:5]:
-        console.message(f"Failed: {clip.error}")
-    console.message(
-        f"{len(clips):,} clips, {progress.before:,} of them done before, {len(failed):,} failed: {frames:,} frames, "
-        f"{faces:,} faces ({doubtful:,} doubtful), {sum(clip.ids for clip in clips):,} ids, "
-        f"{sum(clip.blinks for clip in clips):,} blinks in {_duration(progress.elapsed_s)}: {output}/clips.csv"
-    )
-
-
 def _state(progress: Progress, what: str) -> str:
     total = f"{progress.total:,}" if progress.total_known else f"{progress.total:,} or more"
     left = "" if progress.left_s is None else f", {_duration(progress.left_s)} left"
@@ -77,23 +64,28 @@ def _state(progress: Progress, what: str) -> str:
 
 
 def tell_end(progress: Progress, output: str) -> None:
-    """What was done with the pictures, how long it took, what failed, and where the rows are."""
     counts = progress.counts
     for note in progress.notes:
         console.message(f"Note: {note}.")
     if progress.stopped is not None:
         why = "Interrupted" if progress.stopped == "interrupt" else "Stopped at a failure"
         console.message(f"{why}: what is finished is written; the same command goes on from here.")
-    console.message(
-        f"{progress.done:,} pictures in {_duration(progress.elapsed_s)} ({progress.per_second:.1f}/s), "
-        f"{progress.before:,} done before, {progress.faces:,} faces, {progress.failed:,} failed."
-    )
+    if progress.done:
+        _tell_details(progress)
+    before = f", {progress.before:,} done before" if progress.before else ""
     console.message(
         f"In {output}: {counts.rows:,} rows of {counts.pictures:,} pictures, {counts.faces:,} faces, "
         f"{counts.no_face:,} without a face, {counts.failed:,} failed."
     )
-    if not progress.done:
-        return
+    console.message(
+        f"{console.counted(progress.done, 'picture')}{before}, {console.counted(progress.faces, 'face')} "
+        f"({progress.doubtful:,} doubtful), {progress.left_out:,} left out, {progress.failed:,} failed; "
+        f"{_duration(progress.elapsed_s)} ({progress.per_second:.1f}/s): {output}"
+    )
+
+
+def _tell_details(progress: Progress) -> None:
+    """Where the time went, and what failed."""
     if progress.usage.workers:  # Ray keeps that to itself
         cpu_s = progress.cpu_s()
         whole = sum(cpu_s.values()) or 1.0
@@ -117,9 +109,27 @@ def tell_doubts(progress: Progress, settings: dict[str, Any]) -> None:
         console.tell_no_face(empty, what, any_roll=settings["any_roll"])
 
 
+def exit_code(progress: Progress) -> int:
+    if progress.stopped == "interrupt":
+        return console.INTERRUPTED
+    return console.SOME_FAILED if progress.counts.failed or progress.problems else 0
+
+
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
         return f"{hours} h {minutes:02d} min"
     return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
+
+
+def tell_clips(progress: Progress, clips: Sequence[ClipSummary], output: str) -> None:
+    frames, faces, doubtful = (sum(getattr(clip, name) for clip in clips) for name in ("frames", "faces", "doubtful"))
+    failed = [clip for clip in clips if clip.error is not None]
+    for clip in failed[:5]:
+        console.message(f"Failed: {clip.error}")
+    console.message(
+        f"{len(clips):,} clips, {progress.before:,} of them done before, {len(failed):,} failed: {frames:,} frames, "
+        f"{faces:,} faces ({doubtful:,} doubtful), {sum(clip.ids for clip in clips):,} ids, "
+        f"{sum(clip.blinks for clip in clips):,} blinks in {_duration(progress.elapsed_s)}: {output}/clips.csv"
+    )

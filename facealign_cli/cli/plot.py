@@ -1,0 +1,71 @@
+"""`facealign video plot`: a clip's rows as a page to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from facealign_cli.cli import console, kinds, options, tracking
+from facealign_cli.cli.help import Command
+
+
+@click.command(
+    cls=Command,
+    examples="""
+    facealign video plot rows.csv -o page.html
+    """,
+)
+@click.argument("rows", metavar="ROWS", type=kinds.EXISTING_FILE)
+@click.option("-o", "--output", metavar="PAGE.html", type=kinds.FILE, required=True, help="The page to write.")
+@click.option("--clip", metavar="FILE", help="The clip itself: a few of its frames are shown with their landmarks.")
+@click.option("--start", metavar="TIME", callback=tracking.clock, help="Show only what follows: seconds or H:MM:SS.")
+@click.option("--end", metavar="TIME", callback=tracking.clock, help="Show only what lies before this time.")
+@click.option("--title", metavar="TEXT", show_default="the clip's name", help="Title of the page.")
+@click.option(
+    "--format",
+    "format_name",
+    metavar="NAME",
+    type=kinds.FormatName(),
+    show_default="what they look like",
+    help="Format of ROWS: json, jsonl, csv, openface, dlc or parquet.",
+)
+@options.focal
+@tracking.SIZE
+@click.option(
+    "--fps", metavar="RATE", type=kinds.FiniteFloat(0.01, 1000), help="Frames a second, if ROWS have no times (dlc)."
+)
+@options.overwrite
+def plot(
+    *,
+    rows: Path,
+    output: Path,
+    clip: str | None,
+    start: float | None,
+    end: float | None,
+    title: str | None,
+    format_name: str | None,
+    focal: float | None,
+    size: tuple[int, int] | None,
+    fps: float | None,
+    overwrite: bool,
+) -> None:
+    """Show the ROWS of a clip as one page: who is seen when, head pose, eyes, blinks, mouth, confidence.
+
+    ROWS is a file that `video track` or `batch videos` wrote. No network runs. The page stands alone: it can be sent by
+    mail and printed, and loads nothing from elsewhere.
+    """
+    from facealign_cli.files.output import check_output
+    from facealign_cli.formats.base import read_results
+    from facealign_cli.report.clip import ClipPage, write_clip_page
+
+    if start is not None and end is not None and end <= start:
+        raise click.UsageError("--end has to lie after --start")
+    check_output(output, overwrite)
+    shown = ClipPage(clip, title, focal, size, fps, start, end)
+    series = write_clip_page(output, read_results(rows, format=format_name), shown, overwrite)
+    summary = series.summary
+    console.message(
+        f"{summary.frames:,} frames, {summary.faces:,} faces of {summary.ids} id{'s' * (summary.ids != 1)}, "
+        f"{summary.blinks} blink{'s' * (summary.blinks != 1)}; {output.stat().st_size / 1e6:.1f} MB: {output}"
+    )

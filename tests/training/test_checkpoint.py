@@ -1,0 +1,126 @@
+"""Checkpoints: damaged and foreign ones are refused, no code in them runs; weights taken from another network."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from facealign_cli.errors import FormatError, InputError
+from facealign_cli.training.checkpoint import (
+    load_checkpoint,
+    model_of,
+    save_checkpoint,
+    save_weights,
+    transfer_weights,
+)
+from facealign_cli.training.config import NetworkConfig
+from facealign_cli.training.network import Dan
+from facealign_cli.training.pack import Pack
+from tests.training.runs import new_run
+
+
+class TestCheckpoint:
+    @pytest.fixture
+    def saved(self, tiny_vgg: NetworkConfig, tiny_pack: Pack, tmp_path: Path) -> Path:
+        run = new_run(tmp_path, tiny_vgg, tiny_pack)
+        run.save("a.ckpt")
+        return tmp_path / "a.ckpt"
+
+    def test_weights_alone(self, saved: Path, tmp_path: Path) -> None:
+        """A fraction of the size, and the same network to within float16."""
+        values = load_checkpoint(saved)
+        save_weights(tmp_path / "weights.ckpt", values)
+        assert (tmp_path / "weights.ckpt").stat().st_size < saved.stat().st_size / 3
+        kept = model_of(load_checkpoint(tmp_path / "weights.ckpt")).state_dict()
+        for key, value in model_of(values).state_dict().items():
+            assert kept[key].dtype == value.dtype
+            torch.testing.assert_close(kept[key], value, rtol=1e-3, atol=1e-4)
+
+    def test_averaged_or_last_weights(self, saved: Path) -> None:
+        values = load_checkpoint(saved)
+        values["average"]["stages.0.out.bias"] += 1
+        averaged: Any = model_of(values)
+        last: Any = model_of(values, averaged=False)
+        assert not averaged.training
+        torch.testing.assert_close(averaged.stages[0].out.bias, last.stages[0].out.bias + 1)
+
+    @pytest.mark.parametrize("size", [0, 1, 100, -1, -200])
+    def test_cut_short(self, saved: Path, size: int) -> None:
+        saved.write_bytes(saved.read_bytes()[:size])
+        with pytest.raises(FormatError, match="not a checkpoint, or damaged"):
+            load_checkpoint(saved)
+
+    def test_flipped_bytes(self, saved: Path) -> None:
+        """Damage anywhere but in the padding is noticed; nothing but a FormatError comes out."""
+        content, rng = saved.read_bytes(), np.random.default_rng(0)
+        noticed = 0
+        for place in rng.integers(0, len(content), 60):
+            broken = bytearray(content)
+            broken[place : place + 8] = rng.bytes(8)
+            saved.write_bytes(broken)
+            try:
+                load_checkpoint(saved)
+            except FormatError:
+                noticed += 1
+        assert noticed > 50
+
+    @pytest.mark.parametrize("content", [b"plain text", b"PK\x03\x04 and no more", bytes(range(256)), b"\x80\x02]."])
+    def test_foreign(self, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "foreign.ckpt").write_bytes(content)
+        with pytest.raises(FormatError, match=r"foreign\.ckpt"):
+            load_checkpoint(tmp_path / "foreign.ckpt")
+
+    def test_of_another_program(self, tmp_path: Path) -> None:
+        torch.save({"model": {}}, tmp_path / "other.ckpt")
+        with pytest.raises(FormatError, match="not a facealign-checkpoint/1 file"):
+            load_checkpoint(tmp_path / "other.ckpt")
+
+    @pytest.mark.parametrize("by", ["pickle", "torch"])
+    def test_code_in_it_does_not_run(self, tmp_path: Path, by: str) -> None:
+        class Attack:
+            def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
+                return os.mkdir, (str(tmp_path / "was here"),)
+
+        if by == "pickle":
+            (tmp_path / "bad.ckpt").write_bytes(pickle.dumps(Attack()))
+        else:
+            torch.save({"format": "facealign-checkpoint/1", "config": Attack()}, tmp_path / "bad.ckpt")
+        with pytest.raises(FormatError, match=r"bad\.ckpt"):
+            load_checkpoint(tmp_path / "bad.ckpt")
+        assert not (tmp_path / "was here").exists()
+
+    def test_a_failed_write_leaves_the_old_one(self, saved: Path) -> None:
+        before = saved.read_bytes()
+        with pytest.raises((pickle.PicklingError, AttributeError, TypeError)):
+            save_checkpoint(saved, {"config": lambda: None})
+        assert saved.read_bytes() == before
+        assert list(saved.parent.iterdir()) == [saved]
+
+
+class TestTransfer:
+    """Beginning with another network's weights."""
+
+    def test_what_agrees_is_taken_and_the_rest_stays(self, tiny_light: NetworkConfig) -> None:
+        torch.manual_seed(1)
+        old = Dan(tiny_light)
+        wider = replace(tiny_light.stages[1], n_features=24)
+        torch.manual_seed(2)
+        new = Dan(replace(tiny_light, stages=(tiny_light.stages[0], wider)))
+        before = {key: value.clone() for key, value in new.state_dict().items()}
+        taken = transfer_weights(new, {"average": old.state_dict()})
+        assert "stages.1.backbone.stem.0.weight" in taken
+        assert "stages.1.dense.weight" not in taken
+        for key, value in new.state_dict().items():
+            torch.testing.assert_close(value, (old.state_dict() if key in taken else before)[key])
+
+    def test_nothing_in_common_is_an_error(self, tiny_light: NetworkConfig) -> None:
+        with pytest.raises(InputError, match="no weights"):
+            transfer_weights(Dan(tiny_light), {"average": {"other.weight": torch.zeros(3)}})
