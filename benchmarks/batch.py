@@ -1,7 +1,7 @@
 """`facealign batch folder` on thousands of pictures: complete? flat memory? how fast? what does kill -9 cost?
 
     python benchmarks/batch.py ../shared/data/300w [--pictures 5000] [--kills 10] [--work FOLDER] [--ray]
-    python benchmarks/batch.py ../shared/data/300w --against CHECKOUT [--pictures 5000] [--rounds 2]
+    python benchmarks/batch.py ../shared/data/300w --against CHECKOUT [--pictures 5000] [--rounds 2] [--workers 1 2]
 
 Makes a folder from 300-W pictures: 1 % damaged in five ways, 2 % without a face, two of 50 megapixels. Then measures
 and prints a Markdown table: one worker, two, a shell loop over `facealign detect image` (on a sample), two workers
@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="where to put the pictures and rows [default: a temporary folder]")
     parser.add_argument("--against", type=Path, help="another checkout: the same job by both, turn about; nothing else")
     parser.add_argument("--rounds", type=int, default=2, help="of --against")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="of --against")
     parser.add_argument("--ray", action="store_true", help="compare the engine ray with local, and nothing else")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -50,7 +51,7 @@ def main() -> None:
         pictures = make_pictures(options.data, folder / "pictures", options.pictures)
         rows = [("pictures", f"{pictures['all']}, {pictures['damaged']} of them damaged")]
         if options.against:
-            rows += measure_against(folder, options.against.resolve(), options.rounds)
+            rows += measure_against(folder, options.against.resolve(), options.rounds, options.workers)
         else:
             rows += measure_ray(folder) if options.ray else measure(folder, pictures, options.kills)
     print("| What | Measured |\n| --- | --- |")
@@ -118,16 +119,16 @@ def measure(folder: Path, pictures: dict[str, int], kills: int) -> list[tuple[st
     ]
 
 
-def measure_against(folder: Path, other: Path, rounds: int) -> list[tuple[str, str]]:
+def measure_against(folder: Path, other: Path, rounds: int, numbers: list[int]) -> list[tuple[str, str]]:
     """(what, measured) of this checkout and another one: pictures a second, and a second of processor time."""
     here = Path(__file__).resolve().parents[1]
     rates: dict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
     for _ in range(rounds):
         for name, checkout in (("other", other), ("this", here)):
-            for workers in (1, 2):
+            for workers in numbers:
                 rates[name, workers].append(command_run(checkout, folder, name, workers))
     rows = []
-    for workers in (1, 2):
+    for workers in numbers:
         wall, cpu = (
             [this[i] / then[i] for this, then in zip(rates["this", workers], rates["other", workers], strict=True)]
             for i in (0, 1)
@@ -139,13 +140,13 @@ def measure_against(folder: Path, other: Path, rounds: int) -> list[tuple[str, s
             (f"{workers} worker(s), this over other", ", ".join(f"{ratio:.2f}" for ratio in wall)),
             (f"{workers} worker(s), this over other, by processor time", ", ".join(f"{ratio:.2f}" for ratio in cpu)),
         ]
-    two_over_one = [two[0] / one[0] for two, one in zip(rates["this", 2], rates["this", 1], strict=True)]
-    same = failed_of(folder / "other") == failed_of(folder / "this")
-    return [
-        *rows,
-        ("two workers over one, this", ", ".join(f"{ratio:.2f}" for ratio in two_over_one)),
-        ("the same pictures failed", _yes(same)),
-    ]
+    for workers in numbers[1:]:
+        over = [
+            more[0] / first[0] for more, first in zip(rates["this", workers], rates["this", numbers[0]], strict=True)
+        ]
+        rows.append((f"{workers} workers over {numbers[0]}, this", ", ".join(f"{ratio:.2f}" for ratio in over)))
+    same = damaged_of(folder / "other") == damaged_of(folder / "this")
+    return [*rows, ("the same pictures failed, or were read with a warning", _yes(same))]
 
 
 def command_run(checkout: Path, folder: Path, name: str, workers: int) -> tuple[float, float]:
@@ -162,15 +163,16 @@ def command_run(checkout: Path, folder: Path, name: str, workers: int) -> tuple[
     return pictures / seconds, pictures / cpu_s
 
 
-def sources_of(out: Path) -> list[dict[str, str]]:
-    """Source and status of every row."""
-    parts = sorted(out.glob("part-*.parquet"))
-    return [row for part in parts for row in pq.read_table(part, columns=["source", "status"]).to_pylist()]
+def sources_of(out: Path) -> list[dict[str, str | None]]:
+    """Source, status and warning of every row; version 0.1 had no warnings."""
+    tables = [pq.read_table(part) for part in sorted(out.glob("part-*.parquet"))]
+    names = ("source", "status", "warning")
+    return [row for table in tables for row in table.select([n for n in names if n in table.column_names]).to_pylist()]
 
 
-def failed_of(out: Path) -> set[str]:
-    """The pictures whose rows say that they failed."""
-    return {row["source"] for row in sources_of(out) if row["status"] == "error"}
+def damaged_of(out: Path) -> set[str | None]:
+    """The pictures whose rows say that they failed, or were read with a warning."""
+    return {row["source"] for row in sources_of(out) if row["status"] == "error" or row.get("warning")}
 
 
 def measure_ray(folder: Path) -> list[tuple[str, str]]:

@@ -311,11 +311,14 @@ def compare(root: Path, photos: Path, output: Path, sheets: Path | None, step: i
 @main.command()
 @click.argument("root", type=click.Path(exists=True, path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path))
-def mosaics(root: Path, folder: Path) -> None:
+@click.option("--heights", default="24,32,40,50,64,80,120,200", show_default=True, help="Of the faces, pixels.")
+@click.option("--seed", default=0, show_default=True, help="Of the faces' order.")
+def mosaics(root: Path, folder: Path, heights: str, seed: int) -> None:
     """Make crowds of the held-out faces: pictures and boxes.txt for `wider`."""
     samples = held_out_samples(root)
-    np.random.default_rng(0).shuffle(samples)  # type: ignore[arg-type]
-    click.echo(wider_layout.write_mosaics(samples, folder, (24, 32, 40, 50, 64, 80, 120, 200), (768, 1024)))
+    np.random.default_rng(seed).shuffle(samples)  # type: ignore[arg-type]
+    pixels = [int(height) for height in heights.split(",")]
+    click.echo(wider_layout.write_mosaics(samples, folder, pixels, (768, 1024)))
 
 
 @main.command()
@@ -327,7 +330,8 @@ def wider(folder: Path, boxes: Path, limit: int | None) -> None:
     pictures = list(wider_layout.read_wider(folder, boxes))
     pictures = pictures[:: max(1, len(pictures) // limit)] if limit else pictures
     settings: dict[str, tuple[str, dict[str, float]]] = {
-        **{f"yunet --min-face {size}": ("yunet", {"min_face": size}) for size in (20, 30, 40)},
+        **{f"yunet --min-face {size}": ("yunet", {"min_face": size}) for size in (20, 25, 30, 40)},
+        "yunet --score 0.5": ("yunet", {"score": 0.5}),
         "mtcnn --min-face 40": ("mtcnn", {"min_face": 40}),
     }
     detectors = {label: create_detector(name, **options) for label, (name, options) in settings.items()}

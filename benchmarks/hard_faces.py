@@ -193,8 +193,6 @@ def rolls(root: Path, step: int) -> None:
 def confidence(root: Path, model: str | None, step: int) -> None:
     """By the least confidence that is asked for: faces shown, how many are right, and right ones that are left out;
     then whether something else than the confidence would tell them apart better."""
-    from confidence import area_under_roc
-
     aligner, samples = Aligner(model), held_out_samples(root)[::step]
     groups: dict[str, list[Judged]] = {"whole faces": [], "upside down": [], "covered or cut": []}
     upright, upside_down, half_hidden = groups.values()
@@ -210,9 +208,7 @@ def confidence(root: Path, model: str | None, step: int) -> None:
         print(f"| {least} | " + " | ".join(cell for found in groups.values() for cell in shown_at(least, found)) + " |")
     print(f"\n| told by | ROC area, {' | '.join(groups)} |\n| --- " + "| ---: " * len(groups) + "|")
     for name, measure in MEASURES.items():
-        values = [(np.array([measure(one) for one in found]), _right(found)) for found in groups.values()]
-        areas = (area_under_roc(v[right], v[~right]) if np.isfinite(v).all() else np.nan for v, right in values)
-        print(f"| {name} | " + " | ".join(f"{area:.4f}" for area in areas) + " |")
+        print(f"| {name} | " + " | ".join(told_by(measure, found) for found in groups.values()) + " |")
 
 
 @dataclass(frozen=True)
@@ -257,7 +253,21 @@ def _right(found: list[Judged]) -> np.ndarray:
 def shown_at(least: float, found: list[Judged]) -> list[str]:
     """Shown, right of these in percent, and right ones that are not shown in percent."""
     right, shown = _right(found), np.array([face.confidence >= least for face in found])
-    return [str(shown.sum()), f"{100 * right[shown].mean():.1f}", f"{100 * (~shown[right]).mean():.1f}"]
+    return [str(shown.sum()), _percent(right[shown]), _percent(~shown[right])]
+
+
+def _percent(facts: np.ndarray) -> str:
+    return f"{100 * facts.mean():.1f}" if facts.size else "–"
+
+
+def told_by(measure: Callable[[Judged], float], found: list[Judged]) -> str:
+    """The chance that a right face has more of it than a wrong one; a dash where there is nothing to tell apart."""
+    from confidence import area_under_roc
+
+    values, right = np.array([measure(face) for face in found]), _right(found)
+    if not np.isfinite(values).all() or right.all() or not right.any():
+        return "–"
+    return f"{area_under_roc(values[right], values[~right]):.4f}"
 
 
 class Upright:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import signal
 from importlib.util import find_spec
 from pathlib import Path
@@ -43,6 +44,12 @@ def astronaut() -> np.ndarray:
     """(512, 512, 3) uint8 BGR: NASA's picture of Eileen Collins, public domain, from scikit-image."""
     data = pytest.importorskip("skimage.data")
     return np.ascontiguousarray(data.astronaut()[..., ::-1])
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what takes minutes, unless it is asked for."""
+    if item.get_closest_marker("slow") and os.environ.get("FACEALIGN_SLOW") != "1":
+        pytest.skip("takes minutes: FACEALIGN_SLOW=1 runs it")
 
 
 class _WithoutItsPackages(pytest.Module):

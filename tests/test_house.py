@@ -54,6 +54,7 @@ SHARED = {
         "sound",
         "thinned",
         "tracking",
+        "upright",
         "whole",
     },
     "evaluation": {"base", "figures", "compare", "foreign"},
@@ -222,3 +223,9 @@ def test_the_library_does_not_print() -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("print", "exit", "quit")
     ]
     assert not wrong
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """pytest imports them by name alone: of two with one name it takes neither."""
+    names = [path.name for path in Path(__file__).parent.rglob("*.py") if path.name != "conftest.py"]
+    assert sorted({name for name in names if names.count(name) > 1}) == []

@@ -6,7 +6,7 @@ import io
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, make_dataclass
+from dataclasses import dataclass, field, make_dataclass
 from typing import Any, Protocol
 
 from facealign_cli.batch.keys import key_of
@@ -62,7 +62,7 @@ class Outcome:
         """Raises FormatError."""
         try:
             values = parse_json(line)
-            extra = asdict(structured(values, _Extra))
+            extra = vars(structured(values, _Extra))
         except ValueError as error:
             raise FormatError(f"not a line of a batch: {error}") from error
         return cls(from_dict({name: value for name, value in values.items() if name not in extra}), extra)

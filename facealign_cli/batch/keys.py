@@ -27,7 +27,11 @@ class KeySet:
 
     def __init__(self, arrays: Iterable[Keys] = ()) -> None:
         keys = np.concatenate([np.zeros(0, np.uint64), *arrays])
-        self._sorted = [np.unique(keys)] if len(keys) else []
+        keys.sort()  # in its place: np.unique would hold three copies of what may be gigabytes
+        first = np.ones(len(keys), bool)
+        np.not_equal(keys[1:], keys[:-1], out=first[1:])
+        keys = keys if first.all() else keys[first]
+        self._sorted = [keys] if len(keys) else []
 
     def __len__(self) -> int:
         return sum(len(keys) for keys in self._sorted)

@@ -47,7 +47,7 @@ FLUSH_S = 2.0
 class BatchOptions:
     """How a job is run. output: its folder, or a URL. fmt: parquet, jsonl, csv or pts.
 
-    engine: local, or ray, which writes Parquet only, and knows of neither timeout_s nor fail_fast. ray_address: of a
+    engine: local, or ray, which writes Parquet only, and does not know of fail_fast. ray_address: of a
     running cluster; None: one is started here. workers: processes; 0: this one, which nothing protects from a picture
     that kills, but which needs no `if __name__ == "__main__":` in a script. batch_size: pictures that a worker works on
     at a time. timeout_s: after so long without a finished picture a worker is taken for hung; None: never. restart:
@@ -87,7 +87,6 @@ class BatchOptions:
         for wrong, why in (
             (self.fmt != "parquet", f"writes Parquet only, not {self.fmt}"),
             (self.workers == 0, "has 1 worker or more"),
-            (self.timeout_s is not None, "has no time limit for a picture (--timeout)"),
             (self.fail_fast, "cannot stop at a picture (--fail-fast): rows come back by the file"),
         ):
             if wrong:
@@ -174,7 +173,7 @@ def run_batch(
         job = _Job(storage, partial(check_places, lock, places), work, options, config)
         progress = Progress(before=job.store.counts.pictures, counts=job.store.counts)
         listing = Listing(
-            partial(sources.paths, note=progress.notes.append), KeySet(job.store.done_keys()), options.batch_size
+            partial(sources.paths, note=progress.notes.append), KeySet(job.store.take_done_keys()), options.batch_size
         )
         if make_work is None:
             local = options.engine == "local"
@@ -237,7 +236,15 @@ def _absolute(path: str | None) -> str | None:
 
 def _cluster(work: WorkOptions, options: BatchOptions) -> Cluster:
     gpus = 1 if work.device == "cuda" else 0
-    return Cluster(options.ray_address, options.workers, work.threads, gpus, options.batch_size, options.shard_rows)
+    return Cluster(
+        options.ray_address,
+        options.workers,
+        work.threads,
+        gpus,
+        options.batch_size,
+        options.shard_rows,
+        options.timeout_s,
+    )
 
 
 def _same_work(work: WorkOptions, options: BatchOptions, config: dict[str, Any]) -> PictureWork:

@@ -48,15 +48,21 @@ _TEMPORARY = re.compile(r"\.facealign-[0-9a-f]{12}.*")
 
 @dataclass(frozen=True, eq=False)
 class _Index:
-    """What a shard holds. segments: the first, and the one after the last. keys, failed_keys: sorted uint64."""
+    """What a shard holds. segments: the first, and the one after the last. keys, failed_keys: sorted uint64.
+
+    bare: without its keys, of which a job of a thousand million pictures has 8 GB; such a one is not written.
+    """
 
     segments: tuple[int, int]
     counts: Counts
     keys: Keys
     failed_keys: Keys
     to_clean: bool = False
+    bare: bool = False
 
     def to_json(self) -> bytes:
+        if self.bare:
+            raise ValueError("an index without its keys cannot be written")
         texts = {name: base64.b64encode(getattr(self, name).astype("<u8").tobytes()).decode() for name in _KEY_FIELDS}
         return json.dumps(
             {"segments": self.segments, "counts": asdict(self.counts), "to_clean": self.to_clean, **texts}
@@ -74,6 +80,10 @@ class _Index:
         if not 0 <= first <= end or fields.counts.pictures != len(keys) + len(failed):
             raise ValueError("its counts contradict one another")
         return cls((first, end), fields.counts, keys, failed, fields.to_clean)
+
+    def without_keys(self) -> _Index:
+        none = np.zeros(0, np.uint64)
+        return replace(self, keys=none, failed_keys=none, bare=True)
 
     def without_failed(self) -> _Index:
         counts = replace(
@@ -108,6 +118,7 @@ class RowStore:
     def __init__(self, storage: Storage, folder: str, fmt: str, shard_rows: int) -> None:
         self._storage, self._folder, self._format, self._shard_rows = storage, folder, fmt, shard_rows
         self._indexes: list[_Index] = []
+        self._in_shards = Counts()
         self._segments: dict[int, list[JournalLine]] = {}
         self._next_segment = 0
         self._fresh: list[JournalLine] = []
@@ -115,21 +126,19 @@ class RowStore:
     @property
     def counts(self) -> Counts:
         """Of all that would survive a kill now."""
-        waiting = (Counts.of(lines) for lines in self._segments.values())
-        return sum((*(index.counts for index in self._indexes), *waiting), Counts())
+        return sum((Counts.of(lines) for lines in self._segments.values()), self._in_shards)
 
     @property
     def n_shards(self) -> int:
         """Shards that are complete."""
         return len(self._indexes)
 
-    def done_keys(self) -> list[Keys]:
-        """The keys of all pictures that have their rows; several (N,) uint64."""
+    def take_done_keys(self) -> list[Keys]:
+        """The keys of all pictures that `recover` found; several (N,) uint64. They are not kept, so this works once."""
         waiting = [line.key for lines in self._segments.values() for line in lines]
-        return [
-            *(keys for index in self._indexes for keys in (index.keys, index.failed_keys)),
-            np.array(waiting, np.uint64),
-        ]
+        found = [keys for index in self._indexes for keys in (index.keys, index.failed_keys)]
+        self._indexes = [index.without_keys() for index in self._indexes]
+        return [*found, np.array(waiting, np.uint64)]
 
     def recover(self, known_shards: int = 0) -> None:
         """Read what an earlier run left, and bring to an end what it was about to do.
@@ -141,6 +150,7 @@ class RowStore:
         for number, index in enumerate(self._indexes):
             if index.to_clean:
                 self._clean(number, index)
+        self._count_shards()
 
     def add(self, lines: Iterable[JournalLine]) -> None:
         """Take outcomes in; they are safe after the next `flush`."""
@@ -179,10 +189,12 @@ class RowStore:
         before = self.counts.failed
         for number, index in enumerate(self._indexes):
             if index.counts.failed:
-                self._put_index(number, index.without_failed())
+                whole = self._read_index(number) if index.bare else index
+                self._put_index(number, whole.without_failed())
                 self._clean(number, self._indexes[number])
         for number, lines in list(self._segments.items()):
             self._put_segment(number, [line for line in lines if not line.error])
+        self._count_shards()
         return before
 
     def remove_all(self) -> None:
@@ -218,7 +230,7 @@ class RowStore:
         self._segments[number] = lines
 
     def _put_index(self, number: int, index: _Index) -> None:
-        self._storage.write(self._path(JOURNAL, f"part-{number:06d}.json"), index.to_json())
+        self._storage.write(self._index(number), index.to_json())
         self._indexes[number : number + 1] = [index]
 
     def _make_shard(self) -> None:
@@ -230,7 +242,12 @@ class RowStore:
             for failed in (False, True)
         )
         self._put_index(number, _Index(segments, Counts.of(lines), good, bad))
+        self._indexes[number] = self._indexes[number].without_keys()
+        self._in_shards += self._indexes[number].counts
         self._remove_segments(range(*segments))
+
+    def _count_shards(self) -> None:
+        self._in_shards = sum((index.counts for index in self._indexes), Counts())
 
     def _remove_segments(self, numbers: Iterable[int]) -> None:
         for number in numbers:
@@ -247,7 +264,7 @@ class RowStore:
         numbers = sorted(int(m[1]) for name in self._storage.names(journal) if (m := _INDEX.fullmatch(name)))
         if numbers != list(range(len(numbers))) or known_shards > len(numbers):
             raise OutputError(f"{journal}: files are missing that the job had written; --restart begins anew")
-        self._indexes = [self._read_index(join(journal, f"part-{n:06d}.json")) for n in numbers]
+        self._indexes = [self._read_index(number) for number in numbers]
         shards = {int(m[1]) for name in outside if (m := _SHARD.fullmatch(name))}
         for number in numbers:
             if number not in shards:
@@ -261,7 +278,11 @@ class RowStore:
                 if _TEMPORARY.fullmatch(name):
                     self._storage.remove(join(folder, name))
 
-    def _read_index(self, path: str) -> _Index:
+    def _index(self, number: int) -> str:
+        return self._path(JOURNAL, f"part-{number:06d}.json")
+
+    def _read_index(self, number: int) -> _Index:
+        path = self._index(number)
         try:
             return _Index.from_json(self._storage.read(path))
         except (InputError, ValueError) as error:

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from facealign_cli.cli import console, cropping, jobs, kinds, options, process, tracking
 from facealign_cli.cli.help import Group
@@ -211,7 +210,7 @@ def _job(settings: dict[str, Any]) -> dict[str, Any]:
         job = BatchOptions(
             **{name: settings[name] for name in same},
             workers=_workers(settings),
-            timeout_s=_timeout_s(settings),
+            timeout_s=settings["timeout"] or None,
             must_resume=settings["resume"],
         )
     return {"sources": _sources(settings), "work": work, "options": job}
@@ -237,14 +236,6 @@ def _workers(settings: dict[str, Any]) -> int:
     if settings["workers"] is None and settings.get("ray_address") is not None:
         raise click.UsageError("say how many --workers the cluster is to have")
     return _processors() if settings["workers"] is None else int(settings["workers"])
-
-
-def _timeout_s(settings: dict[str, Any]) -> float | None:
-    """None: no limit, which the engine ray has only if nobody asked for one."""
-    source = click.get_current_context().get_parameter_source("timeout")
-    if settings["engine"] == "ray" and source is ParameterSource.DEFAULT:
-        return None
-    return settings["timeout"] or None
 
 
 def _processors() -> int:

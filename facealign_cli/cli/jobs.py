@@ -131,5 +131,5 @@ def tell_clips(progress: Progress, clips: Sequence[ClipSummary], output: str) ->
     console.message(
         f"{len(clips):,} clips, {progress.before:,} of them done before, {len(failed):,} failed: {frames:,} frames, "
         f"{faces:,} faces ({doubtful:,} doubtful), {sum(clip.ids for clip in clips):,} ids, "
-        f"{sum(clip.blinks for clip in clips):,} blinks in {_duration(progress.elapsed_s)}: {output}/clips.csv"
+        f"{sum(clip.blinks or 0 for clip in clips):,} blinks in {_duration(progress.elapsed_s)}: {output}/clips.csv"
     )

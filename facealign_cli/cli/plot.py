@@ -65,7 +65,9 @@ def plot(
     shown = ClipPage(clip, title, focal, size, fps, start, end)
     series = write_clip_page(output, read_results(rows, format=format_name), shown, overwrite)
     summary = series.summary
+    told = summary.blinks is not None
+    blinks = console.counted(summary.blinks or 0, "blink") if told else "frames too far apart for blinks"
     console.message(
         f"{summary.frames:,} frames, {summary.faces:,} faces of {summary.ids} id{'s' * (summary.ids != 1)}, "
-        f"{summary.blinks} blink{'s' * (summary.blinks != 1)}; {output.stat().st_size / 1e6:.1f} MB: {output}"
+        f"{blinks}; {output.stat().st_size / 1e6:.1f} MB: {output}"
     )

@@ -141,21 +141,57 @@ def _several(sources: tuple[str, ...], folder: Path | None, settings: dict[str, 
     facealign video camera -o drawn.mp4 --end 0:30
     """
 )
-@click.option("--device-index", default=0, show_default=True, type=kinds.Count(0), help="Which camera.")
+@click.option("--device-index", type=kinds.Count(0), show_default="0, the first", help="Which camera of this machine.")
+@click.option("--source", metavar="URL", help="A stream instead: rtsp://, http://, …, which is made anew if it breaks.")
+@click.option(
+    "--reconnect",
+    type=kinds.Count(0),
+    show_default="10",
+    help="How often in a row a broken stream is made anew, after pauses of 1 to 30 s.",
+)
 @_OUTPUT
-@click.option("--end", metavar="T", callback=tracking.clock, help="Stop after this time  [default: at Ctrl-C].")
+@click.option("--end", metavar="TIME", callback=tracking.clock, show_default="at Ctrl-C", help="Stop after this time.")
 @options.stacked(*_TRACKING)
-def camera(*, device_index: int, output: Path | None, end: float | None, **settings: Any) -> None:
-    """Follow the faces before a camera, until Ctrl-C."""
+def camera(
+    *,
+    device_index: int | None,
+    source: str | None,
+    reconnect: int | None,
+    output: Path | None,
+    end: float | None,
+    **settings: Any,
+) -> None:
+    """Follow the faces before a camera, or in a stream on the network, until Ctrl-C.
+
+    A user and a password in URL are never shown, and stand in no row.
+    """
     from facealign_cli.video.lookahead import LookAhead
     from facealign_cli.video.smoothing import Smoothing
 
+    if source is not None and device_index is not None:
+        raise click.UsageError("--source and --device-index name two cameras: give one of them")
+    if source is None and reconnect is not None:
+        raise click.UsageError("--reconnect is about a stream: name it with --source")
     if isinstance(settings["smooth"], LookAhead):  # a camera's picture is wanted at once
         settings["smooth"] = Smoothing()
     run = _Run(settings, output)
-    from facealign_cli.video.camera import CameraSource
+    sys.exit(run(_live(source, device_index or 0, reconnect, end, run.stop)))
 
-    sys.exit(run(CameraSource(device_index, end_s=end)))
+
+def _live(
+    url: str | None, device_index: int, reconnect: int | None, end: float | None, stop: threading.Event
+) -> VideoSource:
+    """The camera, or the stream at a URL."""
+    from facealign_cli.video.camera import CameraSource
+    from facealign_cli.video.opening import is_url
+    from facealign_cli.video.stream import RECONNECTS, StreamSource
+
+    if url is None:
+        return CameraSource(device_index, end_s=end)
+    if not is_url(url):
+        raise click.UsageError("--source takes a URL: rtsp://, http://, … (a file is work for `video track`)")
+    tries = RECONNECTS if reconnect is None else reconnect
+    return StreamSource(url, end_s=end, reconnects=tries, stop=stop, tell=console.message)
 
 
 class _Run:

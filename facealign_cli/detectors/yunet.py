@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facealign_cli.arrays import Bools, Floats, Image, pixels
+from facealign_cli.arrays import Floats, Image, pixels
 from facealign_cli.detectors.base import (
     DetectorOptions,
     ReloadedWhenPickled,
@@ -115,8 +115,8 @@ class YunetDetector(ReloadedWhenPickled):
         faces[:, _X] += columns.begin
         faces[:, _Y] += rows.begin
         x, y = (faces[:, :2] + faces[:, 2:4]).T / 2
-        answers: Bools = (x >= columns.first) & (x < columns.last) & (y >= rows.first) & (y < rows.last)
-        return faces[answers]
+        own: Floats = faces[(x >= columns.first) & (x < columns.last) & (y >= rows.first) & (y < rows.last)]
+        return own
 
 
 def weights_file() -> Path:

@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Any, BinaryIO, TextIO
 
 from facealign_cli.errors import FormatError
-from facealign_cli.files.documents import PathLike, read_csv
+from facealign_cli.files.documents import PathLike, read_csv, reason
 from facealign_cli.formats.base import Format, register_format, write_file
 from facealign_cli.formats.codec import (
     FACE_COLUMNS,
@@ -145,7 +145,7 @@ def _rows(path: PathLike) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             row = {"warning": None} | {column: _value(column, cell) for column, cell in cells.items()}
         except ValueError as error:
-            raise FormatError(f"{path}: line {line}: {error}") from error
+            raise FormatError(f"{path}: line {line}: {reason(error)}") from error
         sigma = [row.get(column) for column in SIGMA_COLUMNS]
         points = [[row[x], row[y]] for x, y in zip(_X, _Y, strict=True)]
         yield line, row | {"landmarks": points, "sigma": None if set(sigma) == {None} else sigma}
@@ -179,7 +179,7 @@ def _result(path: PathLike, line: int, record: dict[str, Any]) -> FrameResult:
     try:
         return from_dict(record)
     except FormatError as error:
-        raise FormatError(f"{path}: line {line}: {error}") from error
+        raise FormatError(f"{path}: line {line}: {reason(error)}") from error
 
 
 def _recognises(start: Any) -> bool:

@@ -21,7 +21,7 @@ import numpy as np
 
 from facealign_cli.arrays import Floats
 from facealign_cli.errors import FormatError
-from facealign_cli.files.documents import PathLike, read_xml
+from facealign_cli.files.documents import PathLike, read_xml, reason
 from facealign_cli.files.output import check_output, write_bytes
 from facealign_cli.formats.base import register_format, write_file
 from facealign_cli.formats.labelling import (
@@ -132,7 +132,7 @@ def scan(path: PathLike) -> Iterator[FrameResult | LeftOut]:
             size = {side: int(image.get(side, "0")) for side in ("width", "height")}
             yield FrameResult.of_faces(name, faces, **size)
         except ValueError as error:
-            raise FormatError(f"{path}: image {name!r:.60}: {error}") from error
+            raise FormatError(f"{path}: image {name!r:.60}: {reason(error)}") from error
 
 
 def _face(face_id: int, shape: ET.Element) -> Face:

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 
 from facealign_cli.errors import FormatError
-from facealign_cli.files.documents import PathLike, read_xml
+from facealign_cli.files.documents import PathLike, read_xml, reason
 from facealign_cli.formats.base import register_format, write_file
 from facealign_cli.formats.labelling import drop_unheld, whole_face, why_not
 from facealign_cli.landmarks import N_LANDMARKS
@@ -63,7 +63,7 @@ def scan(path: PathLike) -> Iterator[FrameResult | LeftOut]:
             size = {side: int(image.get(side, "0")) for side in ("width", "height")}
             yield FrameResult.of_faces(name, faces, **size)
         except ValueError as error:
-            raise FormatError(f"{path}: image {name!r:.60}: {error}") from error
+            raise FormatError(f"{path}: image {name!r:.60}: {reason(error)}") from error
 
 
 def _face(face_id: int, box: ET.Element) -> Face:
@@ -76,7 +76,7 @@ def _face(face_id: int, box: ET.Element) -> Face:
         }
         score = float(box.get("detection_score") or "nan")
     except ValueError as error:
-        raise ValueError(f"broken numbers: {error}") from error
+        raise ValueError(f"broken numbers: {reason(error)}") from error
     if sorted(parts) != list(range(N_LANDMARKS)):
         raise ValueError(f"{len(parts)} parts; expected 00 … {N_LANDMARKS - 1}")
     points = np.array([parts[i] for i in range(N_LANDMARKS)])

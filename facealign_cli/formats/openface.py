@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from facealign_cli.errors import FormatError
-from facealign_cli.files.documents import PathLike, read_csv
+from facealign_cli.files.documents import PathLike, read_csv, reason
 from facealign_cli.formats.base import register_format, write_file
 from facealign_cli.formats.codec import POSE_COLUMNS, guarded, unguarded
 from facealign_cli.geometry import bbox_of_shape
@@ -109,7 +109,7 @@ def _row(path: PathLike, line: int, header: list[str], cells: list[str]) -> Row:
     try:
         values = {name: float(cell) for name, cell in zip(header, cells, strict=True) if name in COLUMNS}
     except ValueError as error:
-        raise FormatError(f"{path}: line {line}: {error}") from None
+        raise FormatError(f"{path}: line {line}: {reason(error)}") from None
     needed = [value for name, value in values.items() if name not in POSE_COLUMNS]
     if not np.isfinite(needed).all() or values["frame"] < 0:
         raise FormatError(f"{path}: line {line}: expected finite numbers and a frame that counts from 1")
@@ -122,13 +122,13 @@ def _result(path: PathLike, rows: list[dict[str, float]], name: str | None) -> F
     try:
         faces = [_face(i, row) for i, row in enumerate(row for row in rows if row["success"] == 1)]
     except ValueError as error:
-        raise FormatError(f"{path}: frame {frame + 1}: {error}") from error
+        raise FormatError(f"{path}: frame {frame + 1}: {reason(error)}") from error
     try:
         return FrameResult.of_faces(
             str(path) if name is None else name, faces, frame=frame, timestamp_s=rows[0]["timestamp"]
         )
     except ValueError as error:
-        raise FormatError(f"{path}: frame {frame + 1}: {error}") from error
+        raise FormatError(f"{path}: frame {frame + 1}: {reason(error)}") from error
 
 
 def _face(index: int, row: dict[str, float]) -> Face:

@@ -30,6 +30,9 @@ MAX_DURATION_S = 0.8
 MAX_GAP_S = 0.25
 """Where the opening is unknown for longer, the series is cut in two."""
 
+MAX_STEP_S = 0.085
+"""Where frames are further apart than that, in the median, blinks fall between them: nothing is found or counted."""
+
 _EDGE, _REOPENED = 0.2, 0.25
 
 
@@ -60,9 +63,14 @@ def find_blinks(faces: Iterable[MeasuredFace]) -> list[Blink]:
     blinks = []
     for (source, face_id), samples in series.items():
         times, openings = np.array(sorted(samples)).T
-        for start, peak, end, depth in dips(times, openings):
+        for start, peak, end, depth in dips(times, openings) if are_told(times) else ():
             blinks.append(Blink(source, face_id, start, peak, end, depth))
     return blinks
+
+
+def are_told(times_s: Floats) -> bool:
+    """Whether frames at these times, (N,) rising, are near enough to one another to tell blinks."""
+    return len(times_s) < 2 or float(np.median(np.diff(times_s))) <= MAX_STEP_S
 
 
 def dips(times_s: Floats, openings: Floats) -> list[tuple[float, float, float, float]]:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from facealign_cli.measures.base import MeasuredFace, measure_results
-from facealign_cli.measures.blinks import Blink, find_blinks
+from facealign_cli.measures.blinks import MAX_STEP_S, Blink, find_blinks
 from facealign_cli.records import FrameResult
 
 
@@ -19,7 +19,7 @@ class ClipSummary:
     frames: read. damaged: of them, without a picture. duration_s: from the first frame to the last. faces: over all
     frames. doubtful: of these, those whose landmarks may be wrong. with_face: share of the frames that have one. ids:
     persons, as the tracker tells them apart. lost: how often a person went out of sight before the clip's end.
-    regained: how often one came back with the same id.
+    regained: how often one came back with the same id. blinks: None where the frames are too far apart to tell.
     """
 
     source: str
@@ -35,7 +35,7 @@ class ClipSummary:
     lost: int = 0
     regained: int = 0
     mean_confidence: float | None = None
-    blinks: int = 0
+    blinks: int | None = 0
     pitch_min: float | None = None
     pitch_max: float | None = None
     yaw_min: float | None = None
@@ -89,6 +89,10 @@ class ClipSummariser:
         """Those of the frames so far."""
         return find_blinks(self.measures)
 
+    def _tells_blinks(self) -> bool:
+        steps = max(1, self._frames - 1)
+        return not self._times or (self._times[-1] - self._times[0]) / steps <= MAX_STEP_S
+
     def summary(self) -> ClipSummary:
         """What the frames so far come to."""
         poses = [face.pose.rotation_rad for face in self.measures if face.pose is not None]
@@ -110,7 +114,7 @@ class ClipSummariser:
             lost=regained + sum(seen[1] < self._frames - 1 for seen in self._seen.values()),
             regained=regained,
             mean_confidence=self._confidence / self._faces if self._faces else None,
-            blinks=len(self.blinks()),
+            blinks=len(self.blinks()) if self._tells_blinks() else None,
             **ranges,
         )
 

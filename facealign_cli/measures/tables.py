@@ -12,7 +12,7 @@ from facealign_cli.files.output import atomic_write
 from facealign_cli.formats.codec import POSE_COLUMNS
 from facealign_cli.formats.csv import write_cells
 from facealign_cli.measures.base import MEASURES, MeasuredFace
-from facealign_cli.measures.blinks import Blink
+from facealign_cli.measures.blinks import Blink, are_told
 
 FACE_COLUMNS = ("source", "frame", "timestamp_s", "face_id", "confidence")
 MEASURE_COLUMNS: tuple[str, ...] = (*FACE_COLUMNS, *MEASURES, *POSE_COLUMNS)
@@ -82,14 +82,15 @@ def summary_rows(faces: Iterable[MeasuredFace], blinks: Iterable[Blink]) -> list
 def _summary_row(key: tuple[str, int], faces: list[MeasuredFace], blinks: int) -> list[object]:
     times = [face.timestamp_s for face in faces if face.timestamp_s is not None]
     seen_s = _seen_s(sorted(times))
-    rate = _rounded(60 * blinks / seen_s, 2) if seen_s > 0 else None
+    told = bool(times) and are_told(np.array(sorted(times)))
+    rate = _rounded(60 * blinks / seen_s, 2) if seen_s > 0 and told else None
     columns = [[getattr(face.measures, name) for face in faces] for name in MEASURES]
     angles = [face.pose.rotation_rad for face in faces if face.pose is not None]
     columns += [[math.degrees(angle[i]) for angle in angles] for i in range(len(ANGLES))]
     confidence = _rounded(float(np.mean([face.confidence for face in faces])), 4)
     first, last = (_rounded(min(times), 6), _rounded(max(times), 6)) if times else (None, None)
     statistics = [value for column in columns for value in _statistics(column)]
-    return [*key, len(faces), first, last, confidence, blinks if times else None, rate, *statistics]
+    return [*key, len(faces), first, last, confidence, blinks if told else None, rate, *statistics]
 
 
 def _seen_s(times: Sequence[float]) -> float:

@@ -127,9 +127,10 @@ def _about(series: ClipSeries) -> str:
     seen = f"a face in {100 * (summary.with_face or 0):.0f} % of them"
     lost = f", lost {summary.lost} and regained {summary.regained} times" if summary.lost else ""
     damaged = f", {summary.damaged:,} of them damaged" if summary.damaged else ""
+    blinks = "frames too far apart for blinks" if summary.blinks is None else plural(summary.blinks, "blink")
     text = (
         f"{summary.frames:,} frames{damaged}, {seen}; {summary.faces:,} faces of {plural(summary.ids, 'id')}{lost}; "
-        f"{summary.doubtful:,} doubtful; {plural(summary.blinks, 'blink')}."
+        f"{summary.doubtful:,} doubtful; {blinks}."
     )
     items = {
         "Clip": series.source,

@@ -16,7 +16,8 @@ TEACHER_SHARE = 0.5
 class TrainConfig:
     """One run. stage: 1, 2, … trains that stage alone with the earlier ones frozen; 0 trains all jointly.
 
-    The learning rate rises over `warmup_steps`, stays at `lr`, and falls along a cosine over the last `decay_steps`.
+    The learning rate rises over `warmup_steps`, stays at `lr`, and falls along a cosine over the last `decay_steps`; in
+    a run of fewer steps than that, it falls from the beginning on.
     minutes: the run ends by the clock instead; the rate then falls over the last `decay_share` of that time, and
     `steps` is only the most that it may take. turned: how often a pass draws a face turned by 30 to 60 degrees, and how
     often one turned by more. teacher_share: how much of the loss is the distance from the teacher's
@@ -48,7 +49,7 @@ class TrainConfig:
     def lr_at(self, step: int, seconds: float = 0.0) -> float:
         """Learning rate of a step, counted from 0; `seconds` of the run have passed."""
         rate = self.lr * min(1.0, (step + 1) / max(1, self.warmup_steps))
-        left, decay = float(self.steps - step), float(self.decay_steps)
+        left, decay = float(self.steps - step), float(min(self.decay_steps, self.steps))
         if self.minutes:
             left, decay = max(0.0, 60 * self.minutes - seconds), 60 * self.minutes * self.decay_share
         if left < decay:

@@ -19,6 +19,9 @@ from facealign_cli.errors import InputError, MissingDependency
 MAX_FRAME_PIXELS = 40_000_000
 """The default limit of a frame: 40 megapixels (8K has 33), a fifth of a picture's, as several are in work at once."""
 
+LIVE_TICKS = 90_000
+"""Ticks a second of a live source's times."""
+
 
 @dataclass(frozen=True)
 class VideoInfo:

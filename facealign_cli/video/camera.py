@@ -10,9 +10,7 @@ from typing import Any
 from facealign_cli.arrays import Image
 from facealign_cli.errors import InputError
 from facealign_cli.files.pictures import quiet_opencv
-from facealign_cli.video.base import VideoFrame, VideoInfo
-
-_TICKS = 90_000
+from facealign_cli.video.base import LIVE_TICKS, VideoFrame, VideoInfo
 
 
 class CameraSource:
@@ -29,14 +27,14 @@ class CameraSource:
             self.close()
             raise InputError(f"camera {device_index}: gives no picture")
         self._first: Image = image
-        self.info = VideoInfo(f"camera:{device_index}", image.shape[1], image.shape[0], Fraction(1, _TICKS))
+        self.info = VideoInfo(f"camera:{device_index}", image.shape[1], image.shape[0], Fraction(1, LIVE_TICKS))
 
     def __iter__(self) -> Iterator[VideoFrame]:
         begin, image, index = time.monotonic(), self._first, 0
         seconds, last = 0.0, -1
         while self._end is None or seconds < self._end:
-            pts = max(last + 1, round(seconds * _TICKS))
-            yield VideoFrame(index, pts, pts / _TICKS, image)
+            pts = max(last + 1, round(seconds * LIVE_TICKS))
+            yield VideoFrame(index, pts, pts / LIVE_TICKS, image)
             last, index = pts, index + 1
             done, image = self._capture.read()
             seconds = time.monotonic() - begin

@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, islice
 from typing import Any
 
-import numpy as np
-
 from facealign_cli.arrays import Image
 from facealign_cli.errors import InputError
 from facealign_cli.video.base import MAX_FRAME_PIXELS, SoundPacket, VideoFrame, VideoInfo, import_av
-from facealign_cli.video.colour import Colours
-from facealign_cli.video.opening import open_container
+from facealign_cli.video.opening import open_container, shown
 from facealign_cli.video.packets import ClipPackets
+from facealign_cli.video.upright import UprightPictures
 
 DAMAGED = "the frame is damaged"
 _SAMPLES = 64
@@ -45,10 +42,11 @@ class ContainerSource:
         sound: bool = False,
         max_pixels: int = MAX_FRAME_PIXELS,
     ) -> None:
-        self.path, self._av = path, import_av()
+        self._place, self.path, self._av = path, shown(path), import_av()
         self._start, self._end = _seconds(start_s), _seconds(end_s)
         self._packets = ClipPackets(path, self._start, max_pixels)
         self._stream, self._times = self._packets.stream, self._packets.times
+        self._upright = UprightPictures()
         try:
             self.sound: tuple[Any, ...] = tuple(self._packets.heard) if sound else ()
             self.offset_s = self._start or Fraction(0)
@@ -63,8 +61,7 @@ class ContainerSource:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was chosen or changed."""
-        notes = [*self._packets.notes, *([self._colours.note] if self._colours and self._colours.note else [])]
-        return tuple(f"{self.path}: {note}." for note in notes)
+        return tuple(f"{self.path}: {note}." for note in (*self._packets.notes, *self._upright.notes))
 
     def __iter__(self) -> Iterator[VideoFrame | SoundPacket]:
         return iter(self._items)
@@ -79,7 +76,7 @@ class ContainerSource:
         """The first packets of one of the sound streams; none where the file cannot be read twice."""
         found: list[Any] = []
         try:
-            with open_container(self.path) as again:
+            with open_container(self._place) as again:
                 for packet in islice(again.demux(again.streams[stream.index]), _SAMPLES):
                     if packet.size and packet.dts is not None and (not found or packet.dts > found[-1].dts):
                         found.append(packet)
@@ -108,8 +105,8 @@ class ContainerSource:
             rate=rate,
             n_frames=self._n_frames(rate),
             end_pts=None if end is None else round(end / stream.time_base),
-            pixel_aspect=1 / aspect if self._turn.transposed else aspect,
-            bt709=self._colours is not None and self._colours.bt709,
+            pixel_aspect=1 / aspect if self._upright.transposed else aspect,
+            bt709=self._upright.bt709,
             metadata=tuple(sorted(self._packets.container.metadata.items())),
         )
 
@@ -126,10 +123,7 @@ class ContainerSource:
         return count
 
     def _read(self) -> Iterator[VideoFrame | SoundPacket]:
-        self._turn, self._index, self._size = _Turn(), 0, (0, 0)
-        self._colours: Colours | None = None
-        self._reformatter = self._av.video.reformatter.VideoReformatter()
-        self._last = -1
+        self._index, self._last = 0, -1
         is_over = False
         for packet, time in self._packets:
             if packet.stream is not self._stream:
@@ -164,7 +158,7 @@ class ContainerSource:
             duration, error = frame.duration or 0, DAMAGED if frame.is_corrupt else None
             pts = self._last + max(1, duration) if pts is None else pts
             if self._is_wanted(pts * self._stream.time_base):
-                image = self._picture(frame)
+                image = self._upright(frame)
                 del frame  # the decoder would have to copy it while this one waits
                 yield self._frame(pts, image, error, duration)
 
@@ -183,38 +177,6 @@ class ContainerSource:
         pts, index = max(pts, self._last + 1), self._index
         self._last, self._index = pts, index + 1
         return VideoFrame(index, pts, float(pts * self._stream.time_base), image, duration, error)
-
-    def _picture(self, frame: Any) -> Image:
-        """(H, W, 3) BGR, upright, of the size of the first one."""
-        if self._colours is None:
-            self._size, self._turn, self._colours = (frame.width, frame.height), _Turn.of(frame), Colours.of(frame)
-        width, height = self._size
-        bgr = self._reformatter.reformat(frame, width, height, "bgr24", **self._colours.how)
-        return self._turn(bgr.to_ndarray())
-
-
-@dataclass(frozen=True)
-class _Turn:
-    """How a player shows the stored picture: axes exchanged, then mirrored left to right and top to bottom."""
-
-    transposed: bool = False
-    mirrored: bool = False
-    upside_down: bool = False
-
-    @classmethod
-    def of(cls, frame: Any) -> _Turn:
-        """From the frame's display matrix (a, b, u, c, d, v, …): stored x, y show at a·x + c·y, b·x + d·y."""
-        for data in frame.side_data:
-            if data.type.name == "DISPLAYMATRIX":
-                a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
-                across = abs(b) + abs(c) > abs(a) + abs(d)
-                return cls(True, c < 0, b < 0) if across else cls(False, a < 0, d < 0)
-        return cls()
-
-    def __call__(self, image: Image) -> Image:
-        image = image.swapaxes(0, 1) if self.transposed else image
-        image = image[:, ::-1] if self.mirrored else image
-        return np.ascontiguousarray(image[::-1] if self.upside_down else image)
 
 
 def _seconds(value: float | None) -> Fraction | None:

@@ -100,6 +100,10 @@ class LookAheadSmoother:
         ready = sum(timestamp_s - time >= self._lag_s - _SAME_S for time, _ in self._waiting)
         return given + self._give(ready)
 
+    def give_first(self) -> list[list[Face]]:
+        """The faces of the frame that waits longest, though not all has come yet that it is to see."""
+        return self._give(1)
+
     def flush(self) -> list[list[Face]]:
         """The faces of the frames that still wait: nothing follows."""
         return self._give(len(self._waiting))

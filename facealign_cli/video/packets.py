@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import chain
 from typing import Any
@@ -10,8 +10,8 @@ from typing import Any
 from facealign_cli.errors import InputError
 from facealign_cli.video.base import check_frame_size, import_av
 from facealign_cli.video.clock import Clock, CountedTimes, FrameTimes, StatedTimes, look_ahead
-from facealign_cli.video.opening import open_container
-from facealign_cli.video.whole import is_whole
+from facealign_cli.video.opening import open_container, shown
+from facealign_cli.video.whole import is_whole, joined_at
 
 _PICTURE_FORMATS = ("image2", "_pipe")
 _HIDDEN_PICTURES = {"vp8"}
@@ -32,15 +32,15 @@ class ClipPackets:
     """
 
     def __init__(self, path: str, start_s: Fraction | None, max_pixels: int) -> None:
-        self.path, self._av, self._start = path, import_av(), start_s
+        self.path, self._av, self._start = shown(path), import_av(), start_s
         self.notes: list[str] = []
         self.problem: str | None = None
         self._last_end = self._picture_end = Fraction(0)
         self._last_byte = 0
         self.container = open_container(path)
         try:
-            self.stream = self._choose()
-            self._prepare(max_pixels)
+            self.stream = choose_video(self.container, self.path, self.notes.append)
+            prepare_decoder(self.stream, self.path, max_pixels)
             self.heard = [s for s in self.container.streams.audio if s.codec_context is not None and s.rate]
             self._set_clocks()
         except BaseException:
@@ -74,30 +74,6 @@ class ClipPackets:
         if not self.container.duration or self._may_jump:
             return None
         return Fraction(self.container.duration, self._av.time_base)
-
-    def _choose(self) -> Any:
-        name = self.container.format.name
-        if any(name == part or name.endswith(part) for part in _PICTURE_FORMATS):
-            raise InputError(f"{self.path}: a still picture; for pictures there is: facealign detect image")
-        flags = self._av.stream.Disposition
-        streams = [
-            s for s in self.container.streams.video if not s.disposition & (flags.attached_pic | flags.timed_thumbnails)
-        ]
-        if not streams:
-            raise InputError(f"{self.path}: has no video stream")
-        stream = next((s for s in streams if s.disposition & flags.default), streams[0])
-        if len(streams) > 1:
-            why = "is marked as the default" if stream.disposition & flags.default else "is the first"
-            self.notes.append(f"of its {len(streams)} video streams, number {stream.index} is taken: it {why}")
-        return stream
-
-    def _prepare(self, max_pixels: int) -> None:
-        context = self.stream.codec_context
-        if context is None:
-            raise InputError(f"{self.path}: no decoder for its video")
-        check_frame_size(self.path, context.width, context.height, max_pixels)
-        context.options = {"max_pixels": str(max_pixels)}  # the size may grow later on
-        self.stream.thread_type, context.thread_count = "AUTO", 2
 
     def _set_clocks(self) -> None:
         """See how the clip's times begin, and set the clock of each stream: one for all, if the times are complete."""
@@ -214,6 +190,8 @@ class ClipPackets:
         whole = is_whole(self.path, self.container.format.name)
         if whole is False:
             return f"the file is cut short: it ends in the middle of its data, at {float(self._last_end):.3f} s"
+        if (byte := joined_at(self.path, self.container.format.name, self._last_byte)) is not None:
+            return f"another clip is joined to this one at byte {byte:,}, and is not read: cut the file there"
         nearly_all = self._last_byte and self.container.size - self._last_byte < _NEARLY_ALL
         stated, end = self.stated_end(self.stream), self._picture_end
         if stated is None:
@@ -221,3 +199,32 @@ class ClipPackets:
         if stated is None or stated - end <= 1 or (whole and nearly_all):  # a last picture may stand for long
             return None
         return f"the file is cut short: it states {float(stated):.3f} s, and ends at {float(end):.3f} s"
+
+
+def choose_video(container: Any, name: str, note: Callable[[str], None] = lambda text: None) -> Any:
+    """The video stream that is meant: the default one, else the first. note: is told, if there are several.
+
+    Raises InputError if there is none, or a still picture.
+    """
+    kind = container.format.name
+    if any(kind == part or kind.endswith(part) for part in _PICTURE_FORMATS):
+        raise InputError(f"{name}: a still picture; for pictures there is: facealign detect image")
+    flags = import_av().stream.Disposition
+    streams = [s for s in container.streams.video if not s.disposition & (flags.attached_pic | flags.timed_thumbnails)]
+    if not streams:
+        raise InputError(f"{name}: has no video stream")
+    stream = next((s for s in streams if s.disposition & flags.default), streams[0])
+    if len(streams) > 1:
+        why = "is marked as the default" if stream.disposition & flags.default else "is the first"
+        note(f"of its {len(streams)} video streams, number {stream.index} is taken: it {why}")
+    return stream
+
+
+def prepare_decoder(stream: Any, name: str, max_pixels: int) -> None:
+    """Have the stream decoded by two threads, and nothing larger than the limit. Raises InputError."""
+    context = stream.codec_context
+    if context is None:
+        raise InputError(f"{name}: no decoder for its video")
+    check_frame_size(name, context.width, context.height, max_pixels)
+    context.options = {"max_pixels": str(max_pixels)}  # the size may grow later on
+    stream.thread_type, context.thread_count = "AUTO", 2

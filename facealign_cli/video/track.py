@@ -32,6 +32,9 @@ from facealign_cli.video.tracking import Tracker, TrackingOptions
 QUEUED, QUEUED_BYTES = 8, 256 << 20
 """Frames, and bytes of pictures, that may wait between two steps; one frame may always."""
 
+HELD_BYTES = 512 << 20
+"""Bytes of pictures that wait, to be drawn on, for what the smoothing looks ahead to: 20 frames of 4K."""
+
 Item = TypeVar("Item")
 PathLike = str | os.PathLike[str]
 
@@ -60,10 +63,12 @@ def track_video(
     *,
     sink: VideoSink | None = None,
     stop: threading.Event | None = None,
+    tell: Callable[[str], None] = lambda _sentence: None,
 ) -> Generator[FrameResult, None, None]:
     """The records of a clip's frames, as they come; with a sink, the overlay is drawn into it.
 
-    With `LookAhead`, records come by its lag later than their frames are read, and with a sink so many frames are held.
+    With `LookAhead`, records come by its lag later than their frames are read, and with a sink so many frames are held;
+    beyond `HELD_BYTES` it looks less far ahead. tell: is then called with a sentence that says so.
     source: what `open_source` opens, or what it gave; then it stays open. aligner: None for the default one. stop: ends
     the clip after the frame in work. When the generator ends or is closed, all frames whose records it gave are in the
     sink, which stays open. A frame without a picture has a record with status "error" and is not drawn.
@@ -71,10 +76,10 @@ def track_video(
     """
     if isinstance(source, str | os.PathLike):
         with contextlib.closing(open_source(os.fspath(source))) as opened:
-            yield from track_video(opened, aligner, options, sink=sink, stop=stop)
+            yield from track_video(opened, aligner, options, sink=sink, stop=stop, tell=tell)
         return
     options, stop = options or VideoOptions(), stop or threading.Event()
-    work, smoother = _FrameWork(source.info.name, aligner or Aligner(), options), _Smoother(options)
+    work, smoother = _FrameWork(source.info.name, aligner or Aligner(), options), _Smoother(options, tell)
     with (
         _Ahead(source, "facealign-decode") as items,
         _Ahead(work.tracked(items), "facealign-track") as tracked,
@@ -109,8 +114,9 @@ def _until(stop: threading.Event, items: Iterable[Item]) -> Iterator[Item]:
 class _Smoother:
     """Between tracking and what takes the records: smooths, and gives faces their pose. A frame may be None."""
 
-    def __init__(self, options: VideoOptions) -> None:
+    def __init__(self, options: VideoOptions, tell: Callable[[str], None]) -> None:
         smoothing, self._pose = options.smoothing, options.pose
+        self._tell, self._held, self._is_short = tell, 0, False
         self._ahead = LookAheadSmoother(smoothing) if isinstance(smoothing, LookAhead) else None
         self._causal = FaceSmoother(smoothing) if isinstance(smoothing, Smoothing) else None
         self._waiting: deque[tuple[VideoFrame | None, FrameResult]] = deque()
@@ -118,19 +124,31 @@ class _Smoother:
     def push(self, frame: VideoFrame | None, record: FrameResult) -> list[tuple[VideoFrame | None, FrameResult]]:
         """Take a frame and its record; returns those that are ready."""
         self._waiting.append((frame, record))
+        self._held += _bytes_of(frame)
         time = record.timestamp_s or 0.0
         if self._ahead is not None:
-            return self._give(self._ahead.push(record.faces, time))
+            given = self._give(self._ahead.push(record.faces, time))
+            while self._held > HELD_BYTES and len(self._waiting) > 1:
+                self._say_short()
+                given += self._give(self._ahead.give_first())
+            return given
         return self._give([record.faces if self._causal is None else self._causal(record.faces, time)])
 
     def flush(self) -> list[tuple[VideoFrame | None, FrameResult]]:
         """Those that still wait."""
         return [] if self._ahead is None else self._give(self._ahead.flush())
 
+    def _say_short(self) -> None:
+        if not self._is_short:
+            self._is_short = True
+            n, least = len(self._waiting) - 1, HELD_BYTES >> 20
+            self._tell(f"The frames are so large that smoothing looks {n} of them ahead: {least} MiB wait at most.")
+
     def _give(self, ready: Iterable[Sequence[Face]]) -> list[tuple[VideoFrame | None, FrameResult]]:
         given = []
         for smoothed in ready:
             frame, record = self._waiting.popleft()
+            self._held -= _bytes_of(frame)
             faces = smoothed
             if smoothed and self._pose is not None:
                 faces = self._pose(smoothed, record.width, record.height)
@@ -164,7 +182,7 @@ def overlay_video(
     with open_sink(output, source.info, **sound, offset_s=source.offset_s, overwrite=overwrite) as sink:
         for note in sink.notes:
             tell(note)
-        records = track_video(source, aligner, options, sink=sink, stop=stop)
+        records = track_video(source, aligner, options, sink=sink, stop=stop, tell=tell)
         with contextlib.suppress(GeneratorExit), contextlib.closing(records):  # threads end before the sink does
             yield from records
         if sink.lost_sound:

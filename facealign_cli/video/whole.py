@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable
 from typing import BinaryIO
 
-_HEAD = 1 << 16
+_HEAD, _NEAR = 1 << 16, 1 << 12
 
 
 def is_whole(path: str, format_name: str) -> bool | None:
@@ -23,6 +23,19 @@ def is_whole(path: str, format_name: str) -> bool | None:
             return check(stream, os.fstat(stream.fileno()).st_size)
     except (OSError, struct.error, ValueError, IndexError):
         return None
+
+
+def joined_at(path: str, format_name: str, read_until: int) -> int | None:
+    """The byte at which another FLV begins behind the last packet that FFmpeg has read; None if none does.
+
+    FFmpeg reads the first of two FLV files that were joined by `cat`, and says nothing of the other.
+    """
+    if format_name != "flv" or not os.path.isfile(path):
+        return None
+    with open(path, "rb") as stream:
+        stream.seek(read_until)
+        place = stream.read(_NEAR).find(b"FLV\x01")
+    return None if place < 0 else read_until + place
 
 
 def _matroska(stream: BinaryIO, size: int) -> bool | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -94,6 +95,8 @@ def _misbehave(path: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if "hang" in path:
         time.sleep(1000)
+    if "stuck" in path:  # and never lets go of the interpreter, so no other thread of Python runs
+        re.fullmatch("(a+)+", "a" * 64 + "b")
     if "long" in path:  # longer than the parent waits for news at a time
         time.sleep(0.6)
     if "slow" in path:

@@ -43,7 +43,7 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(source: Sources, out: Path, **options: Any) -> Progress:
     extra = {name: options.pop(name) for name in ("make_work", "stop", "report") if name in options}
-    batch = BatchOptions(str(out), **({"engine": "ray", "timeout_s": None, "workers": 2} | options))
+    batch = BatchOptions(str(out), **({"engine": "ray", "workers": 2} | options))
     return run_batch(source, batch, WorkOptions(device="cpu"), **extra)
 
 
@@ -99,7 +99,7 @@ def test_a_job_and_what_comes_after_it(tmp_path: Path, importable: None) -> None
     assert seen[-1] == 41
     rows = rows_of(out)
     (poisoned,) = (row for row in rows if row["source"] == "poison")
-    assert "a Ray worker died on it, and again when it was alone" in poisoned["error"]
+    assert "a Ray worker died on it or gave no answer for 300 s, and again when it was alone" in poisoned["error"]
     assert {row["source"] for row in rows} == {*names, "poison"}
     assert os.listdir(out / RAY_FOLDER) == []
     manifest = json.loads((out / "manifest.json").read_text())
@@ -117,6 +117,16 @@ def test_a_job_and_what_comes_after_it(tmp_path: Path, importable: None) -> None
     assert same_rows(rows_of(out), rows)
 
 
+def test_a_picture_on_which_a_worker_hangs_is_recorded_as_failed(tmp_path: Path, importable: None) -> None:
+    names = [f"{i}-one" for i in range(12)]
+    source = listed(tmp_path, *names[:6], "stuck", *names[6:])
+    progress = run(source, tmp_path / "out", make_work=FakeWork, batch_size=2, shard_rows=5, timeout_s=1.5)
+    assert (progress.done, progress.failed, progress.counts.rows) == (13, 1, 13)
+    (failed,) = (row for row in rows_of(tmp_path / "out") if row["status"] == "error")
+    assert failed["source"] == "stuck"
+    assert "gave no answer for 1.5 s, and again when it was alone" in failed["error"]
+
+
 @pytest.mark.parametrize(
     ("work", "error", "words"),
     [
@@ -130,7 +140,7 @@ def test_what_ends_a_job(
     rows = rows_in(tmp_path)
     (tmp_path / RAY_FOLDER).mkdir()
     monkeypatch.chdir(tmp_path)  # where a worker goes, too
-    worker = RayWorker(work, 2, str(tmp_path), rows.stop_file)
+    worker = RayWorker(work, 2, str(tmp_path), rows.stop_file, None)
     table = worker(pa.table({"path": [b"a", b"b", b"c"]}))
     pq.write_table(table, tmp_path / RAY_FOLDER / "x.parquet")
     with pytest.raises(error, match=words):
@@ -176,7 +186,7 @@ def test_failed_ones_leave_their_files(tmp_path: Path) -> None:
     again = rows_in(tmp_path)
     assert again.drop_failed() == 1
     assert again.counts == rows_in(tmp_path).counts
-    assert again.counts.pictures == sum(len(keys) for keys in again.done_keys()) == 3
+    assert again.counts.pictures == sum(len(keys) for keys in again.take_done_keys()) == 3
     again.put([fake_outcome("b-one")])
     assert sorted(p.name for p in tmp_path.glob("*.parquet"))[-1] == "part-ray001-000002.parquet"
 
@@ -212,7 +222,6 @@ def test_files_that_ray_is_still_writing_are_left(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (["--format", "csv"], "writes Parquet only, not csv"),
-        (["--timeout", "300"], "has no time limit for a picture"),
         (["--fail-fast"], "cannot stop at a picture"),
         (["--workers", "0"], "has 1 worker or more"),
         (["--ray-address", "auto"], "how many --workers"),
@@ -226,7 +235,7 @@ def test_what_it_cannot_do_is_refused(arguments: list[str], words: str) -> None:
 
 
 def test_a_gpu_is_chosen_by_ray(tmp_path: Path) -> None:
-    options = BatchOptions(str(tmp_path / "out"), engine="ray", workers=1, timeout_s=None)
+    options = BatchOptions(str(tmp_path / "out"), engine="ray", workers=1)
     with pytest.raises(InputError, match="name the device cuda, not cuda:1"):
         run_batch(listed(tmp_path, "a"), options, WorkOptions(device="cuda:1"))
 

@@ -52,7 +52,7 @@ def run_job(storage: LocalStorage, folder: Path, fmt: str, *, retry: bool = Fals
     store.recover()
     if retry:
         store.drop_failed()
-    done = KeySet(store.done_keys())
+    done = KeySet(store.take_done_keys())
     todo = [line for line in lines(PATHS) if done.missing(_keys([line.path]))[0]]
     for i in range(0, len(todo), 3):
         store.add(todo[i : i + 3])
@@ -99,7 +99,7 @@ def test_a_shard_has_at_most_its_rows(tmp_path: Path, fmt: str) -> None:
     store.recover(known_shards=6)
     assert store.counts == Counts(pictures=32, rows=40, faces=24, no_face=8, failed=8)
     assert store.n_shards == 6
-    assert sum(len(keys) for keys in store.done_keys()) == 32
+    assert sum(len(keys) for keys in store.take_done_keys()) == 32
     assert sorted(path.name for path in (tmp_path / "_journal").iterdir()) == [f"part-{i:06d}.json" for i in range(6)]
 
 

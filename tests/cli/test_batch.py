@@ -77,7 +77,7 @@ def test_what_it_says(folder: Path, tmp_path: Path) -> None:
     assert "Processor time: read" in result.stderr
     again = run(folder, "-o", tmp_path / "out", "--workers", 1, "--format", "jsonl", "--resume")
     assert again.exit_code == 3
-    assert "0 pictures in" in again.stderr
+    assert "0 pictures, 60 done before, 0 faces" in again.stderr
     assert "60 done before" in again.stderr
 
 
@@ -142,7 +142,7 @@ def test_interrupted(folder: Path, tmp_path: Path, undisturbed: list[dict]) -> N
     done = json.loads((out / "manifest.json").read_text())["counts"]["pictures"]
     assert done < 60
     result = run("--list", many, "-o", out, "--workers", 0, "--device", "cpu")
-    assert f"{60 - done} pictures in" in result.stderr
+    assert f"{60 - done} pictures, {done} done before" in result.stderr
     assert same(rows_of(out), undisturbed)
 
 

@@ -16,7 +16,8 @@ from facealign_cli.formats.dlc import LONGEST_GAP, scan, write
 from facealign_cli.records import FrameResult, LeftOut
 
 read = get_format("dlc").read
-MISSING = "movement is not installed: pip install movement"
+MISSING = "needs pip install movement"
+"""Not in the extra dev: it brings 70 packages, and sleap-io among them puts a package `tests` beside ours."""
 
 
 @pytest.fixture

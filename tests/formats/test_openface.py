@@ -157,3 +157,13 @@ def test_refuses(results, tmp_path: Path, old: str, new: str, match: str) -> Non
     (tmp_path / "a.csv").write_text(text.replace(old, new, 1), encoding="latin-1")
     with pytest.raises(FormatError, match=match):
         read(tmp_path / "a.csv")
+
+
+def test_an_error_does_not_repeat_a_long_cell(results, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    write(path, results)
+    head, first, *_ = path.read_text().splitlines()
+    path.write_text("\n".join([head, ",".join([first.split(",")[0], "9" * 5000 + "x", *first.split(",")[2:]])]))
+    with pytest.raises(FormatError) as caught:
+        read(path)
+    assert len(str(caught.value)) < 300 + len(str(path))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from facealign_cli.measures import Blink, FaceMeasures, MeasuredFace, find_blinks
-from facealign_cli.measures.blinks import dips
+from facealign_cli.measures.blinks import are_told, dips
 
 
 def series(
@@ -34,6 +34,10 @@ def test_all_blinks_are_found_and_none_else(rate: float, level: float) -> None:
         assert peak == pytest.approx(middle, abs=0.05)
         assert middle - duration / 2 - 2 / rate < start < peak < end < middle + duration / 2 + 2 / rate
         assert 0.25 < depth < 0.95
+
+
+def test_frames_that_are_far_apart_tell_no_blinks() -> None:
+    assert are_told(np.arange(20) / 15) and not are_told(np.arange(20) / 10) and are_told(np.array([3.0]))
 
 
 def test_begin_end_and_depth_of_a_blink() -> None:

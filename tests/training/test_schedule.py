@@ -42,6 +42,12 @@ class TestLearningRate:
         config = replace(self.CONFIG, warmup_steps=0, decay_steps=0)
         assert {config.lr_at(step) for step in range(100)} == {1.0}
 
+    def test_a_run_shorter_than_the_decay_begins_at_the_whole_rate(self) -> None:
+        short = replace(self.CONFIG, warmup_steps=0, decay_steps=5000)
+        assert short.lr_at(0) == 1.0
+        assert short.lr_at(50) == pytest.approx(0.5)
+        assert 0 < short.lr_at(99) < 1e-3
+
     def test_by_the_clock(self) -> None:
         config = replace(self.CONFIG, minutes=2.0, decay_share=0.5, warmup_steps=0)
         rates = [config.lr_at(50, seconds) for seconds in (0, 59, 90, 119.9, 121)]

@@ -110,3 +110,14 @@ def test_large_frames_are_refused_before_they_are_decoded(tmp_path: Path) -> Non
     assert facts(path).sizes == {(128, 96)}
     source = open_source(str(path), max_pixels=128 * 96)
     source.close()
+
+
+def test_an_flv_that_is_joined_to_another_is_told(tmp_path: Path) -> None:
+    one = write_clip(tmp_path / "a.flv", pictures(8), sound="aac").read_bytes()
+    (tmp_path / "two.flv").write_bytes(one + one)
+    source = open_source(str(tmp_path / "two.flv"))
+    frames = [item for item in source if isinstance(item, VideoFrame)]
+    source.close()
+    assert [frame.error for frame in frames[:-1]] == [None] * 8
+    assert f"another clip is joined to this one at byte {len(one):,}" in str(frames[-1].error)
+    assert count(tmp_path / "a.flv") == 8

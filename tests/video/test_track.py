@@ -127,6 +127,22 @@ def test_queues_are_bounded_in_bytes(aligner: Aligner, photo: np.ndarray, monkey
     assert not threads()
 
 
+def test_frames_that_wait_to_be_drawn_on_are_bounded_in_bytes(
+    aligner: Aligner, photo: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facealign_cli.video.track.HELD_BYTES", 3 * photo.nbytes)
+    source, told = Pictures([photo] * 30), []
+    with open_sink(tmp_path / "out.mp4", source.info) as sink:
+        results = track_video(source, aligner, sink=sink, tell=told.append)
+        next(results)
+        time.sleep(0.5)
+        assert source.read <= 4 + QUEUED + QUEUED + 3
+        records = list(results)
+    assert [record.frame for record in records] == list(range(1, 30))
+    assert all(record.faces for record in records)
+    assert len(told) == 1 and "looks 3 of them ahead" in told[0]
+
+
 def test_a_camera_waits_for_nothing(aligner: Aligner, photo: np.ndarray) -> None:
     source = Pictures([photo] * 100)
     results = track_video(source, aligner, VideoOptions(smoothing=Smoothing()))

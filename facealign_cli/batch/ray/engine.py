@@ -5,13 +5,15 @@ writes the tables as Parquet, and `rows` gives the finished files their place.
 
 A task whose actor dies is lost (Ray starts another actor). At the end of its round each of its pictures is tried
 again in a task of its own, by Ray twice; the one that never comes back is recorded as failed. So is the work of a
-machine that went away done once more. An error that concerns the whole job (no such model on that machine, no room for
-crops) comes back as rows of a status of its own, which end the job and never get a file.
+machine that went away done once more. An actor that finishes no picture for too long ends itself. An error that
+concerns the whole job (no such model on that machine, no room for crops) comes back as rows of a status of its own,
+which end the job and never get a file.
 """
 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import sys
 import threading
@@ -110,7 +112,7 @@ class RayEngine:
             if stop.is_set():
                 break
             if lost:
-                yield self._rows.put([_given_up(path) for path in lost])
+                yield self._rows.put([_given_up(path, cluster.timeout_s) for path in lost])
         self._rows.clear()
 
     def _run(
@@ -176,7 +178,13 @@ class RayEngine:
         cluster = self._cluster
         return ray.data.from_arrow(tables).map_batches(
             RayWorker,
-            fn_constructor_args=(self._make_work, cluster.chunk_size, os.getcwd(), self._rows.stop_file),
+            fn_constructor_args=(
+                self._make_work,
+                cluster.chunk_size,
+                os.getcwd(),
+                self._rows.stop_file,
+                cluster.timeout_s,
+            ),
             batch_size=None,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(size=min(cluster.workers, len(tables))),
@@ -190,13 +198,16 @@ class RayEngine:
 class RayWorker:
     """An actor's work: a table of paths becomes a table of rows.
 
-    folder: relative paths count from it. stop_file: where it stands, no more work is done. Networks are loaded at the
-    first call, so that what goes wrong there comes back as rows, too.
+    folder: relative paths count from it. stop_file: where it stands, no more work is done. timeout_s: after so long
+    without a finished picture this process ends itself; None: never. Networks are loaded at the first call, so that
+    what goes wrong there comes back as rows, too.
     """
 
-    def __init__(self, make_work: Callable[[], Work], chunk_size: int, folder: str, stop_file: str) -> None:
+    def __init__(
+        self, make_work: Callable[[], Work], chunk_size: int, folder: str, stop_file: str, timeout_s: float | None
+    ) -> None:
         self._make_work, self._chunk_size = make_work, chunk_size
-        self._folder, self._stop_file = folder, stop_file
+        self._folder, self._stop_file, self._timeout_s = folder, stop_file, timeout_s
         self._work: Work | None = None
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -216,7 +227,31 @@ class RayWorker:
                 os.chdir(self._folder)
             self._work = self._make_work()
         chunks = (paths[i : i + self._chunk_size] for i in range(0, len(paths), self._chunk_size))
-        return [outcome for outcomes in self._work.process_chunks(chunks) for outcome in outcomes]
+        with _Watchdog(self._timeout_s) as picture_done:
+            return [outcome for outcomes in self._work.process_chunks(chunks, picture_done) for outcome in outcomes]
+
+
+class _Watchdog:
+    """Ends this process if for `timeout_s` nobody says that it is alive; None: never.
+
+    Python's faulthandler does it: its thread is none of Python's, so it also ends a decoder that never lets go of the
+    interpreter. It writes to Ray's log of the worker where that was.
+    """
+
+    def __init__(self, timeout_s: float | None) -> None:
+        self._timeout_s = timeout_s
+
+    def __enter__(self) -> Callable[[], None]:
+        self._alive()
+        return self._alive
+
+    def __exit__(self, *_: object) -> None:
+        if self._timeout_s is not None:
+            faulthandler.cancel_dump_traceback_later()
+
+    def _alive(self) -> None:
+        if self._timeout_s is not None:
+            faulthandler.dump_traceback_later(self._timeout_s, exit=True, file=2)
 
 
 class _Job:
@@ -259,8 +294,9 @@ def _take(feed: ChunkFeed, most: int, stop: threading.Event) -> list[str]:
     return [] if stop.is_set() else paths
 
 
-def _given_up(path: str) -> Outcome:
-    return Outcome(FrameResult.of_error(path, f"{path}: a Ray worker died on it, and again when it was alone"))
+def _given_up(path: str, timeout_s: float | None) -> Outcome:
+    hung = "" if timeout_s is None else f" or gave no answer for {timeout_s:g} s"
+    return Outcome(FrameResult.of_error(path, f"{path}: a Ray worker died on it{hung}, and again when it was alone"))
 
 
 def _fatal(paths: list[str], error: FacealignError) -> pa.Table:

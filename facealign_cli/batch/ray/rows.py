@@ -54,15 +54,17 @@ class RayRows:
         self.counts = Counts()
         self.n_shards = 0
 
-    def done_keys(self) -> list[Keys]:
-        """The keys of all pictures that have their rows; several (N,) uint64."""
-        return self._keys
+    def take_done_keys(self) -> list[Keys]:
+        """The keys of all pictures that `recover` found; several (N,) uint64. They are not kept, so this works once."""
+        found, self._keys = self._keys, []
+        return found
 
     def recover(self, known_shards: int = 0) -> None:
         """Read which pictures the files hold. A file that was removed is no error: its pictures are done again."""
         self._forget()
         for name in self._files():
-            self._enter(_lines_of(_read(self._arrow, name, join(self.folder, name))))
+            lines = self._enter(_lines_of(_read(self._arrow, name, join(self.folder, name))))
+            self._keys.append(np.array([line.key for line in lines], np.uint64))
 
     def drop_failed(self) -> int:
         """Take the failed pictures out of the files; how many there were. Raises OutputError."""
@@ -142,7 +144,6 @@ class RayRows:
         return join(self.folder, f"part-ray{self._run:03d}-{self.n_shards:06d}.parquet")
 
     def _enter(self, lines: list[JournalLine]) -> list[JournalLine]:
-        self._keys.append(np.array([line.key for line in lines], np.uint64))
         self.counts += Counts.of(lines)
         self.n_shards += 1
         return lines

@@ -23,7 +23,8 @@ class Cluster:
     """What is asked of Ray. address: of a cluster, or None to start one here for the run's time.
 
     workers: actors; each takes `cpus` processors and `gpus` GPUs. chunk_size: pictures that an actor works on at a
-    time. file_rows: at which a file is written.
+    time. file_rows: at which a file is written. timeout_s: after so long without a finished picture an actor ends
+    itself; None: never.
     """
 
     address: str | None
@@ -32,6 +33,7 @@ class Cluster:
     gpus: int
     chunk_size: int
     file_rows: int
+    timeout_s: float | None
 
 
 def connect(cluster: Cluster) -> None:
@@ -50,7 +52,7 @@ def connect(cluster: Cluster) -> None:
                 logging_level=logging.CRITICAL,
                 **({} if cluster.address else here),
             )
-        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # Ray raises a bare one where it does not start in time
             raise FacealignError(
                 f"Ray at {cluster.address or 'this machine'}: {first_line(error)} (a cluster with tokens wants "
                 "RAY_AUTH_MODE=token and its token here, too)"

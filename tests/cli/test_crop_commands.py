@@ -188,3 +188,10 @@ def test_batch_videos(folder: Path, tmp_path: Path) -> None:
     assert clip.parent.name == "face.mp4" and facts(clip).sizes == {(112, 112)}
     assert len(facts(clip).times) == len(table(clip.with_suffix(".csv"))) == 25
     assert {row["frames"] for row in table(tmp_path / "out" / "clips.csv")} == {"25", "13"}
+
+
+def test_blinks_are_not_counted_where_frames_are_far_apart(folder: Path, tmp_path: Path) -> None:
+    for every, blinks in ((1, "0"), (5, "")):
+        out = tmp_path / f"{every}"
+        result = run("batch", "videos", folder / "clips" / "face.mp4", "-o", out, "--every", every, "--workers", 0)
+        assert result.exit_code == 0 and table(out / "clips.csv")[0]["blinks"] == blinks
