@@ -10,6 +10,12 @@ FacealignError
     └── MissingPackage  a package that no extra brings; the message names it
 """
 
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+
 
 class FacealignError(Exception):
     """Base of every error that facealign raises on purpose."""
@@ -42,7 +48,7 @@ class MissingDependency(FacealignError):
     """
 
     def __init__(self, feature: str, package: str, extra: str) -> None:
-        super().__init__(f"{feature} needs the package {package}: pip install 'facealign[{extra}]'")
+        super().__init__(f"{feature} needs the package {package}: {pip('install', f'facealign[{extra}]')}")
         self.package = package
         self.extra = extra
 
@@ -51,6 +57,19 @@ class MissingPackage(MissingDependency):
     """A package that no extra of facealign brings; the message says what to install."""
 
     def __init__(self, feature: str, requirement: str, why: str) -> None:
-        FacealignError.__init__(self, f"{feature}: {why}: pip install '{requirement}'")
+        FacealignError.__init__(self, f"{feature}: {why}: {pip('install', requirement)}")
         self.package = requirement
         self.extra = ""
+
+
+def pip(*arguments: str) -> str:
+    """The command line that runs pip for the Python that runs now, quoted for the system's shell.
+
+    A bare "pip" may belong to another Python, and what it installs would not be found here.
+    """
+    words = [sys.executable or "python", "-m", "pip", *arguments]
+    if os.name != "nt":
+        return shlex.join(words)
+    import subprocess  # slow to import, and only needed here
+
+    return subprocess.list2cmdline(words)

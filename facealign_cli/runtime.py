@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from facealign_cli.errors import DeviceError, InputError, ModelError
+from facealign_cli.errors import DeviceError, InputError, ModelError, pip
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -131,14 +131,16 @@ def _options(onnxruntime: Any, threads: int) -> onnxruntime.SessionOptions:
     return options
 
 
+def cuda_advice() -> str:
+    """The commands that put the ONNX Runtime with CUDA in place of the one without."""
+    return f"{pip('uninstall', '--yes', 'onnxruntime')} && {pip('install', 'onnxruntime-gpu')}"
+
+
 def _providers(device: str, available: list[str]) -> list[Any]:
     if device == "cpu" or (device == "auto" and CUDA not in available):
         return [CPU]
     if CUDA not in available:
-        raise DeviceError(
-            f"device {device}: the installed ONNX Runtime has no CUDA support; "
-            "pip uninstall onnxruntime && pip install onnxruntime-gpu"
-        )
+        raise DeviceError(f"device {device}: the installed ONNX Runtime has no CUDA support: {cuda_advice()}")
     number = int(device.partition(":")[2] or 0)
     return [(CUDA, {"device_id": number}), CPU]
 

@@ -63,7 +63,7 @@ SHARED = {
     "batch": {"base", "keys", "pool", "session"},
     "datasets": {"base", "beside", "splits"},
     "detectors": {"base", "box_files"},
-    "cli": {"options", "console", "process", "tracking", "cropping", "jobs"},
+    "cli": {"console", "cropping", "help", "jobs", "kinds", "options", "process", "tracking"},
     "report": {"base", "series", "style"},
     "review": {"pictures", "session"},
 }

@@ -10,75 +10,86 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from facealign_cli.cli import console, cropping, jobs, options, process, tracking
+from facealign_cli.cli import console, cropping, jobs, kinds, options, process, tracking
+from facealign_cli.cli.help import Group
 
 if TYPE_CHECKING:
     from facealign_cli.batch.sources import Sources
     from facealign_cli.batch.work import WorkOptions
 
 
-@click.group()
+@click.group(
+    cls=Group, takes={"folder": "facealign batch folder {} -o rows", "clip": "facealign batch videos {} -o rows"}
+)
 def batch() -> None:
     """Work through folders of millions of pictures, or of many clips."""
 
 
 _WHICH = (
-    click.option("--recursive/--no-recursive", help="Look into folders inside folders, too  [default: no]."),
-    click.option("--glob", metavar="P", help="Which names in folders are meant, e.g. '*.jpg'  [default: pictures]."),
+    click.option("--recursive/--no-recursive", help="Also look into folders inside the folders."),
+    click.option("--glob", metavar="PATTERN", help="Take only these names in folders, such as '*.jpg'."),
     click.option(
         "--list",
         "lists",
         metavar="FILE",
         multiple=True,
-        help='Paths, one a line, or a column of a .csv or .parquet; "-" is standard input.',
+        help='A list of paths: one a line, or a column of a .csv or .parquet; "-" is standard input.',
     ),
     click.option("-0", "--null", is_flag=True, help="Paths in lists end with NUL bytes, as find -print0 writes them."),
-    click.option("--column", metavar="NAME", help="The list's column  [default: path, source, file, image or url]."),
+    click.option("--column", metavar="NAME", show_default="path, source, file, …", help="The list's column of paths."),
 )
 _RUN = (
-    options.workers("one per processor", "0: work in this one, which a picture that kills it would end"),
+    options.workers("one per processor", "work in this process, which a picture that crashes it would end"),
     click.option(
         "--timeout",
-        default=300.0,
+        default=300,
         show_default=True,
-        type=options.FiniteFloat(0),
-        help="Seconds after which a worker that finishes no picture is killed; 0: never.",
+        type=kinds.FiniteFloat(0),
+        metavar="SECONDS",
+        help="A worker that finishes nothing for so long is ended. 0: never.",
     ),
-    click.option("--resume", is_flag=True, help="Refuse to begin a new job  [default: resume if there is one]."),
-    click.option("--restart", is_flag=True, help="Begin anew: the job's rows in OUT are removed."),
-    click.option("--retry-errors", is_flag=True, help="Do the ones that failed once more."),
-    click.option("--fail-fast", is_flag=True, help="Stop at the first one that fails."),
+    click.option("--resume", is_flag=True, help="Only go on with a job that is there; refuse to begin a new one."),
+    click.option("--restart", is_flag=True, help="Begin anew. The job's rows in OUT are removed."),
+    click.option("--retry-errors", is_flag=True, help="Try once more what failed."),
+    click.option("--fail-fast", is_flag=True, help="Stop at the first failure."),
 )
 _HOW = (
     click.option(
         "--format",
         "fmt",
-        metavar="NAME",
         default="parquet",
         show_default=True,
         type=click.Choice(["parquet", "jsonl", "csv", "pts"]),
-        help="parquet, jsonl, csv or pts.",
+        help="Format of the rows.",
     ),
-    click.option("--shard-rows", default=10_000, show_default=True, type=options.Count(1), help="Rows of a shard."),
-    click.option(
-        "--batch-size", default=16, show_default=True, type=click.IntRange(1, 4096), help="Pictures at a time."
-    ),
+    click.option("--shard-rows", default=10_000, show_default=True, type=kinds.Count(1), help="Rows in one file."),
+    click.option("--batch-size", default=16, show_default=True, type=kinds.Count(1, 4096), help="Pictures at a time."),
 )
 _MORE = (
     *cropping.CROPS,
-    click.option("--overlay-dir", metavar="D", help="Write each picture with its faces drawn onto it."),
+    click.option("--overlay-dir", metavar="DIR", help="Write each picture with its faces drawn onto it."),
     *options.POSE,
     options.quality,
     click.option(
-        "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="local or ray."
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="Work on this machine, or on a Ray cluster.",
     ),
-    click.option("--ray-address", metavar="A", help="The Ray cluster  [default: start one here]."),
+    click.option("--ray-address", metavar="ADDRESS", show_default="start one here", help="The Ray cluster."),
 )
 
 
-@batch.command()
+@batch.command(
+    examples="""
+    facealign batch folder photos -o rows
+    facealign batch folder photos -o rows --recursive --crops-dir faces
+    find . -name '*.png' -print0 | facealign batch folder - --null -o rows
+    """
+)
 @click.argument("places", metavar="SRC...", nargs=-1)
-@click.option("-o", "--output", metavar="OUT", required=True, help="Folder or URL of the rows.")
+@click.option("-o", "--output", metavar="OUT", required=True, help="Folder or URL for the rows.")
 @options.stacked(*_WHICH, *_HOW, *_RUN, *_MORE)
 @options.detection
 @options.model
@@ -86,10 +97,11 @@ _MORE = (
 @options.threads
 @options.max_pixels
 def folder(**settings: Any) -> None:
-    """Place landmarks on every face of the pictures in SRC...: folders, globs, files, URLs, "-" for a list of paths.
+    """Place landmarks on every face of the pictures in SRC...
 
-    OUT gets manifest.json and the rows in shards, one per face, and one for a picture without a face or that failed.
-    The same command again resumes: whatever ended it, even kill -9, nothing is done twice and nothing is lost.
+    SRC is a folder, a glob, a file, a URL, or "-" for a list of paths on standard input. OUT gets manifest.json and the
+    rows: one for each face, and one for a picture without a face or that failed. The same command goes on where the
+    last one ended. Whatever ended it, even kill -9, nothing is done twice and nothing is lost.
     """
     from facealign_cli.batch.run import run_batch
 
@@ -102,24 +114,28 @@ def folder(**settings: Any) -> None:
     sys.exit(jobs.exit_code(progress))
 
 
-@batch.command()
+@batch.command(
+    examples="""
+    facealign batch videos recordings -o out --pose
+    facealign batch videos recordings -o out --recursive --overlay-dir drawn
+    """
+)
 @click.argument("places", metavar="SRC...", nargs=-1)
-@click.option("-o", "--output", metavar="OUT", required=True, help="Folder of the tables.")
+@click.option("-o", "--output", metavar="OUT", required=True, help="Folder for the tables.")
 @options.stacked(*_WHICH, *_RUN)
 @click.option(
     "--format",
     "fmt",
-    metavar="NAME",
     default="csv",
     show_default=True,
     type=click.Choice(["csv", "json", "jsonl", "openface", "dlc", "parquet"]),
-    help="Of the clips' tables: csv, json, jsonl, openface, dlc or parquet.",
+    help="Format of the clips' tables.",
 )
-@click.option("--overlay-dir", metavar="D", help="Write each clip with its faces drawn onto it, as .mp4.")
+@click.option("--overlay-dir", metavar="DIR", help="Write each clip with its faces drawn onto it, as .mp4.")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", hidden=True)
-@click.option("--ray-address", hidden=True)
+@click.option("--ray-address", metavar="ADDRESS", hidden=True)
 @click.option(
-    "--crops-dir", metavar="D", help="Write a steady clip of each id, with its matrices and landmarks in a table."
+    "--crops-dir", metavar="DIR", help="Write a steady clip of each id, with its matrices and landmarks in a table."
 )
 @options.stacked(*cropping.HOW)
 @options.stacked(*tracking.THINNING)
@@ -129,11 +145,11 @@ def folder(**settings: Any) -> None:
 @options.device
 @options.threads
 def videos(**settings: Any) -> None:
-    """Follow the faces through the clips in SRC...: folders, globs, files, URLs, "-" for a list of paths.
+    """Follow the faces through the clips in SRC...
 
-    OUT gets clips.csv, a row for each clip (persons, blinks, head pose, share of frames with a face, what failed), and
-    for each clip its table, measures and blinks in OUT/clips, in folders as the clips are. The same command again
-    resumes: a clip is done or not, and what a killed run left of one is made again.
+    SRC is a folder, a glob, a file, a URL, or "-" for a list of paths on standard input. OUT/clips.csv gets a row for
+    each clip (persons, blinks, head pose, share of frames with a face, what failed). OUT/clips gets for each clip its
+    table, measures and blinks. The same command goes on where the last one ended; an unfinished clip is done again.
     """
     from facealign_cli.batch.clips import ClipOptions, run_clips
     from facealign_cli.batch.run import BatchOptions

@@ -7,31 +7,42 @@ from pathlib import Path
 
 import click
 
-from facealign_cli.cli import console, options
+from facealign_cli.cli import console, kinds, options
+from facealign_cli.cli.help import Command
 
 
-@click.command()
-@click.argument("sources", metavar="IN...", nargs=-1, required=True, type=options.EXISTING_PATH)
-@click.argument("output", metavar="OUT", type=options.FILE)
+@click.command(
+    cls=Command,
+    examples="""
+    facealign convert rows.json faces.coco.json --to coco --images photos
+    facealign convert rows.json points --to pts
+    facealign convert annotations.xml rows.csv --from cvat --images photos
+    """,
+)
+@click.argument("sources", metavar="IN...", nargs=-1, required=True, type=kinds.EXISTING_PATH)
+@click.argument("output", metavar="OUT", type=kinds.FILE)
 @click.option(
     "--from",
     "source_name",
     metavar="FORMAT",
-    type=options.FormatName(),
-    help="What IN is  [default: what it looks like].",
+    type=kinds.FormatName(),
+    show_default="what it looks like",
+    help="Format of IN.",
 )
 @click.option(
     "--to",
     "target_name",
     metavar="FORMAT",
-    type=options.FormatName(),
-    help="What OUT becomes  [default: by its name].",
+    type=kinds.FormatName(),
+    show_default="by its name",
+    help="Format of OUT.",
 )
 @click.option(
     "--images",
     metavar="DIR",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of the pictures: labelling tools name them from there  [default: the working folder].",
+    type=kinds.EXISTING_FOLDER,
+    show_default="the working folder",
+    help="Folder of the pictures. Labelling tools name them from there.",
 )
 @options.overwrite
 def convert(
@@ -45,9 +56,10 @@ def convert(
 ) -> None:
     """Write the faces of IN... in another format: to a labelling tool and back.
 
-    FORMAT: coco, cvat, label-studio, yolo-pose, dlib-xml; pts, json, jsonl, csv, parquet, openface, dlc; masks (OUT
-    only). IN and OUT are files; of pts, yolo-pose and masks they are folders. What cannot be read or held is named and
-    left out (exit code 3). IN may be the F.parquet.partial.jsonl that a killed run left.
+    FORMAT is one of coco, cvat, label-studio, yolo-pose, dlib-xml, pts, json, jsonl, csv, parquet, openface and dlc,
+    and for OUT also masks. IN and OUT are files, but of pts, yolo-pose and masks they are folders. What cannot be read,
+    or what the format cannot hold, is named and left out (exit code 3). IN may be the F.parquet.partial.jsonl that a
+    killed run left.
     """
     from facealign_cli.convert import convert as convert_faces
     from facealign_cli.formats.base import get_format

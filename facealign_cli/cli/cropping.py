@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from facealign_cli.cli import kinds
+
 if TYPE_CHECKING:
     from facealign_cli.aligner import PictureResult
     from facealign_cli.crops import CropOptions
@@ -20,19 +22,21 @@ HOW = (
         default="upright",
         show_default=True,
         type=click.Choice(["upright", "arcface", "ffhq"]),
-        help="How a face stands in its square: upright, arcface or ffhq.",
+        help="How a face stands in its square.",
     ),
     click.option(
         "--crop-size",
-        type=click.IntRange(8, 4096),
-        help="Side of the square, pixels  [default: 256; arcface: 112; ffhq: 1024].",
+        metavar="PIXELS",
+        type=kinds.Count(8, 4096),
+        show_default="256; arcface: 112; ffhq: 1024",
+        help="Side of the square.",
     ),
 )
 """What `crop_options` takes, where all that a command does is to cut."""
 
 CROPS = (
     click.option(
-        "--crops-dir", metavar="D", help="Write each face as a square JPEG, and beside it its matrix and landmarks."
+        "--crops-dir", metavar="DIR", help="Write each face as a square JPEG, and beside it its matrix and landmarks."
     ),
     *HOW,
 )

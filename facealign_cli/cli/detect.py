@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from facealign_cli.cli import console, cropping, options
+from facealign_cli.cli import console, cropping, kinds, options
+from facealign_cli.cli.help import Group
 from facealign_cli.errors import InputError, OutputError
 
 if TYPE_CHECKING:
@@ -20,29 +21,48 @@ if TYPE_CHECKING:
     from facealign_cli.records import FrameResult
 
 
-@click.group()
+@click.group(
+    cls=Group,
+    takes={
+        "picture": "facealign detect image {}",
+        "clip": "facealign video track {}",
+        "folder": "facealign batch folder {} -o rows",
+    },
+)
 def detect() -> None:
     """Find faces and landmarks in pictures."""
 
 
-@detect.command()
+@detect.command(
+    examples="""
+    facealign detect image photo.jpg
+    facealign detect image photos/*.jpg -o faces.csv --overlay drawn
+    facealign detect image photo.jpg -o faces.json --pose
+    """
+)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option(
-    "-o", "--output", metavar="OUT", type=options.FILE_OR_STDOUT, help="Write here  [default: -, standard output]."
+    "-o",
+    "--output",
+    metavar="OUT",
+    type=kinds.FILE_OR_STDOUT,
+    show_default="-, standard output",
+    help="File for the faces; for pts, a folder.",
 )
 @click.option(
     "--format",
     "format_name",
     metavar="NAME",
-    type=options.FormatName(),
-    help="json, jsonl, csv, parquet, openface, dlc, pts, or one of `convert`  [default: by OUT's name, or json].",
+    type=kinds.FormatName(),
+    show_default="by the name of OUT, or json",
+    help="json, jsonl, csv, parquet, openface, dlc, pts, or a format that `convert` writes.",
 )
 @options.sigma_columns
 @click.option(
     "--overlay",
     metavar="PATH",
-    type=options.FILE,
-    help="Draw the faces: into this picture, or if PATH has no suffix, into this folder.",
+    type=kinds.FILE,
+    help="Draw the faces: into this picture, or into this folder if PATH has no suffix.",
 )
 @options.stacked(*cropping.CROPS)
 @options.stacked(*options.POSE)
@@ -65,11 +85,11 @@ def image(
     overwrite: bool,
     **settings: Any,
 ) -> None:
-    """Place 68 landmarks on every face of the pictures PATH... ("-" reads one from standard input).
+    """Place 68 landmarks on every face of the pictures PATH...
 
-    To a terminal: a table of the faces. To a pipe or with -o: JSON, or what --format says; "-o -" is standard output,
-    also at a terminal. With --format pts, OUT is a folder that gets one file per face. A picture that fails is recorded
-    as such and the others go on (exit code 3).
+    The path "-" reads one picture from standard input. A terminal shows a table of the faces. A pipe gets JSON, or what
+    --format says, and so does a terminal with "-o -". A picture that fails is recorded as failed, and the others go on
+    (exit code 3).
     """
     from facealign_cli.aligner import align_pictures
 
@@ -104,7 +124,7 @@ def _tell(records: list[FrameResult], seconds: float, places: Iterable[Path | No
     """One line on what was done, how much of it is doubtful, and where it is."""
     faces = [face for record in records for face in record.faces]
     failed, left_out = sum(record.status == "error" for record in records), sum(record.left_out for record in records)
-    written = [str(place) for place in places if place not in (None, options.STDOUT)]
+    written = [str(place) for place in places if place not in (None, kinds.STDOUT)]
     console.message(
         f"{console.counted(len(records), 'picture')}, {console.counted(len(faces), 'face')} "
         f"({sum(face.doubtful for face in faces):,} doubtful), {left_out:,} left out, {failed:,} failed; "
@@ -116,10 +136,10 @@ def _format(output: Path | None, name: str | None, sigma: bool) -> Format | None
     """The format to write; None: a table for the person at the terminal."""
     if output is None and name is None and sys.stdout.isatty():
         return None
-    chosen = options.output_format(None if output == options.STDOUT else output, name, sigma)
-    if output in (None, options.STDOUT) and chosen.dump is None:
+    chosen = options.output_format(None if output == kinds.STDOUT else output, name, sigma)
+    if output in (None, kinds.STDOUT) and chosen.dump is None:
         raise click.UsageError(f"--format {chosen.name} fills a folder: give -o FOLDER")
-    if chosen.name == "parquet" and output in (None, options.STDOUT) and sys.stdout.isatty():
+    if chosen.name == "parquet" and output in (None, kinds.STDOUT) and sys.stdout.isatty():
         raise click.UsageError("--format parquet is no text for a terminal: give -o FILE")
     return chosen
 
@@ -137,7 +157,7 @@ class _Writer:
     ) -> None:
         from facealign_cli.files.output import check_outputs
 
-        output = None if output == options.STDOUT else output
+        output = None if output == kinds.STDOUT else output
         self.output, self.format, self.overwrite = output, fmt, overwrite
         self.records: list[FrameResult] = []
         self.failed: OutputError | None = None

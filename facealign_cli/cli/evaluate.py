@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from facealign_cli.cli import console, options
+from facealign_cli.cli import console, kinds, options
+from facealign_cli.cli.help import Group
 from facealign_cli.errors import OutputError
 
 if TYPE_CHECKING:
@@ -26,14 +27,14 @@ _NORMALISER = click.option(
     default="inter-ocular",
     show_default=True,
     type=click.Choice(["inter-pupil", "inter-ocular", "bbox-diagonal"]),
-    help="Of AUC, failures, percentiles and regions.",
+    help="What errors are divided by, in AUC, failures, percentiles and regions.",
 )
 _THRESHOLD = click.option(
     "--threshold",
     default=0.08,
     show_default=True,
-    type=options.FiniteFloat(0, min_open=True),
-    help="Of AUC and failures, a fraction of the normaliser.",
+    type=kinds.FiniteFloat(0, min_open=True),
+    help="Error from which a face is a failure, as a fraction of the normaliser; AUC goes up to it.",
 )
 _OUTPUTS = (
     click.option(
@@ -41,26 +42,26 @@ _OUTPUTS = (
         default="all",
         show_default=True,
         type=click.Choice(["all", "held-out"]),
-        help="held-out: of training folders, only the faces that are not trained on.",
+        help="held-out takes only those faces of the training folders that no model is trained on.",
     ),
     _NORMALISER,
     _THRESHOLD,
     click.option(
         "--json",
         "json_file",
-        metavar="F",
-        type=options.FILE_OR_STDOUT,
-        help="Write everything; `compare` reads it. -: to standard output, in place of the tables.",
+        metavar="FILE",
+        type=kinds.FILE_OR_STDOUT,
+        help="Write everything, for `compare`. - prints it instead of the tables.",
     ),
     click.option(
         "--csv",
         "csv_file",
-        metavar="F",
-        type=options.FILE_OR_STDOUT,
-        help="Write the figures of each face. -: to standard output, in place of the tables.",
+        metavar="FILE",
+        type=kinds.FILE_OR_STDOUT,
+        help="Write the figures of each face. - prints them instead of the tables.",
     ),
     click.option(
-        "--report", "report_file", metavar="F.html", type=options.FILE, help="Write a report as one HTML file."
+        "--report", "report_file", metavar="FILE.html", type=kinds.FILE, help="Write a report as one HTML file."
     ),
     options.overwrite,
 )
@@ -87,9 +88,9 @@ class _Outputs:
         """Raise OutputError for a file that could not be written, click.UsageError for standard output twice."""
         from facealign_cli.files.output import check_outputs
 
-        if self.json_file == self.csv_file == options.STDOUT:
+        if self.json_file == self.csv_file == kinds.STDOUT:
             raise click.UsageError("--json and --csv cannot both go to standard output")
-        files = [path for path in (self.json_file, self.csv_file, self.report_file) if path != options.STDOUT]
+        files = [path for path in (self.json_file, self.csv_file, self.report_file) if path != kinds.STDOUT]
         check_outputs(files, self.overwrite)
 
     def finish(self, evaluation: Evaluation) -> None:
@@ -102,7 +103,7 @@ class _Outputs:
             partial(self._write, self.csv_file, encode_csv, evaluation),
             partial(self._write_report, evaluation),
         )
-        tables_wanted = options.STDOUT not in (self.json_file, self.csv_file)
+        tables_wanted = kinds.STDOUT not in (self.json_file, self.csv_file)
         titles, tables = [describe(evaluation.about)], evaluation_tables(evaluation)
         _show(titles if tables_wanted else (), tables if tables_wanted else (), evaluation_notes(evaluation))
         if tables_wanted and any(row.status != "ok" for row in evaluation.rows):
@@ -131,7 +132,7 @@ class _Outputs:
     def _write(self, path: Path | None, data: Callable[[Evaluation], bytes], evaluation: Evaluation) -> None:
         from facealign_cli.files.output import write_bytes
 
-        if path == options.STDOUT:
+        if path == kinds.STDOUT:
             console.stdout_stream().write(data(evaluation))
         elif path is not None:
             write_bytes(path, data(evaluation), self.overwrite)
@@ -160,21 +161,27 @@ def _show(titles: Iterable[str], tables: Iterable[TextTable], notes: Iterable[st
         console.print_table(table.columns, table.rows, numbers=table.columns[1:])
 
 
-@click.group()
+@click.group(cls=Group, takes={"folder": "facealign evaluate dataset {}"})
 def evaluate() -> None:
     """Measure landmarks against annotated faces, by the 300-W protocol."""
 
 
-@evaluate.command()
-@click.argument("root", metavar="ROOT", type=options.EXISTING_PATH)
+@evaluate.command(
+    examples="""
+    facealign evaluate dataset 300w
+    facealign evaluate dataset 300w --init detector --report report.html
+    facealign evaluate dataset 300w --model mine.onnx --json mine.json
+    """
+)
+@click.argument("root", metavar="ROOT", type=kinds.EXISTING_PATH)
 @click.option(
     "--init",
     type=click.Choice(["dataset-boxes", "ground-truth", "detector"]),
-    help="Where the face is: in the data set's boxes, the truth's tight box, or what the detector finds  "
-    "[default: dataset-boxes, or those of --boxes].",
+    show_default="dataset-boxes, or those of --boxes",
+    help="Where a face is: in the data set's box, in the tight box of its true points, or in the detector's box.",
 )
-@options.workers("0", "0: work in this one")
-@click.option("--predictions", "folder", metavar="DIR", type=options.FILE, help="Write the landmarks as .pts files.")
+@options.workers("0", "work in this process")
+@click.option("--predictions", "folder", metavar="DIR", type=kinds.FILE, help="Write the landmarks as .pts files.")
 @_takes_outputs
 @options.detection
 @options.model
@@ -185,9 +192,9 @@ def dataset(
 ) -> None:
     """Run a model on the annotated pictures in ROOT and measure it.
 
-    ROOT holds 300-W folders (lfpw/testset, helen/testset, ibug, 300W/01_Indoor, …), or pictures with .pts files, or is
-    a file in a format that `convert` reads. Faces that the detector misses count as failures. Exit code 3: some faces
-    could not be evaluated.
+    ROOT holds 300-W folders (lfpw/testset, helen/testset, ibug, 300W/01_Indoor, …) or pictures with .pts files, or it
+    is a file in a format that `convert` reads. Faces that the detector misses count as failures. Exit code 3: some
+    faces could not be evaluated.
     """
     from facealign_cli.evaluation.dataset import evaluate_dataset
     from facealign_cli.evaluation.predictions import check_predictions, write_predictions
@@ -221,16 +228,21 @@ def _init(init: str | None, detector: str | None, boxes: Path | None) -> str:
     return "given-boxes" if boxes is not None else init or "dataset-boxes"
 
 
-@evaluate.command()
-@click.argument("predictions", metavar="PREDICTIONS", type=options.EXISTING_PATH)
-@click.argument("ground_truth", metavar="GROUND_TRUTH", type=options.EXISTING_PATH)
+@evaluate.command(
+    examples="""
+    facealign evaluate predictions their_pts 300w
+    facealign evaluate predictions theirs.csv 300w --json theirs.json
+    """
+)
+@click.argument("predictions", metavar="PREDICTIONS", type=kinds.EXISTING_PATH)
+@click.argument("ground_truth", metavar="GROUND_TRUTH", type=kinds.EXISTING_PATH)
 @_takes_outputs
 def predictions(*, predictions: Path, ground_truth: Path, outputs: _Outputs) -> None:
     """Measure landmarks that any tool has written.
 
-    PREDICTIONS: a folder of .pts files in the layout of GROUND_TRUTH, or JSON or CSV as `facealign detect` writes it.
-    GROUND_TRUTH: as ROOT of `evaluate dataset`. Faces without a usable prediction count as failures. Exit code 3: there
-    are predictions that are missing, broken or of no annotated face.
+    PREDICTIONS is a folder of .pts files in the layout of GROUND_TRUTH, or JSON or CSV as `facealign detect` writes it.
+    GROUND_TRUTH is what `evaluate dataset` takes as ROOT. Faces without a usable prediction count as failures. Exit
+    code 3: there are predictions that are missing, broken or of no annotated face.
     """
     from facealign_cli.evaluation.dataset import evaluate_predictions
 
@@ -238,20 +250,27 @@ def predictions(*, predictions: Path, ground_truth: Path, outputs: _Outputs) -> 
     outputs.finish(evaluate_predictions(predictions, ground_truth, **outputs.figures))
 
 
-@evaluate.command()
-@click.argument("before", metavar="A.json", type=options.EXISTING_FILE)
-@click.argument("after", metavar="B.json", type=options.EXISTING_FILE)
+@evaluate.command(
+    examples="""
+    facealign evaluate compare mine.json theirs.json
+    """
+)
+@click.argument("before", metavar="A.json", type=kinds.EXISTING_FILE)
+@click.argument("after", metavar="B.json", type=kinds.EXISTING_FILE)
 @_NORMALISER
 @_THRESHOLD
 @click.option(
-    "--worst", default=10, show_default=True, type=options.Count(0), help="Show so many of the worst regressions."
+    "--worst",
+    default=10,
+    show_default=True,
+    type=kinds.Count(0),
+    help="How many of the faces that became worse are shown.",
 )
 def compare(*, before: Path, after: Path, normaliser: str, threshold: float, worst: int) -> None:
     """Compare two evaluations, face by face.
 
-    A.json and B.json are what `evaluate dataset` and `evaluate predictions` write with --json.
-
-    Differences are B's error less A's: below 0, B is better. The interval is a paired bootstrap's over the faces, 95 %.
+    A.json and B.json are what `evaluate dataset` and `evaluate predictions` write with --json. A difference is B's
+    error less A's, so B is better where it is below 0. The interval of 95 % is a paired bootstrap's over the faces.
     """
     from facealign_cli.evaluation.compare import compare as compare_evaluations
     from facealign_cli.evaluation.files import read_json

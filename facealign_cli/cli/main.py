@@ -11,12 +11,13 @@ from typing import Any
 
 import click
 
-from facealign_cli.cli import console, train_data
+from facealign_cli.cli import console, graphs, train_data
 from facealign_cli.cli.batch import batch
 from facealign_cli.cli.convert import convert
 from facealign_cli.cli.detect import detect
 from facealign_cli.cli.doctor import doctor
 from facealign_cli.cli.evaluate import evaluate
+from facealign_cli.cli.help import Group
 from facealign_cli.cli.measure import measure
 from facealign_cli.cli.model import model
 from facealign_cli.cli.plot import plot
@@ -29,7 +30,7 @@ from facealign_cli.errors import FacealignError, OutputError
 from facealign_cli.version import __version__
 
 
-class FacealignGroup(click.Group):
+class FacealignGroup(Group):
     """A group whose commands may raise FacealignError: it ends as one line on stderr and exit code 1."""
 
     def main(self, *args: Any, **settings: Any) -> Any:
@@ -75,20 +76,36 @@ class FacealignGroup(click.Group):
             raise click.ClickException("out of memory") from error
 
 
-@click.group(cls=FacealignGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=FacealignGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    takes={
+        "picture": "facealign detect image {}",
+        "clip": "facealign video track {}",
+        "folder": "facealign batch folder {} -o rows",
+    },
+    examples="""
+    facealign detect image photo.jpg --overlay drawn.png
+    facealign video track clip.mp4 -o rows.csv
+    facealign batch folder photos -o rows
+    facealign doctor
+    """,
+)
 @click.version_option(__version__, prog_name="facealign")
 def main() -> None:
     """Find faces and place the 68 ibug landmarks on them, with a Deep Alignment Network.
 
-    Results go to standard output or to -o, messages to standard error.
-    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but some inputs failed.
+    Each command explains itself: facealign detect image --help. Results go to standard output or to the file of -o,
+    messages go to standard error. Exit codes: 0: done, 1: failed, 2: wrong usage, 3: done, but some inputs failed.
     """
 
 
 video.add_command(plot)
+video.add_command(crop)
 for command in (train_data.pack, train_data.relabel, train_data.label):
     train.add_command(command)
-video.add_command(crop)
+for command in (graphs.quantize, graphs.convert):
+    model.add_command(command)
 also_export = copy.copy(train.commands["export"])  # the same command, listed once: some look for it here
 also_export.hidden = True
 model.add_command(also_export)

@@ -8,35 +8,42 @@ from typing import TYPE_CHECKING
 
 import click
 
-from facealign_cli.cli import console, options, tracking
+from facealign_cli.cli import console, kinds, options, tracking
+from facealign_cli.cli.help import Command
 
 if TYPE_CHECKING:
     from facealign_cli.measures import Blink, MeasuredFace
 
 
-@click.command()
-@click.argument("rows", metavar="ROWS...", nargs=-1, required=True, type=options.EXISTING_FILE)
-@click.option(
-    "-o", "--output", metavar="M.csv", type=options.FILE, help="Write the measures: a row per face and frame."
+@click.command(
+    cls=Command,
+    examples="""
+    facealign measure rows.csv
+    facealign measure rows.csv -o measures.csv --summary persons.csv
+    facealign measure openface.csv --format openface --size 1280x720
+    """,
 )
+@click.argument("rows", metavar="ROWS...", nargs=-1, required=True, type=kinds.EXISTING_FILE)
+@click.option("-o", "--output", metavar="M.csv", type=kinds.FILE, help="Write the measures: a row per face and frame.")
 @click.option(
-    "--blinks", metavar="B.csv", type=options.FILE, help="Write the blinks: begin, deepest moment, end, depth."
+    "--blinks", metavar="B.csv", type=kinds.FILE, help="Write the blinks: begin, deepest moment, end and depth."
 )
-@click.option("--summary", metavar="S.csv", type=options.FILE, help="Write statistics: a row per person and clip.")
+@click.option("--summary", metavar="S.csv", type=kinds.FILE, help="Write statistics: a row per person and clip.")
 @click.option(
     "--format",
     "format_name",
-    metavar="NAME",
     type=click.Choice(["json", "jsonl", "csv", "openface", "parquet"]),
-    help="Of ROWS: json, jsonl, csv, openface or parquet  [default: by the name's ending].",
+    show_default="by the name's ending",
+    help="Format of ROWS.",
 )
 @options.focal
 @tracking.SIZE
 @click.option(
     "--min-confidence",
-    default=0.0,
-    type=options.FiniteFloat(0, 1),
-    help="Pass over faces of less confidence  [default: 0].",
+    default=0,
+    show_default=True,
+    type=kinds.FiniteFloat(0, 1),
+    help="Pass over faces of less confidence.",
 )
 @options.overwrite
 def measure(
@@ -51,10 +58,10 @@ def measure(
     min_confidence: float,
     overwrite: bool,
 ) -> None:
-    """Measure eyes, mouth and brows, head pose and blinks in the landmarks of ROWS, files that facealign wrote.
+    """Measure eyes, mouth and brows, head pose and blinks in the landmarks of ROWS..., files that facealign wrote.
 
-    Openings and heights are in units of the face, with the turn of the head taken out; docs/measures.md has the
-    formulas. No network runs. Without -o, --blinks and --summary: a table of the persons on standard output.
+    Openings and heights are in units of the face, and the turn of the head is taken out first. The documentation's page
+    on video has the formulas. No network runs. Without -o, --blinks and --summary, a table of the persons is printed.
     """
     from facealign_cli.files.output import check_output
     from facealign_cli.measures import find_blinks, measure_results

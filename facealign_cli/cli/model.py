@@ -5,25 +5,27 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from facealign_cli.cli import console, options
-
-if TYPE_CHECKING:
-    from facealign_cli.training.quantize import VariantReport
+from facealign_cli.cli import console, kinds, options
+from facealign_cli.cli.help import Group, completing, models
 
 
-@click.group()
+@click.group(cls=Group, takes={"file": "facealign model info {}"})
 def model() -> None:
-    """Look at landmark models, check and time them, make smaller ones of them, convert others."""
+    """Look at landmark models, check and time them, make smaller ones, and convert others."""
 
 
-@model.command("list")
+@model.command(
+    "list",
+    examples="""
+    facealign model list
+    """,
+)
 @options.print_format
 def list_models(format_name: str) -> None:
-    """List the shipped models; * marks the default."""
+    """List the shipped models and mark the default with *."""
     from facealign_cli.models.registry import read_registry
 
     registry = read_registry()
@@ -37,8 +39,12 @@ def list_models(format_name: str) -> None:
     console.print_table(("model", "MB", "what it is", "licence"), rows, numbers=("MB",))
 
 
-@model.command()
-@click.argument("name", metavar="NAME|FILE")
+@model.command(
+    examples="""
+    facealign model info dan-light
+    """
+)
+@click.argument("name", metavar="NAME|FILE", shell_complete=completing(models, files=True))
 @options.print_format
 def info(name: str, format_name: str) -> None:
     """Show a model's metadata, figures and card. NAME is a shipped model or an .onnx file of facealign's."""
@@ -66,14 +72,19 @@ def info(name: str, format_name: str) -> None:
     console.print_table(("", ""), values.items())
 
 
-@model.command()
-@click.argument("names", metavar="[NAME|FILE]...", nargs=-1)
+@model.command(
+    examples="""
+    facealign model verify
+    facealign model verify dan-light
+    """
+)
+@click.argument("names", metavar="[NAME|FILE]...", nargs=-1, shell_complete=completing(models, files=True))
 @options.print_format
 def verify(names: tuple[str, ...], format_name: str) -> None:
-    """Check models: hash, contract, and the landmarks of a stored set of crops.
+    """Check models: their hash, their contract, and the landmarks of a stored set of crops.
 
-    NAME is a shipped model (all of them by default), FILE an .onnx file; its crops are those of the .check.npz file
-    beside it, which states how many pixels another machine may be off. Exit code 1 when anything differs or is
+    NAME is a shipped model (all of them by default), FILE is an .onnx file. The crops are those of the .check.npz file
+    beside it, which also states how many pixels another machine may be off. Exit code 1: something differs or is
     missing.
     """
     from facealign_cli.models.check import verify as verify_model
@@ -89,27 +100,44 @@ def verify(names: tuple[str, ...], format_name: str) -> None:
     sys.exit(1 if any(f.state in ("differs", "missing") for f in findings) else 0)
 
 
-@model.command("check-file")
-@click.argument("file", metavar="MODEL.onnx", type=options.EXISTING_FILE)
+@model.command(
+    "check-file",
+    examples="""
+    facealign model check-file mine.onnx
+    """,
+)
+@click.argument("file", metavar="MODEL.onnx", type=kinds.EXISTING_FILE)
 @click.option(
-    "-o", "--output", type=options.FILE, help="The file to write [default: MODEL.check.npz beside the model]."
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=kinds.FILE,
+    show_default="MODEL.check.npz beside the model",
+    help="The file to write.",
 )
 @click.option(
-    "--picture", type=options.EXISTING_FILE, help="Its largest face is used [default: scikit-image's astronaut]."
+    "--picture",
+    metavar="FILE",
+    type=kinds.EXISTING_FILE,
+    show_default="scikit-image's astronaut",
+    help="The picture whose largest face is used.",
 )
-@click.option("--crops", default=6, show_default=True, type=click.IntRange(1, 100), help="How many crops.")
+@click.option("--crops", default=6, show_default=True, type=kinds.Count(1, 100), help="How many crops.")
 @click.option(
     "--tolerance",
-    type=options.FiniteFloat(0, min_open=True),
-    help="Pixels that a landmark may be off elsewhere [default: 0.05; 1 for -int8].",
+    type=kinds.FiniteFloat(0, min_open=True),
+    metavar="PIXELS",
+    show_default="0.05, or 1 for -int8",
+    help="How far a landmark may be off on another machine.",
 )
 @options.overwrite
 def check_file(
     *, file: Path, output: Path | None, picture: Path | None, crops: int, tolerance: float | None, overwrite: bool
 ) -> None:
-    """Write the crops and landmarks that `model verify` compares with: what MODEL.onnx says here and now.
+    """Write the crops and landmarks that `model verify` compares with, as MODEL.onnx gives them here and now.
 
-    The crops show one face, its box moved, scaled and turned; the astronaut is NASA's picture, public domain.
+    The crops show one face whose box is moved, scaled and turned. The astronaut is NASA's picture, in the public
+    domain.
     """
     from facealign_cli.models.check import check_path, face_of, make_check, perturbed_crops, write_check
     from facealign_cli.models.registry import load_model
@@ -120,23 +148,38 @@ def check_file(
     console.message(f"{len(check.crops)} crops, tolerance {check.tolerance_px:g} px: {output or check_path(file)}")
 
 
-@model.command()
-@click.argument("names", metavar="[NAME|FILE]...", nargs=-1)
-@click.option(
-    "--against", metavar="FILE", multiple=True, type=options.EXISTING_FILE, help="Time this model too; may be repeated."
+@model.command(
+    examples="""
+    facealign model bench dan-light dan-light-int8
+    """
 )
-@click.option("--rounds", default=15, show_default=True, type=click.IntRange(1, 10000), help="Interleaved rounds.")
+@click.argument("names", metavar="[NAME|FILE]...", nargs=-1, shell_complete=completing(models, files=True))
+@click.option(
+    "--against", metavar="FILE", multiple=True, type=kinds.EXISTING_FILE, help="Also time this model. May be repeated."
+)
+@click.option(
+    "--rounds",
+    default=15,
+    show_default=True,
+    type=kinds.Count(1, 10000),
+    help="How often each is timed; the models take turns.",
+)
 @click.option(
     "--batch-size",
     "batches",
     multiple=True,
     default=(1, 16),
     show_default=True,
-    type=click.IntRange(1, 256),
-    help="Faces at a time.",
+    type=kinds.Count(1, 256),
+    help="Faces at a time. May be repeated.",
 )
 @click.option(
-    "--threads", multiple=True, default=(1, 2), show_default=True, type=click.IntRange(1, 256), help="Of an operator."
+    "--threads",
+    multiple=True,
+    default=(1, 2),
+    show_default=True,
+    type=kinds.Count(1, 256),
+    help="Threads that a network may use. May be repeated.",
 )
 @options.print_format
 def bench(
@@ -150,8 +193,8 @@ def bench(
 ) -> None:
     """Time models from crop to landmarks, and the cropping beside it, on the CPU.
 
-    NAME is a shipped model (the default one if none is given), FILE an .onnx file. All are timed in turn in every
-    round; the figures are medians, the ratio is to the first model at as many threads and faces.
+    NAME is a shipped model (the default one if none is given), FILE is an .onnx file. Every round times all of them in
+    turn. The figures are medians. The ratio is to the first model with the same number of threads and faces.
     """
     from facealign_cli.models.registry import read_registry
     from facealign_cli.models.timing import bench as bench_models
@@ -170,132 +213,6 @@ def bench(
     rows = [(t.model, t.what, t.threads, t.batch, f"{t.ms_per_face:.3f}", f"{t.ratio:.3f}") for t in timings]
     columns = ("model", "step", "threads", "faces", "ms per face", "ratio")
     console.print_table(columns, rows, numbers=columns[2:])
-
-
-@model.command()
-@click.argument("file", metavar="MODEL.onnx", type=options.EXISTING_FILE)
-@click.option("-o", "--output", required=True, type=options.FILE, help="The .onnx file to write.")
-@click.option(
-    "--data",
-    required=True,
-    type=options.EXISTING_FILE,
-    help="A pack: its training faces calibrate, the held-out compare.",
-)
-@click.option("--float16", is_flag=True, help="Store large weights as float16 instead; the arithmetic stays float32.")
-@click.option(
-    "--keep-float", metavar="PATTERN", multiple=True, help="Layers, by name (* and ?), that stay in float besides."
-)
-@click.option(
-    "--crops", default=64, show_default=True, type=click.IntRange(1, 10000), help="Training crops for calibration."
-)
-@click.option(
-    "--tolerance",
-    type=options.FiniteFloat(0),
-    help="Percentage points of NME that it may lose [default: 0.1; float16: 0.01].",
-)
-@click.option("--index", type=options.EXISTING_FILE, help="Enter it also in this models.json, beside MODEL's entry.")
-@options.overwrite
-def quantize(
-    *,
-    file: Path,
-    output: Path,
-    data: Path,
-    float16: bool,
-    keep_float: tuple[str, ...],
-    crops: int,
-    tolerance: float | None,
-    index: Path | None,
-    overwrite: bool,
-) -> None:
-    """Write an int8 variant of a model (static, QDQ), or one with its weights stored as float16.
-
-    Convolutions and large dense layers become int8; coordinates, connection layers and heads stay in float. Both
-    models go over the held-out faces of the pack, from the organisers' boxes; if the variant is worse than the
-    tolerance allows, nothing is written.
-    """
-    from facealign_cli.training import require_packages
-
-    if float16 and keep_float:
-        raise click.UsageError("--keep-float is about int8: it does not go with --float16")
-    require_packages()
-    from facealign_cli.models.registry import enter_variant
-    from facealign_cli.training.pack import read_pack
-    from facealign_cli.training.quantize import quantize_int8, store_float16
-
-    pack = read_pack(data)
-    if float16:
-        report = store_float16(file, output, pack, tolerance=tolerance, overwrite=overwrite)
-    else:
-        report = quantize_int8(
-            file, output, pack, crops=crops, keep_float=keep_float, tolerance=tolerance, overwrite=overwrite
-        )
-    if index is not None:
-        difference = "weights stored as float16" if float16 else "int8"
-        names = {"origin": report.origin, "name": report.name}
-        enter_variant(index, report.path, difference=difference, figures=report.figures, **names)
-    _print_variant(report)
-
-
-@model.command()
-@click.argument("file", metavar="DAN.npz", type=options.EXISTING_FILE)
-@click.option("-o", "--output", required=True, type=options.FILE, help="The .onnx file to write.")
-@click.option("--name", help="The model's name [default: the file's].")
-@click.option("--model-version", default="1", show_default=True, help="The model's version.")
-@click.option("--training-data", default="", help="What it was trained on, for the metadata.")
-@click.option("--licence", default="", help="Licence of the weights, for the metadata.")
-@options.overwrite
-def convert(
-    *,
-    file: Path,
-    output: Path,
-    name: str | None,
-    model_version: str,
-    training_data: str,
-    licence: str,
-    overwrite: bool,
-) -> None:
-    """Turn the original DAN authors' weights (.npz, from Lasagne) into a model of facealign's.
-
-    All stages and the confidence head, where the file has one, become one ONNX graph; without a head the confidence
-    is always 1. Nothing is ever unpickled.
-    """
-    from facealign_cli.training import require_packages
-
-    require_packages()
-    from facealign_cli.training.lasagne import convert_lasagne
-
-    converted, report = convert_lasagne(
-        file,
-        output,
-        name=name or file.stem.lower(),
-        version=model_version,
-        training_data=training_data,
-        licence=licence,
-        overwrite=overwrite,
-    )
-    confidence = "from its head" if converted.head is not None else "always 1: the file has no head for it"
-    rows = [
-        ("stages", str(len(converted.stages))),
-        ("crop", f"{converted.crop_size} px, face over {converted.crop_share:.3f} of the side"),
-        ("face stands off the original's place by", f"{converted.shift_px:.2f} px"),
-        ("confidence", confidence),
-        ("torch and ONNX Runtime differ at most by", f"{max(report.landmarks_px, report.stage1_landmarks_px):.1e} px"),
-    ]
-    console.print_table(("", ""), rows)
-
-
-def _print_variant(report: VariantReport) -> None:
-    rows = [
-        (f"NME %, {what}", f"{100 * before:.3f}", f"{100 * after:.3f}", f"{100 * (after - before):+.3f}")
-        for what, before, after in zip(("stage 1", "last stage"), report.before, report.after, strict=True)
-    ]
-    size = [value / 1e6 for value in (report.bytes_before, report.bytes_after)]
-    rows.append(("size, MB", f"{size[0]:.2f}", f"{size[1]:.2f}", f"{size[1] - size[0]:+.2f}"))
-    console.print_table(("", report.origin, report.name, "difference"), rows, numbers=(report.origin, report.name))
-    console.message(
-        f"{report.layers} layers; {report.faces} held-out faces, organisers' boxes, inter-pupil; landmarks moved by "
-        f"{report.moved_px:.3f} px (at most {report.moved_most_px:.2f}), confidence by up to {report.confidence:.3f}"
-    )
 
 
 def _size(entry: object) -> str:

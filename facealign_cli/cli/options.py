@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
-import re
 from collections.abc import Callable, Iterator
 from functools import reduce
 from pathlib import Path
@@ -12,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from facealign_cli.cli import kinds
+from facealign_cli.cli.help import completing, detectors, models
 from facealign_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,98 +21,6 @@ if TYPE_CHECKING:
     from facealign_cli.pose import PoseEstimator
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-STDOUT = Path("-")
-"""What `OutputFile(stdout=True)` gives for "-": standard output, as "-" among the inputs is standard input."""
-
-
-class OutputFile(click.Path):
-    """A file to write. "-" is standard output where the command can write to it (`stdout`), else it is refused."""
-
-    def __init__(self, *, stdout: bool = False) -> None:
-        super().__init__(path_type=Path, allow_dash=True)
-        self.stdout = stdout
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The path; `STDOUT` for "-"."""
-        if not str(value):  # a script's variable that is not set: the working directory is not meant
-            self.fail("the name is empty: name a file or a folder", param, ctx)
-        if str(value) == "-" and not self.stdout:
-            self.fail("this cannot go to standard output: name a file", param, ctx)
-        return super().convert(value, param, ctx)
-
-
-MOST = 10**9
-"""No option takes a larger number: nothing here is counted or measured beyond it, and some parts would overflow."""
-
-
-class Count(click.IntRange):
-    """A whole number from `least` to `MOST`."""
-
-    def __init__(self, least: int) -> None:
-        super().__init__(least, MOST)
-
-
-class FiniteFloat(click.FloatRange):
-    """A number between bounds. NaN, infinity and numbers beyond `MOST` are refused, which click's own range takes."""
-
-    name = "number"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The number."""
-        number = super().convert(value, param, ctx)
-        if not math.isfinite(number) or abs(number) > MOST:
-            self.fail(f"{value} is not a finite number up to {MOST:,}", param, ctx)
-        return number
-
-    def _describe_range(self) -> str:  # for --help, where click would write x<=None
-        return "" if self.min is None and self.max is None else super()._describe_range()
-
-
-if TYPE_CHECKING:  # click has them generic from 8.5 on; before, there is nothing to put into brackets
-    _ToInt = click.ParamType[int, Any]
-    _ToStr = click.ParamType[str, Any]
-else:
-    _ToInt = _ToStr = click.ParamType
-
-
-class PixelCount(_ToInt):
-    """A number of pixels: 200000000, 2e8, 200k, 200M or 1.5G."""
-
-    name = "pixels"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The number, 1 or more."""
-        match = re.fullmatch(r"(\d[\d_]*\.?\d*(?:e\+?\d{1,2})?)([kmg]?)", str(value).strip().lower())
-        pixels = float(match[1]) * _FACTORS[match[2]] if match else 0
-        if not 1 <= pixels <= 1e15:
-            self.fail(f"{value} is not a number of pixels, such as 200000000, 200M or 2e8", param, ctx)
-        return round(pixels)
-
-
-_FACTORS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}
-
-
-class FormatName(_ToStr):
-    """The name of a format of records, ours or one that another package brings."""
-
-    name = "name"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The name itself."""
-        from facealign_cli.formats.base import get_format
-
-        try:
-            return get_format(value).name
-        except InputError as error:
-            self.fail(str(error), param, ctx)
-
-
-FILE = OutputFile()
-FILE_OR_STDOUT = OutputFile(stdout=True)
-EXISTING_PATH = click.Path(exists=True, path_type=Path)
-EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def _known_device(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -147,18 +55,32 @@ def _or_bad_parameter(check: Callable[[str], _Checked], value: str) -> _Checked:
         raise click.BadParameter(str(error)) from error
 
 
-model = click.option("--model", metavar="NAME|FILE", callback=_known_model, help="Landmark model [default: dan-light].")
+model = click.option(
+    "--model",
+    metavar="NAME|FILE",
+    callback=_known_model,
+    shell_complete=completing(models, files=True),
+    show_default="dan-light",
+    help="Landmark model: a name that `model list` shows, or an .onnx file.",
+)
 device = click.option(
-    "--device", default="auto", show_default=True, callback=_known_device, help="auto, cpu, cuda or cuda:N."
+    "--device",
+    metavar="DEVICE",
+    default="auto",
+    show_default=True,
+    callback=_known_device,
+    shell_complete=completing(lambda: iter(("auto", "cpu", "cuda"))),
+    help="Where the landmark network runs: auto, cpu, cuda or cuda:N.",
 )
 threads = click.option(
-    "--threads", default=1, show_default=True, type=click.IntRange(1, 256), help="Threads within a network's operator."
+    "--threads", default=1, show_default=True, type=kinds.Count(1, 256), help="Threads that a network may use."
 )
 focal = click.option(
     "--focal",
-    metavar="PX",
-    type=FiniteFloat(0, min_open=True),
-    help="Focal length of the camera, pixels  [default: mean of 500·w/640 and 500·h/480].",
+    metavar="PIXELS",
+    type=kinds.FiniteFloat(0, min_open=True),
+    show_default="mean of 500·width/640 and 500·height/480",
+    help="Focal length of the camera.",
 )
 POSE = (
     click.option("--pose", is_flag=True, help="Add the head pose: OpenFace's columns, millimetres and radians."),
@@ -175,7 +97,8 @@ def workers(default: str, without: str) -> Callable[[Command], Command]:
 
     default: in words. without: what 0 means.
     """
-    return click.option("--workers", type=click.IntRange(0, 1024), help=f"Processes  [default: {default}]; {without}.")
+    how = f"Processes that work at the same time. 0: {without}."
+    return click.option("--workers", type=kinds.Count(0, 1024), show_default=default, help=how)
 
 
 overwrite = click.option("--overwrite", is_flag=True, help="Replace files that exist already.")
@@ -183,7 +106,7 @@ max_pixels = click.option(
     "--max-pixels",
     default="200M",
     show_default=True,
-    type=PixelCount(),
+    type=kinds.PixelCount(),
     help="Refuse pictures of more pixels: a number such as 200000000, 200M or 2e8.",
 )
 print_format = click.option(
@@ -200,27 +123,46 @@ _DETECTION = (
         "--detector",
         metavar="NAME",
         callback=_known_detector,
-        help="yunet, mtcnn, dlib-hog, haar or boxes  [default: yunet].",
+        shell_complete=completing(detectors),
+        show_default="yunet",
+        help="Face detector: yunet, mtcnn, dlib-hog, haar or boxes.",
     ),
-    click.option("--detector-model", type=EXISTING_FILE, help="Model file of yunet (.onnx) or haar (.xml)."),
-    click.option("--boxes", metavar="PATH", type=EXISTING_PATH, help="Take the boxes from there; detect nothing."),
-    click.option("--min-face", default=30.0, show_default=True, type=FiniteFloat(12), help="Smallest face, pixels."),
-    click.option("--max-faces", type=Count(1), help="Keep only the largest N faces."),
+    click.option(
+        "--detector-model", metavar="FILE", type=kinds.EXISTING_FILE, help="Model file of yunet (.onnx) or haar (.xml)."
+    ),
+    click.option(
+        "--boxes",
+        metavar="PATH",
+        type=kinds.EXISTING_PATH,
+        help="Take the boxes of the faces from here; detect nothing.",
+    ),
+    click.option(
+        "--min-face",
+        metavar="PIXELS",
+        default=30,
+        show_default=True,
+        type=kinds.FiniteFloat(12),
+        help="Smallest face that is looked for.",
+    ),
+    click.option("--max-faces", type=kinds.Count(1), help="Keep only the N largest faces."),
     click.option(
         "--min-confidence",
-        type=FiniteFloat(0, 1),
-        help="Leave out faces of less confidence; 0 shows all  [default: 0.5, or 0 with --boxes].",
+        type=kinds.FiniteFloat(0, 1),
+        show_default="0.5, or 0 with --boxes",
+        help="Leave out faces of less confidence. 0 shows all.",
     ),
     click.option(
-        "--any-roll", is_flag=True, help="Find heads that lie on their side or stand upside down, too: 4 x the time."
+        "--any-roll",
+        is_flag=True,
+        help="Also find heads that lie on their side or stand upside down. Detection takes four times as long.",
     ),
-    click.option("--score", type=FiniteFloat(), help="Lowest detector score, in the detector's own scale."),
+    click.option("--score", type=kinds.FiniteFloat(), help="Lowest score of a face, in the detector's own scale."),
     click.option(
         "--upsample",
         default=0,
         show_default=True,
-        type=click.IntRange(0, 4),
-        help="dlib-hog: double the picture so often.",
+        type=kinds.Count(0, 4),
+        help="dlib-hog: how often the picture is doubled.",
     ),
 )
 
@@ -246,8 +188,8 @@ detection = stacked(*_DETECTION)
 sigma_columns = click.option(
     "--sigma",
     is_flag=True,
-    help="How far each point may be off, in pixels: columns s_0 to s_67 of CSV (JSON and Parquet always have it), "
-    "circles in the overlay.",
+    help="Say how far each point may be off, in pixels: as columns s_0 to s_67 of CSV (JSON and Parquet always have "
+    "them), and as circles in a drawing.",
 )
 
 
@@ -304,7 +246,7 @@ def detector_choice(
     if boxes is not None and any_roll:
         raise click.UsageError("--any-roll looks for faces, but --boxes gives them")
     if boxes is None and detector == "boxes":
-        raise click.UsageError("--detector boxes needs --boxes FILE")
+        raise click.UsageError("--detector boxes needs --boxes kinds.FILE")
     options = DetectorOptions(
         model_file=detector_model,
         boxes_file=boxes,

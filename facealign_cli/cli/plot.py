@@ -6,27 +6,34 @@ from pathlib import Path
 
 import click
 
-from facealign_cli.cli import console, options, tracking
+from facealign_cli.cli import console, kinds, options, tracking
+from facealign_cli.cli.help import Command
 
 
-@click.command()
-@click.argument("rows", metavar="ROWS", type=options.EXISTING_FILE)
-@click.option("-o", "--output", metavar="PAGE.html", type=options.FILE, required=True, help="The page to write.")
+@click.command(
+    cls=Command,
+    examples="""
+    facealign video plot rows.csv -o page.html
+    """,
+)
+@click.argument("rows", metavar="ROWS", type=kinds.EXISTING_FILE)
+@click.option("-o", "--output", metavar="PAGE.html", type=kinds.FILE, required=True, help="The page to write.")
 @click.option("--clip", metavar="FILE", help="The clip itself: a few of its frames are shown with their landmarks.")
-@click.option("--start", metavar="T", callback=tracking.clock, help="Show only what follows: seconds or H:MM:SS.")
-@click.option("--end", metavar="T", callback=tracking.clock, help="Show only what lies before this time.")
-@click.option("--title", metavar="TEXT", help="Of the page  [default: the clip's name].")
+@click.option("--start", metavar="TIME", callback=tracking.clock, help="Show only what follows: seconds or H:MM:SS.")
+@click.option("--end", metavar="TIME", callback=tracking.clock, help="Show only what lies before this time.")
+@click.option("--title", metavar="TEXT", show_default="the clip's name", help="Title of the page.")
 @click.option(
     "--format",
     "format_name",
     metavar="NAME",
-    type=options.FormatName(),
-    help="Of ROWS: json, jsonl, csv, openface, dlc or parquet  [default: what they look like].",
+    type=kinds.FormatName(),
+    show_default="what they look like",
+    help="Format of ROWS: json, jsonl, csv, openface, dlc or parquet.",
 )
 @options.focal
 @tracking.SIZE
 @click.option(
-    "--fps", metavar="R", type=options.FiniteFloat(0.01, 1000), help="Frames a second, where ROWS have no times (dlc)."
+    "--fps", metavar="RATE", type=kinds.FiniteFloat(0.01, 1000), help="Frames a second, if ROWS have no times (dlc)."
 )
 @options.overwrite
 def plot(

@@ -11,35 +11,45 @@ from typing import TYPE_CHECKING
 
 import click
 
-from facealign_cli.cli import console, options
+from facealign_cli.cli import console, kinds, options
+from facealign_cli.cli.help import Command
 
 if TYPE_CHECKING:
     from facealign_cli.aligner import Aligner
     from facealign_cli.review.session import Session
 
 
-@click.command()
-@click.argument("source", metavar="DIR|ROWS", type=options.EXISTING_PATH)
+@click.command(
+    cls=Command,
+    examples="""
+    facealign review rows.json --images photos
+    facealign review rows.json --images photos --export corrected --to pts
+    """,
+)
+@click.argument("source", metavar="DIR|ROWS", type=kinds.EXISTING_PATH)
 @click.option(
     "--images",
     metavar="DIR",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of the pictures; only what lies in it is shown  [default: the working folder].",
+    type=kinds.EXISTING_FOLDER,
+    show_default="the working folder",
+    help="Folder of the pictures. Only what lies in it is shown.",
 )
 @click.option(
     "--compare",
     metavar="ROWS",
-    type=options.EXISTING_PATH,
-    help="Another model's faces: disagreement comes first.",
+    type=kinds.EXISTING_PATH,
+    help="Faces of another model. Where the two disagree comes first.",
 )
-@click.option("--work", metavar="F", type=options.FILE, help="Where steps are kept  [default: beside ROWS, in DIR].")
-@click.option("--by", metavar="NAME", help="Who is at work, for the kept steps  [default: the user's name].")
-@click.option("--port", default=0, type=click.IntRange(0, 65535), help="Port on 127.0.0.1  [default: a free one].")
 @click.option(
-    "--export", "export_to", metavar="OUT", type=options.FILE, help="Serve nothing: write the faces that stand now."
+    "--work", metavar="FILE", type=kinds.FILE, show_default="beside ROWS, or in DIR", help="Where each step is kept."
 )
-@click.option("--to", "target_name", metavar="FORMAT", type=options.FormatName(), help="OUT's, as in `convert`.")
-@click.option("--all", "everything", is_flag=True, help="Export open pictures too, not the accepted ones alone.")
+@click.option("--by", metavar="NAME", show_default="the user's name", help="Who is at work; it is kept with each step.")
+@click.option("--port", default=0, type=kinds.Count(0, 65535), show_default="a free one", help="Port on 127.0.0.1.")
+@click.option(
+    "--export", "export_to", metavar="OUT", type=kinds.FILE, help="Open no page: write the faces as they are now."
+)
+@click.option("--to", "target_name", metavar="FORMAT", type=kinds.FormatName(), help="Format of OUT, as in `convert`.")
+@click.option("--all", "everything", is_flag=True, help="Also export pictures that nobody has accepted yet.")
 @options.model
 @options.device
 @options.threads
@@ -60,10 +70,11 @@ def review(
     threads: int,
     overwrite: bool,
 ) -> None:
-    """Look at the faces of DIR or ROWS in the browser, correct their points, accept or skip them.
+    """Look at the faces of DIR or ROWS in the browser, correct their points, and accept or skip them.
 
-    ROWS: what `detect`, `batch` or a labelling tool wrote. DIR: pictures with .pts files, or without. Pictures that
-    need it most come first. Every step is saved; who opens the same ROWS later goes on from there. Ctrl-C ends.
+    ROWS is what `detect`, `batch` or a labelling tool wrote. DIR holds pictures, with .pts files or without. Pictures
+    that need it most come first. Every step is saved, and whoever opens the same ROWS later goes on from there. Ctrl-C
+    ends the command.
     """
     from facealign_cli.review.proposals import read_proposals
     from facealign_cli.review.session import Session, default_side_file

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from facealign_cli.cli import console, options
+from facealign_cli.cli import console, kinds, options
 from facealign_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -50,36 +50,36 @@ def clock(_context: click.Context, _parameter: click.Parameter, value: str | Non
     if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d*)?", value):
         raise click.BadParameter("expected seconds, or [HOURS:]MINUTES:SECONDS")
     seconds = reduce(lambda total, part: 60 * total + float(part), value.split(":"), 0.0)
-    if seconds > options.MOST:
-        raise click.BadParameter(f"no clip is longer than {options.MOST:,} seconds")
+    if seconds > kinds.MOST:
+        raise click.BadParameter(f"no clip is longer than {kinds.MOST:,} seconds")
     return seconds
 
 
 THINNING = (
     click.option(
-        "--every", default=1, show_default=True, type=options.Count(1), help="Take only every Nth frame of a clip."
+        "--every", default=1, show_default=True, type=kinds.Count(1), help="Take only every Nth frame of a clip."
     ),
     click.option(
         "--fps",
-        metavar="R",
-        type=options.FiniteFloat(0.01, 1000),
-        help="Take at most R frames a second of a clip. Of a folder or a pattern of pictures: R of them make a second "
-        "[default: 25].",
+        metavar="RATE",
+        type=kinds.FiniteFloat(0.01, 1000),
+        help="Take at most so many frames a second of a clip. If IN are pictures, so many of them make a second (25 if "
+        "it is not given).",
     ),
 )
 """What says which frames are taken."""
 
 PART = (
     click.option(
-        "--start", metavar="T", callback=clock, help="Begin here: seconds or H:MM:SS; frames count from 0 there."
+        "--start", metavar="TIME", callback=clock, help="Begin here: seconds or H:MM:SS. Frames count from 0 there."
     ),
-    click.option("--end", metavar="T", callback=clock, help="End before this time."),
+    click.option("--end", metavar="TIME", callback=clock, help="End before this time."),
     *THINNING,
     click.option(
         "--max-pixels",
         default="40M",
         show_default=True,
-        type=options.PixelCount(),
+        type=kinds.PixelCount(),
         help="Refuse frames of more pixels: a number such as 40000000, 40M or 4e7.",
     ),
     click.option("--no-sound", is_flag=True, help="Leave the sound out of the clip that is written."),
@@ -95,7 +95,7 @@ def _picture_size(_context: click.Context, _parameter: click.Parameter, value: s
 
 
 SIZE = click.option(
-    "--size", metavar="WxH", callback=_picture_size, help="Of the pictures, where ROWS do not say it (openface)."
+    "--size", metavar="WxH", callback=_picture_size, help="Size of the pictures, if ROWS do not say it (openface)."
 )
 
 FOLLOWING = (
@@ -105,24 +105,24 @@ FOLLOWING = (
         default="auto",
         show_default=True,
         callback=_detect_every,
-        help="Frames between looks for new faces: auto is about a second, 1 tracks nothing.",
+        help="Frames from one look for new faces to the next. auto is about a second; 1 detects in every frame.",
     ),
     click.option(
         "--keep-lost",
-        metavar="S",
-        default=1.0,
+        metavar="SECONDS",
+        default=1,
         show_default=True,
-        type=options.FiniteFloat(0),
-        help="Seconds for which the id of a face out of sight is kept; a cut to another scene ends it.",
+        type=kinds.FiniteFloat(0),
+        help="How long the id of a face that is out of sight is kept. A cut to another scene ends it.",
     ),
     click.option(
         "--smooth",
-        metavar="F|off",
+        metavar="HOW",
         default="on",
         show_default=True,
         callback=_smooth,
-        help="on, off, causal (waits for no frame that follows, as on does before a camera), or that filter's "
-        "MIN_CUTOFF[,BETA[,D_CUTOFF]].",
+        help="on, off, causal, or the causal filter's MIN_CUTOFF[,BETA[,D_CUTOFF]]. causal waits for no frame that "
+        "follows; before a camera, on does the same.",
     ),
 )
 """How faces are followed."""
@@ -198,7 +198,7 @@ def write_measures(clip: ClipSummariser, path: Path, overwrite: bool) -> None:
 
 def tell(clip: ClipSummary, seconds: float, written: Sequence[Path | None], made: str = "") -> None:
     """One line on what was done, how much of it is doubtful, and where it is. made: words before the places."""
-    where = ", ".join(str(path) for path in written if path not in (None, options.STDOUT))
+    where = ", ".join(str(path) for path in written if path not in (None, kinds.STDOUT))
     ids = f"{clip.ids} id{'s' * (clip.ids != 1)}"
     lost = f", lost {clip.lost} and regained {clip.regained}" if clip.lost else ""
     damaged = f" ({clip.damaged:,} damaged)" if clip.damaged else ""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from facealign_cli.cli import console, options, process
+from facealign_cli.cli import console, kinds, options, process
+from facealign_cli.cli.help import Group
 from facealign_cli.errors import InputError
 from facealign_cli.files.output import check_output
 from facealign_cli.training.augmentation import PAPER, Augmentation
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
     from facealign_cli.training.export import ExportReport
 
 
-@click.group()
+@click.group(cls=Group, takes={"folder": "facealign train pack {} -o faces.h5"})
 def train() -> None:
-    """Train and export landmark networks (needs the extra `train`)."""
+    """Train and export landmark networks; this needs the extra `train`."""
 
 
 def _setting(name: str, kind: Any, text: str) -> Callable[[Any], Any]:
@@ -33,66 +34,77 @@ def _setting(name: str, kind: Any, text: str) -> Callable[[Any], Any]:
 _TRAINING = (
     click.option(
         "--data",
+        metavar="PACK",
         required=True,
         multiple=True,
-        type=options.EXISTING_FILE,
+        type=kinds.EXISTING_FILE,
         help="A pack that `train pack` wrote; may be given repeatedly.",
     ),
     click.option(
-        "--run", "folder", required=True, type=options.FILE, help="Folder for checkpoints, log.csv and curves.png."
+        "--run",
+        "folder",
+        metavar="DIR",
+        required=True,
+        type=kinds.FILE,
+        help="Folder for checkpoints, log.csv and curves.png.",
     ),
     click.option(
-        "--network", default="dan-light", show_default=True, help="dan (the paper's), dan-light or dan-large."
+        "--network",
+        metavar="NAME",
+        default="dan-light",
+        show_default=True,
+        help="dan (the paper's), dan-light or dan-large.",
     ),
-    _setting("steps", options.Count(1), "Batches in all."),
-    _setting("batch_size", options.Count(2), "Faces a batch."),
-    _setting("lr", options.FiniteFloat(0, min_open=True), "Learning rate."),
-    _setting("warmup_steps", options.Count(0), "Batches in which it rises."),
-    _setting("decay_steps", options.Count(0), "Last batches, in which it falls."),
+    _setting("steps", kinds.Count(1), "How many batches the run has."),
+    _setting("batch_size", kinds.Count(2), "Faces in a batch."),
+    _setting("lr", kinds.FiniteFloat(0, min_open=True), "Learning rate at its highest."),
+    _setting("warmup_steps", kinds.Count(0), "Batches at the beginning in which the rate rises."),
+    _setting("decay_steps", kinds.Count(0), "Batches at the end in which the rate falls."),
     _setting(
         "minutes",
-        options.FiniteFloat(0),
-        "End after so long, the rate falling over the second half; 0: after --steps.",
+        kinds.FiniteFloat(0),
+        "End after this time; the rate falls over its second half. 0: end after --steps.",
     ),
     _setting(
         "turned",
-        (options.Count(1), options.Count(1)),
-        "How often a pass draws faces turned by 30-60 degrees, and by more.",
+        (kinds.Count(1), kinds.Count(1)),
+        "How often a pass draws faces that are turned by 30 to 60 degrees, and by more.",
     ),
-    _setting("weight_decay", options.FiniteFloat(0), "AdamW's."),
-    _setting("average", options.FiniteFloat(0, 1), "Of the averaged weights."),
+    _setting("weight_decay", kinds.FiniteFloat(0), "Weight decay of AdamW."),
+    _setting("average", kinds.FiniteFloat(0, 1), "Share of the old average that each step keeps."),
     click.option(
         "--augmentation",
         default="strong",
         show_default=True,
         type=click.Choice(["strong", "paper"]),
-        help="strong: geometry, light, blur, noise, covering; paper: geometry alone.",
+        help="strong changes geometry, light, blur, noise and covers parts; paper changes geometry alone.",
     ),
-    _setting("eval_every", options.Count(1), "Batches between evaluations."),
-    _setting("checkpoint_every", options.Count(1), "Batches between checkpoints."),
-    _setting("patience", options.Count(0), "Stop after N evaluations without gain; 0: never."),
-    _setting("seed", options.Count(0), "Of weights, order, augmentation."),
-    click.option("--bf16", is_flag=True, default=TrainConfig.bf16, help="Convolutions in bfloat16."),
+    _setting("eval_every", kinds.Count(1), "Batches from one evaluation to the next."),
+    _setting("checkpoint_every", kinds.Count(1), "Batches from one checkpoint to the next."),
+    _setting("patience", kinds.Count(0), "Stop after N evaluations without a gain. 0: never."),
+    _setting("seed", kinds.Count(0), "Decides the first weights, the order and the augmentation."),
+    click.option("--bf16", is_flag=True, default=TrainConfig.bf16, help="Compute the convolutions in bfloat16."),
     click.option(
         "--teacher",
-        type=options.EXISTING_FILE,
-        help="Checkpoint of a better network: learn also from what it says of each crop; again with --resume.",
+        metavar="CHECKPOINT",
+        type=kinds.EXISTING_FILE,
+        help="A better network: also learn from what it says of each crop. Give it again with --resume.",
     ),
     click.option(
         "--teacher-share",
         default=TEACHER_SHARE,
         show_default=True,
-        type=options.FiniteFloat(0, 1, min_open=True),
-        help="Its share of the loss.",
+        type=kinds.FiniteFloat(0, 1, min_open=True),
+        help="The teacher's share of the loss.",
     ),
     options.device,
-    click.option("--threads", default=1, show_default=True, type=options.Count(1), help="torch's threads."),
+    click.option("--threads", default=1, show_default=True, type=kinds.Count(1), help="Threads that torch may use."),
     click.option(
         "--loaders",
         default=0,
         show_default=True,
-        type=options.Count(0),
-        help="Processes that make batches, for a GPU; the result is the same.",
+        type=kinds.Count(0),
+        help="Processes that make batches, for a GPU. The result is the same.",
     ),
     click.option(
         "--resume",
@@ -102,13 +114,22 @@ _TRAINING = (
 )
 
 
-@train.command()
+@train.command(
+    examples="""
+    facealign train stage --data faces.h5 --run one --stage 1
+    facealign train stage --data faces.h5 --run two --stage 2 --from one/best.ckpt
+    """
+)
 @options.stacked(*_TRAINING)
 @click.option(
-    "--stage", "stage", required=True, type=click.IntRange(1, 9), help="Which stage; the ones before stay as they are."
+    "--stage", "stage", required=True, type=kinds.Count(1, 9), help="Which stage; the ones before stay as they are."
 )
 @click.option(
-    "--from", "previous", type=options.EXISTING_FILE, help="Checkpoint with the stages before, for stage 2 and later."
+    "--from",
+    "previous",
+    metavar="CHECKPOINT",
+    type=kinds.EXISTING_FILE,
+    help="Where the stages before come from, for stage 2 and later.",
 )
 def stage(stage: int, previous: Path | None, **values: Any) -> None:
     """Train one stage, as the paper does: stage 1 first, then stage 2 on top of it."""
@@ -117,16 +138,25 @@ def stage(stage: int, previous: Path | None, **values: Any) -> None:
     _train(stage, previous, **values)
 
 
-@train.command()
+@train.command(
+    examples="""
+    facealign train run --data faces.h5 --run light
+    facealign train run --data faces.h5 --run light --resume
+    """
+)
 @options.stacked(*_TRAINING)
 @click.option(
     "--init",
-    type=options.EXISTING_FILE,
+    metavar="CHECKPOINT",
+    type=kinds.EXISTING_FILE,
     help="Checkpoint, also of another network: take its weights where name and shape agree.",
 )
 @click.option("--imagenet", is_flag=True, help="Begin with ImageNet weights where the network's backbone has them.")
 def run(**values: Any) -> None:
-    """Train all stages jointly."""
+    """Train all stages jointly.
+
+    The folder of --run gets checkpoints, log.csv and curves.png. After Ctrl-C, --resume goes on where the run ended.
+    """
     _train(0, None, **values)
 
 
@@ -185,22 +215,29 @@ def _report(row: dict[str, Any]) -> None:
     )
 
 
-@train.command()
-@click.argument("checkpoint", type=options.EXISTING_FILE)
-@click.option("-o", "--output", required=True, type=options.FILE, help="The .onnx file to write.")
-@click.option("--name", required=True, help="The model's name.")
-@click.option("--model-version", required=True, help="The model's version, such as 1.")
+@train.command(
+    examples="""
+    facealign train export last.ckpt -o mine.onnx --name mine --model-version 1
+    """
+)
+@click.argument("checkpoint", metavar="CHECKPOINT", type=kinds.EXISTING_FILE)
+@click.option("-o", "--output", metavar="OUT.onnx", required=True, type=kinds.FILE, help="The file to write.")
+@click.option("--name", metavar="NAME", required=True, help="The model's name.")
+@click.option("--model-version", metavar="VERSION", required=True, help="The model's version, such as 1.")
 @click.option(
     "--data",
-    type=options.EXISTING_FILE,
+    metavar="PACK",
+    type=kinds.EXISTING_FILE,
     multiple=True,
     help="A pack: compare on its held-out faces, calibrate sigma on them, state their errors in the metadata.",
 )
-@click.option("--training-data", default="", help="What it was trained on, for the metadata.")
-@click.option("--licence", default="", help="Licence of the weights, for the metadata.")
-@click.option("--summary", default="", help="What it is, for `model list`.")
-@click.option("--index", type=options.FILE, help="Enter it also in this models.json.")
-@click.option("--weights", type=options.FILE, help="Keep the weights also here, as float16, for `train run --init`.")
+@click.option("--training-data", metavar="TEXT", default="", help="What it was trained on, for the metadata.")
+@click.option("--licence", metavar="TEXT", default="", help="Licence of the weights, for the metadata.")
+@click.option("--summary", metavar="TEXT", default="", help="What it is, for `model list`.")
+@click.option("--index", metavar="FILE", type=kinds.FILE, help="Also enter it in this models.json.")
+@click.option(
+    "--weights", metavar="FILE", type=kinds.FILE, help="Also keep the weights, as float16, for `train run --init`."
+)
 @options.overwrite
 def export(
     *,

@@ -7,24 +7,48 @@ from pathlib import Path
 
 import click
 
-from facealign_cli.cli import console, options
+from facealign_cli.cli import console, kinds, options
+from facealign_cli.cli.help import Command, completing, models
+
+_MODELS = click.option(
+    "--model",
+    "models",
+    metavar="NAME|FILE",
+    multiple=True,
+    shell_complete=completing(models, files=True),
+    show_default="dan-light",
+    help="Landmark model to ask. May be repeated.",
+)
 
 
-@click.command()
-@click.argument("roots", metavar="ROOT...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("-o", "--output", required=True, type=options.FILE, help="The HDF5 file to write.")
+@click.command(
+    cls=Command,
+    examples="""
+    facealign train pack corrected -o faces.h5
+    facealign train pack 300w -o faces.h5 --size 320
+    """,
+)
+@click.argument("roots", metavar="ROOT...", nargs=-1, required=True, type=kinds.EXISTING_PATH)
+@click.option("-o", "--output", metavar="PACK", required=True, type=kinds.FILE, help="The HDF5 file to write.")
 @click.option(
-    "--size", default=256, show_default=True, type=click.IntRange(64, 1024), help="Side of a packed picture, pixels."
+    "--size",
+    metavar="PIXELS",
+    default=256,
+    show_default=True,
+    type=kinds.Count(64, 1024),
+    help="Side of a packed picture.",
 )
 @click.option(
     "--context",
     default=3.0,
     show_default=True,
-    type=options.FiniteFloat(1.5, 6),
-    help="Face sizes that a packed picture spans.",
+    type=kinds.FiniteFloat(1.5, 6),
+    help="How many sizes of the face a packed picture spans.",
 )
-@click.option("--quality", default=90, show_default=True, type=click.IntRange(30, 100), help="JPEG quality.")
-@click.option("--unlabelled", is_flag=True, help="Pack pictures without landmarks, too, for `train label`.")
+@click.option(
+    "--quality", default=90, show_default=True, type=kinds.Count(30, 100), help="Quality of the JPEG pictures."
+)
+@click.option("--unlabelled", is_flag=True, help="Also pack pictures without landmarks, for `train label`.")
 @options.overwrite
 def pack(
     *,
@@ -36,10 +60,11 @@ def pack(
     unlabelled: bool,
     overwrite: bool,
 ) -> None:
-    """Pack annotated faces below each ROOT (300-W folders, or what `convert` reads) into one HDF5 file.
+    """Pack the annotated faces below each ROOT into one HDF5 file.
 
-    Beside a folder's faces may stand weights.json, info.json, boxes.json and points.json. Every face is validated; what
-    is left out, and why, goes to standard error.
+    ROOT holds 300-W folders, or it is what `convert` reads. The files weights.json, info.json, boxes.json and
+    points.json may lie beside a folder's faces. Every face is checked. What is left out, and why, goes to standard
+    error.
     """
     from facealign_cli.training import require_packages
 
@@ -59,32 +84,35 @@ def pack(
     console.print_table(("data set", *SPLITS), rows, numbers=SPLITS)
 
 
-@click.command()
-@click.argument("data", metavar="PACK", type=options.EXISTING_FILE)
-@click.option("-o", "--output", required=True, type=options.FILE, help="The HDF5 file to write.")
-@click.option(
-    "--model", "models", metavar="NAME|FILE", multiple=True, help="Landmark models to ask [default: dan-light]."
+@click.command(
+    cls=Command,
+    examples="""
+    facealign train relabel faces.h5 -o better.h5 --hand 0.5
+    """,
 )
+@click.argument("data", metavar="PACK", type=kinds.EXISTING_FILE)
+@click.option("-o", "--output", metavar="NEW", required=True, type=kinds.FILE, help="The HDF5 file to write.")
+@_MODELS
 @click.option(
     "--hand",
     default=0.0,
     show_default=True,
-    type=options.FiniteFloat(0, 1),
-    help="The models' share in the labels of training faces labelled by hand.",
+    type=kinds.FiniteFloat(0, 1),
+    help="Share of the models in the new labels of training faces that were labelled by hand.",
 )
 @click.option(
     "--per-photo",
     default=4,
     show_default=True,
-    type=options.Count(1),
-    help="Rough faces to keep of one photo, or of one person of ytf.",
+    type=kinds.Count(1),
+    help="How many roughly labelled faces of one photo, or of one person of ytf, are kept.",
 )
 @click.option(
     "--worst",
     default=0.12,
     show_default=True,
-    type=options.FiniteFloat(0, min_open=True),
-    help="Leave out a face where label and model differ by more, in inter-pupil distances.",
+    type=kinds.FiniteFloat(0, min_open=True),
+    help="Leave out a face if label and model differ by more, in distances between the pupils.",
 )
 @options.overwrite
 def relabel(
@@ -97,7 +125,7 @@ def relabel(
     worst: float,
     overwrite: bool,
 ) -> None:
-    """Average the rough labels of PACK with trained models' landmarks, and write a pack to train the next one on."""
+    """Average the rough labels of PACK with the landmarks of trained models, and write a pack to train the next one."""
     from facealign_cli.training import require_packages
 
     require_packages()
@@ -111,39 +139,43 @@ def relabel(
     console.print_table(columns, rows, numbers=columns[1:])
 
 
-@click.command()
-@click.argument("data", metavar="PACK", type=options.EXISTING_FILE)
-@click.option("-o", "--output", required=True, type=options.FILE, help="The HDF5 file to write.")
-@click.option(
-    "--model", "models", metavar="NAME|FILE", multiple=True, help="Landmark models to ask [default: dan-light]."
+@click.command(
+    cls=Command,
+    examples="""
+    facealign train label unlabelled.h5 -o labelled.h5 --model dan-large
+    """,
 )
+@click.argument("data", metavar="PACK", type=kinds.EXISTING_FILE)
+@click.option("-o", "--output", metavar="NEW", required=True, type=kinds.FILE, help="The HDF5 file to write.")
+@_MODELS
 @click.option(
     "--refine",
+    metavar="NAME",
     multiple=True,
     default=("aflw2000",),
     show_default=True,
-    help="Data sets whose labels are shapes laid onto the picture: fit them anew.",
+    help="Data sets whose labels are shapes that were laid onto the picture; they are fitted anew.",
 )
 @click.option(
     "--rounds",
     default=2,
     show_default=True,
-    type=options.Count(1),
-    help="Starts of each model, and of its mirror image.",
+    type=kinds.Count(1),
+    help="How often each model starts, and its mirror image.",
 )
 @click.option(
     "--spread",
     default=0.03,
     show_default=True,
-    type=options.FiniteFloat(0, min_open=True),
-    help="Leave out a face on which the models differ by more, in face sizes.",
+    type=kinds.FiniteFloat(0, min_open=True),
+    help="Leave out a face on which the models differ by more, in sizes of the face.",
 )
 @click.option(
     "--miss",
     default=0.05,
     show_default=True,
-    type=options.FiniteFloat(0, min_open=True),
-    help="Leave out a face whose hand points they miss by more, in face sizes.",
+    type=kinds.FiniteFloat(0, min_open=True),
+    help="Leave out a face if the models miss its hand-placed points by more, in sizes of the face.",
 )
 @options.overwrite
 def label(
@@ -157,7 +189,7 @@ def label(
     miss: float,
     overwrite: bool,
 ) -> None:
-    """Give the faces of PACK that have no labels those of trained models, and write a pack to train another one on.
+    """Label the faces of PACK that have no labels by trained models, and write a pack to train another one on.
 
     A point's weight says how closely the models, started from several places and on mirror images, agree on it.
     """

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from facealign_cli.cli import console, options, process, tracking
+from facealign_cli.cli import console, kinds, options, process, tracking
+from facealign_cli.cli.help import Group
 from facealign_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,23 +26,27 @@ _OUTPUT = click.option(
     "-o",
     "--output",
     metavar="OUT",
-    type=options.FILE_OR_STDOUT,
-    help="A clip with the faces drawn, or the rows, as the name says (.mp4, … or .csv, …)  [default: -, the rows].",
+    type=kinds.FILE_OR_STDOUT,
+    show_default="-, the rows",
+    help="The rows (.csv, .json, …), or a clip with the faces drawn (.mp4, …), as the name says.",
 )
 _TRACKING = (
-    click.option("--landmarks", metavar="F", type=options.FILE_OR_STDOUT, help="The rows, beside the clip in OUT."),
+    click.option(
+        "--landmarks", metavar="FILE", type=kinds.FILE_OR_STDOUT, help="Also write the rows, if OUT is a clip."
+    ),
     click.option("--blank", is_flag=True, help="Draw on black instead of on the frames."),
     click.option(
         "--format",
         "format_name",
         metavar="NAME",
-        type=options.FormatName(),
-        help="Of the rows: json, jsonl, csv, openface, dlc or parquet  [default: by the file's name, or json].",
+        type=kinds.FormatName(),
+        show_default="by the file's name, or json",
+        help="Format of the rows: json, jsonl, csv, openface, dlc or parquet.",
     ),
     options.sigma_columns,
     *tracking.TRACKING,
     click.option(
-        "--measures", metavar="M.csv", type=options.FILE, help="Write measures, too, and blinks into M.blinks.csv."
+        "--measures", metavar="M.csv", type=kinds.FILE, help="Also write measures, and blinks into M.blinks.csv."
     ),
     options.detection,
     options.model,
@@ -51,21 +56,27 @@ _TRACKING = (
 )
 
 
-@click.group()
+@click.group(cls=Group, takes={"clip": "facealign video track {}", "picture": "facealign detect image {}"})
 def video() -> None:
     """Follow faces through clips and camera pictures."""
 
 
-@video.command()
+@video.command(
+    examples="""
+    facealign video overlay clip.mp4 -o drawn.mp4
+    facealign video overlay clip.mp4 -o drawn.mp4 --landmarks rows.csv
+    facealign video overlay clip.mp4 -o points.webm --blank --no-sound
+    """
+)
 @click.argument("source", metavar="IN")
-@click.option("-o", "--output", metavar="OUT.mp4", type=options.FILE, required=True, help="The clip to write.")
+@click.option("-o", "--output", metavar="OUT.mp4", type=kinds.FILE, required=True, help="The clip to write.")
 @options.stacked(*tracking.PART, *_TRACKING)
 def overlay(*, source: str, output: Path, **settings: Any) -> None:
-    """Draw the landmarks onto the clip IN: its times, size and sound stay as they are.
+    """Draw the landmarks onto the clip IN; its times, size and sound stay as they are.
 
     OUT is H.264 in .mp4, .mov, .mkv, .m4v or .ts, or VP9 in .webm. Sound that OUT cannot hold is encoded as AAC (in
-    .webm: Opus), and the command says so. A damaged frame is a row with status error, and the others go on (exit code
-    3). Ctrl-C closes OUT so that it plays (exit code 130).
+    .webm as Opus), and the command says so. A damaged frame becomes a row with status error, and the others go on (exit
+    code 3). Ctrl-C closes OUT so that it plays (exit code 130).
     """
     from facealign_cli.video.sink import check_suffix
 
@@ -76,18 +87,24 @@ def overlay(*, source: str, output: Path, **settings: Any) -> None:
     sys.exit(_Run(settings, output).clip(source))
 
 
-@video.command()
+@video.command(
+    examples="""
+    facealign video track clip.mp4
+    facealign video track clip.mp4 -o rows.csv --pose
+    facealign video track clip.mp4 -o rows.csv --start 0:01 --end 0:02
+    """
+)
 @click.argument("sources", metavar="IN...", nargs=-1, required=True)
 @options.stacked(_OUTPUT, *tracking.PART, *_TRACKING)
 def track(*, sources: tuple[str, ...], output: Path | None, **settings: Any) -> None:
-    """Write the landmarks of the clip IN: a row per face and frame, and one for a frame without a face.
+    """Write the landmarks of the clip IN: a row for each face and frame, and one for a frame without a face.
 
     IN is a file of any kind that FFmpeg reads, a folder of pictures, or a pattern such as frames/%04d.png. Rows stand
     in their file as soon as they are known; whatever ends the run, it can be read. Those of F.parquet stand in
     F.parquet.partial.jsonl until the run ends; if it is killed, `convert` makes them F.parquet. To a terminal without
     -o: a table of the persons.
 
-    Of several clips, OUT is a folder that gets a table for each; many are work for `batch videos`.
+    If several clips are given, OUT is a folder that gets a table for each. For many clips, see `batch videos`.
     """
     if len(sources) == 1:
         sys.exit(_Run(settings, output).clip(sources[0]))
@@ -98,7 +115,7 @@ def _several(sources: tuple[str, ...], folder: Path | None, settings: dict[str, 
     """Each clip's rows into the folder; the others go on if one cannot be read. Returns the exit code."""
     from facealign_cli.files.output import UniqueNames, make_folder, safe_stem
 
-    if folder is None or folder == options.STDOUT or folder.is_file():
+    if folder is None or folder == kinds.STDOUT or folder.is_file():
         raise click.UsageError("several clips: -o names the folder of their tables")
     for name in ("landmarks", "measures"):
         if settings[name] is not None:
@@ -118,20 +135,22 @@ def _several(sources: tuple[str, ...], folder: Path | None, settings: dict[str, 
     return max(codes)
 
 
-@video.command()
-@click.option(
-    "--device-index", default=None, type=options.Count(0), help="Which camera of this machine  [default: 0, the first]."
+@video.command(
+    examples="""
+    facealign video camera -o rows.csv
+    facealign video camera -o drawn.mp4 --end 0:30
+    """
 )
+@click.option("--device-index", type=kinds.Count(0), show_default="0, the first", help="Which camera of this machine.")
 @click.option("--source", metavar="URL", help="A stream instead: rtsp://, http://, …, which is made anew if it breaks.")
 @click.option(
     "--reconnect",
-    metavar="N",
-    default=None,
-    type=options.Count(0),
-    help="Tries in a row to make a broken stream anew, after pauses of 1 to 30 s  [default: 10].",
+    type=kinds.Count(0),
+    show_default="10",
+    help="How often in a row a broken stream is made anew, after pauses of 1 to 30 s.",
 )
 @_OUTPUT
-@click.option("--end", metavar="T", callback=tracking.clock, help="Stop after this time  [default: at Ctrl-C].")
+@click.option("--end", metavar="TIME", callback=tracking.clock, show_default="at Ctrl-C", help="Stop after this time.")
 @options.stacked(*_TRACKING)
 def camera(
     *,
@@ -197,9 +216,9 @@ class _Run:
         self.measures: Path | None = settings.pop("measures")
         if self.measures is not None:
             check_output(self.measures, self.overwrite)
-        self.table = rows == options.STDOUT and output is None and name is None and console.is_terminal()
+        self.table = rows == kinds.STDOUT and output is None and name is None and console.is_terminal()
         rows = self.rows = None if self.table else rows
-        to_file = None if rows == options.STDOUT else rows
+        to_file = None if rows == kinds.STDOUT else rows
         self.format = options.output_format(to_file, name, sigma) if rows else None
         if self.format is not None:
             check_rows(self.format, to_file, self.overwrite)
@@ -258,7 +277,7 @@ class _Run:
         if self.format is None:
             for _ in results:
                 pass
-        elif self.rows is not None and self.rows != options.STDOUT:
+        elif self.rows is not None and self.rows != kinds.STDOUT:
             if (partial := partial_path(self.format, self.rows)) is not None:
                 killed = f"if the run is killed, `{recovery(self.format, self.rows)}` makes them a table"
                 console.message(f"Rows stand in {partial} until the end; {killed}.")
@@ -280,7 +299,7 @@ def _places(output: Path | None, landmarks: Path | None) -> tuple[Path | None, P
     from facealign_cli.video.sink import is_clip_name
 
     if output is None or is_clip_name(output):
-        return landmarks or (options.STDOUT if output is None else None), output
+        return landmarks or (kinds.STDOUT if output is None else None), output
     if landmarks is not None:
         raise click.UsageError(f"-o {output} and --landmarks {landmarks} both name rows: a clip's name ends in .mp4, …")
     return output, None

@@ -11,23 +11,30 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from facealign_cli.cli import console, cropping, options, process, tracking
+from facealign_cli.cli import console, cropping, kinds, options, process, tracking
+from facealign_cli.cli.help import Command
 
 if TYPE_CHECKING:
     from facealign_cli.measures.clip import ClipSummary
     from facealign_cli.video.cut import FaceCutter
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples="""
+    facealign video crop clip.mp4 -o persons
+    facealign video crop clip.mp4 -o shots --best 3
+    """,
+)
 @click.argument("source", metavar="IN")
-@click.option("-o", "--output", metavar="DIR", type=options.FILE, required=True, help="The folder to write into.")
-@click.option("--best", metavar="N", type=options.Count(1), help="Write the best N shots of each id, not clips.")
+@click.option("-o", "--output", metavar="DIR", type=kinds.FILE, required=True, help="The folder to write into.")
+@click.option("--best", metavar="N", type=kinds.Count(1), help="Write the best N shots of each id, not clips.")
 @click.option(
     "--min-seconds",
-    metavar="S",
+    metavar="SECONDS",
     default=0.5,
     show_default=True,
-    type=options.FiniteFloat(0),
+    type=kinds.FiniteFloat(0),
     help="Leave out ids that are seen for less, from first to last.",
 )
 @options.stacked(*cropping.HOW, *tracking.PART, *tracking.FOLLOWING)

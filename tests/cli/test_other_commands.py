@@ -40,9 +40,9 @@ def test_every_command_and_option_has_help(path: tuple[str, ...], command: click
     assert "None" not in run(*path, "--help").stdout
     undocumented = [p.name for p in command.params if isinstance(p, click.Option) and not p.help]
     assert not undocumented
-    result = run(*path, "--help")
+    result = CliRunner().invoke(main, [*path, "--help"], terminal_width=80)
     assert result.exit_code == 0
-    assert max(map(len, result.stdout.splitlines())) <= 100
+    assert max(map(len, result.stdout.splitlines())) <= 80
 
 
 def parameters() -> list[tuple[str, click.Option]]:
@@ -111,6 +111,42 @@ def test_doctor_tells_of_a_damaged_model(monkeypatch: pytest.MonkeyPatch, tmp_pa
     result = run("doctor")
     assert result.exit_code == 1
     assert "damaged" in " ".join(result.stdout.split())
+
+
+def checks_of(area: str) -> dict[str, dict[str, str]]:
+    return {c["name"]: c for c in json.loads(run("doctor", "--format", "json").stdout) if c["area"] == area}
+
+
+def test_doctor_runs_every_detector_and_writes_clips() -> None:
+    detectors, codecs = checks_of("detector"), checks_of("codec")
+    assert detectors["yunet"]["detail"].startswith("finds the face in a small picture; the default; weights")
+    assert {codecs[name]["detail"] for name in ("H.264 in .mp4", "VP9 in .webm")} == {"writes and reads a clip"}
+    assert all("research only" in check["detail"] for check in checks_of("model").values())
+
+
+def test_doctor_tells_of_a_detector_that_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from facealign_cli.detectors.yunet import YunetDetector
+
+    monkeypatch.setattr(YunetDetector, "detect", lambda *_: [])
+    found = checks_of("detector")["yunet"]
+    assert (found["state"], found["detail"]) == ("broken", "runs, but finds 0 faces in a picture with one")
+
+
+def test_doctor_tells_of_a_codec_that_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from facealign_cli.video import sink
+
+    monkeypatch.setattr(sink.VideoSink, "write", lambda *_: None)
+    assert checks_of("codec")["H.264 in .mp4"]["state"] == "broken"
+
+
+def test_doctor_names_the_python_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    from facealign_cli import doctor, errors
+
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setattr(errors.sys, "executable", "/opt/my python/bin/python")
+    advice = "'/opt/my python/bin/python' -m pip install 'facealign[video]'"
+    assert checks_of("extra")["video: av"]["detail"] == advice
+    assert advice in str(errors.MissingDependency("video", "av", "video"))
 
 
 def test_from_a_pack_to_a_model(shared_data: Path, tmp_path: Path) -> None:

