@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -48,8 +49,9 @@ class Done:
 
     def only_error(self) -> str:
         """The one line that it said."""
-        assert len(self.errors) == 1, self.errors
-        return self.errors[0]
+        errors = [line for line in self.errors if not re.match(r"[\d,]+ pictures?, ", line)]  # how it went, at the end
+        assert len(errors) == 1, errors
+        return errors[0]
 
 
 def run(*args: object, cwd: Path | None = None, env: dict[str, str] | None = None) -> Done:
