@@ -46,7 +46,12 @@ _MODELS = click.option(
     help="How many sizes of the face a packed picture spans.",
 )
 @click.option(
-    "--quality", default=90, show_default=True, type=kinds.Count(30, 100), help="Quality of the JPEG pictures."
+    "--jpeg-quality",
+    "quality",
+    default=90,
+    show_default=True,
+    type=kinds.Count(30, 100),
+    help="Quality of the JPEG pictures.",
 )
 @click.option("--unlabelled", is_flag=True, help="Also pack pictures without landmarks, for `train label`.")
 @options.overwrite

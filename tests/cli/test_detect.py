@@ -303,11 +303,6 @@ class TestSigma:
         size = float(np.ptp(read[0].landmarks, axis=0).mean())
         assert ((read[0].sigma > 0.002 * size) & (read[0].sigma < 0.1 * size)).all()
 
-    def test_dan_light_says_nothing(self, picture: Path, tmp_path: Path) -> None:
-        command = ["detect", "image", str(picture), "--model", "dan-light", "-o", str(tmp_path / "a.json")]
-        assert CliRunner().invoke(main, command).exit_code == 0
-        assert json.loads((tmp_path / "a.json").read_text())["results"][0]["faces"][0]["sigma"] is None
-
     def test_a_format_without_a_place_for_it(self, picture: Path, tmp_path: Path) -> None:
         result = CliRunner().invoke(
             main, ["detect", "image", str(picture), "--format", "openface", "--sigma", "-o", str(tmp_path / "a.txt")]

@@ -31,7 +31,7 @@ SHELL = [block for block in blocks() if block.language in ("", "bash")]
 PYTHON = [block for block in blocks() if block.language == "python"]
 
 NOT_RUN = {
-    r"python3 -m venv|py -m venv|\.venv|pip install": "sets up an environment from the network; CI does it",
+    r"python3 -m venv|py -m venv|\.venv|(.*\W)?pip (un)?install": "sets up an environment from the network; CI does it",
     r"python |FACEALIGN_FUZZ_COUNT": "a benchmark or the fuzzers: takes minutes, or data that is not here",
     r"python -c .*movement": "needs movement, which facealign does not install",
     r"curl ": "asks a service that is not running; tests of examples/service.py do",
@@ -43,6 +43,7 @@ NOT_RUN = {
     r"facealign model bench": "takes half a minute; tests/cli/test_model_tools.py times fewer rounds",
     r"facealign model convert": "needs the original authors' file; tests/training converts one that is made",
     r"facealign model quantize": "needs a network and a pack of some size; tests/training quantises one",
+    r"split |for part in |done$": "cuts up a list of millions, for a cluster",
     r"ray |.*--engine ray|.* s3://": "needs a cluster or a store; tests/batch runs both on this machine",
 }
 """What is not run, and why: patterns of the beginnings of command lines."""
@@ -116,6 +117,7 @@ def laid_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run("facealign video track clip.mp4 -o rows.csv --pose", folder)
     run("facealign video track clip.mp4 -o rows.parquet", folder)
     run("facealign video track clip.mp4 -o openface.csv --format openface", folder)
+    run("facealign video track clip.mp4 -o dlc.csv --format dlc", folder)
     (folder / "boxes.json").write_text('{"photo.jpg": [178, 65, 265, 183]}')
     landmarks = Aligner().align(image)[0].landmarks
     for name in ("300w/lfpw/testset", "others"):
