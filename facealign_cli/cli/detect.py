@@ -202,6 +202,7 @@ class _Writer:
             self.format.write(self.output, self.records, self.overwrite)
         elif self.format.dump is not None:
             self.format.dump(self.records, console.stdout_stream())
+        sys.stdout.flush()  # what cannot be written is an error before anything is told as done
         if self.failed is not None:
             raise self.failed
 
