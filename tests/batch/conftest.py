@@ -1,11 +1,14 @@
-"""A folder of small pictures: faces, none, and five kinds of damage."""
+"""Small pictures with faces, without, and with five kinds of damage; a list of made-up names; a store in memory."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
+import fsspec
 import numpy as np
 import pytest
 
@@ -34,3 +37,18 @@ def picture_folder(astronaut: np.ndarray, tmp_path_factory: pytest.TempPathFacto
 def pictures(picture_folder: Path, tmp_path: Path) -> Path:
     """A copy of it that a test may change: 8 with faces or none, 5 damaged."""
     return Path(shutil.copytree(picture_folder, tmp_path / "pictures"))
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """A list of 60 pictures for FakeWork."""
+    (tmp_path / "list").write_text("\n".join(f"{i}-{k}" for i in range(15) for k in ("one", "two", "bad", "none")))
+    return tmp_path / "list"
+
+
+@pytest.fixture
+def memory() -> Iterator[Any]:
+    files = fsspec.filesystem("memory")
+    yield files
+    files.store.clear()
+    files.pseudo_dirs[:] = [""]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -14,6 +15,8 @@ from facealign_cli.geometry import init_shape_from_bbox
 from facealign_cli.records import BBox, Face, FrameResult, HeadPose, Quality
 
 POSE = HeadPose((12.345, -6.5, 710.125), (0.12345, -0.5, 0.0625))
+HIDDEN = np.arange(68) != 30
+SIZES = {"width": 640, "height": 480}
 QUALITY, CUT = Quality(0.2512, 131.5, 45.25, 0.125), Quality(None, None, None, 1.0)
 
 WriteRead = Callable[..., list[FrameResult]]
@@ -84,3 +87,19 @@ def same() -> Callable[..., None]:
 def face() -> Callable[..., Face]:
     """Makes faces."""
     return make_face
+
+
+@pytest.fixture
+def faces(face) -> list[Face]:
+    """Two faces inside a picture of 640 x 480, one of them with a point that cannot be seen."""
+    return [face(0, visible=HIDDEN), face(1, confidence=0.25, detector_score=None)]
+
+
+@pytest.fixture
+def labels(faces, tmp_path: Path) -> list[FrameResult]:
+    """A picture with two faces, one with one, one with none; their files are there."""
+    names = ["a b.png", "sub/b#1.png", "sub/c.png"]
+    (tmp_path / "sub").mkdir()
+    for name in names:
+        cv2.imwrite(str(tmp_path / name), np.zeros((480, 640, 3), np.uint8))
+    return [FrameResult.of_faces(name, faces[:n], **SIZES) for name, n in zip(names, (2, 1, 0), strict=True)]

@@ -22,7 +22,7 @@ def tiny_graph(path: Path) -> Path:
     import onnx
 
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "models"))
-    from test_dan import graph
+    from linear_graph import graph
 
     model = graph(side=SIDE)
     entry = model.metadata_props.add()

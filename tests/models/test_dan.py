@@ -2,91 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from linear_graph import METADATA, SIZE, WEIGHT, Build, graph
 from onnx import TensorProto, helper, numpy_helper
 
-from facealign_cli import runtime
-from facealign_cli.errors import DeviceError, InputError, ModelError
+from facealign_cli.errors import ModelError
 from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.models.dan import DanModel, GraphMetadata
-from facealign_cli.runtime import create_session, provider_of
-
-onnxruntime = runtime.import_onnxruntime()
-
-SIZE = 12
-METADATA: dict[str, Any] = {
-    "name": "linear",
-    "version": "7",
-    "scheme": "ibug-68",
-    "stages": 2,
-    "crop_size": SIZE,
-    "crop_share": 0.5,
-    "mean_shape": MEAN_SHAPE.tolist(),
-}
-WEIGHT = np.random.default_rng(0).normal(0, 0.01, (SIZE * SIZE, 136)).astype(np.float32)
-Build = Callable[..., Path]
-
-
-def graph(
-    side: int = SIZE,
-    dtype: int = TensorProto.UINT8,
-    crop: str = "crop",
-    outputs: dict[str, list[Any]] | None = None,
-    batch: Any = "N",
-) -> onnx.ModelProto:
-    """landmarks = the crop times a matrix, stage1_landmarks half of that, confidence a sigmoid of the crop's mean."""
-    weight = np.resize(WEIGHT, (side * side, 136))
-    nodes = [
-        helper.make_node("Cast", [crop], ["grey"], to=TensorProto.FLOAT),
-        helper.make_node("Flatten", ["grey"], ["flat"]),
-        helper.make_node("MatMul", ["flat", "weight"], ["product"]),
-        helper.make_node("Reshape", ["product", "shape"], ["landmarks"]),
-        helper.make_node("Mul", ["landmarks", "half"], ["stage1_landmarks"]),
-        helper.make_node("ReduceMean", ["flat"], ["mean"], axes=[1], keepdims=0),
-        helper.make_node("Mul", ["mean", "hundredth"], ["scaled"]),
-        helper.make_node("Sigmoid", ["scaled"], ["confidence"]),
-    ]
-    constants = {
-        "weight": weight,
-        "shape": np.array([-1, 68, 2]),
-        "half": np.float32(0.5),
-        "hundredth": np.float32(0.01),
-    }
-    outputs = outputs or {"landmarks": [batch, 68, 2], "stage1_landmarks": [batch, 68, 2], "confidence": [batch]}
-    return helper.make_model(
-        helper.make_graph(
-            nodes,
-            "linear",
-            [helper.make_tensor_value_info(crop, dtype, [batch, 1, side, side])],
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
-            [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
-        ),
-        opset_imports=[helper.make_opsetid("", 17)],
-        ir_version=8,
-    )
-
-
-@pytest.fixture
-def build(tmp_path: Path) -> Build:
-    """Writes a graph; `metadata`: its text, or changes to the sound one; `without`: keys left out."""
-
-    def write(metadata: str | dict[str, Any] | None = None, without: tuple[str, ...] = (), **options: Any) -> Path:
-        model = graph(**options)
-        if not isinstance(metadata, str):
-            values = {**METADATA, **(metadata or {})}
-            metadata = json.dumps({key: value for key, value in values.items() if key not in without})
-        helper.set_model_props(model, {"facealign": metadata})
-        onnx.save(model, str(tmp_path / "model.onnx"))
-        return tmp_path / "model.onnx"
-
-    return write
 
 
 def crops(count: int) -> np.ndarray:
@@ -272,86 +199,3 @@ class TestInterface:
         onnx.save(model, str(path))
         with pytest.raises(ModelError, match=f"{name} is "):
             DanModel(path)
-
-
-class TestDevices:
-    @pytest.mark.parametrize("device", ["gpu", "CUDA", "cuda:", "cuda:x", "cuda:-1", "", "cpu:0", "cuda:0 "])
-    def test_unknown_name(self, build: Build, device: str) -> None:
-        with pytest.raises(InputError, match=r"unknown device .*; known: auto, cpu, cuda, cuda:N"):
-            DanModel(build(), device=device)
-
-    @pytest.mark.parametrize("device", ["auto", "cpu"])
-    def test_cpu(self, build: Build, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [runtime.CPU])
-        assert DanModel(build(), device=device).provider == "CPUExecutionProvider"
-
-    @pytest.mark.parametrize("device", ["cuda", "cuda:1"])
-    def test_cuda_without_support_says_what_to_install(
-        self, build: Build, device: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [runtime.CPU])
-        with pytest.raises(DeviceError, match=f"device {device}: .*-m pip install onnxruntime-gpu"):
-            DanModel(build(), device=device)
-
-    def test_threads(self, build: Build) -> None:
-        session = create_session(build(), "cpu", threads=2)
-        assert session.get_session_options().intra_op_num_threads == 2
-        assert create_session(build(), "cpu").get_session_options().intra_op_num_threads == 1
-
-    def test_from_bytes(self, build: Build) -> None:
-        assert provider_of(create_session(build().read_bytes())) in (runtime.CPU, runtime.CUDA)
-        with pytest.raises(ModelError, match="the model: not an ONNX model"):
-            create_session(b"nothing")
-
-
-class TestCudaThatFails:
-    """ONNX Runtime lists CUDA, but there is no GPU, no driver, or another version of it."""
-
-    @pytest.fixture
-    def asked(self, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-        """What providers sessions were asked for. A session that cannot have CUDA falls back to the CPU in silence."""
-        session, asked = onnxruntime.InferenceSession, []
-
-        def falling_back(content: bytes, options: Any, providers: list[Any], **rest: Any) -> Any:
-            asked.append(providers)
-            return session(content, options, providers=[runtime.CPU], **rest)
-
-        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [runtime.CUDA, runtime.CPU])
-        monkeypatch.setattr(onnxruntime, "InferenceSession", falling_back)
-        return asked
-
-    @pytest.mark.parametrize("device", ["cuda", "cuda:1"])
-    def test_by_name_is_an_error(self, build: Build, asked: list[Any], device: str) -> None:
-        with pytest.raises(DeviceError, match=f"device {device}: .*could not start it"):
-            DanModel(build(), device=device)
-
-    def test_number(self, build: Build, asked: list[Any]) -> None:
-        with pytest.raises(DeviceError):
-            DanModel(build(), device="cuda:3")
-        assert asked == [[(runtime.CUDA, {"device_id": 3}), runtime.CPU]]
-
-    def test_auto_goes_on_and_says_so(self, build: Build, asked: list[Any]) -> None:
-        assert DanModel(build(), device="auto").provider == "CPUExecutionProvider"
-        assert asked == [[(runtime.CUDA, {"device_id": 0}), runtime.CPU]]
-
-    @pytest.fixture
-    def raising(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """As for a device number that is too large: the provider raises from within the session's making."""
-        make = onnxruntime.InferenceSession._create_inference_session
-
-        def fail(self: Any, providers: Any, *rest: Any) -> None:
-            if providers != [runtime.CPU]:
-                raise RuntimeError("CUDA failure 101: invalid device ordinal\nand a long tail")
-            make(self, providers, *rest)
-
-        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [runtime.CUDA, runtime.CPU])
-        monkeypatch.setattr(onnxruntime.InferenceSession, "_create_inference_session", fail)
-
-    def test_error_by_name(self, build: Build, raising: None, capfd: pytest.CaptureFixture[str]) -> None:
-        with pytest.raises(DeviceError, match=r"device cuda:9: CUDA failure 101: invalid device ordinal$"):
-            DanModel(build(), device="cuda:9")
-        assert capfd.readouterr().out == "", "results go to stdout, nothing else"
-
-    def test_error_with_auto(self, build: Build, raising: None, capfd: pytest.CaptureFixture[str]) -> None:
-        assert DanModel(build(), device="auto").provider == "CPUExecutionProvider"
-        assert capfd.readouterr().out == ""

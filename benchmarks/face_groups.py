@@ -1,0 +1,177 @@
+"""The commands of `hard_faces.py` that compare groups of people: by yaw, age, pose, and by origin and sex."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import numpy as np
+
+from facealign_cli.aligner import Aligner
+from facealign_cli.datasets import Sample, held_out_samples, read_samples
+from facealign_cli.datasets.beside import read_info
+from facealign_cli.datasets.unlabelled import points_of_shape
+from facealign_cli.datasets.unlabelled import read as read_unlabelled
+from facealign_cli.detectors import Detector, create_detector
+from facealign_cli.detectors.base import DEFAULT_DETECTOR
+from facealign_cli.files.pictures import read_image
+from facealign_cli.geometry import bbox_of_shape, init_shape_from_bbox
+from facealign_cli.landmarks import INNER_WITHOUT_BRIDGE
+from facealign_cli.records import BBox
+
+INNER = np.isin(np.arange(68), INNER_WITHOUT_BRIDGE)
+SMALL_ERROR, BELIEVED = 0.05, 0.5
+"""An inner error below this share of the face's size is small; a confidence from this on passes."""
+
+
+def tight_errors(aligner: Aligner, sample: Sample, points: np.ndarray) -> tuple[float, float]:
+    """Mean error of the trusted points among `points` (68,) bool, in shares of the face's size, and the confidence.
+
+    The start is the tight box of the landmarks; the size is the square root of that box's area.
+    """
+    trusted = points if sample.weights is None else points & (sample.weights > 0)
+    shape = init_shape_from_bbox(bbox_of_shape(sample.landmarks))
+    aligned = aligner.align_shapes(read_image(sample.image_path), [shape])
+    distance = np.linalg.norm(aligned.landmarks[0] - sample.landmarks, axis=1)[trusted]
+    return float(distance.mean() / np.sqrt(np.ptp(sample.landmarks, axis=0).prod())), float(aligned.confidence[0])
+
+
+@click.command()
+@click.argument("root", type=click.Path(exists=True, path_type=Path))
+@click.option("--model", help="Name or file; by default the shipped one.")
+@click.option("--all", "whole", is_flag=True, help="All faces, also those that models here are trained on.")
+def pose(root: Path, model: str | None, whole: bool) -> None:
+    """Error by yaw, of the inner points without the bridge of the nose."""
+    aligner, samples = Aligner(model), _samples(root, whole)
+    print("| yaw, degrees | faces | inner error, % of the face's size | of faces with an error under 5 %, believed |")
+    print("| --- | --- | --- | --- |")
+    for low, high in ((0, 30), (30, 60), (60, 90)):
+        within = [sample for sample in samples if low <= abs(sample.yaw) < high]
+        if within:
+            errors, confidences = np.array([tight_errors(aligner, sample, INNER) for sample in within]).T
+            believed = (confidences >= BELIEVED)[errors < SMALL_ERROR]
+            share = f"{100 * believed.mean():.1f} % of {len(believed)}" if len(believed) else ""
+            print(f"| {low}-{high} | {len(within)} | {100 * errors.mean():.2f} | {share} |", flush=True)
+
+
+@click.command()
+@click.argument("root", type=click.Path(exists=True, path_type=Path))
+@click.option("--model", help="Name or file; by default the shipped one.")
+@click.option("--all", "whole", is_flag=True, help="All faces, also those that models here are trained on.")
+def ages(root: Path, model: str | None, whole: bool) -> None:
+    """Error by age, of the points that were placed by hand at the very point; names end on aNN, the age."""
+    aligner, samples = Aligner(model), _samples(root, whole)
+    detector = create_detector(DEFAULT_DETECTOR)
+    print("| age | faces | found | error of exact points, % of the face's size | believed |")
+    print("| --- | --- | --- | --- | --- |")
+    for low, high in ((0, 4), (4, 10), (10, 18), (18, 40), (40, 100)):
+        within = [s for s in samples if (age := _age(s)) is not None and low <= age < high]
+        if within:
+            found = np.mean([_is_found(detector, sample) for sample in within])
+            errors, confidences = np.array([tight_errors(aligner, s, _exact(s)) for s in within]).T
+            shares = f"{100 * errors.mean():.2f} | {100 * (confidences >= BELIEVED).mean():.1f} %"
+            print(f"| {low}-{high - 1} | {len(within)} | {100 * found:.1f} % | {shares} |", flush=True)
+
+
+def _samples(root: Path, whole: bool) -> list[Sample]:
+    return [s for s in read_samples(root) if isinstance(s, Sample)] if whole else held_out_samples(root)
+
+
+def _age(sample: Sample) -> int | None:
+    match = re.search(r"a(\d+)", sample.image_path.stem.lower())
+    return int(match.group(1)) if match else None
+
+
+def _exact(sample: Sample) -> np.ndarray:
+    return np.ones(68, bool) if sample.weights is None else sample.weights == 1
+
+
+def _is_found(detector: Detector, sample: Sample) -> bool:
+    truth = BBox(*bbox_of_shape(sample.landmarks))
+    boxes = (detector.calibration.landmarks_bbox(d.bbox) for d in detector.detect(read_image(sample.image_path)))
+    return max(map(truth.iou, boxes), default=0) >= 0.4
+
+
+@click.command()
+@click.argument("root", type=click.Path(exists=True, path_type=Path))
+@click.option("--model", help="Name or file; by default the shipped one.")
+@click.option("--step", default=1, show_default=True, help="Take every so many-th face.")
+def points(root: Path, model: str | None, step: int) -> None:
+    """Distance from points placed by hand (points.json), by the pose class of info.json, of the face's size.
+
+    The start is the mean shape laid onto the hand points; the size is that of its box. The eyes' and the mouth's
+    points are means of landmarks, so that the schemes themselves differ by one or two percent.
+    """
+    aligner, info = Aligner(model), read_info(root / "info.json")
+    by_pose: dict[str, list[tuple[float, float]]] = {}
+    for sample in list(read_unlabelled(root, lambda path: None))[::step]:
+        if isinstance(sample, Sample) and sample.points is not None:
+            aligned = aligner.align_shapes(read_image(sample.image_path), [sample.landmarks])
+            seen = points_of_shape(aligned.landmarks[0], len(sample.points))
+            size = np.sqrt(np.ptp(sample.landmarks, axis=0).prod())
+            miss = float(np.linalg.norm(seen - sample.points, axis=1).mean() / size)
+            pose = _POSES.get(info.get(sample.image_path.stem, {}).get("pose"), "not known")
+            by_pose.setdefault(pose, []).append((miss, float(aligned.confidence[0])))
+    print(
+        "| pose | faces | median miss, % | mean miss, % | miss under 5 % | believed of those | believed of the others |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for pose, values in sorted(by_pose.items()):
+        miss, believed = np.array([m for m, _ in values]), np.array([c >= BELIEVED for _, c in values])
+        good = miss < SMALL_ERROR
+        shares = [f"{100 * part.mean():.1f} %" if len(part) else "" for part in (good, believed[good], believed[~good])]
+        means = f"{100 * np.median(miss):.2f} | {100 * miss.mean():.2f}"
+        print(f"| {pose} | {len(values)} | {means} | {' | '.join(shares)} |", flush=True)
+
+
+_POSES = {1: "profile", 2: "half", 3: "frontal", 4: "half", 5: "profile"}
+_ORIGINS = ("White", "Black", "Asian", "Indian", "other")  # what the data set calls them, by its numbers
+_SEXES = ("male", "female")
+
+
+@click.command()
+@click.argument("root", type=click.Path(exists=True, path_type=Path))
+@click.option("--model", help="Name or file; by default the shipped one.")
+@click.option("--step", default=1, show_default=True, help="Take every so many-th face.")
+def groups(root: Path, model: str | None, step: int) -> None:
+    """Share of faces found and believed, and how far apart the landmarks of two starts are; no truth is needed.
+
+    Names are age_sex_origin_date. The starts are the detector's box moved by 8 % of its size to either side.
+    """
+    aligner, rows = Aligner(model), []
+    for path in sorted(root.glob("*.jpg"))[::step]:
+        parts = path.stem.split("_")
+        if len(parts) == 4 and parts[2].isdigit():
+            rows.append(
+                (_age_band(int(parts[0])), _SEXES[int(parts[1])], _ORIGINS[int(parts[2])], *_looked(aligner, path))
+            )
+    print("| group | faces | found | believed of found | two starts differ by, % of the face's size |")
+    print("| --- | --- | --- | --- | --- |")
+    for column in (2, 1, 0):
+        for name in sorted({row[column] for row in rows}):
+            group = np.array([row[3:] for row in rows if row[column] == name], float)
+            found = group[group[:, 0] > 0]
+            believed, apart = 100 * found[:, 1].mean(), 100 * np.median(found[:, 2])
+            print(
+                f"| {name} | {len(group)} | {100 * group[:, 0].mean():.1f} % | {believed:.1f} % | {apart:.2f} |",
+                flush=True,
+            )
+
+
+def _age_band(age: int) -> str:
+    return next(f"{low:02d}-{high - 1}" for low, high in ((0, 4), (4, 18), (18, 40), (40, 65), (65, 200)) if age < high)
+
+
+def _looked(aligner: Aligner, path: Path) -> tuple[float, float, float]:
+    """Whether a face is found (0 or 1), whether its landmarks are believed, how far apart two starts end."""
+    image = read_image(path)
+    boxes = [aligner.detector.calibration.landmarks_bbox(d.bbox) for d in aligner.detector.detect(image)]
+    if not boxes:
+        return 0.0, np.nan, np.nan
+    box = np.array(max(boxes, key=lambda b: b.size).xyxy)
+    step = 0.08 * float((box[2:] - box[:2]).mean()) * np.array([1, 0, 1, 0])
+    aligned = aligner.align_shapes(image, [init_shape_from_bbox(b) for b in (box, box - step, box + step)])
+    size = np.sqrt(np.ptp(aligned.landmarks[0], axis=0).prod())
+    apart = np.linalg.norm(aligned.landmarks[1] - aligned.landmarks[2], axis=1).mean() / size
+    return 1.0, float(aligned.confidence[0] >= BELIEVED), float(apart)
