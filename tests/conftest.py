@@ -13,11 +13,13 @@ import pytest
 
 OPTIONAL = {
     "av": ("av", "video"),
+    "batch_jobs": ("pyarrow", "parquet"),
     "batch_works": ("pyarrow", "parquet"),
     "clips": ("av", "video"),
     "facealign_cli.training": ("torch", "train"),
     "fsspec": ("fsspec", "cloud"),
     "h5py": ("h5py", "train"),
+    "linear_graph": ("onnx", "train"),
     "onnx": ("onnx", "train"),
     "pyarrow": ("pyarrow", "parquet"),
     "ray": ("ray", "ray"),

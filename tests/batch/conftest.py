@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import fsspec
 import numpy as np
 import pytest
 
@@ -48,7 +47,7 @@ def many(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def memory() -> Iterator[Any]:
-    files = fsspec.filesystem("memory")
+    files = pytest.importorskip("fsspec").filesystem("memory")
     yield files
     files.store.clear()
     files.pseudo_dirs[:] = [""]

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import onnx
 import pytest
-from linear_graph import METADATA, Build, graph
-from onnx import helper
+
+if TYPE_CHECKING:
+    from linear_graph import Build
 
 
 @pytest.fixture
 def build(tmp_path: Path) -> Build:
     """Writes a graph; `metadata`: its text, or changes to the sound one; `without`: keys left out."""
+    onnx = pytest.importorskip("onnx")
+    from linear_graph import METADATA, graph
 
     def write(metadata: str | dict[str, Any] | None = None, without: tuple[str, ...] = (), **options: Any) -> Path:
         model = graph(**options)
         if not isinstance(metadata, str):
             values = {**METADATA, **(metadata or {})}
             metadata = json.dumps({key: value for key, value in values.items() if key not in without})
-        helper.set_model_props(model, {"facealign": metadata})
+        onnx.helper.set_model_props(model, {"facealign": metadata})
         onnx.save(model, str(tmp_path / "model.onnx"))
         return tmp_path / "model.onnx"
 
