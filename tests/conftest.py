@@ -27,8 +27,11 @@ OPTIONAL = {
 }
 """What a test file may import at its top → the package that it needs for that, and facealign's extra that brings it."""
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background; what tests start would inherit it
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (getattr(signal, "SIGHUP", None), signal.SIG_DFL)):
+    if _number is not None and signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(
+            _number, _usual
+        )  # ignored in a shell's background and under nohup; what tests start would inherit it
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

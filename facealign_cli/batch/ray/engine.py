@@ -187,7 +187,10 @@ class RayEngine:
             ),
             batch_size=None,
             batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=min(cluster.workers, len(tables))),
+            compute=ray.data.ActorPoolStrategy(
+                size=min(cluster.workers, len(tables)),
+                max_tasks_in_flight_per_actor=1 if retries else None,  # else who waits behind it dies with it
+            ),
             num_cpus=cluster.cpus,
             num_gpus=cluster.gpus,
             max_restarts=-1,
