@@ -49,6 +49,7 @@ def from_frame_to_frame(aligner: Aligner, clip: str) -> list[float]:
 
 
 def main() -> None:
+    """Print how alike faces look, from frame to frame and from person to person."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
     parser.add_argument("clips", nargs="*")

@@ -64,6 +64,7 @@ def _state(progress: Progress, what: str) -> str:
 
 
 def tell_end(progress: Progress, output: str) -> None:
+    """Notes and problems of a batch, and one line on what was done and where it is."""
     counts = progress.counts
     for note in progress.notes:
         console.message(f"Note: {note}.")
@@ -110,6 +111,7 @@ def tell_doubts(progress: Progress, settings: dict[str, Any]) -> None:
 
 
 def exit_code(progress: Progress) -> int:
+    """Of a batch: 130 if it was interrupted, 3 if something failed, else 0."""
     if progress.stopped == "interrupt":
         return console.INTERRUPTED
     return console.SOME_FAILED if progress.counts.failed or progress.problems else 0
@@ -124,6 +126,7 @@ def _duration(seconds: float) -> str:
 
 
 def tell_clips(progress: Progress, clips: Sequence[ClipSummary], output: str) -> None:
+    """What failed, and one line on what was done with the clips and where it is."""
     frames, faces, doubtful = (sum(getattr(clip, name) for clip in clips) for name in ("frames", "faces", "doubtful"))
     failed = [clip for clip in clips if clip.error is not None]
     for clip in failed[:5]:

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from facealign_cli.arrays import Floats
+from facealign_cli.arrays import Floats, Image
 from facealign_cli.crops import CropOptions, cut_face, cut_square
 from facealign_cli.errors import InputError
 from facealign_cli.files.output import atomic_write, exists_already, make_folder, write_bytes
@@ -151,17 +151,18 @@ class FaceCutter:
             if isinstance(item, SoundPacket):
                 continue
             if item.index in wanted and item.image_bgr is not None:
-                self._write_shots(source.info.name, item, wanted.pop(item.index), next(frames))
+                facts = {"source": source.info.name, "frame": item.index, "timestamp_s": round(item.timestamp_s, 6)}
+                self._write_shots(item.image_bgr, facts, wanted.pop(item.index), next(frames))
             yield item
             if not wanted or stop.is_set():
                 return
 
-    def _write_shots(self, name: str, frame: VideoFrame, shots: list[Shot], landmarks: dict[int, Floats]) -> None:
-        assert frame.image_bgr is not None
+    def _write_shots(
+        self, image_bgr: Image, facts: dict[str, Any], shots: list[Shot], landmarks: dict[int, Floats]
+    ) -> None:
         for shot in shots:
-            crop = cut_face(frame.image_bgr, landmarks[shot.track_id], self.options.crop)
+            crop = cut_face(image_bgr, landmarks[shot.track_id], self.options.crop)
             own = {"track_id": shot.track_id, "rank": shot.rank, "score": round(shot.score, 4)}
-            facts = {"source": name, "frame": frame.index, "timestamp_s": round(frame.timestamp_s, 6)}
             for suffix, data in crop.files(**facts, **own).items():
                 write_bytes((self.folder / _shot_name(shot)).with_suffix(suffix), data, True)
             self._files[shot.track_id] = self._files.get(shot.track_id, 0) + 1

@@ -87,13 +87,20 @@ def check_script(words: list[str]) -> None:
         return
     script = ROOT / words[1]
     assert script.is_file(), f"{words[1]} is not there"
-    text = script.read_text(encoding="utf-8")
+    text = _with_siblings(script)
     for option in (word.partition("=")[0] for word in words[2:] if word.startswith("-")):
         named = f'"{option}"' in text or option.lstrip("-").replace("-", "_") in text
         assert named, f"{words[1]} has no option {option}"
     known = subcommands(text)
     wrong = [word for word in words[2].split("|") if word not in known] if known else []
     assert not wrong, f"{words[1]} has no command {', '.join(wrong)}: {', '.join(known)}"
+
+
+def _with_siblings(script: Path) -> str:
+    """A script, and the modules beside it that it imports: they may hold its commands."""
+    text = script.read_text(encoding="utf-8")
+    beside = [script.with_name(f"{name}.py") for name in re.findall(r"^from (\w+) import", text, re.MULTILINE)]
+    return "\n".join([text, *(module.read_text(encoding="utf-8") for module in beside if module.is_file())])
 
 
 def subcommands(script: str) -> list[str]:
