@@ -44,7 +44,7 @@ ELSEWHERE = {
     "train export --summary": "About the model",
     "model export --summary": "About the model",
     "train pack --size": "Options",
-    "train pack --quality": "Options",
+    "train pack --jpeg-quality": "Options",
     "train relabel --worst": "Options",
 }
 """Options that mean something else in one command, and the section in which they stand there."""

@@ -16,7 +16,7 @@ import os
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
@@ -53,12 +53,19 @@ def read_bytes(path: PathLike, max_bytes: int = MAX_BYTES) -> bytes:
     """The content of a file. Raises InputError if it cannot be read, FormatError if it is longer than `max_bytes`."""
     try:
         with reading(path), open(path, "rb") as stream:
-            data = stream.read(max_bytes + 1)
+            data = b"".join(_pieces(stream, max_bytes + 1))
     except ValueError as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
     if len(data) > max_bytes:
         raise FormatError(f"{path}: longer than {max_bytes} bytes")
     return data
+
+
+def _pieces(stream: BinaryIO, max_bytes: int) -> Iterator[bytes]:
+    """A stream's bytes up to so many; asked for all at once, Python would lay out that much memory for a short file."""
+    while max_bytes > 0 and (piece := stream.read(min(max_bytes, 1 << 20))):
+        yield piece
+        max_bytes -= len(piece)
 
 
 @contextlib.contextmanager
