@@ -194,7 +194,8 @@ class Tracker:
         if others:  # another person is in the same place: that one gets an id of its own in this frame
             self._detected_s = -np.inf
             if self._cuts.moved_on:  # and the first one is as gone as after a cut that is noticed by itself
-                self._tracks = [track for track in self._tracks if track not in others]
+                gone = [track for track in others if not any(_is_beside(track, other) for other in held)]
+                self._tracks = [track for track in self._tracks if track not in gone]
 
     def _is_another(self, track: _Track, look: Floats | None, time_s: float) -> bool:
         return time_s - track.seen_s <= LOOK_S and is_another(track.look, look, self._cuts.moved_on)
@@ -282,6 +283,11 @@ def _cost(track: _Track, face: Face, time_s: float) -> float:
         return float(np.inf)
     away = _distance(expected, face.landmarks) / size
     return away + 6.0 * _shape_distance(track, face.landmarks)
+
+
+def _is_beside(track: _Track, other: _Track) -> bool:
+    """Whether somebody else is so close that a face may be hidden by that one rather than gone."""
+    return other is not track and not other.lost and _distance(track.landmarks, other.landmarks) < track.size
 
 
 def _strangeness(track: _Track, landmarks: Floats, time_s: float) -> float:
