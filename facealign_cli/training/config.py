@@ -93,14 +93,14 @@ _LIGHT_2 = StageConfig(
 )
 _LARGE_2 = StageConfig(
     "mobilenet",
-    128,
+    160,
     0.75,
     32,
     (24, 32, 96, 320),
     (2, 3, 7, 4),
     dropout=0.15,
     n_features=256,
-    feature_side=16,
+    feature_side=20,
     local=48,
     local_steps=3,
     squeeze=48,
@@ -118,7 +118,7 @@ NETWORKS: dict[str, NetworkConfig] = {
         fit_landmarks=False,
     ),
     "dan-light": NetworkConfig("dan-light", 160, 0.5, (_LIGHT_1, _LIGHT_2)),
-    "dan-large": NetworkConfig("dan-large", 160, 0.5, (_LIGHT_1, _LARGE_2)),
+    "dan-large": NetworkConfig("dan-large", 240, 0.5, (_LIGHT_1, _LARGE_2)),
 }
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facealign_cli.errors import FormatError, MissingPackage
@@ -30,8 +32,48 @@ _WEIGHTS_FILE = "weights/mobilenet_v2-b0353104.pth"
 
 
 def _conv_bn(n_in: int, n_out: int, size: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
-    conv = nn.Conv2d(n_in, n_out, size, stride, size // 2, groups=groups, bias=False)
+    kind = StridedDepthwise if groups > 1 and stride == 2 else nn.Conv2d
+    conv = kind(n_in, n_out, size, stride, size // 2, groups=groups, bias=False)
     return [conv, nn.BatchNorm2d(n_out)]
+
+
+class StridedDepthwise(nn.Conv2d):
+    """A 3×3 convolution by channel with stride 2; while training on a CPU its input's gradient takes another way.
+
+    oneDNN 3.12 has no fast kernel for that gradient: the four of a MobileNetV2 took a third of a training step.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W), H and W even → (N, C, H / 2, W / 2)."""
+        if self.training and x.device.type == "cpu":
+            weight = self.weight.to(x.dtype)
+            if torch.is_autocast_enabled("cpu"):
+                dtype = torch.get_autocast_dtype("cpu")
+                x, weight = x.to(dtype), weight.to(dtype)
+            result: Tensor = _StridedDepthwise.apply(x, weight)
+            return result
+        return super().forward(x)
+
+
+class _StridedDepthwise(torch.autograd.Function):
+    """The input's gradient is a convolution too: of the result's gradient, spread over every second pixel."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return F.conv2d(x, weight, stride=2, padding=1, groups=len(weight))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        x, weight = ctx.saved_tensors
+        spread = torch.zeros_like(x)
+        spread[:, :, ::2, ::2] = grad
+        of_x = F.conv2d(spread, weight.flip(2, 3), padding=1, groups=len(weight))
+        two, one = [2, 2], [1, 1]
+        _, of_weight, _ = torch.ops.aten.convolution_backward(
+            grad, x, weight, [0], two, one, one, False, [0, 0], len(weight), [False, True, False]
+        )
+        return of_x, of_weight
 
 
 class InvertedResidual(nn.Module):

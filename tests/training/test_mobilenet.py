@@ -13,7 +13,13 @@ from torch import Tensor, nn
 from facealign_cli.errors import FormatError, MissingPackage
 from facealign_cli.training import mobilenet
 from facealign_cli.training.config import network_config
-from facealign_cli.training.mobilenet import CHANNELS, MobileNetBackbone, grey_weights, load_imagenet
+from facealign_cli.training.mobilenet import (
+    CHANNELS,
+    MobileNetBackbone,
+    StridedDepthwise,
+    grey_weights,
+    load_imagenet,
+)
 
 STAGE = replace(network_config("dan-large").stages[1], frame_size=64)
 
@@ -94,3 +100,20 @@ def test_every_weight_of_the_net_is_taken() -> None:
     after = fresh.state_dict()
     assert all((before[key] != after[key]).any() for key in before if key.endswith("running_var"))
     assert torch.equal(before["join.weight"], after["join.weight"])
+
+
+def test_a_strided_convolution_by_channel_learns_as_torchs_own_does() -> None:
+    torch.manual_seed(0)
+    for side in (8, 7):
+        ours = StridedDepthwise(6, 6, 3, 2, 1, groups=6, bias=False).train()
+        own = torch.nn.Conv2d(6, 6, 3, 2, 1, groups=6, bias=False)
+        own.load_state_dict(ours.state_dict())
+        x = torch.randn(3, 6, side, side)
+        x_ours, x_own = x.clone().requires_grad_(), x.clone().requires_grad_()
+        result, expected = ours(x_ours), own(x_own)
+        gradient = torch.randn_like(expected)
+        result.backward(gradient)
+        expected.backward(gradient)
+        assert torch.equal(result, expected)
+        assert torch.allclose(x_ours.grad, x_own.grad, atol=1e-6)
+        assert torch.allclose(ours.weight.grad, own.weight.grad, atol=1e-6)
