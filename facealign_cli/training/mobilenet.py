@@ -46,11 +46,11 @@ class StridedDepthwise(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W), H and W even → (N, C, H / 2, W / 2)."""
         if self.training and x.device.type == "cpu":
-            weight = self.weight.to(x.dtype)
+            weight: Tensor = self.weight
             if torch.is_autocast_enabled("cpu"):
                 dtype = torch.get_autocast_dtype("cpu")
                 x, weight = x.to(dtype), weight.to(dtype)
-            result: Tensor = _StridedDepthwise.apply(x, weight)
+            result: Tensor = _StridedDepthwise.apply(x, weight)  # type: ignore[no-untyped-call]
             return result
         return super().forward(x)
 
@@ -64,7 +64,7 @@ class _StridedDepthwise(torch.autograd.Function):
         return F.conv2d(x, weight, stride=2, padding=1, groups=len(weight))
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         x, weight = ctx.saved_tensors
         spread = torch.zeros_like(x)
         spread[:, :, ::2, ::2] = grad
