@@ -25,8 +25,9 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 
+from facealign_cli.batch.job import BatchOptions
 from facealign_cli.batch.progress import Progress
-from facealign_cli.batch.run import BatchOptions, run_batch
+from facealign_cli.batch.run import run_batch
 from facealign_cli.batch.sources import Sources
 
 COMMAND = [sys.executable, "-m", "facealign_cli"]

@@ -16,8 +16,9 @@ from facealign_cli.version import __version__
 
 if TYPE_CHECKING:
     from facealign_cli.aligner import Aligner, PictureResult, align_pictures
+    from facealign_cli.batch.job import BatchOptions
     from facealign_cli.batch.progress import Progress
-    from facealign_cli.batch.run import BatchOptions, run_batch
+    from facealign_cli.batch.run import run_batch
     from facealign_cli.batch.sources import Sources
     from facealign_cli.batch.work import WorkOptions
     from facealign_cli.crops import CropOptions, FaceCrop, crop_face, cut_face
@@ -109,8 +110,9 @@ __all__ = [
 
 _PLACES = {
     "aligner": ("Aligner", "PictureResult", "align_pictures"),
+    "batch.job": ("BatchOptions",),
     "batch.progress": ("Progress",),
-    "batch.run": ("BatchOptions", "run_batch"),
+    "batch.run": ("run_batch",),
     "batch.sources": ("Sources",),
     "batch.work": ("WorkOptions",),
     "crops": ("CropOptions", "FaceCrop", "crop_face", "cut_face"),

@@ -73,6 +73,7 @@ FRONTS = {
     f"{PACKAGE}.datasets.read",
     f"{PACKAGE}.batch.clips",
     f"{PACKAGE}.cli.main",
+    f"{PACKAGE}.batch.job",
     f"{PACKAGE}.batch.run",
     f"{PACKAGE}.formats.growing",
     f"{PACKAGE}.video.cut",

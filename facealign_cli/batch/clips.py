@@ -20,8 +20,9 @@ from typing import Any
 
 from facealign_cli.aligner import Aligner
 from facealign_cli.batch.base import Outcome
+from facealign_cli.batch.job import BatchOptions
 from facealign_cli.batch.progress import Progress
-from facealign_cli.batch.run import BatchOptions, run_batch
+from facealign_cli.batch.run import run_batch
 from facealign_cli.batch.sources import Sources
 from facealign_cli.batch.work import WorkOptions
 from facealign_cli.crops import CropOptions

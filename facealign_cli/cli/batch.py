@@ -152,7 +152,7 @@ def videos(**settings: Any) -> None:
     table, measures and blinks. The same command goes on where the last one ended; an unfinished clip is done again.
     """
     from facealign_cli.batch.clips import ClipOptions, run_clips
-    from facealign_cli.batch.run import BatchOptions
+    from facealign_cli.batch.job import BatchOptions
     from facealign_cli.video import import_av
 
     _check_again(settings)
@@ -182,7 +182,7 @@ def videos(**settings: Any) -> None:
 
 def _job(settings: dict[str, Any]) -> dict[str, Any]:
     """The library's own options from the command's."""
-    from facealign_cli.batch.run import BatchOptions
+    from facealign_cli.batch.job import BatchOptions
 
     crop = cropping.crop_options(settings)
     work = replace(

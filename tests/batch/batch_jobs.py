@@ -7,8 +7,9 @@ from typing import Any
 
 from batch_works import FakeWork
 
+from facealign_cli.batch.job import BatchOptions
 from facealign_cli.batch.progress import Progress
-from facealign_cli.batch.run import BatchOptions, run_batch
+from facealign_cli.batch.run import run_batch
 from facealign_cli.batch.sources import Sources
 from facealign_cli.batch.work import WorkOptions
 

@@ -22,10 +22,11 @@ from click.testing import CliRunner
 
 import facealign_cli
 from facealign_cli.batch.base import RAY_FOLDER
+from facealign_cli.batch.job import BatchOptions
 from facealign_cli.batch.progress import Progress
 from facealign_cli.batch.ray.engine import RayWorker
 from facealign_cli.batch.ray.rows import RayRows
-from facealign_cli.batch.run import BatchOptions, run_batch
+from facealign_cli.batch.run import run_batch
 from facealign_cli.batch.sources import Sources
 from facealign_cli.batch.work import WorkOptions
 from facealign_cli.cli.main import main

@@ -14,8 +14,9 @@ import pytest
 from batch_jobs import fake, listed, run
 from batch_works import rows_of, same_rows
 
+from facealign_cli.batch.job import BatchOptions
 from facealign_cli.batch.progress import Progress
-from facealign_cli.batch.run import BatchOptions, job_config
+from facealign_cli.batch.run import job_config
 from facealign_cli.batch.work import PictureWork, WorkOptions
 from facealign_cli.errors import InputError, OutputError
 from facealign_cli.files.pictures import read_image

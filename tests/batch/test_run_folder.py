@@ -49,7 +49,7 @@ def test_a_full_disk(many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             raise OSError(errno.ENOSPC, "No space left on device")
         write(path)
 
-    monkeypatch.setattr("facealign_cli.batch.run.FLUSH_S", 0.0)
+    monkeypatch.setattr("facealign_cli.batch.job.FLUSH_S", 0.0)
     monkeypatch.setattr(output, "_flush", full)
     with pytest.raises(OutputError, match="the disk is full"):
         fake(listed(many), tmp_path / "out", shard_rows=13, batch_size=4)
@@ -68,7 +68,7 @@ def test_a_really_full_disk(many: Path, tmp_path: Path, monkeypatch: pytest.Monk
     )
     if mounted.returncode:
         pytest.skip("mounting a tmpfs is not permitted here")
-    monkeypatch.setattr("facealign_cli.batch.run.FLUSH_S", 0.0)
+    monkeypatch.setattr("facealign_cli.batch.job.FLUSH_S", 0.0)
     try:
         with pytest.raises(OutputError, match="the disk is full"):
             fake(listed(many), small / "out", batch_size=4)
@@ -160,7 +160,7 @@ def test_a_folder_that_is_itself_a_link_is_meant(many: Path, tmp_path: Path) -> 
 def test_a_folder_that_is_moved_away_is_noticed(
     many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str, again: bool
 ) -> None:
-    monkeypatch.setattr("facealign_cli.batch.run.FLUSH_S", 0.0)
+    monkeypatch.setattr("facealign_cli.batch.job.FLUSH_S", 0.0)
     work = WorkOptions(device="cpu", crops_folder=f"{tmp_path}/crops")
 
     def move(progress: Progress) -> None:
@@ -188,7 +188,7 @@ def test_complete_is_said_when_every_shard_was_seen(many: Path, tmp_path: Path) 
             shard.unlink()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("facealign_cli.batch.run.FLUSH_S", 0.0)
+        patch.setattr("facealign_cli.batch.job.FLUSH_S", 0.0)
         with pytest.raises(OutputError, match=r"part-000000\.parquet: is gone; put it back"):
             fake(listed(many), tmp_path / "out", shard_rows=13, batch_size=4, report=remove)
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["state"] == "running"

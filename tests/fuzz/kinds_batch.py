@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facealign_cli.batch.base import Outcome
-from facealign_cli.batch.run import BatchOptions, run_batch
+from facealign_cli.batch.job import BatchOptions
+from facealign_cli.batch.run import run_batch
 from facealign_cli.batch.sources import Sources
 from facealign_cli.records import FrameResult
 

@@ -1,0 +1,175 @@
+"""A job in its folder: how it is run, its rows and its manifest."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from facealign_cli.batch.base import SHARD_SUFFIXES, JournalLine
+from facealign_cli.batch.listing import Listing
+from facealign_cli.batch.manifest import Manifest
+from facealign_cli.batch.progress import Progress
+from facealign_cli.batch.ray.rows import RayRows
+from facealign_cli.batch.shards import RowStore
+from facealign_cli.batch.work import WorkOptions
+from facealign_cli.errors import InputError, OutputError
+from facealign_cli.files.storage import Storage
+
+FLUSH_S = 2.0
+"""Seconds of work that a kill can cost."""
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """How a job is run. output: its folder, or a URL. fmt: parquet, jsonl, csv or pts.
+
+    engine: local, or ray, which writes Parquet only, and does not know of fail_fast. ray_address: of a
+    running cluster; None: one is started here. workers: processes; 0: this one, which nothing protects from a picture
+    that kills, but which needs no `if __name__ == "__main__":` in a script. batch_size: pictures that a worker works on
+    at a time. timeout_s: after so long without a finished picture a worker is taken for hung; None: never. restart:
+    begin anew. must_resume: refuse to begin. retry_errors: do failed pictures again. fail_fast: stop at the first one.
+    """
+
+    output: str
+    fmt: str = "parquet"
+    shard_rows: int = 10_000
+    workers: int = 0
+    batch_size: int = 16
+    timeout_s: float | None = 300.0
+    restart: bool = False
+    must_resume: bool = False
+    retry_errors: bool = False
+    fail_fast: bool = False
+    engine: str = "local"
+    ray_address: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "output", os.fspath(self.output))
+        if self.fmt not in SHARD_SUFFIXES:
+            raise InputError(f"unknown format {self.fmt!r} of a batch: known are {', '.join(SHARD_SUFFIXES)}")
+        if not self.output:
+            raise InputError("output: expected a folder or a URL, got an empty name")
+        for name, least in (("shard_rows", 1), ("workers", 0), ("batch_size", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name}: expected {least} or more, got {getattr(self, name)}")
+        if self.engine not in ("local", "ray"):
+            raise InputError(f"unknown engine {self.engine!r}: known are local, ray")
+        if self.engine == "local" and self.ray_address is not None:
+            raise InputError("a Ray address without the engine ray (--ray-address without --engine ray)")
+        if self.engine == "ray":
+            self._check_ray()
+
+    def _check_ray(self) -> None:
+        for wrong, why in (
+            (self.fmt != "parquet", f"writes Parquet only, not {self.fmt}"),
+            (self.workers == 0, "has 1 worker or more"),
+            (self.fail_fast, "cannot stop at a picture (--fail-fast): rows come back by the file"),
+        ):
+            if wrong:
+                raise InputError(f"the engine ray {why}")
+
+
+class Job:
+    """A job in its folder: its rows and its manifest."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        check_places: Callable[[], None],
+        work: WorkOptions,
+        options: BatchOptions,
+        config: dict[str, Any],
+    ) -> None:
+        self._storage, self._check_places, self.work, self.options = storage, check_places, work, options
+        self._files = RowStore(storage, options.output, options.fmt, options.shard_rows)
+        self.store: RowStore | RayRows = self._files
+        if options.engine == "ray":
+            self.store = RayRows(storage, options.output)
+        manifest = None if options.restart else Manifest.read(storage, options.output)
+        if manifest is None:
+            self._begin(config)
+            return
+        manifest.check_same(config, options.output)
+        self._manifest = manifest
+        self.store.recover(manifest.shards)
+        if options.retry_errors:
+            self.store.drop_failed()
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        if self.options.must_resume:
+            raise OutputError(f"{self.options.output}: no job to resume: no manifest.json there")
+        if self.options.restart:
+            self._files.remove_all()
+        elif self._files.holds_files():
+            raise OutputError(
+                f"{self.options.output}: holds rows of a job, but no manifest.json; name another folder, or --restart"
+            )
+        self._manifest = Manifest(config)
+        self._manifest.write(self._storage, self.options.output)
+
+    def run(
+        self,
+        source: tuple[Iterator[list[JournalLine]], threading.Event],
+        listing: Listing,
+        progress: Progress,
+        report: Callable[[Progress], None],
+    ) -> None:
+        """Take the outcomes as they come. Whatever ends this early, what has come until then is written."""
+        outcomes, stop = source
+        begin, own_s = time.monotonic(), time.process_time()
+        flushed, shards = begin, self.store.n_shards
+        state = "interrupted"
+        try:
+            for lines in outcomes:
+                self.store.add(lines)
+                progress.take(lines)
+                now = time.monotonic()
+                if now - flushed > FLUSH_S:
+                    self._check_places()
+                    self.store.flush()
+                    flushed, progress.counts = now, self.store.counts
+                if self.store.n_shards > shards:
+                    shards = self.store.n_shards
+                    self._write_manifest("running")
+                if progress.failed and self.options.fail_fast and not stop.is_set():
+                    progress.stopped = "fail_fast"
+                    stop.set()
+                self._tell(progress, listing, begin, own_s, report)
+            stopped = stop.is_set()
+            if not stopped:
+                self._check_places()
+                self.store.close()
+                self.store.check_whole()
+                state = "complete"
+        except OutputError:
+            raise  # there is no room for what is left, or nothing of it may be written
+        except BaseException:
+            self.store.flush()
+            raise
+        self.store.flush()
+        self._write_manifest(state)
+        progress.counts = self.store.counts
+        if stopped:
+            progress.stopped = progress.stopped or "interrupt"
+        self._tell(progress, listing, begin, own_s, report)
+
+    def _write_manifest(self, state: str) -> None:
+        self._check_places()
+        self._manifest = dataclasses.replace(
+            self._manifest, counts=asdict(self.store.counts), shards=self.store.n_shards, state=state
+        )
+        self._manifest.write(self._storage, self.options.output)
+
+    def _tell(
+        self, progress: Progress, listing: Listing, begin: float, own_s: float, report: Callable[[Progress], None]
+    ) -> None:
+        progress.total, progress.total_known = listing.found, listing.complete
+        progress.skipped, progress.problems = listing.skipped, listing.problems
+        progress.elapsed_s = time.monotonic() - begin
+        progress.own_cpu_s = time.process_time() - own_s if self.options.workers else 0.0
+        report(progress)
