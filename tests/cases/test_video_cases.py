@@ -10,12 +10,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 from clips import facts
 
-from facealign_cli.cli.main import main
 from facealign_cli.formats.base import get_format
 from facealign_cli.records import FrameResult
+from tests.cli.video_runs import run
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "cases" / "video"
 
@@ -34,10 +33,6 @@ WHOLE = {
     "mjpeg_pcm.avi": (25, 0.0),
 }
 """Frames, and seconds of the first one; ffmpeg -c copy has the same where it gives times at all."""
-
-
-def run(*args: object) -> Result:
-    return CliRunner().invoke(main, ["video", *map(str, args)])
 
 
 def rows(path: Path) -> list[FrameResult]:
