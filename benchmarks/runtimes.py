@@ -150,8 +150,9 @@ def chromium(until_the_end: ExitStack) -> tuple[Any, str]:
     command = [sys.executable, str(WEB / "serve.py"), "--port", "0"]
     server = until_the_end.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
     until_the_end.callback(server.terminate)
-    assert server.stdout is not None
-    url = server.stdout.readline().strip()
+    url = next(iter(server.stdout or ()), "").strip()
+    if not url:
+        raise NotToBeHadError("examples/web/serve.py ended before it said its address")
     started = until_the_end.enter_context(sync_api.sync_playwright())
     browser = started.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
     until_the_end.callback(browser.close)

@@ -65,8 +65,7 @@ def serving() -> Iterator[Service]:
     command = [sys.executable, str(ROOT / "examples" / "service.py"), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
         try:
-            assert process.stderr is not None
-            for line in process.stderr:
+            for line in process.stderr or ():
                 if match := re.search(r"http://127\.0\.0\.1:(\d+)", line):
                     yield Service(int(match[1]), process.pid)
                     return

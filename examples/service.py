@@ -78,7 +78,8 @@ def application(workers: int) -> Starlette:
     """The service with the default model and detector."""
 
     def refused(_request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
+        if not isinstance(error, HTTPException):
+            raise error
         return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
 
     route = Route("/faces", Service(Aligner(), workers).faces, methods=["POST"])

@@ -72,7 +72,8 @@ def fetch_runtime(vendor: Path) -> None:
         with tarfile.open(package) as archive:
             for name in RUNTIME_FILES:
                 member = archive.extractfile(f"package/dist/{name}")
-                assert member is not None
+                if member is None:
+                    sys.exit(f"{RUNTIME} has a folder or a link where the file {name} was expected")
                 (vendor / name).write_bytes(member.read())
 
 
