@@ -72,6 +72,15 @@ def test_parts_and_matrix() -> None:
     assert t.apply(np.zeros((4, 68, 2))).shape == (4, 68, 2)
 
 
+def test_the_center_of_a_turn_stays_where_it_is() -> None:
+    turn = SimilarityTransform.from_parts(2, 30, center=(5, 80))
+    np.testing.assert_allclose(turn.apply(np.array([5, 80])), [5, 80])
+
+
+def test_parts_that_are_not_given_change_nothing() -> None:
+    assert SimilarityTransform.from_parts() == SimilarityTransform(1, 0, 0, 0)
+
+
 def test_what_has_no_answer_is_an_error() -> None:
     with pytest.raises(ValueError, match="coincide"):
         SimilarityTransform.estimate(np.ones((5, 2)), MEAN_SHAPE[:5])
@@ -93,6 +102,15 @@ def test_init_shape_scales_by_the_mean_ratio_about_the_centre() -> None:
     np.testing.assert_allclose((box[:2] + box[2:]) / 2, [100 + width, 50 + 2 * height])
 
 
+def test_init_shape_of_another_mean_shape_lies_in_the_same_place() -> None:
+    """A model's own mean shape is laid into a box as the default one is, wherever its coordinates begin."""
+    own = SimilarityTransform.from_parts(0.3, 0, (40, -9)).apply(MEAN_SHAPE)
+    box = np.array([100, 50, 300, 270])
+    np.testing.assert_allclose(init_shape_from_bbox(box, own), init_shape_from_bbox(box), atol=1e-9)
+    wide = MEAN_SHAPE * [2, 1]
+    np.testing.assert_allclose(init_shape_from_bbox(bbox_of_shape(wide) + 7, wide), wide + 7, atol=1e-9)
+
+
 @pytest.mark.parametrize("bbox", [[0, 0, 0, 5], [5, 0, 0, 5], [0, 0, np.nan, 5], [0, 0, np.inf, 5], [0, 0, 5]])
 def test_init_shape_refuses_no_box(bbox: list[float]) -> None:
     with pytest.raises(ValueError, match="box"):
@@ -105,6 +123,16 @@ def test_the_frame_holds_the_mean_shape_in_its_middle(size: int, share: float) -
     box = bbox_of_shape(frame.shape)
     np.testing.assert_allclose((box[:2] + box[2:]) / 2, (size - 1) / 2)
     assert (box[2:] - box[:2]).max() == pytest.approx(share * size)
+
+
+def test_the_face_fills_half_of_the_frame_where_no_share_is_given() -> None:
+    assert CropFrame(112) == CropFrame(112, 0.5)
+
+
+def test_the_frames_shape_cannot_be_written_to() -> None:
+    """It is kept: who changed it would move every later crop."""
+    with pytest.raises(ValueError, match="read-only"):
+        CropFrame(112).shape[0] = 0
 
 
 def test_the_crop_takes_landmarks_along() -> None:
@@ -132,10 +160,17 @@ def test_a_grey_crop_is_the_crop_in_grey(scale: float) -> None:
         np.testing.assert_allclose(crop.astype(int), grey.astype(int), atol=2)
 
 
-def test_a_grey_crop_beside_the_picture_is_black() -> None:
+@pytest.mark.parametrize("place", [(5000, 5000), (5000, 25), (-5000, 25), (30, 5000), (30, -5000)])
+def test_a_grey_crop_beside_the_picture_is_black(place: tuple[float, float]) -> None:
     image = np.full((50, 60, 3), 200, np.uint8)
-    shape = SimilarityTransform.from_parts(1.0, 0, (5000, 5000)).apply(MEAN_SHAPE)
+    shape = SimilarityTransform.from_parts(1.0, 0, place).apply(MEAN_SHAPE)
     assert not CropFrame(64).crop(image, shape, grey=True)[0].any()
+
+
+@pytest.mark.parametrize("size", [(1, 40), (40, 1)])
+def test_a_grey_crop_shows_a_picture_of_one_row_or_column(size: tuple[int, int]) -> None:
+    image = np.full((*size, 3), 200, np.uint8)
+    assert warp(image, SimilarityTransform.from_parts(shift=(10, 10)), 64, grey=True).max() == 200
 
 
 @pytest.mark.parametrize("arguments", [(4, 0.5), (112, 0), (112, 1.1)])
@@ -180,12 +215,18 @@ def test_a_blob_keeps_its_place_under_reduction(reduction: float, angle: float) 
     np.testing.assert_allclose(centroid, [40.4, 44.7], atol=0.06)
 
 
-def test_reduction_averages_instead_of_picking() -> None:
+@pytest.mark.parametrize("reduction", [2, 10])
+def test_reduction_averages_instead_of_picking(reduction: int) -> None:
     """A checkerboard of single pixels shrinks to grey, not to a pattern."""
     board = (np.indices((1000, 1000)).sum(axis=0) % 2 * 255).astype(np.uint8)
-    crop = warp(board, SimilarityTransform.from_parts(0.1, 0), 90)
+    crop = warp(board, SimilarityTransform.from_parts(1 / reduction, 0), 90)
     assert crop[5:85, 5:85].std() < 3
     assert crop[5:85, 5:85].mean() == pytest.approx(127.5, abs=2)
+
+
+def test_a_picture_as_large_as_the_reduction_is_averaged_too() -> None:
+    board = (np.indices((8, 8)).sum(axis=0) % 2 * 255).astype(np.uint8)
+    assert warp(board, SimilarityTransform.from_parts(1 / 8, 0, (8, 8)), 16).max() <= 128
 
 
 @pytest.mark.parametrize("shift", [(-5000, 0), (5000, 5000), (0, -3000)])

@@ -72,6 +72,13 @@ def test_distance_of_zero(truth: np.ndarray, normaliser: str) -> None:
         nme(truth, truth, normaliser)
 
 
+def test_a_face_may_be_smaller_than_a_pixel(truth: np.ndarray) -> None:
+    """Landmarks as fractions of the picture: the unit does not matter."""
+    moved = truth + np.array([3, 4])
+    for normaliser in NORMALISERS:
+        np.testing.assert_allclose(nme(moved / 1000, truth / 1000, normaliser), nme(moved, truth, normaliser))
+
+
 @pytest.mark.parametrize("shape", [(68, 2), (2, 68), (2, 68, 3), (1, 68, 2)])
 def test_wrong_shape(truth: np.ndarray, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="expected two"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -117,7 +118,7 @@ CURVES: list[Callable[[np.ndarray], object]] = [
 
 
 @pytest.mark.parametrize("figure", CURVES)
-@pytest.mark.parametrize("bad", [[], [0.1, np.nan], [-0.1], [[0.1]]])
+@pytest.mark.parametrize("bad", [[], [0.1, np.nan], [-0.1], [0.1, -0.1], [[0.1]]])
 def test_what_is_no_row_of_errors_is_refused(figure: Callable[[np.ndarray], object], bad: list) -> None:
     with pytest.raises(ValueError, match="errors"):
         figure(np.array(bad))
@@ -158,11 +159,12 @@ def test_points_and_scales() -> None:
         nme(truth, truth, "inter-ocular", "ears")
 
 
-def test_the_bootstraps_mean_and_width() -> None:
+@pytest.mark.parametrize("level", [0.5, 0.95])
+def test_the_bootstraps_mean_and_width(level: float) -> None:
     """Beside the normal approximation, which holds for many values."""
     values = np.random.default_rng(3).normal(0.2, 1, 2000)
-    interval = paired_bootstrap(values)
-    half = 1.96 * values.std(ddof=1) / np.sqrt(2000)
+    interval = paired_bootstrap(values, level=level)
+    half = NormalDist().inv_cdf((1 + level) / 2) * values.std(ddof=1) / np.sqrt(2000)
     assert interval.mean == values.mean()
     assert interval.low == pytest.approx(values.mean() - half, abs=half / 10)
     assert interval.high == pytest.approx(values.mean() + half, abs=half / 10)
@@ -188,6 +190,11 @@ def test_the_bootstraps_level_and_seed() -> None:
 def test_the_bootstrap_of_one_face_has_no_width() -> None:
     interval = paired_bootstrap([0.25])
     assert (interval.mean, interval.low, interval.high) == (0.25, 0.25, 0.25)
+
+
+def test_a_bootstrap_of_one_drawing_is_that_drawings_mean() -> None:
+    interval = paired_bootstrap(np.arange(50.0), resamples=1)
+    assert interval.low == interval.high != interval.mean
 
 
 @pytest.mark.parametrize("bad", [[], [np.inf], [np.nan, 1], [[1.0]]])

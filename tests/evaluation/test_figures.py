@@ -17,7 +17,7 @@ from facealign_cli.datasets.protocol import FOLDER_SIZES, protocol_folder
 from facealign_cli.errors import FormatError, InputError, OutputError
 from facealign_cli.evaluation.base import Irregularity, Prediction
 from facealign_cli.evaluation.compare import compare
-from facealign_cli.evaluation.figures import Evaluation, SubsetSummary, evaluate
+from facealign_cli.evaluation.figures import Evaluation, FaceRow, SubsetSummary, evaluate
 from facealign_cli.evaluation.files import from_dict, read_json, to_dict, write_csv, write_json
 from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.metrics import NORMALISERS, nme
@@ -76,6 +76,11 @@ def test_regions_and_stages() -> None:
     assert means == pytest.approx({**expected, "stage1": 5, "stage2": 2 * 17 / 68}, abs=1e-6)
     assert evaluation.points == tuple(means)
     assert "stage1" not in run({"a.jpg": moved(1)}).points
+
+
+def test_stages_come_in_their_order() -> None:
+    points = run({"a.jpg": moved(1, 5, 4, 3, 2)}).points
+    assert [name for name in points if name.startswith("stage")] == ["stage1", "stage2", "stage3", "stage4", "stage5"]
 
 
 def test_a_missed_face_is_a_failure_and_never_makes_the_mean_better() -> None:
@@ -164,11 +169,22 @@ def test_training_folders_go_by_their_own_names() -> None:
     assert list(sets_of(evaluation)) == ["all", "lfpw/trainset (incomplete: 2 of 811)", "afw"]
     assert sets_of(evaluation)["afw"].nme["68"]["inter-ocular"] == pytest.approx(1 / OCULAR, abs=1e-7)
     assert [len(evaluation.rows_of(summary)) for summary in evaluation.summaries] == [339, 2, 337]
+    assert [(summary.expected, summary.complete) for summary in evaluation.summaries] == [
+        (None, True),
+        (811, False),
+        (337, True),
+    ]
 
 
 def test_the_held_out_part_says_so() -> None:
     evaluation = run(folder("afw", 30) | folder("ibug", 135), split="held-out")
     assert list(sets_of(evaluation)) == ["full (incomplete: 135 of 689)", "challenging", "afw (held-out)"]
+    assert [summary.expected for summary in evaluation.summaries] == [
+        689,
+        135,
+        None,
+    ]  # nobody says how many to hold out
+    assert [summary.complete for summary in evaluation.summaries] == [False, True, True]
 
 
 def test_other_folders() -> None:
@@ -272,9 +288,20 @@ def test_a_name_is_no_formula(tmp_path: Path) -> None:
 
 
 def test_a_row_checks_itself(evaluation: Evaluation) -> None:
-    row = evaluation.rows[0]
-    for change in ({"status": "missed"}, {"landmarks": None}, {"errors_px": {}}, {"scales_px": {}}):
-        with pytest.raises((ValueError, KeyError)):
+    found, missed = evaluation.rows[0], evaluation.rows[2]
+    errors = dict(found.errors_px)
+    changes: list[tuple[FaceRow, dict[str, object], str]] = [
+        (found, {"status": "missed"}, "does not go with"),
+        (found, {"landmarks": None}, "does not go with"),
+        (found, {"errors_px": {}}, "does not go with"),
+        (found, {"scales_px": {}}, "scales_px above 0"),
+        (missed, {"status": "lost"}, "expected status ok, .*, got 'lost'"),
+        (found, {"errors_px": {"68": 1.0}}, "expected errors_px of 68, 51, .*"),
+        (found, {"errors_px": errors | {"nose": -0.5}}, "finite errors_px of 0 or more"),
+        (found, {"errors_px": errors | {"nose": np.inf}}, "finite errors_px of 0 or more"),
+    ]
+    for row, change, message in changes:
+        with pytest.raises(ValueError, match=f"{row.name}: .*{message}"):
             replace(row, **change)  # type: ignore[arg-type]
 
 
