@@ -20,7 +20,7 @@ from facealign_cli.evaluation.compare import compare
 from facealign_cli.evaluation.figures import Evaluation, FaceRow, SubsetSummary, evaluate
 from facealign_cli.evaluation.files import from_dict, read_json, to_dict, write_csv, write_json
 from facealign_cli.landmarks import MEAN_SHAPE
-from facealign_cli.metrics import NORMALISERS, nme
+from facealign_cli.metrics import NORMALISERS, POINT_SETS, nme
 
 OCULAR = 91.60119  # outer eye corners of the mean shape: 45.80059 on either side
 TRUTH = MEAN_SHAPE + 100
@@ -74,8 +74,21 @@ def test_regions_and_stages() -> None:
     means = {points: values["inter-ocular"] * OCULAR for points, values in evaluation.summaries[0].nme.items()}
     expected = {"68": 2 * 17 / 68, "51": 0, "jaw": 2, "brows": 0, "nose": 0, "eyes": 0, "mouth": 0}
     assert means == pytest.approx({**expected, "stage1": 5, "stage2": 2 * 17 / 68}, abs=1e-6)
-    assert evaluation.points == tuple(means)
+    assert evaluation.points == (*POINT_SETS, "stage1", "stage2")
     assert "stage1" not in run({"a.jpg": moved(1)}).points
+
+
+def test_the_landmarks_of_a_face_are_those_of_the_last_stage() -> None:
+    evaluation = run({"a.jpg": moved(1, 5), "b.jpg": Prediction("missed")})
+    assert list(evaluation.predicted) == ["a.jpg"]
+    np.testing.assert_array_equal(evaluation.predicted["a.jpg"], TRUTH + DIRECTION)
+
+
+def test_percentiles_are_of_all_faces() -> None:
+    (summary,) = run({f"{i:03}.jpg": moved(i) for i in range(101)}).summaries
+    spread = summary.distributions["inter-ocular"]
+    found = [spread.median, spread.p90, spread.p95, spread.p99]
+    assert [value * OCULAR for value in found] == pytest.approx([50, 90, 95, 99], abs=1e-4)
 
 
 def test_stages_come_in_their_order() -> None:
@@ -108,7 +121,7 @@ def test_every_other_status_counts_like_a_missed_face(status: str) -> None:
 
 def test_all_missed() -> None:
     (summary,) = run({"a.jpg": Prediction("missed")}).summaries
-    assert (summary.auc, summary.failure_rate) == (0, 1)
+    assert (summary.auc, summary.failure_rate, summary.found, summary.missed) == (0, 1, 0, 1)
     assert np.isnan(summary.distributions["inter-pupil"].mean)
     assert summary.distributions["inter-pupil"].median == np.inf
 
@@ -179,11 +192,8 @@ def test_training_folders_go_by_their_own_names() -> None:
 def test_the_held_out_part_says_so() -> None:
     evaluation = run(folder("afw", 30) | folder("ibug", 135), split="held-out")
     assert list(sets_of(evaluation)) == ["full (incomplete: 135 of 689)", "challenging", "afw (held-out)"]
-    assert [summary.expected for summary in evaluation.summaries] == [
-        689,
-        135,
-        None,
-    ]  # nobody says how many to hold out
+    expected = [689, 135, None]  # nobody says how many are held out
+    assert [summary.expected for summary in evaluation.summaries] == expected
     assert [summary.complete for summary in evaluation.summaries] == [False, True, True]
 
 
@@ -289,12 +299,15 @@ def test_a_name_is_no_formula(tmp_path: Path) -> None:
 
 def test_a_row_checks_itself(evaluation: Evaluation) -> None:
     found, missed = evaluation.rows[0], evaluation.rows[2]
-    errors = dict(found.errors_px)
+    errors, scales = dict(found.errors_px), dict(found.scales_px)
+    assert replace(found, scales_px=dict.fromkeys(NORMALISERS, 0.5)).nme() == 2 * found.errors_px["68"]  # a small face
     changes: list[tuple[FaceRow, dict[str, object], str]] = [
         (found, {"status": "missed"}, "does not go with"),
         (found, {"landmarks": None}, "does not go with"),
         (found, {"errors_px": {}}, "does not go with"),
         (found, {"scales_px": {}}, "scales_px above 0"),
+        (found, {"scales_px": scales | {"inter-pupil": 0.0}}, "scales_px above 0"),
+        (found, {"scales_px": scales | {"inter-pupil": np.inf}}, "scales_px above 0"),
         (missed, {"status": "lost"}, "expected status ok, .*, got 'lost'"),
         (found, {"errors_px": {"68": 1.0}}, "expected errors_px of 68, 51, .*"),
         (found, {"errors_px": errors | {"nose": -0.5}}, "finite errors_px of 0 or more"),

@@ -10,12 +10,28 @@ import numpy as np
 from facealign_cli.datasets.splits import is_held_out
 from facealign_cli.formats.pts import write_pts
 from facealign_cli.geometry import init_shape_from_bbox
+from facealign_cli.training.pack import Pack
 
 NOSE = 30
 TRAIN, ALSO_TRAIN, HELD_OUT = (
     next(str(i) for i in range(start, start + 1000) if is_held_out(f"helen/{i}") == held_out)
     for start, held_out in ((100, False), (2000, False), (4000, True))
 )
+
+
+def pack_of(image: np.ndarray, landmarks: np.ndarray, name: str) -> Pack:
+    """One face, labelled by hand, of which no more is known."""
+    return Pack(
+        image[None].astype(np.uint8),
+        landmarks[None].astype(np.float32),
+        np.full((1, 4), np.nan, np.float32),
+        np.zeros(1, bool),
+        np.zeros(1, bool),
+        np.ones((1, 68), np.float32),
+        np.full(1, np.nan, np.float32),
+        np.full((1, 5, 2), np.nan, np.float32),
+        [name],
+    )
 
 
 def draw(path: Path, landmarks: np.ndarray, size: tuple[int, int] = (240, 200)) -> None:

@@ -15,6 +15,7 @@ from facealign_cli.metrics import nme
 from facealign_cli.training.augment import Batch, make_batch, mirrored
 from facealign_cli.training.augmentation import PAPER, Augmentation
 from facealign_cli.training.pack import Pack
+from tests.training.packs import pack_of
 
 FRAME = CropFrame(64, 0.5)
 NONE = Augmentation(**dict.fromkeys((field.name for field in fields(Augmentation)), 0.0))
@@ -31,17 +32,7 @@ def one_blob(index: int) -> Pack:
     shape = SimilarityTransform.from_parts(1, 6, center=(95.5, 95.5)).apply(CropFrame(192, 1 / 3).shape)
     y, x = np.mgrid[:192, :192]
     image = 250 * np.exp(-((x - shape[index, 0]) ** 2 + (y - shape[index, 1]) ** 2) / (2 * 2.5**2))
-    return Pack(
-        image[None].astype(np.uint8),
-        shape[None].astype(np.float32),
-        np.full((1, 4), np.nan, np.float32),
-        np.zeros(1, bool),
-        np.zeros(1, bool),
-        np.ones((1, 68), np.float32),
-        np.full(1, np.nan, np.float32),
-        np.full((1, 5, 2), np.nan, np.float32),
-        ["blob"],
-    )
+    return pack_of(image, shape, "blob")
 
 
 class TestDeterminism:
@@ -156,6 +147,13 @@ def test_without_perturbation_the_face_fills_the_frame() -> None:
         box = bbox_of_shape(landmarks)
         np.testing.assert_allclose((box[:2] + box[2:]) / 2, 31.5, atol=1e-3)
         np.testing.assert_allclose((box[2:] - box[:2]).sum(), (frame_box[2:] - frame_box[:2]).sum(), rtol=0.02)
+
+
+def test_a_face_is_stretched_about_the_middle_of_the_crop() -> None:
+    batch = batch_of(one_blob(NOSE), replace(NONE, stretch_sigma=0.3), count=12)
+    boxes = np.array([bbox_of_shape(landmarks) for landmarks in batch.landmarks])
+    np.testing.assert_allclose((boxes[:, :2] + boxes[:, 2:]) / 2, 31.5, atol=1e-3)
+    assert np.std(boxes[:, 2] - boxes[:, 0]) > 3 and np.std(boxes[:, 3] - boxes[:, 1]) > 3
 
 
 def test_perturbation_is_as_strong_as_said() -> None:
