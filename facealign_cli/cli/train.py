@@ -13,7 +13,7 @@ from facealign_cli.cli import console, kinds, options, process
 from facealign_cli.cli.help import Group
 from facealign_cli.errors import InputError
 from facealign_cli.files.output import check_output
-from facealign_cli.training.augmentation import PAPER, Augmentation
+from facealign_cli.training.augmentation import AUGMENTATIONS
 from facealign_cli.training.schedule import TEACHER_SHARE, TrainConfig
 
 if TYPE_CHECKING:
@@ -76,8 +76,9 @@ _TRAINING = (
         "--augmentation",
         default="strong",
         show_default=True,
-        type=click.Choice(["strong", "paper"]),
-        help="strong changes geometry, light, blur, noise and covers parts; paper changes geometry alone.",
+        type=click.Choice(list(AUGMENTATIONS)),
+        help="strong changes geometry, light, blur, noise and covers parts; mild does little of that, for the end of a "
+        "training; paper changes geometry alone.",
     ),
     _setting("eval_every", kinds.Count(1), "Batches from one evaluation to the next."),
     _setting("checkpoint_every", kinds.Count(1), "Batches from one checkpoint to the next."),
@@ -202,7 +203,7 @@ def _train(
 
 
 def _config(stage: int, values: dict[str, Any]) -> TrainConfig:
-    augmentation = PAPER if values.pop("augmentation") == "paper" else Augmentation()
+    augmentation = AUGMENTATIONS[values.pop("augmentation")]
     return TrainConfig(stage=stage, augmentation=augmentation, **values)
 
 
@@ -229,7 +230,8 @@ def _report(row: dict[str, Any]) -> None:
     metavar="PACK",
     type=kinds.EXISTING_FILE,
     multiple=True,
-    help="A pack: compare on its held-out faces, calibrate sigma on them, state their errors in the metadata.",
+    help="A pack: take the mean error on its training faces off the landmarks; on its held-out faces calibrate sigma, "
+    "compare, and state the errors in the metadata.",
 )
 @click.option("--training-data", metavar="TEXT", default="", help="What it was trained on, for the metadata.")
 @click.option("--licence", metavar="TEXT", default="", help="Licence of the weights, for the metadata.")

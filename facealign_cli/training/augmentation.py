@@ -63,3 +63,22 @@ PAPER = Augmentation(
     faceless=0.0,
 )
 """The paper's perturbations: geometry and mirror alone."""
+
+
+MILD = Augmentation(
+    shift_sigma=0.05,
+    angle_sigma=8.0,
+    scale_sigma=0.08,
+    stretch_sigma=0.0,
+    shear_sigma=0.0,
+    elastic=0.0,
+    light=0.4,
+    blur=0.05,
+    low_resolution=0.05,
+    noise=0.08,
+    jpeg=0.05,
+    cover=0.15,
+)
+"""For the end of a training: faces in their own proportions, most of them plain to see, as those to come will be."""
+
+AUGMENTATIONS = {"strong": Augmentation(), "mild": MILD, "paper": PAPER}

@@ -9,6 +9,7 @@ import numpy as np
 from facealign_cli.arrays import Floats, Image
 from facealign_cli.metrics import nme
 from facealign_cli.training.calibrate import FEWEST_FACES, calibrate_sigma
+from facealign_cli.training.centre import centre_landmarks
 from facealign_cli.training.measure import measured_faces, predict_crops, turned_errors
 from facealign_cli.training.network import Dan
 from facealign_cli.training.pack import Pack, crops_in_frame
@@ -27,13 +28,16 @@ def named_figures(errors: Mapping[int, float]) -> dict[str, float]:
 def held_out_figures(model: Dan, pack: Pack) -> tuple[Image, dict[str, float]]:
     """A pack's held-out crops in the model's frame, (N, 1, S, S) uint8, and the model's figures on them.
 
-    Those of 300-W, if there are any; turned heads of other sets have figures of their own. A model that has sigma is
-    changed: its sigma is calibrated, see `calibrate`.
+    Those of 300-W, if there are any; turned heads of other sets have figures of their own. The model is changed: its
+    landmarks lose their mean error (see `centre`), its sigma is calibrated (see `calibrate`).
     """
+    moved = centre_landmarks(model, pack)
     faces = measured_faces(pack)
     crops, truth = crops_in_frame(faces, model.config.crop_frame)
     errors = stage_errors(predict_crops(model, crops), truth)
     figures = named_figures(dict(enumerate(errors, start=1)))
+    if moved:
+        figures["mean error taken off the landmarks, % of the face"] = round(100 * moved, 2)
     turned = turned_errors(model, pack.select(pack.held_out & np.isfinite(pack.yaw)))
     figures |= {f"held-out error by yaw {k.replace('_', '-')}, % of size": round(100 * v, 2) for k, v in turned.items()}
     if model.config.stages[-1].sigma and len(faces) >= FEWEST_FACES:

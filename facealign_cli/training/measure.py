@@ -35,9 +35,13 @@ def turned_errors(model: Dan, pack: Pack, n_stages: int | None = None) -> dict[s
 
 def measured_faces(pack: Pack) -> Pack:
     """The held-out faces that errors are stated on: those of 300-W, or all where there are none of it."""
-    held_out = pack.select(pack.held_out)
-    of_300w = held_out.select(np.isin(held_out.sets, SETS_OF_300W))
-    return of_300w if len(of_300w) else held_out
+    return faces_of_300w(pack.select(pack.held_out))
+
+
+def faces_of_300w(pack: Pack) -> Pack:
+    """A pack's faces of 300-W, or all where there are none of it."""
+    of_300w = pack.select(np.isin(pack.sets, SETS_OF_300W))
+    return of_300w if len(of_300w) else pack
 
 
 def held_out_errors(model: Dan, pack: Pack, n_stages: int | None = None) -> list[float]:

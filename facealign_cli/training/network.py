@@ -252,17 +252,32 @@ class Dan(nn.Module):
 
     def _later_stage(self, i: int, image: Tensor, previous: Tensor, features: Tensor) -> tuple[StageOutput, Tensor]:
         stage = self.config.stages[i]
-        if self.config.fit_landmarks:
-            back = fit_similarity(previous, getattr(self, f"basis{i}"))  # frame → crop
-            landmarks = transform_landmarks_back(previous, back)
-        else:
-            transform = estimate_similarity(previous, getattr(self, f"mean_shape{i}"))  # crop → frame
-            landmarks, back = transform_landmarks(previous, transform), invert_similarity(transform)
+        landmarks, back = self._into_frame(i, previous)
         warped = warp_image(image, back, stage.frame_size)
         size = self._extra_size(stage)
         heatmap = landmark_heatmap(landmarks * (size / stage.frame_size), size)
         extra = torch.cat([heatmap, self.feature_images[i - 1](features)], dim=1)
         return self.stages[i](warped, extra, landmarks), back
+
+    def _into_frame(self, i: int, previous: Tensor) -> tuple[Tensor, Tensor]:
+        """The landmarks before stage i, crop → frame pixels, and the similarity back, (N, 2, 3), frame → crop."""
+        if self.config.fit_landmarks:
+            back = fit_similarity(previous, getattr(self, f"basis{i}"))
+            return transform_landmarks_back(previous, back), back
+        transform = estimate_similarity(previous, getattr(self, f"mean_shape{i}"))
+        return transform_landmarks(previous, transform), invert_similarity(transform)
+
+    def in_last_frame(self, output: DanOutput, points: Tensor) -> Tensor:
+        """Points (N, 68, 2) in crop pixels → the pixels of the last stage's frame, as it saw these faces."""
+        if len(self.stages) == 1:
+            return (points - (self.reduce - 1) / 2) / self.reduce
+        return transform_landmarks_back(points, self._into_frame(len(self.stages) - 1, output.landmarks[-2])[1])
+
+    def last_layer(self) -> nn.Linear:
+        """The layer whose result, in the pixels of the last stage's frame, is the last that is added to landmarks."""
+        stage = self.stages[-1]
+        layer: nn.Linear = stage.out if stage.local is None else stage.local.steps[-1].out  # type: ignore[assignment, union-attr, index]
+        return layer
 
 
 def multiply_adds(model: Dan) -> int:
