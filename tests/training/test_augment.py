@@ -12,7 +12,7 @@ import pytest
 from facealign_cli.geometry import CropFrame, SimilarityTransform, bbox_of_shape
 from facealign_cli.landmarks import MIRROR_ORDER
 from facealign_cli.metrics import nme
-from facealign_cli.training.augment import Batch, make_batch, mirrored
+from facealign_cli.training.augment import Batch, make_batch, mirrored, perturbed_init
 from facealign_cli.training.augmentation import PAPER, Augmentation
 from facealign_cli.training.pack import Pack
 from tests.training.packs import pack_of
@@ -106,12 +106,12 @@ def test_landmarks_follow_the_picture(index: int, augmentation: Augmentation) ->
 def test_weights_go_with_their_points(tiny_pack: Pack) -> None:
     """A mirrored face's weights are its twins'."""
     weights = np.tile(np.arange(68, dtype=np.float32) / 68, (len(tiny_pack), 1))
-    batch = batch_of(replace(tiny_pack, weights=weights), NONE)
+    batch = batch_of(replace(tiny_pack, weights=weights), NONE, count=200)
     twins = weights[0][list(MIRROR_ORDER)]
     mirrored_rows = [bool((row == twins).all()) for row in batch.weights]
     assert all(twin or (row == weights[0]).all() for twin, row in zip(mirrored_rows, batch.weights, strict=True))
-    assert 3 < sum(mirrored_rows) < 21
-    plain = batch_of(tiny_pack, NONE)
+    assert 75 < sum(mirrored_rows) < 125
+    plain = batch_of(tiny_pack, NONE, count=200)
     assert (plain.weights == 1).all()
     np.testing.assert_array_equal(plain.landmarks, batch.landmarks)
 
@@ -167,6 +167,15 @@ def test_perturbation_is_as_strong_as_said() -> None:
     centers = np.array([(bbox_of_shape(lm)[:2] + bbox_of_shape(lm)[2:]) / 2 for lm in batch.landmarks])
     shifts = (centers - 31.5) / size / np.array([[t.scale] for t in back])
     assert np.median(np.abs(shifts)) == pytest.approx(0.2 * 0.6745, rel=0.2)
+
+
+def test_a_perturbed_face_is_scaled_about_its_own_middle_and_within_bounds() -> None:
+    truth = SimilarityTransform.from_parts(1, 0, (300, 40)).apply(CropFrame(64).shape)
+    rng, strong = np.random.default_rng(4), replace(NONE, scale_sigma=2.0)
+    boxes = np.array([bbox_of_shape(perturbed_init(truth, strong, rng)) for _ in range(50)])
+    np.testing.assert_allclose((boxes[:, :2] + boxes[:, 2:]) / 2, np.tile([331.5, 71.5], (50, 1)))
+    scales = (boxes[:, 2] - boxes[:, 0]) / np.ptp(truth[:, 0])
+    assert (scales.min(), scales.max()) == pytest.approx((0.55, 1.8), abs=0.05)
 
 
 SYMMETRIC = [8, 30, 36, 45, 48, 54]
@@ -229,6 +238,11 @@ class TestKinds:
         batch = make_batch(pack, np.zeros(100, int), FRAME, replace(PAPER, displaced=1.0), np.random.default_rng(5))
         start = np.broadcast_to(FRAME.shape, batch.landmarks.shape)
         assert nme(start, batch.landmarks, "inter-pupil").min() > 0.3
+        offsets = batch.landmarks.mean(axis=1) - FRAME.shape.mean(axis=0)
+        angles = np.arctan2(offsets[:, 1], offsets[:, 0])
+        assert (np.histogram(angles, 4, (-np.pi, np.pi))[0] > 10).all(), "it goes off to all sides"
+        turns = [SimilarityTransform.estimate(FRAME.shape, landmarks).angle_deg for landmarks in batch.landmarks]
+        assert np.mean(np.abs(turns)) > 20 and abs(np.mean(turns)) < 15
         assert batch.has_face.all()
         assert not batch.aligned.any()
 
