@@ -191,8 +191,8 @@ def close_bar(bar: Progress) -> None:
 def tell_left_out(faces: int, min_confidence: float) -> None:
     """Say that faces were left out for their confidence, if any were."""
     if faces:
-        what = "1 face" if faces == 1 else f"{faces:,} faces"
-        message(f"Left out: {what} with a confidence below {min_confidence:g}; --min-confidence 0 shows all.")
+        what = f"{counted(faces, 'face')} with a confidence below {min_confidence:g}"
+        message(f"Left out: {what}; --min-confidence 0 shows all.")
 
 
 def tell_no_face(pictures: int, what: str, *, any_roll: bool) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
 from facealign_cli.cli import console, options
 from facealign_cli.cli.help import Command
+
+if TYPE_CHECKING:
+    from facealign_cli.doctor import Check
 
 
 @click.command(
@@ -31,5 +35,16 @@ def doctor(format_name: str) -> None:
     if format_name == "json":
         console.print_json([asdict(check) for check in checks])
     else:
-        console.print_table(("area", "name", "state", "detail"), [(c.area, c.name, c.state, c.detail) for c in checks])
+        _print(checks)
     sys.exit(0 if is_healthy(checks) else 1)
+
+
+def _print(checks: list[Check]) -> None:
+    """A table, and below it the commands that install the extras: a cell would break them into pieces."""
+    below = {check.name: check.detail for check in checks if check.area == "extra" and check.state == "missing"}
+    rows = [(c.area, c.name, c.state, "not installed; see below" if c.name in below else c.detail) for c in checks]
+    console.print_table(("area", "name", "state", "detail"), rows)
+    if below:
+        console.message("The missing extras are optional. Each of these commands installs one of them:")
+    for command in dict.fromkeys(below.values()):
+        console.message(command)

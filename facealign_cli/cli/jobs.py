@@ -58,7 +58,7 @@ def _state(progress: Progress, what: str) -> str:
     total = f"{progress.total:,}" if progress.total_known else f"{progress.total:,} or more"
     left = "" if progress.left_s is None else f", {_duration(progress.left_s)} left"
     return (
-        f"{progress.done:,} of {total} {what}, {progress.failed:,} failed, {progress.faces:,} faces, "
+        f"{progress.done:,} of {total} {what}, {progress.failed:,} failed, {console.counted(progress.faces, 'face')}, "
         f"{progress.per_second:.1f}/s{left}"
     )
 
@@ -75,7 +75,8 @@ def tell_end(progress: Progress, output: str) -> None:
         _tell_details(progress)
     before = f", {progress.before:,} done before" if progress.before else ""
     console.message(
-        f"In {output}: {counts.rows:,} rows of {counts.pictures:,} pictures, {counts.faces:,} faces, "
+        f"In {output}: {console.counted(counts.rows, 'row')} of {console.counted(counts.pictures, 'picture')}, "
+        f"{console.counted(counts.faces, 'face')}, "
         f"{counts.no_face:,} without a face, {counts.failed:,} failed."
     )
     console.message(
@@ -106,8 +107,7 @@ def tell_doubts(progress: Progress, settings: dict[str, Any]) -> None:
     console.tell_left_out(progress.left_out, MIN_CONFIDENCE if least is None else least)
     if settings["boxes"] is None and progress.done:
         empty = progress.counts.no_face
-        what = "1 picture" if empty == 1 else f"{empty:,} pictures"
-        console.tell_no_face(empty, what, any_roll=settings["any_roll"])
+        console.tell_no_face(empty, console.counted(empty, "picture"), any_roll=settings["any_roll"])
 
 
 def exit_code(progress: Progress) -> int:
@@ -131,8 +131,9 @@ def tell_clips(progress: Progress, clips: Sequence[ClipSummary], output: str) ->
     failed = [clip for clip in clips if clip.error is not None]
     for clip in failed[:5]:
         console.message(f"Failed: {clip.error}")
+    counted, ids, blinks = console.counted, sum(clip.ids for clip in clips), sum(clip.blinks or 0 for clip in clips)
     console.message(
-        f"{len(clips):,} clips, {progress.before:,} of them done before, {len(failed):,} failed: {frames:,} frames, "
-        f"{faces:,} faces ({doubtful:,} doubtful), {sum(clip.ids for clip in clips):,} ids, "
-        f"{sum(clip.blinks or 0 for clip in clips):,} blinks in {_duration(progress.elapsed_s)}: {output}/clips.csv"
+        f"{counted(len(clips), 'clip')}, {progress.before:,} of them done before, {len(failed):,} failed: "
+        f"{counted(frames, 'frame')}, {counted(faces, 'face')} ({doubtful:,} doubtful), "
+        f"{counted(ids, 'id')}, {counted(blinks, 'blink')} in {_duration(progress.elapsed_s)}: {output}/clips.csv"
     )

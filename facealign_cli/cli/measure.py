@@ -89,12 +89,13 @@ def measure(
 
 
 def _tell(faces: Sequence[MeasuredFace], blinks: Sequence[Blink], written: Sequence[Path]) -> None:
-    persons = len({(face.source, face.face_id) for face in faces})
+    persons = console.counted(len({(face.source, face.face_id) for face in faces}), "person")
     unknown = sum(face.measures.eye_opening is None for face in faces)
     turned = f", {unknown} of them turned too far to be measured" if unknown else ""
     where = f": {', '.join(map(str, written))}" if written else ""
     console.message(
-        f"{len(faces)} faces of {persons} person{'s' * (persons != 1)} measured{turned}; {len(blinks)} blinks{where}"
+        f"{console.counted(len(faces), 'face')} of {persons} measured{turned}; "
+        f"{console.counted(len(blinks), 'blink')}{where}"
     )
     if faces and all(face.pose is None for face in faces):
         console.message("No head pose was found: if the rows do not say the size of their pictures, give --size WxH.")

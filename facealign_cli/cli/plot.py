@@ -68,6 +68,7 @@ def plot(
     told = summary.blinks is not None
     blinks = console.counted(summary.blinks or 0, "blink") if told else "frames too far apart for blinks"
     console.message(
-        f"{summary.frames:,} frames, {summary.faces:,} faces of {summary.ids} id{'s' * (summary.ids != 1)}, "
+        f"{console.counted(summary.frames, 'frame')}, {console.counted(summary.faces, 'face')} of "
+        f"{console.counted(summary.ids, 'id')}, "
         f"{blinks}; {output.stat().st_size / 1e6:.1f} MB: {output}"
     )

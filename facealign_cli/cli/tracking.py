@@ -199,11 +199,11 @@ def write_measures(clip: ClipSummariser, path: Path, overwrite: bool) -> None:
 def tell(clip: ClipSummary, seconds: float, written: Sequence[Path | None], made: str = "") -> None:
     """One line on what was done, how much of it is doubtful, and where it is. made: words before the places."""
     where = ", ".join(str(path) for path in written if path not in (None, kinds.STDOUT))
-    ids = f"{clip.ids} id{'s' * (clip.ids != 1)}"
+    frames, faces, ids = (console.counted(getattr(clip, f"{noun}s"), noun) for noun in ("frame", "face", "id"))
     lost = f", lost {clip.lost} and regained {clip.regained}" if clip.lost else ""
     damaged = f" ({clip.damaged:,} damaged)" if clip.damaged else ""
     console.message(
-        f"{clip.frames:,} frames{damaged}, {clip.faces:,} faces ({clip.doubtful:,} doubtful) of {ids}{lost}; "
+        f"{frames}{damaged}, {faces} ({clip.doubtful:,} doubtful) of {ids}{lost}; "
         f"a face in {100 * (clip.with_face or 0):.0f} % of the frames; {seconds:.1f} s{': ' * bool(where)}{made}{where}"
     )
 

@@ -200,6 +200,7 @@ def _train(
     if run.stopped:
         console.message(f"Interrupted at step {run.step}: --resume goes on from here.")
         sys.exit(console.INTERRUPTED)
+    console.message(f"Done at step {run.step}: the weights with the least error are in {folder / 'best.ckpt'}.")
 
 
 def _config(stage: int, values: dict[str, Any]) -> TrainConfig:

@@ -82,11 +82,14 @@ def pack(
     for item in report.left_out:
         console.message(f"left out: {item.name}: {item.reason}")
     if report.held_out_photo is not None:
-        console.message(f"No photo's name says that it is held out: {report.held_out_photo} is, to measure a run by.")
+        console.message(
+            f"No photo is held out by its name, so {report.held_out_photo} is held out: a training is measured on it."
+        )
     totals = {split: sum(counts[split] for counts in report.counts.values()) for split in SPLITS}
     table = {**dict(sorted(report.counts.items())), "all": totals}
     rows = [(name, *(counts[split] for split in SPLITS)) for name, counts in table.items()]
     console.print_table(("data set", *SPLITS), rows, numbers=SPLITS)
+    console.message(f"{console.counted(sum(totals.values()), 'face')}: {output}")
 
 
 @click.command(

@@ -157,7 +157,7 @@ def _match_picture(
     chosen = dict(_nearest_pairs(truths, usable))
     if len(faces) > len(truths):
         odd.append(
-            Irregularity("several faces", key, f"{len(faces)} for {len(truths)}; the nearest to the truth counts")
+            Irregularity("several faces", key, f"{len(faces)} predicted, {len(truths)} annotated; the nearest counts")
         )
     rest = _unusable(pictures, faces, usable)
     return {

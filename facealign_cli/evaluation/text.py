@@ -137,4 +137,4 @@ def _percent(value: float) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{100 * value:+.2f}"
+    return f"{100 * value:+z.2f}"

@@ -79,7 +79,7 @@ def import_pyarrow() -> tuple[ModuleType, ModuleType]:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise MissingDependency("Parquet", "pyarrow", "parquet") from error
+        raise MissingDependency("Parquet (the formats csv and jsonl need nothing)", "pyarrow", "parquet") from error
     return pyarrow, pyarrow.parquet
 
 

@@ -66,6 +66,11 @@ def undisturbed(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[
     return rows
 
 
+def test_it_counts_one_as_one(folder: Path, tmp_path: Path) -> None:
+    result = run(folder / "face0.jpg", "-o", tmp_path / "out", "--workers", 0, "--format", "jsonl")
+    assert "1 row of 1 picture, 1 face, 0 without" in result.stderr
+
+
 def test_what_it_says(folder: Path, tmp_path: Path) -> None:
     result = run(folder, "-o", tmp_path / "out", "--workers", 1, "--format", "jsonl")
     assert result.exit_code == 3

@@ -147,6 +147,9 @@ def test_doctor_names_the_python_that_runs(monkeypatch: pytest.MonkeyPatch) -> N
     advice = "'/opt/my python/bin/python' -m pip install 'facealign[video]'"
     assert checks_of("extra")["video: av"]["detail"] == advice
     assert advice in str(errors.MissingDependency("video", "av", "video"))
+    told = run("doctor")
+    assert told.stderr.splitlines().count(advice) == 1  # whole, and once for an extra of several packages
+    assert "-m pip install" not in told.stdout.split("provider")[0].split("extra", 1)[1]
 
 
 def test_from_a_pack_to_a_model(shared_data: Path, tmp_path: Path) -> None:

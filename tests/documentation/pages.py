@@ -36,7 +36,7 @@ class Block:
     def lines(self) -> list[str]:
         """The commands, those that go on behind a backslash put together, without their comments."""
         joined = re.sub(r"\\\n\s*", " ", self.text)
-        stripped = (re.sub(r"\s+#\s.*$", "", line).strip() for line in joined.splitlines())
+        stripped = (re.sub(r"(^|\s+)#\s.*$", "", line).strip() for line in joined.splitlines())
         return [line for line in stripped if line]
 
 
