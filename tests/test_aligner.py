@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import facealign_cli
-from facealign_cli.aligner import Aligner, align_crops, align_pictures, cut_crops, turned_init_shape
+from facealign_cli.aligner import Aligner, align_pictures
 from facealign_cli.detectors import DetectorOptions
 from facealign_cli.errors import InputError
 from facealign_cli.files.pictures import write_image
@@ -19,6 +19,7 @@ from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.metrics import nme
 from facealign_cli.models.dan import DanModel, DanPrediction
 from facealign_cli.models.registry import load_model
+from facealign_cli.placing import align_crops, cut_crops, turned_init_shape
 from facealign_cli.records import BBox, BoxCalibration, Detection
 
 FACE = Detection(BBox(177, 87, 266, 178), 0.9)

@@ -25,6 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("crops", "formats", "metrics", "overlay"),
     ("datasets", "detectors", "measures", "notebook"),
     ("convert", "models"),
+    ("placing",),
     ("aligner",),
     ("evaluation", "video"),
     ("batch",),

@@ -26,7 +26,7 @@ export async function findFaces(picture, run, settings) {
     }
   }
   const large = found.filter(({ box }) => box[3] - box[1] >= settings.too_small * settings.min_face);
-  return suppressed(large, settings.nms_overlap).map(({ box, score, points }) => ({
+  return suppressed(large, settings.nms_overlap).map((best) => averaged(best, large, settings.agrees)).map(({ box, score, points }) => ({
     box: box.map((edge) => edge - 0.5),
     score,
     roll: rollOf(points, settings.five_points),
@@ -112,6 +112,18 @@ function suppressed(faces, most) {
     if (kept.every((better) => overlap(better.box, face.box) <= most)) kept.push(face);
   }
   return kept;
+}
+
+// The best of one face, with the mean box and points of all that overlap it by `least` of the union, each by its score.
+function averaged(best, faces, least) {
+  const same = faces.filter(({ box }) => overlap(box, best.box) >= least);
+  const total = same.reduce((sum, { score }) => sum + score, 0);
+  const mean = (value) => same.reduce((sum, face) => sum + face.score * value(face), 0) / total;
+  return {
+    box: best.box.map((_, i) => mean(({ box }) => box[i])),
+    points: best.points.map((_, p) => [0, 1].map((axis) => mean(({ points }) => points[p][axis]))),
+    score: best.score,
+  };
 }
 
 function overlap(one, other) {

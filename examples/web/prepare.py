@@ -99,6 +99,7 @@ def settings(model: DanModel) -> dict[str, Any]:
             "min_face": DetectorOptions().min_face,
             "score": yunet.SCORE,
             "nms_overlap": yunet.NMS_OVERLAP,
+            "agrees": yunet.AGREES,
             "strides": yunet.STRIDES,
             "smallest": yunet.SMALLEST,
             "largest": yunet.LARGEST,

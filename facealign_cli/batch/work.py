@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from facealign_cli.aligner import NETWORK_BATCH, Aligner, FoundFaces, confident, place_landmarks
+from facealign_cli.aligner import NETWORK_BATCH, Aligner, confident
 from facealign_cli.arrays import Image
 from facealign_cli.batch.base import Outcome
 from facealign_cli.crops import CropOptions, cut_face
@@ -28,6 +28,7 @@ from facealign_cli.files.storage import Storage, join, storage_for
 from facealign_cli.formats.pts import encode_pts
 from facealign_cli.models.registry import load_model
 from facealign_cli.overlay import draw_overlay
+from facealign_cli.placing import FoundFaces, place_landmarks
 from facealign_cli.pose import PoseEstimator
 from facealign_cli.quality import with_quality
 from facealign_cli.records import Detection, Face, FrameResult

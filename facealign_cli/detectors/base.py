@@ -244,11 +244,17 @@ def nms(boxes: Floats, threshold: float, of_smaller: bool = False) -> Ints:
     while order.size:
         best, rest = order[0], order[1:]
         kept.append(best)
-        low, high = np.maximum(boxes[best, :2], boxes[rest, :2]), np.minimum(boxes[best, 2:4], boxes[rest, 2:4])
-        overlap = np.maximum(high - low, 0).prod(axis=1)
+        overlap = common_area(boxes[best], boxes[rest])
         whole = np.minimum(area[best], area[rest]) if of_smaller else area[best] + area[rest] - overlap
         order = rest[overlap <= threshold * whole]
     return np.array(kept, dtype=int)
+
+
+def common_area(box: Floats, boxes: Floats) -> Floats:
+    """(N,) pixels that a box, (4 or more,) x1, y1, x2, y2, shares with each of (N, 4 or more)."""
+    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:4], boxes[:, 2:4])
+    area: Floats = np.maximum(high - low, 0).prod(axis=1)
+    return area
 
 
 def detections_from_arrays(boxes: Floats, scores: Floats, rolls: Floats | None = None) -> list[Detection]:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from facealign_cli.aligner import Aligner, init_shapes
+from facealign_cli.aligner import Aligner
 from facealign_cli.arrays import Floats, Image
 from facealign_cli.datasets import LeftOut, Sample, read_samples
 from facealign_cli.datasets.protocol import TRAINING_FOLDERS, folder_of
@@ -23,6 +23,7 @@ from facealign_cli.files.pictures import read_image
 from facealign_cli.geometry import bbox_of_shape, init_shape_from_bbox
 from facealign_cli.metrics import NORMALISERS
 from facealign_cli.models.registry import sha256_of
+from facealign_cli.placing import init_shapes
 from facealign_cli.processes import GUARD_HINT, begin_worker, check_main_guard, signals_held_back
 from facealign_cli.records import BBox
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from facealign_cli.aligner import FaceCrops, align_crops, cut_crops
 from facealign_cli.arrays import Bools, Floats, Image
 from facealign_cli.datasets.splits import photo_key
 from facealign_cli.errors import InputError
@@ -22,6 +21,7 @@ from facealign_cli.geometry import bbox_of_shape, extent_of_shape, init_shape_fr
 from facealign_cli.landmarks import MIRROR_ORDER
 from facealign_cli.metrics import nme
 from facealign_cli.models.dan import DanModel
+from facealign_cli.placing import FaceCrops, align_crops, cut_crops
 from facealign_cli.training.augment import perturbed_init
 from facealign_cli.training.augmentation import Augmentation
 from facealign_cli.training.pack import read_pack, rewrite_pack

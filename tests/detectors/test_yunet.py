@@ -160,6 +160,35 @@ def test_decode_agrees_with_a_plain_loop() -> None:
     np.testing.assert_allclose(yunet.decode(outputs, stride, columns, 0.5), expected, rtol=1e-6)
 
 
+def overlap(one: np.ndarray, other: np.ndarray) -> float:
+    return BBox(*one[:4]).iou(BBox(*other[:4]))
+
+
+def test_a_face_is_the_mean_of_the_cells_that_agree_by_their_scores() -> None:
+    """Against a plain loop: a cell that lies between two heads, and has something of both, is outvoted."""
+    rng = np.random.default_rng(2)
+    corners = np.array([[10, 20, 50, 70], [200, 20, 240, 80]])
+    faces = np.vstack([np.hstack([c + rng.normal(0, 4, (12, 4)), rng.uniform(0.65, 1, (12, 11))]) for c in corners])
+    kept = yunet.nms(faces, yunet.NMS_OVERLAP)
+    assert len(kept) == 2
+    for mean, index in zip(yunet.averaged(faces, kept), kept, strict=True):
+        total, weights = np.zeros(15), 0.0
+        for face in faces:
+            if overlap(faces[index], face) >= yunet.AGREES:
+                total += face[4] * face
+                weights += face[4]
+        expected = total / weights
+        expected[4] = faces[index, 4]
+        np.testing.assert_allclose(mean, expected)
+    alone = faces[kept]
+    np.testing.assert_allclose(yunet.averaged(alone, np.arange(2)), alone)
+
+
+def test_boxes_that_are_empty_stay_as_they_are() -> None:
+    faces = np.full((1, 15), np.nan)
+    np.testing.assert_array_equal(yunet.averaged(faces, np.array([0])), faces)
+
+
 @pytest.mark.parametrize("angle", [-120, -20, 0, 35, 90, 170])
 def test_roll_is_that_of_the_five_points(angle: float) -> None:
     turned = SimilarityTransform.from_parts(3.0, angle, (40, 7)).apply(MEAN_SHAPE)

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from facealign_cli.aligner import AlignedShapes
 from facealign_cli.datasets import Sample
 from facealign_cli.evaluation.predict import Init, predict_sample
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import MEAN_SHAPE
+from facealign_cli.placing import AlignedShapes
 from facealign_cli.records import BBox, BoxCalibration, Detection
 
 TRUTH = MEAN_SHAPE + 100
