@@ -1,14 +1,16 @@
 """Many clips: each becomes a table of its own in a mirrored tree, and a row of clips.csv.
 
 `ClipWork` is to clips what `work.PictureWork` is to pictures, so that a job of clips is listed, shared out, resumed and
-retried as one of pictures is. A clip is done or not: what a killed run left of one is made again. The rows of the job
-itself, `part-….jsonl`, hold for each clip the frame in which a face is surest, or its error.
+retried as one of pictures is, on this machine or on Ray. A clip is done or not: what a killed run left of one is made
+again. The rows of the job itself, `part-….jsonl` (on Ray `part-ray….parquet`, a clip in each), hold for each clip the
+frame in which a face is surest, or its error.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import threading
 import time
 from collections import defaultdict
@@ -22,14 +24,14 @@ from facealign_cli.aligner import Aligner
 from facealign_cli.batch.base import Outcome
 from facealign_cli.batch.job import BatchOptions
 from facealign_cli.batch.progress import Progress
-from facealign_cli.batch.run import run_batch
+from facealign_cli.batch.run import absolute, run_batch
 from facealign_cli.batch.sources import Sources
 from facealign_cli.batch.work import WorkOptions
 from facealign_cli.crops import CropOptions
 from facealign_cli.errors import FacealignError, FormatError, InputError, OutputError
 from facealign_cli.files.output import UNFINISHED, atomic_write, make_folder, safe_tree, write_bytes
 from facealign_cli.files.storage import UrlStorage, is_url
-from facealign_cli.formats import jsonl
+from facealign_cli.formats import jsonl, parquet
 from facealign_cli.formats.base import get_format
 from facealign_cli.formats.csv import write_cells
 from facealign_cli.measures.clip import CLIP_COLUMNS, ClipSummariser, ClipSummary, passing
@@ -239,14 +241,19 @@ def run_clips(
 ) -> tuple[Progress, list[ClipSummary]]:
     """Run a job of clips to its end, or on to it, and write its clips.csv; returns the rows of that.
 
-    sources: with `clips`. options: their `output` and `fmt` do not count. work: the model and the detector. There is no
-    clips.csv, and no rows, of a run that was stopped early. Raises as `run.run_batch` does.
+    sources: with `clips`. options: their `output` and `fmt` do not count. work: the model and the detector. On Ray,
+    every node has to see the clips and the folders under the same names. There is no clips.csv, and no rows, of a run
+    that was stopped early. Raises as `run.run_batch` does.
     """
-    work = work or WorkOptions()
+    work, options = work or WorkOptions(), replace(options, output=clips.output, batch_size=1)
+    if options.engine == "ray":  # a file for each clip: what is finished counts at once
+        clips, options = _for_every_node(clips), replace(options, fmt="parquet", shard_rows=1)
+    else:
+        options = replace(options, fmt="jsonl")
     skip = tuple(place for place in (clips.overlay_folder, clips.crops_folder) if place is not None)
     progress = run_batch(
         replace(sources, clips=True, skip=(*sources.skip, *skip)),
-        replace(options, output=clips.output, fmt="jsonl", batch_size=1),
+        options,
         work,
         report=report,
         stop=stop,
@@ -261,14 +268,20 @@ def run_clips(
     return progress, write_clip_table(clips.output)
 
 
+def _for_every_node(clips: ClipOptions) -> ClipOptions:
+    """The same, with folders that do not depend on where a process stands."""
+    overlays, crops = absolute(clips.overlay_folder), absolute(clips.crops_folder)
+    return replace(clips, output=os.path.abspath(clips.output), overlay_folder=overlays, crops_folder=crops)
+
+
 def write_clip_table(output: str) -> list[ClipSummary]:
     """Write OUT/clips.csv of a finished job: a row for each clip, also for one that failed. Returns the rows.
 
     Raises InputError, FormatError for a job's folder that is damaged, OutputError.
     """
     summaries = []
-    for part in sorted(Path(output).glob("part-*.jsonl")):
-        for record in jsonl.iterate(part):
+    for part in sorted([*Path(output).glob("part-*.jsonl"), *Path(output).glob("part-*.parquet")]):
+        for record in parquet.read(part) if part.suffix == ".parquet" else jsonl.iterate(part):
             if record.status == "error":
                 summaries.append(ClipSummary(record.source, "error", record.error))
                 continue

@@ -121,9 +121,9 @@ def run_batch(
         listing = Listing(
             partial(sources.paths, note=progress.notes.append), KeySet(job.store.take_done_keys()), options.batch_size
         )
-        if make_work is None:
-            local = options.engine == "local"
-            make_work = partial(PictureWork, work) if local else partial(_same_work, work, options, config)
+        make_work = make_work or partial(PictureWork, work)
+        if options.engine == "ray":
+            make_work = partial(_same_work, make_work, work, options, job_config(work, options))
         source = _outcomes(listing, make_work, job, progress, stop)
         with listing, source as outcomes:
             job.run(outcomes, listing, progress, report)
@@ -171,12 +171,13 @@ def _for_a_cluster(work: WorkOptions, options: BatchOptions) -> tuple[WorkOption
     import_ray()
     if work.device.startswith("cuda:"):
         raise InputError(f"the engine ray chooses each worker's GPU: name the device cuda, not {work.device}")
-    crops, overlays = _absolute(work.crops_folder), _absolute(work.overlay_folder)
+    crops, overlays = absolute(work.crops_folder), absolute(work.overlay_folder)
     work = dataclasses.replace(work, crops_folder=crops, overlay_folder=overlays)
-    return work, dataclasses.replace(options, output=_absolute(options.output) or options.output)
+    return work, dataclasses.replace(options, output=absolute(options.output) or options.output)
 
 
-def _absolute(path: str | None) -> str | None:
+def absolute(path: str | None) -> str | None:
+    """A folder's name that does not depend on where a process stands; a URL as it is."""
     return path if path is None or is_url(path) else os.path.abspath(path)
 
 
@@ -193,10 +194,10 @@ def _cluster(work: WorkOptions, options: BatchOptions) -> Cluster:
     )
 
 
-def _same_work(work: WorkOptions, options: BatchOptions, config: dict[str, Any]) -> PictureWork:
+def _same_work(make_work: Callable[[], Work], work: WorkOptions, options: BatchOptions, config: dict[str, Any]) -> Work:
     """The work, on a machine of a cluster. Raises FacealignError where it would make other rows there."""
     changed = differences(config, job_config(work, options))
     if changed:
         where = f"the machine {socket.gethostname()} would make other rows than where the job was started"
         raise FacealignError("\n".join([f"{where}:", *changed]))
-    return PictureWork(work)
+    return make_work()

@@ -65,11 +65,7 @@ _HOW = (
     click.option("--shard-rows", default=10_000, show_default=True, type=kinds.Count(1), help="Rows in one file."),
     click.option("--batch-size", default=16, show_default=True, type=kinds.Count(1, 4096), help="Pictures at a time."),
 )
-_MORE = (
-    *cropping.CROPS,
-    click.option("--overlay-dir", metavar="DIR", help="Write each picture with its faces drawn onto it."),
-    *options.POSE,
-    options.quality,
+_ENGINE = (
     click.option(
         "--engine",
         type=click.Choice(["local", "ray"]),
@@ -78,6 +74,13 @@ _MORE = (
         help="Work on this machine, or on a Ray cluster.",
     ),
     click.option("--ray-address", metavar="ADDRESS", show_default="start one here", help="The Ray cluster."),
+)
+_MORE = (
+    *cropping.CROPS,
+    click.option("--overlay-dir", metavar="DIR", help="Write each picture with its faces drawn onto it."),
+    *options.POSE,
+    options.quality,
+    *_ENGINE,
 )
 
 
@@ -132,12 +135,11 @@ def folder(**settings: Any) -> None:
     help="Format of the clips' tables.",
 )
 @click.option("--overlay-dir", metavar="DIR", help="Write each clip with its faces drawn onto it, as .mp4.")
-@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", hidden=True)
-@click.option("--ray-address", metavar="ADDRESS", hidden=True)
 @click.option(
     "--crops-dir", metavar="DIR", help="Write a steady clip of each id, with its matrices and landmarks in a table."
 )
 @options.stacked(*cropping.HOW)
+@options.stacked(*_ENGINE)
 @options.stacked(*tracking.THINNING)
 @options.stacked(*tracking.TRACKING)
 @options.detection
@@ -156,18 +158,13 @@ def videos(**settings: Any) -> None:
     from facealign_cli.video import import_av
 
     _check_again(settings)
-    if settings["engine"] == "ray" or settings["ray_address"] is not None:
-        raise click.UsageError(
-            "batch videos works on this machine alone, not on Ray: on a cluster, run it once on each machine, with a "
-            "--list and an -o of its own"
-        )
     import_av()
     crop, video = cropping.crop_options(settings), tracking.video_options(settings)
     with options.usage_errors():
         more = {"every": settings["every"], "most_fps": settings["fps"], "crop": crop}
         more |= {"overlay_folder": settings["overlay_dir"], "crops_folder": settings["crops_dir"]}
         clips = ClipOptions(settings["output"], settings["fmt"], video, **more)
-        names = ("output", "restart", "retry_errors", "fail_fast")
+        names = ("output", "restart", "retry_errors", "fail_fast", "engine", "ray_address")
         again = {name: settings[name] for name in names} | {"must_resume": settings["resume"]}
         job = BatchOptions(**again, workers=_workers(settings), timeout_s=settings["timeout"] or None)
     sources, work, stop = _sources(settings), _work(settings | {"max_faces": None}), threading.Event()

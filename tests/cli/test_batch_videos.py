@@ -132,10 +132,23 @@ def test_clips_behind_urls(folder: Path, undisturbed: Path, tmp_path: Path, sche
     assert not [path for path in (tmp_path / "out" / "clips").rglob(".*") if path.is_file()]
 
 
-def test_ray_is_refused_and_a_way_around_named(folder: Path, tmp_path: Path) -> None:
-    for how in (("--engine", "ray"), ("--ray-address", "auto")):
-        result = run(folder, "-o", tmp_path / "out", *how)
-        assert result.exit_code == 2 and "not on Ray" in result.stderr and "--list" in result.stderr
+def test_on_ray_the_tables_are_the_same_and_a_lost_row_costs_one_clip(
+    folder: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray.data", reason="the engine ray needs ray[data]: pip install 'facealign[ray]'")
+    out = tmp_path / "out"
+    job = ["batch", "videos", str(folder), "-o", str(out), "--recursive", "--pose", "--engine", "ray", "--workers", "2"]
+    result = CliRunner().invoke(main, job)
+    assert result.exit_code == 3, result.output
+    assert "9 clips, 0 of them done before, 1 failed: 142 frames, 132 faces" in result.stderr
+    assert tables(out) == tables(undisturbed)
+    rows = sorted(out.glob("part-ray*.parquet"))
+    assert len(rows) == 9
+    rows[4].unlink()
+    (out / "clips.csv").unlink()
+    result = CliRunner().invoke(main, job)
+    assert "9 clips, 8 of them done before, 1 failed" in result.stderr
+    assert tables(out) == tables(undisturbed)
 
 
 def test_resumed_with_other_settings_it_refuses(folder: Path, undisturbed: Path) -> None:

@@ -103,7 +103,7 @@ class RayEngine:
         most = min(MOST_IN_ROUND, ROUND_PICTURES * cluster.workers)
         while paths := _take(feed, most, stop):
             connect(cluster)
-            task = min(TASK_CHUNKS * cluster.chunk_size, -(-len(paths) // cluster.workers))
+            task = min(TASK_CHUNKS * cluster.chunk_size, cluster.file_rows, -(-len(paths) // cluster.workers))
             lost = yield from self._run(paths, task, 0, stop)
             if len(lost) == len(paths) >= _TASKS_TO_JUDGE * task and not stop.is_set():
                 raise FacealignError("every worker died at its first pictures; Ray's logs (/tmp/ray) may say why")
@@ -189,7 +189,8 @@ class RayEngine:
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(
                 size=min(cluster.workers, len(tables)),
-                max_tasks_in_flight_per_actor=1 if retries else None,  # else who waits behind it dies with it
+                # else who waits behind it dies with it, and what takes long keeps it from the others
+                max_tasks_in_flight_per_actor=1 if tables[0].num_rows == 1 else None,
             ),
             num_cpus=cluster.cpus,
             num_gpus=cluster.gpus,
