@@ -251,6 +251,7 @@ def run_clips(
     else:
         options = replace(options, fmt="jsonl")
     skip = tuple(place for place in (clips.overlay_folder, clips.crops_folder) if place is not None)
+    replace(sources, clips=True).check_apart(skip)
     progress = run_batch(
         replace(sources, clips=True, skip=(*sources.skip, *skip)),
         options,

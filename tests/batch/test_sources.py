@@ -153,6 +153,32 @@ def test_skipped_folders(folder: Path) -> None:
     assert names(found(folder, recursive=True, skip=(f"{folder}/sub/deep",)), folder) == ["B.PNG", "a.jpg", "sub/c.jpg"]
 
 
+def test_what_is_made_does_not_come_back_as_a_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tree(tmp_path, "src/a.jpg", "src/sub/b.jpg"))
+    (tmp_path / "link").symlink_to("src")
+    refused = [
+        (".", ".", False),
+        ("src", ".", False),  # what is made of src/a.jpg would be ./src/a.jpg.jpg
+        ("src/*.jpg", ".", False),
+        ("src/**/*.jpg", "src", False),
+        ("src", "src", True),
+        ("src", "src/sub/..", True),
+        ("link", ".", False),  # goes to ./link, which is ./src
+    ]
+    fine = [
+        ("src", "src", False),  # goes to src/src, which is not looked into
+        ("src", "src/drawn", True),  # is passed over
+        ("src/*.jpg", "src", False),
+        ("src", "drawn", True),
+        ("src/a.jpg", ".", False),
+    ]
+    for place, folder, deep in refused:
+        with pytest.raises(InputError, match="name a folder apart"):
+            Sources(place, recursive=deep).check_apart([folder])
+    for place, folder, deep in fine:
+        Sources(place, recursive=deep).check_apart([folder])
+
+
 def test_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines, nulls, table, parquet = (tmp_path / name for name in ("l.txt", "n", "t.csv", "p.parquet"))
     lines.write_bytes(b"\xef\xbb\xbfa.jpg\r\n\n../b.jpg\n/c\xff.jpg")
