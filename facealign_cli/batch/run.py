@@ -109,6 +109,7 @@ def job_config(work: WorkOptions, options: BatchOptions) -> dict[str, Any]:
         "max_pixels": work.max_pixels,
         "pose": None if work.pose is None else asdict(work.pose),
         "quality": work.quality,
+        "sigma": work.sigma,
         "engine": options.engine,
         "format": options.fmt,
         "shard_rows": options.shard_rows,
@@ -155,6 +156,8 @@ def run_batch(
     if options.workers:
         check_main_guard()
     get_format("jsonl" if options.fmt == "pts" else options.fmt).require()
+    if work.sigma and options.fmt == "pts":
+        raise InputError("sigma: the format pts has no place for it; csv, jsonl and parquet have")
     if options.engine == "ray":
         work, options = _for_a_cluster(work, options)
     sources = dataclasses.replace(sources, skip=(*sources.skip, *_written_to(work, options)))
@@ -268,7 +271,7 @@ class _Job:
         config: dict[str, Any],
     ) -> None:
         self._storage, self._check_places, self.work, self.options = storage, check_places, work, options
-        self._files = RowStore(storage, options.output, options.fmt, options.shard_rows)
+        self._files = RowStore(storage, options.output, options.fmt, options.shard_rows, sigma=work.sigma)
         self.store: RowStore | RayRows = self._files
         if options.engine == "ray":
             self.store = RayRows(storage, options.output)
