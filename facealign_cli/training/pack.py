@@ -6,6 +6,7 @@ landmarks. Landmarks and boxes are in that square's pixels.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,12 +158,16 @@ def read_packs(paths: Sequence[Path]) -> Pack:
     packs = [read_pack(path) for path in paths]
     if len({pack.images.shape[1:] for pack in packs}) != 1:
         raise InputError(f"{', '.join(map(str, paths))}: the packs' pictures differ in size; pack them with one --size")
-    names = [name for pack in packs for name in pack.names]
-    if len(set(names)) != len(names):
-        twice = next(name for i, name in enumerate(names) if name in names[:i])
-        raise InputError(f"{twice} is in more than one of the packs {', '.join(map(str, paths))}")
+    together = joined(packs)
+    if twice := [name for name, count in Counter(together.names).items() if count > 1]:
+        raise InputError(f"{twice[0]} is in more than one of the packs {', '.join(map(str, paths))}")
+    return together
+
+
+def joined(packs: Sequence[Pack]) -> Pack:
+    """The faces of several packs, whose pictures have one size, as one."""
     columns = {column: np.concatenate([getattr(pack, column) for pack in packs]) for column in ("images", *_COLUMNS)}
-    return Pack(**columns, names=names)
+    return Pack(**columns, names=[name for pack in packs for name in pack.names])
 
 
 def crops_in_frame(pack: Pack, frame: CropFrame) -> tuple[Image, Floats]:
