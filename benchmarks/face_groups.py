@@ -1,4 +1,4 @@
-"""The commands of `hard_faces.py` that compare groups of people: by yaw, age, pose, and by origin and sex."""
+"""The commands of `hard_faces.py` that compare groups of people: by yaw, age, pose, by origin and sex, and in masks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from facealign_cli.aligner import Aligner
+from facealign_cli.aligner import AlignedShapes, Aligner
 from facealign_cli.datasets import Sample, held_out_samples, read_samples
 from facealign_cli.datasets.beside import read_info
 from facealign_cli.datasets.unlabelled import points_of_shape
@@ -163,15 +163,60 @@ def _age_band(age: int) -> str:
     return next(f"{low:02d}-{high - 1}" for low, high in ((0, 4), (4, 18), (18, 40), (40, 65), (65, 200)) if age < high)
 
 
+@click.command()
+@click.argument("root", type=click.Path(exists=True, path_type=Path))
+@click.option("--model", help="Name or file; by default the shipped one.")
+@click.option("--step", default=1, show_default=True, help="Take every so many-th picture.")
+def masks(root: Path, model: str | None, step: int) -> None:
+    """Covered faces: share found and believed, then by part of the face how far apart two starts end and sigma.
+
+    Nobody has placed points on these pictures, so this shows how steady the landmarks are and what the model says of
+    them, not how right they are. The starts are those of `groups`; NaN stands for a model without sigma.
+    """
+    aligner = Aligner(model)
+    paths = sorted(root.glob("*.jpg"))[::step]
+    seen = [looks for path in paths if (looks := _two_starts(aligner, path)) is not None]
+    confidences = np.array([aligned.confidence[0] for aligned in seen])
+    believed = confidences >= BELIEVED
+    found, shown = 100 * len(seen) / len(paths), 100 * believed.mean()
+    print(f"{len(paths)} pictures. Found: a face in {found:.1f} %. Believed: {shown:.1f} % of those found; median")
+    print(f"confidence {np.median(confidences):.3f}. Of the faces that are believed, in % of the face's size:\n")
+    print("| part of the face | two starts differ by, median, 95th percentile | sigma, median |\n| --- | --- | --- |")
+    apart, sigma = (np.array(values)[believed] for values in zip(*map(_apart_and_sigma, seen), strict=True))
+    for name, rows in _PARTS.items():
+        ends = apart[:, rows].mean(axis=1)
+        middle, worst = 100 * np.median(ends), 100 * np.percentile(ends, 95)
+        print(f"| {name} | {middle:.2f}, {worst:.2f} | {100 * np.median(sigma[:, rows].mean(axis=1)):.2f} |")
+
+
+_PARTS = {
+    "brows and eyes, mostly open": np.r_[17:27, 36:48],
+    "nose, mostly covered": np.r_[27:36],
+    "mouth, mostly covered": np.r_[48:68],
+    "jaw, partly covered": np.r_[0:17],
+}
+
+
+def _apart_and_sigma(aligned: AlignedShapes) -> tuple[np.ndarray, np.ndarray]:
+    """(68,) how far apart the two moved starts end, and (68,) the sigma of the first, in shares of the face's size."""
+    size = np.sqrt(np.ptp(aligned.landmarks[0], axis=0).prod())
+    return np.linalg.norm(aligned.landmarks[1] - aligned.landmarks[2], axis=1) / size, aligned.sigma[0] / size
+
+
 def _looked(aligner: Aligner, path: Path) -> tuple[float, float, float]:
     """Whether a face is found (0 or 1), whether its landmarks are believed, how far apart two starts end."""
+    aligned = _two_starts(aligner, path)
+    if aligned is None:
+        return 0.0, np.nan, np.nan
+    return 1.0, float(aligned.confidence[0] >= BELIEVED), float(_apart_and_sigma(aligned)[0].mean())
+
+
+def _two_starts(aligner: Aligner, path: Path) -> AlignedShapes | None:
+    """A picture's largest face from the detector's box, and from that box moved to either side; None: none found."""
     image = read_image(path)
     boxes = [aligner.detector.calibration.landmarks_bbox(d.bbox) for d in aligner.detector.detect(image)]
     if not boxes:
-        return 0.0, np.nan, np.nan
+        return None
     box = np.array(max(boxes, key=lambda b: b.size).xyxy)
     step = 0.08 * float((box[2:] - box[:2]).mean()) * np.array([1, 0, 1, 0])
-    aligned = aligner.align_shapes(image, [init_shape_from_bbox(b) for b in (box, box - step, box + step)])
-    size = np.sqrt(np.ptp(aligned.landmarks[0], axis=0).prod())
-    apart = np.linalg.norm(aligned.landmarks[1] - aligned.landmarks[2], axis=1).mean() / size
-    return 1.0, float(aligned.confidence[0] >= BELIEVED), float(apart)
+    return aligner.align_shapes(image, [init_shape_from_bbox(b) for b in (box, box - step, box + step)])

@@ -9,9 +9,10 @@
     python benchmarks/hard_faces.py ages FGNET         # by age, points placed by hand
     python benchmarks/hard_faces.py points NET7876     # hand points of faces that no model was trained on, by pose
     python benchmarks/hard_faces.py groups UTKFACE     # by origin, sex and age: found, believed, steady
+    python benchmarks/hard_faces.py masks RWMFD        # real masks: found, believed, steady by part of the face
 
 A detector's box, calibrated, counts as a find at IoU 0.4 with the tight box of the landmarks. Errors are inter-pupil
-NME, mean over faces. One thread; nothing is random. `pose`, `ages`, `points` and `groups` take folders of
+NME, mean over faces. One thread; nothing is random. `pose`, `ages`, `points`, `groups` and `masks` take folders of
 ../shared/data/more.
 """
 
@@ -24,7 +25,7 @@ from pathlib import Path
 import click
 import cv2
 import numpy as np
-from face_groups import ages, groups, points, pose
+from face_groups import ages, groups, masks, points, pose
 from hard_conditions import FOR_CONFIDENCE, FOR_DETECTORS, FOR_LANDMARKS, Change, rotated
 
 from facealign_cli.aligner import Aligner
@@ -46,7 +47,7 @@ def main() -> None:
     cv2.setNumThreads(1)
 
 
-for command in (ages, groups, points, pose):
+for command in (ages, groups, masks, points, pose):
     main.add_command(command)
 
 

@@ -86,7 +86,7 @@ class Job:
         config: dict[str, Any],
     ) -> None:
         self._storage, self._check_places, self.work, self.options = storage, check_places, work, options
-        self._files = RowStore(storage, options.output, options.fmt, options.shard_rows)
+        self._files = RowStore(storage, options.output, options.fmt, options.shard_rows, sigma=work.sigma)
         self.store: RowStore | RayRows = self._files
         if options.engine == "ray":
             self.store = RayRows(storage, options.output)

@@ -55,6 +55,7 @@ def job_config(work: WorkOptions, options: BatchOptions) -> dict[str, Any]:
         "max_pixels": work.max_pixels,
         "pose": None if work.pose is None else asdict(work.pose),
         "quality": work.quality,
+        "sigma": work.sigma,
         "engine": options.engine,
         "format": options.fmt,
         "shard_rows": options.shard_rows,
@@ -101,6 +102,8 @@ def run_batch(
     if options.workers:
         check_main_guard()
     get_format("jsonl" if options.fmt == "pts" else options.fmt).require()
+    if work.sigma and options.fmt == "pts":
+        raise InputError("sigma: the format pts has no place for it; csv, jsonl and parquet have")
     if options.engine == "ray":
         work, options = _for_a_cluster(work, options)
     sources = dataclasses.replace(sources, skip=(*sources.skip, *_written_to(work, options)))

@@ -113,10 +113,12 @@ class RowStore:
     """The rows of a job in its folder: shards, and the journal of what is not in one yet.
 
     fmt: one of `SHARD_SUFFIXES`. shard_rows: the most rows of a shard, but for a picture that has more by itself.
+    sigma: whether CSV has the columns of sigma; the other formats always have it.
     """
 
-    def __init__(self, storage: Storage, folder: str, fmt: str, shard_rows: int) -> None:
+    def __init__(self, storage: Storage, folder: str, fmt: str, shard_rows: int, *, sigma: bool = False) -> None:
         self._storage, self._folder, self._format, self._shard_rows = storage, folder, fmt, shard_rows
+        self._sigma = sigma
         self._indexes: list[_Index] = []
         self._in_shards = Counts()
         self._segments: dict[int, list[JournalLine]] = {}
@@ -236,7 +238,8 @@ class RowStore:
     def _make_shard(self) -> None:
         lines = [line for number in sorted(self._segments) for line in self._segments[number]]
         number, segments = len(self._indexes), (min(self._segments), max(self._segments) + 1)
-        self._storage.write(self._shard(number), encode_shard([line.line for line in lines], self._format))
+        shard = encode_shard([line.line for line in lines], self._format, sigma=self._sigma)
+        self._storage.write(self._shard(number), shard)
         good, bad = (
             np.sort(np.array([line.key for line in lines if bool(line.error) == failed], np.uint64))
             for failed in (False, True)
@@ -309,14 +312,14 @@ def _fitting(lines: Sequence[JournalLine], room: int) -> int:
     return int(np.searchsorted(total, room, side="right"))
 
 
-def encode_shard(lines: Sequence[bytes], fmt: str) -> bytes:
-    """A shard's file from the journal's lines."""
+def encode_shard(lines: Sequence[bytes], fmt: str, *, sigma: bool = False) -> bytes:
+    """A shard's file from the journal's lines. sigma: see `RowStore`."""
     if SHARD_SUFFIXES[fmt] == ".jsonl":
         return b"".join(lines)
     outcomes = [Outcome.from_line(line) for line in lines]
     records, extra, stream = [o.record for o in outcomes], [o.extra for o in outcomes], io.BytesIO()
     if fmt == "csv":
-        csv_format.dump(records, stream, tuple(EXTRA), extra)
+        csv_format.dump(records, stream, tuple(EXTRA), extra, sigma=sigma)
         return stream.getvalue()
     writer = parquet.open_writer(stream, parquet.table_schema(EXTRA))
     for start in range(0, len(records), parquet.ROWS_PER_GROUP):

@@ -44,7 +44,8 @@ class WorkOptions:
     crops_folder: aligned faces, squares as `CropOptions` has them by `crop_preset` and `crop_size`, and beside each a
     document with its matrix and landmarks. overlay_folder: pictures with their faces drawn. pts_folder: a .pts file for
     each face. pose: what gives faces their pose; None: they get none. quality: whether they get the quality of their
-    picture. min_confidence: as `Aligner` has it. Raises InputError.
+    picture. sigma: whether rows as CSV and drawings show how far each point may be off; other rows always do.
+    min_confidence: as `Aligner` has it. Raises InputError.
     """
 
     model: str | None = None
@@ -55,6 +56,7 @@ class WorkOptions:
     max_pixels: int = MAX_PIXELS
     pose: PoseEstimator | None = None
     quality: bool = False
+    sigma: bool = False
     crops_folder: str | None = None
     crop_preset: str = "upright"
     crop_size: int | None = None
@@ -218,7 +220,7 @@ class PictureWork:
                     self._put(options.pts_folder, picture.path, f"_{face.face_id}.pts", encode_pts(face.landmarks))
             if options.overlay_folder:
                 suffix = drawing_suffix(image)
-                drawing = encode_image(draw_overlay(image, faces), suffix)
+                drawing = encode_image(draw_overlay(image, faces, sigma=self.options.sigma), suffix)
                 self._put(options.overlay_folder, picture.path, suffix, drawing)
 
     def _put(self, folder: str, source: str, suffix: str, data: bytes) -> None:

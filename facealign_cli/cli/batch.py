@@ -80,6 +80,7 @@ _MORE = (
     click.option("--overlay-dir", metavar="DIR", help="Write each picture with its faces drawn onto it."),
     *options.POSE,
     options.quality,
+    options.sigma_columns,
     *_ENGINE,
 )
 
@@ -187,6 +188,7 @@ def _job(settings: dict[str, Any]) -> dict[str, Any]:
         crop_preset=crop.preset,
         crop_size=crop.size,
         quality=settings["quality"],
+        sigma=settings["sigma"],
         max_pixels=settings["max_pixels"],
         pose=options.pose_estimator(settings),
         crops_folder=settings["crops_dir"],

@@ -102,7 +102,7 @@ def main() -> None:
 
 video.add_command(plot)
 video.add_command(crop)
-for command in (train_data.pack, train_data.relabel, train_data.label):
+for command in (train_data.pack, train_data.relabel, train_data.label, train_data.turn):
     train.add_command(command)
 for command in (graphs.quantize, graphs.convert):
     model.add_command(command)

@@ -6,14 +6,16 @@ landmarks. Landmarks and boxes are in that square's pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facealign_cli.arrays import Bools, Floats, Image
+from facealign_cli.arrays import Bools, Floats, Image, pixels
 from facealign_cli.datasets.beside import SCHEMES
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.files.header import read_header
@@ -98,20 +100,36 @@ def rewrite_pack(source: Path, path: Path, pack: Pack, keep: Bools, overwrite: b
 
     Raises OutputError if `path` cannot be written.
     """
-    h5py = import_h5py()
     rows = np.flatnonzero(keep)
-    with (
-        open_hdf5(source, ("jpeg",)) as old,
-        atomic_path(path, overwrite) as temporary,
-        h5py.File(temporary, "w") as file,
-    ):
-        file.attrs.update({**old.attrs, "format": FORMAT})
-        jpeg = file.create_dataset("jpeg", (len(rows),), dtype=h5py.vlen_dtype(np.uint8))
-        for i, row in enumerate(rows):
-            jpeg[i] = old["jpeg"][row]
+    columns = {column: getattr(pack, column)[rows] for column in _COLUMNS}
+    with open_hdf5(source, ("jpeg",)) as old:
+        jpegs = (old["jpeg"][row] for row in rows)
+        names = [pack.names[row] for row in rows]
+        write_rows(path, jpegs, columns, names, attributes=dict(old.attrs), overwrite=overwrite)
+
+
+def write_rows(
+    path: Path,
+    jpegs: Iterable[Image],
+    columns: Mapping[str, NDArray[Any]],
+    names: Sequence[str],
+    *,
+    attributes: Mapping[str, Any],
+    overwrite: bool = False,
+) -> None:
+    """Write a pack: JPEG bytes, the columns of `Pack` by name, and the attributes `size` and `context`.
+
+    Raises OutputError if `path` cannot be written.
+    """
+    h5py = import_h5py()
+    with atomic_path(path, overwrite) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update({**attributes, "format": FORMAT})
+        pictures = file.create_dataset("jpeg", (len(names),), dtype=h5py.vlen_dtype(np.uint8))
+        for i, jpeg in enumerate(jpegs):
+            pictures[i] = jpeg
         for column in _COLUMNS:
-            file[column] = getattr(pack, column)[rows]
-        file.create_dataset("name", data=[pack.names[row] for row in rows], dtype=h5py.string_dtype())
+            file[column] = columns[column]
+        file.create_dataset("name", data=list(names), dtype=h5py.string_dtype())
 
 
 def read_pack(path: Path) -> Pack:
@@ -140,12 +158,16 @@ def read_packs(paths: Sequence[Path]) -> Pack:
     packs = [read_pack(path) for path in paths]
     if len({pack.images.shape[1:] for pack in packs}) != 1:
         raise InputError(f"{', '.join(map(str, paths))}: the packs' pictures differ in size; pack them with one --size")
-    names = [name for pack in packs for name in pack.names]
-    if len(set(names)) != len(names):
-        twice = next(name for i, name in enumerate(names) if name in names[:i])
-        raise InputError(f"{twice} is in more than one of the packs {', '.join(map(str, paths))}")
+    together = joined(packs)
+    if twice := [name for name, count in Counter(together.names).items() if count > 1]:
+        raise InputError(f"{twice[0]} is in more than one of the packs {', '.join(map(str, paths))}")
+    return together
+
+
+def joined(packs: Sequence[Pack]) -> Pack:
+    """The faces of several packs, whose pictures have one size, as one."""
     columns = {column: np.concatenate([getattr(pack, column) for pack in packs]) for column in ("images", *_COLUMNS)}
-    return Pack(**columns, names=names)
+    return Pack(**columns, names=[name for pack in packs for name in pack.names])
 
 
 def crops_in_frame(pack: Pack, frame: CropFrame) -> tuple[Image, Floats]:
@@ -176,6 +198,13 @@ def _check_columns(path: Path, columns: dict[str, Floats]) -> None:
         raise FormatError(f"{path}: boxes that are empty or beyond any picture")
     if not (np.ptp(columns["landmarks"], axis=1) > 0).all():
         raise FormatError(f"{path}: landmarks without an extent")
+
+
+def encode_grey(grey: Image, quality: int) -> Image:
+    """(K,) the bytes of a (H, W) uint8 picture as a JPEG."""
+    import cv2
+
+    return pixels(cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]).ravel()
 
 
 def decode_grey(data: Image, size: int | None = None) -> Image:

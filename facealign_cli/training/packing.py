@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facealign_cli.arrays import Floats, Image, pixels
+from facealign_cli.arrays import Floats, Image
 from facealign_cli.datasets import LeftOut, Sample, read_samples
 from facealign_cli.datasets.splits import is_held_out, photo_number
 from facealign_cli.datasets.unlabelled import FindFace
@@ -16,7 +16,7 @@ from facealign_cli.datasets.unlabelled import read as read_unlabelled
 from facealign_cli.detectors import create_detector
 from facealign_cli.detectors.base import DEFAULT_DETECTOR
 from facealign_cli.errors import InputError
-from facealign_cli.files.output import atomic_path, check_output
+from facealign_cli.files.output import check_output
 from facealign_cli.files.pictures import read_image, to_grey
 from facealign_cli.geometry import (
     SimilarityTransform,
@@ -26,8 +26,7 @@ from facealign_cli.geometry import (
 )
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.records import BBox
-from facealign_cli.training.hdf5 import import_h5py
-from facealign_cli.training.pack import FORMAT, MOST_POINTS
+from facealign_cli.training.pack import MOST_POINTS, encode_grey, write_rows
 
 SPLITS = ("train", "train (rough)", "held out", "not labelled")
 _SMALLEST_FACE = 16.0
@@ -121,8 +120,6 @@ def _largest_face() -> FindFace:
 
 
 def _row(sample: Sample, size: int, context: float, quality: int, seen: dict[str, list[Floats]]) -> _Row | LeftOut:
-    import cv2
-
     name = f"{sample.photo.split('/')[0]}:{sample.name}"
     if is_held_out(sample.photo) and (problem := _hold_out_problem(sample)):
         return LeftOut(name, problem)
@@ -139,14 +136,13 @@ def _row(sample: Sample, size: int, context: float, quality: int, seen: dict[str
     shift = (size - 1) / 2 - scale * center
     transform = SimilarityTransform(scale, 0.0, float(shift[0]), float(shift[1]))
     grey = warp(to_grey(image), transform, size)
-    jpeg = pixels(cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, quality])[1])
     bbox = np.full(4, np.nan)
     if sample.bbox is not None:
         bbox = transform.apply(np.array(sample.bbox.xyxy).reshape(2, 2)).reshape(4)
     points = np.full((MOST_POINTS, 2), np.nan)
     if sample.points is not None:
         points[: len(sample.points)] = transform.apply(sample.points)
-    return _Row(sample, name, jpeg.ravel(), transform.apply(sample.landmarks), bbox, points)
+    return _Row(sample, name, encode_grey(grey, quality), transform.apply(sample.landmarks), bbox, points)
 
 
 def _is_unlabelled(sample: Sample) -> bool:
@@ -192,18 +188,15 @@ def _split_of(sample: Sample, chosen: str | None) -> str:
 
 
 def _write(path: Path, rows: list[_Row], size: int, context: float, *, overwrite: bool, chosen: str | None) -> None:
-    h5py = import_h5py()
-    with atomic_path(path, overwrite) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs.update({"format": FORMAT, "size": size, "context": context})
-        jpeg = file.create_dataset("jpeg", (len(rows),), dtype=h5py.vlen_dtype(np.uint8))
-        for i, row in enumerate(rows):
-            jpeg[i] = row.jpeg
-        file["landmarks"] = np.stack([row.landmarks for row in rows]).astype(np.float32)
-        file["bbox"] = np.stack([row.bbox for row in rows]).astype(np.float32)
-        file["rough"] = np.array([row.sample.rough for row in rows])
-        file["held_out"] = np.array([is_held_out(row.sample.photo) or row.sample.photo == chosen for row in rows])
-        whole = np.ones(N_LANDMARKS, np.float32)
-        file["weights"] = np.stack([whole if row.sample.weights is None else row.sample.weights for row in rows])
-        file["yaw"] = np.array([row.sample.yaw for row in rows], np.float32)
-        file["points"] = np.stack([row.points for row in rows]).astype(np.float32)
-        file.create_dataset("name", data=[row.name for row in rows], dtype=h5py.string_dtype())
+    whole = np.ones(N_LANDMARKS, np.float32)
+    columns = {
+        "landmarks": np.stack([row.landmarks for row in rows]).astype(np.float32),
+        "bbox": np.stack([row.bbox for row in rows]).astype(np.float32),
+        "rough": np.array([row.sample.rough for row in rows]),
+        "held_out": np.array([is_held_out(row.sample.photo) or row.sample.photo == chosen for row in rows]),
+        "weights": np.stack([whole if row.sample.weights is None else row.sample.weights for row in rows]),
+        "yaw": np.array([row.sample.yaw for row in rows], np.float32),
+        "points": np.stack([row.points for row in rows]).astype(np.float32),
+    }
+    jpegs, names = (row.jpeg for row in rows), [row.name for row in rows]
+    write_rows(path, jpegs, columns, names, attributes={"size": size, "context": context}, overwrite=overwrite)
