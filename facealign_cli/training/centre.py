@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from facealign_cli.training.measure import faces_of_300w
 from facealign_cli.training.network import Dan
@@ -37,6 +38,7 @@ def centre_landmarks(model: Dan, pack: Pack) -> float:
         errors.append((landmarks - labels).double().cpu().numpy())
     trusted = (faces.weights * (faces.weights > 0))[..., None]
     offset = (np.concatenate(errors) * trusted).sum(axis=0) / np.maximum(trusted.sum(axis=0), 1e-9)  # (68, 2)
-    model.last_layer().bias -= torch.from_numpy(offset).reshape(-1).to(device).float()
+    bias: Tensor = model.last_layer().bias
+    bias -= torch.from_numpy(offset).reshape(-1).to(device).float()
     last = model.config.stages[-1]
     return float(np.linalg.norm(offset, axis=1).mean() / (last.frame_size * last.frame_share))

@@ -276,7 +276,7 @@ class Dan(nn.Module):
     def last_layer(self) -> nn.Linear:
         """The layer whose result, in the pixels of the last stage's frame, is the last that is added to landmarks."""
         stage = self.stages[-1]
-        layer: nn.Linear = stage.out if stage.local is None else stage.local.steps[-1].out  # type: ignore[assignment, union-attr, index]
+        layer: nn.Linear = stage.out if stage.local is None else stage.local.steps[-1].out  # type: ignore[union-attr, index]
         return layer
 
 
