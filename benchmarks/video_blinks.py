@@ -53,14 +53,10 @@ def tracked(path: Path, aligner: Aligner) -> list[FrameResult]:
 
 
 def seen_again(results: Sequence[FrameResult], blinks: Sequence[Blink], aligner: Aligner, views: int) -> np.ndarray:
-    """(N,) the opening of the eyes as the mean over crops of each frame by itself; NaN for frames without need.
-
-    There are crops of all frames near a blink, and of every fifth within 2 s of one, from which its open level comes.
-    """
+    """(N,) the opening of the eyes as the mean over crops of each frame by itself; NaN far from any blink."""
     rng, values, places = np.random.default_rng(0), np.full(len(results), np.nan), {}
     for place, result in enumerate(results):
-        away = min((abs(blink.peak_s - result.timestamp_s) for blink in blinks), default=np.inf)
-        if away <= AROUND_S or (away <= LEVEL_S and place % 5 == 0):
+        if any(abs(blink.peak_s - result.timestamp_s) <= LEVEL_S for blink in blinks):
             places[result.frame] = place
     for frame in open_source(results[0].source):
         if isinstance(frame, VideoFrame) and frame.index in places:

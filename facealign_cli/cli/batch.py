@@ -118,6 +118,12 @@ def folder(**settings: Any) -> None:
     sys.exit(jobs.exit_code(progress))
 
 
+def _always(_: click.Context, __: click.Parameter, given: bool) -> None:
+    """Raise click.UsageError for what `video track` has as an option and `batch videos` always does."""
+    if given:
+        raise click.UsageError("measures and blinks are always written, beside each clip's table: leave --measures out")
+
+
 @batch.command(
     examples="""
     facealign batch videos recordings -o out --pose
@@ -136,6 +142,7 @@ def folder(**settings: Any) -> None:
     help="Format of the clips' tables.",
 )
 @click.option("--overlay-dir", metavar="DIR", help="Write each clip with its faces drawn onto it, as .mp4.")
+@click.option("--measures", is_flag=True, hidden=True, expose_value=False, callback=_always)
 @click.option(
     "--crops-dir", metavar="DIR", help="Write a steady clip of each id, with its matrices and landmarks in a table."
 )
@@ -174,7 +181,7 @@ def videos(**settings: Any) -> None:
     if progress.stopped is not None:
         console.message("Stopped: the clips that are finished are written; the same command goes on from here.")
     else:
-        jobs.tell_clips(progress, summaries, settings["output"])
+        jobs.tell_clips(progress, summaries, settings)
     sys.exit(jobs.exit_code(progress))
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 LINE_EVERY_S = 10.0
 """Seconds between two lines of progress where there is no terminal."""
 
+_NAMED = 5  # clips that failed, or that show no face
+
 
 class Watcher:
     """Shows how it goes: a bar at a terminal, else a line now and then."""
@@ -57,10 +59,9 @@ class Watcher:
 def _state(progress: Progress, what: str) -> str:
     total = f"{progress.total:,}" if progress.total_known else f"{progress.total:,} or more"
     left = "" if progress.left_s is None else f", {_duration(progress.left_s)} left"
-    return (
-        f"{progress.done:,} of {total} {what}, {progress.failed:,} failed, {console.counted(progress.faces, 'face')}, "
-        f"{progress.per_second:.1f}/s{left}"
-    )
+    # of a clip only the frame counts here in which a face is surest, and one takes minutes
+    rate = "" if what == "clips" else f", {console.counted(progress.faces, 'face')}, {progress.per_second:.1f}/s"
+    return f"{progress.done:,} of {total} {what}, {progress.failed:,} failed{rate}{left}"
 
 
 def tell_end(progress: Progress, output: str) -> None:
@@ -125,15 +126,19 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
 
 
-def tell_clips(progress: Progress, clips: Sequence[ClipSummary], output: str) -> None:
-    """What failed, and one line on what was done with the clips and where it is."""
+def tell_clips(progress: Progress, clips: Sequence[ClipSummary], settings: dict[str, Any]) -> None:
+    """What failed, where no face is reported, and one line on what was done with the clips and where it is."""
     frames, faces, doubtful = (sum(getattr(clip, name) for clip in clips) for name in ("frames", "faces", "doubtful"))
-    failed = [clip for clip in clips if clip.error is not None]
-    for clip in failed[:5]:
+    failed, empty = ([clip for clip in clips if clip.status == status] for status in ("error", "no_face"))
+    for clip in failed[:_NAMED]:
         console.message(f"Failed: {clip.error}")
+    if len(failed) > _NAMED:
+        console.message(f"… and {len(failed) - _NAMED:,} more: rows of clips.csv with status error.")
     counted, ids, blinks = console.counted, sum(clip.ids for clip in clips), sum(clip.blinks or 0 for clip in clips)
+    names = ", ".join(clip.source for clip in empty[:_NAMED]) + ", …" * (len(empty) > _NAMED)
+    console.tell_no_face(len(empty), f"{counted(len(empty), 'clip')} ({names})", any_roll=settings["any_roll"])
     console.message(
         f"{counted(len(clips), 'clip')}, {progress.before:,} of them done before, {len(failed):,} failed: "
-        f"{counted(frames, 'frame')}, {counted(faces, 'face')} ({doubtful:,} doubtful), "
-        f"{counted(ids, 'id')}, {counted(blinks, 'blink')} in {_duration(progress.elapsed_s)}: {output}/clips.csv"
+        f"{counted(frames, 'frame')}, {counted(faces, 'face')} ({doubtful:,} doubtful), {counted(ids, 'id')}, "
+        f"{counted(blinks, 'blink')} in {_duration(progress.elapsed_s)}: {settings['output']}/clips.csv"
     )

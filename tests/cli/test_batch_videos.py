@@ -132,6 +132,16 @@ def test_clips_behind_urls(folder: Path, undisturbed: Path, tmp_path: Path, sche
     assert not [path for path in (tmp_path / "out" / "clips").rglob(".*") if path.is_file()]
 
 
+def test_measures_need_no_option_and_clips_without_a_face_are_named(folder: Path, tmp_path: Path) -> None:
+    result = run(folder / "grey.mp4", "-o", tmp_path / "out", "--measures")
+    assert result.exit_code == 2 and "leave --measures out" in result.stderr
+    result = run(folder / "grey.mp4", "-o", tmp_path / "out")
+    assert f"No face is reported in 1 clip ({folder}/grey.mp4); if heads lie" in result.stderr
+    assert (
+        "1 clip, 0 of them done before, 0 failed: 10 frames, 0 faces (0 doubtful), 0 ids, 0 blinks in" in result.stderr
+    )
+
+
 def test_on_ray_the_tables_are_the_same_and_a_lost_row_costs_one_clip(
     folder: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
