@@ -9,6 +9,7 @@ import click
 import numpy as np
 
 from facealign_cli.aligner import AlignedShapes, Aligner
+from facealign_cli.cli.options import stacked
 from facealign_cli.datasets import Sample, held_out_samples, read_samples
 from facealign_cli.datasets.beside import read_info
 from facealign_cli.datasets.unlabelled import points_of_shape
@@ -37,10 +38,16 @@ def tight_errors(aligner: Aligner, sample: Sample, points: np.ndarray) -> tuple[
     return float(distance.mean() / np.sqrt(np.ptp(sample.landmarks, axis=0).prod())), float(aligned.confidence[0])
 
 
+_measured = stacked(
+    click.argument("root", type=click.Path(exists=True, path_type=Path)),
+    click.option("--model", help="Name or file; by default the shipped one."),
+    click.option("--all", "whole", is_flag=True, help="All faces, also those that models here are trained on."),
+)
+"""Of which faces, and by which model."""
+
+
 @click.command()
-@click.argument("root", type=click.Path(exists=True, path_type=Path))
-@click.option("--model", help="Name or file; by default the shipped one.")
-@click.option("--all", "whole", is_flag=True, help="All faces, also those that models here are trained on.")
+@_measured
 def pose(root: Path, model: str | None, whole: bool) -> None:
     """Error by yaw, of the inner points without the bridge of the nose."""
     aligner, samples = Aligner(model), _samples(root, whole)
@@ -56,9 +63,7 @@ def pose(root: Path, model: str | None, whole: bool) -> None:
 
 
 @click.command()
-@click.argument("root", type=click.Path(exists=True, path_type=Path))
-@click.option("--model", help="Name or file; by default the shipped one.")
-@click.option("--all", "whole", is_flag=True, help="All faces, also those that models here are trained on.")
+@_measured
 def ages(root: Path, model: str | None, whole: bool) -> None:
     """Error by age, of the points that were placed by hand at the very point; names end on aNN, the age."""
     aligner, samples = Aligner(model), _samples(root, whole)

@@ -7,7 +7,7 @@ Light lines lie on dark, wider ones: they can be read on any ground.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,7 @@ COLORS: tuple[tuple[int, int, int], ...] = (
 AXIS_COLORS: tuple[tuple[int, int, int], ...] = ((70, 70, 255), (80, 220, 80), (255, 150, 60))
 """BGR of the head's axes x, y and z: red, green, blue."""
 
+_Value = tuple[int, ...]
 _WHITE = (255, 255, 255)
 _BLACK = (0, 0, 0)
 _SHIFT = 5  # OpenCV takes coordinates in 1/32 pixel
@@ -149,38 +150,43 @@ class _Layer:
         return cls.over((box + np.array([-margin, -margin, margin, margin])).tolist(), style.scale, size)
 
     def lines(self, paths: list[Floats], closed: list[bool], width: float, color: tuple[int, int, int]) -> None:
-        """Light lines of `width` on dark ones, wider by 1.2 widths, through (K, 2) points."""
-        for thickness, bgr, opacity in ((width * 2.2, _BLACK, _SHADE), (width, color, _SOLID)):
-            for path, is_closed in zip(paths, closed, strict=True):
-                self._line(self._fixed(path), is_closed, max(1, round(thickness * self.scale)), bgr, opacity)
-
-    def _line(
-        self, path: NDArray[np.int32], closed: bool, thickness: int, bgr: tuple[int, int, int], opacity: int
-    ) -> None:
+        """Light lines of `width` on dark ones, through (K, 2) points."""
         import cv2
 
-        cv2.polylines(self.color, [path], closed, bgr, thickness, cv2.LINE_AA, _SHIFT)
-        cv2.polylines(self.opacity, [path], closed, (opacity,), thickness, cv2.LINE_AA, _SHIFT)
+        fixed = [self._fixed(path) for path in paths]
+        for canvas, value, thickness in self._strokes(width, color):
+            for path, is_closed in zip(fixed, closed, strict=True):
+                cv2.polylines(canvas, [path], is_closed, value, thickness, cv2.LINE_AA, _SHIFT)
 
     def dots(self, points: Floats, radius: float) -> None:
         """White dots with a dark rim at (K, 2) points."""
         import cv2
 
+        centers = self._fixed(points).tolist()
         for size, bgr, opacity in ((radius * 1.45, _BLACK, 200), (radius, _WHITE, _SOLID)):
             fixed_radius = round(size * self.scale * 2**_SHIFT)
-            for center in self._fixed(points).tolist():
-                cv2.circle(self.color, center, fixed_radius, bgr, cv2.FILLED, cv2.LINE_AA, _SHIFT)
-                cv2.circle(self.opacity, center, fixed_radius, (opacity,), cv2.FILLED, cv2.LINE_AA, _SHIFT)
+            for canvas, value in self._canvases(bgr, opacity):
+                for center in centers:
+                    cv2.circle(canvas, center, fixed_radius, value, cv2.FILLED, cv2.LINE_AA, _SHIFT)
 
     def rings(self, points: Floats, radii: Floats, width: float, color: tuple[int, int, int]) -> None:
-        """Circles with a dark rim: (K, 2) points, (K,) radii in picture pixels."""
+        """Light circles of `width` on dark ones: (K, 2) points, (K,) radii in picture pixels."""
         import cv2
 
-        for thickness, bgr, opacity in ((width * 2.2, _BLACK, _SHADE), (width, color, _SOLID)):
-            line = max(1, round(thickness * self.scale))
-            for center, radius in zip(self._fixed(points).tolist(), self._fixed_lengths(radii), strict=True):
-                cv2.circle(self.color, center, radius, bgr, line, cv2.LINE_AA, _SHIFT)
-                cv2.circle(self.opacity, center, radius, (opacity,), line, cv2.LINE_AA, _SHIFT)
+        circles = list(zip(self._fixed(points).tolist(), self._fixed_lengths(radii), strict=True))
+        for canvas, value, thickness in self._strokes(width, color):
+            for center, radius in circles:
+                cv2.circle(canvas, center, radius, value, thickness, cv2.LINE_AA, _SHIFT)
+
+    def _strokes(self, width: float, color: _Value) -> Iterator[tuple[Image, _Value, int]]:
+        """Canvas, value and thickness: of a dark line, 2.2 times as wide, then of the light one that lies on it."""
+        for wide, bgr, opacity in ((width * 2.2, _BLACK, _SHADE), (width, color, _SOLID)):
+            for canvas, value in self._canvases(bgr, opacity):
+                yield canvas, value, max(1, round(wide * self.scale))
+
+    def _canvases(self, bgr: _Value, opacity: int) -> tuple[tuple[Image, _Value], tuple[Image, _Value]]:
+        """Both pictures of the layer, with what is drawn into each."""
+        return (self.color, bgr), (self.opacity, (opacity,))
 
     def text(self, text: str, font_scale: float, thickness: int, color: tuple[int, int, int]) -> None:
         """Fill the layer with a dark plate and write on it."""

@@ -10,15 +10,20 @@ import click
 from facealign_cli.cli import console, kinds, options
 from facealign_cli.cli.help import Command, completing, models
 
-_MODELS = click.option(
-    "--model",
-    "models",
-    metavar="NAME|FILE",
-    multiple=True,
-    shell_complete=completing(models, files=True),
-    show_default="dan-light",
-    help="Landmark model to ask. May be repeated.",
+_BY_MODELS = options.stacked(
+    click.argument("data", metavar="PACK", type=kinds.EXISTING_FILE),
+    click.option("-o", "--output", metavar="NEW", required=True, type=kinds.FILE, help="The HDF5 file to write."),
+    click.option(
+        "--model",
+        "models",
+        metavar="NAME|FILE",
+        multiple=True,
+        shell_complete=completing(models, files=True),
+        show_default="dan-light",
+        help="Landmark model to ask. May be repeated.",
+    ),
 )
+"""What makes a new pack out of one by what models say takes these."""
 
 
 @click.command(
@@ -98,9 +103,7 @@ def pack(
     facealign train relabel faces.h5 -o better.h5 --hand 0.5
     """,
 )
-@click.argument("data", metavar="PACK", type=kinds.EXISTING_FILE)
-@click.option("-o", "--output", metavar="NEW", required=True, type=kinds.FILE, help="The HDF5 file to write.")
-@_MODELS
+@_BY_MODELS
 @click.option(
     "--hand",
     default=0.0,
@@ -153,9 +156,7 @@ def relabel(
     facealign train label unlabelled.h5 -o labelled.h5 --model dan-large
     """,
 )
-@click.argument("data", metavar="PACK", type=kinds.EXISTING_FILE)
-@click.option("-o", "--output", metavar="NEW", required=True, type=kinds.FILE, help="The HDF5 file to write.")
-@_MODELS
+@_BY_MODELS
 @click.option(
     "--refine",
     metavar="NAME",

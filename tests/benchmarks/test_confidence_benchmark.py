@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-
 
 @pytest.fixture
-def confidence(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def confidence(load: Callable[[str], ModuleType]) -> ModuleType:
     for package in ("h5py", "torch"):
         pytest.importorskip(package)
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("confidence")
+    return load("confidence")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -11,21 +11,18 @@ import pytest
 
 from facealign_cli.records import BBox
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 LARGE, OTHER = BBox(0, 0, 100, 100), BBox(300, 0, 350, 50)
 NOWHERE = BBox(600, 600, 650, 650)
 
 
 @pytest.fixture
-def wider(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("wider")
+def wider(load: Callable[[str], ModuleType]) -> ModuleType:
+    return load("wider")
 
 
 @pytest.fixture
-def detectors(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("detectors")
+def detectors(load: Callable[[str], ModuleType]) -> ModuleType:
+    return load("detectors")
 
 
 def test_each_face_goes_to_the_best_box_and_a_second_one_is_false(wider: ModuleType) -> None:

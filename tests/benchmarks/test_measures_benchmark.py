@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -14,9 +14,8 @@ from facealign_cli.aligner import Aligner
 
 
 @pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "benchmarks"))
-    return importlib.import_module("measures")
+def benchmark(load: Callable[[str], ModuleType]) -> ModuleType:
+    return load("measures")
 
 
 def test_lids_close_the_eyes_and_nothing_else(benchmark: ModuleType, astronaut: np.ndarray) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,28 +14,19 @@ import pytest
 
 from facealign_cli.landmarks import MEAN_SHAPE
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-
 
 @pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Import a benchmark by name, as it is when it runs as a script."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module
-
-
-@pytest.fixture
-def peers(load: Any) -> ModuleType:
+def peers(load: Callable[[str], ModuleType]) -> ModuleType:
     return load("peers")
 
 
 @pytest.fixture
-def worker(load: Any) -> ModuleType:
+def worker(load: Callable[[str], ModuleType]) -> ModuleType:
     return load("peer_worker")
 
 
 @pytest.fixture
-def speed(load: Any) -> ModuleType:
+def speed(load: Callable[[str], ModuleType]) -> ModuleType:
     return load("speed")
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
@@ -14,9 +13,8 @@ from facealign_cli.records import HeadPose
 
 
 @pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "benchmarks"))
-    return importlib.import_module("pose")
+def benchmark(load: Callable[[str], ModuleType]) -> ModuleType:
+    return load("pose")
 
 
 def test_errors_are_degrees_of_yaw(benchmark: ModuleType) -> None:

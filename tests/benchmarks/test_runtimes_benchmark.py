@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
@@ -14,9 +14,8 @@ from facealign_cli.models.registry import model_file
 
 
 @pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "benchmarks"))
-    return importlib.import_module("runtimes")
+def benchmark(load: Callable[[str], ModuleType]) -> ModuleType:
+    return load("runtimes")
 
 
 @pytest.fixture

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-
 
 @pytest.fixture
-def sigma(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def sigma(load: Callable[[str], ModuleType]) -> ModuleType:
     for package in ("h5py", "torch"):
         pytest.importorskip(package)
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("sigma")
+    return load("sigma")
 
 
 @dataclass

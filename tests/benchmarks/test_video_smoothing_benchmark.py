@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
@@ -15,9 +14,8 @@ from facealign_cli.video.smoothing import Smoothing
 
 
 @pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "benchmarks"))
-    return importlib.import_module("video_smoothing")
+def benchmark(load: Callable[[str], ModuleType]) -> ModuleType:
+    return load("video_smoothing")
 
 
 def test_measures_are_percent_of_the_outer_eye_distance(benchmark: ModuleType) -> None:

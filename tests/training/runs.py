@@ -21,6 +21,19 @@ CONFIG = TrainConfig(
     12, batch_size=6, warmup_steps=3, decay_steps=5, average=0.9, eval_every=4, checkpoint_every=5, device="cpu"
 )
 GENTLE = replace(PAPER, shift_sigma=0.05, angle_sigma=5.0, scale_sigma=0.05, light=0.3)
+LEARNING = TrainConfig(
+    60,
+    batch_size=12,
+    lr=5e-3,
+    warmup_steps=2,
+    decay_steps=0,
+    average=0.8,
+    eval_every=10,
+    checkpoint_every=60,
+    augmentation=GENTLE,
+    device="cpu",
+)
+"""Enough for a small network to learn something."""
 
 
 def new_run(folder: Path, network: NetworkConfig, pack: Pack, config: TrainConfig = CONFIG) -> Run:

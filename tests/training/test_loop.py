@@ -25,8 +25,7 @@ from facealign_cli.training.loop import Run
 from facealign_cli.training.measure import predict_pack
 from facealign_cli.training.network import DanOutput
 from facealign_cli.training.pack import Pack
-from facealign_cli.training.schedule import TrainConfig
-from tests.training.runs import CONFIG, GENTLE, assert_same, kill_at, new_run, timeless
+from tests.training.runs import CONFIG, GENTLE, LEARNING, assert_same, kill_at, new_run, timeless
 
 
 def log_rows(folder: Path) -> list[dict[str, str]]:
@@ -176,20 +175,8 @@ class TestStageByStage:
 
 class TestTraining:
     def test_loss_goes_down(self, tiny_light: NetworkConfig, tiny_pack: Pack, tmp_path: Path) -> None:
-        config = TrainConfig(
-            60,
-            batch_size=12,
-            lr=5e-3,
-            warmup_steps=2,
-            decay_steps=0,
-            average=0.8,
-            eval_every=10,
-            checkpoint_every=60,
-            augmentation=GENTLE,
-            device="cpu",
-        )
         rows: list[dict[str, Any]] = []
-        new_run(tmp_path, tiny_light, tiny_pack, config).train(rows.append)
+        new_run(tmp_path, tiny_light, tiny_pack, LEARNING).train(rows.append)
         assert [row["step"] for row in rows] == [10, 20, 30, 40, 50, 60]
         assert rows[-1]["train_loss"] < 0.8 * rows[0]["train_loss"]
         assert rows[-1]["held_out_stage2"] < rows[0]["held_out_stage2"]

@@ -17,8 +17,7 @@ from facealign_cli.training.config import NetworkConfig
 from facealign_cli.training.loop import Run
 from facealign_cli.training.network import Dan
 from facealign_cli.training.pack import Pack, crops_in_frame
-from facealign_cli.training.schedule import TrainConfig
-from tests.training.runs import CONFIG, GENTLE, assert_same, kill_at, timeless
+from tests.training.runs import CONFIG, LEARNING, assert_same, kill_at, timeless
 
 
 class TestTeacher:
@@ -35,18 +34,7 @@ class TestTeacher:
                 stage.out.weight.zero_()  # type: ignore[union-attr, operator]
                 stage.out.bias.zero_()  # type: ignore[union-attr, operator]
                 stage.out.bias[0] = 4.0  # type: ignore[union-attr, index]
-        config = TrainConfig(
-            80,
-            batch_size=12,
-            lr=5e-3,
-            warmup_steps=2,
-            decay_steps=0,
-            average=0.8,
-            eval_every=80,
-            augmentation=GENTLE,
-            device="cpu",
-            teacher_share=1.0,
-        )
+        config = replace(LEARNING, steps=80, eval_every=80, teacher_share=1.0)
         run = Run(tmp_path, Dan(tiny_light), config, tiny_pack, teacher=teacher)
         crops = torch.from_numpy(crops_in_frame(tiny_pack, tiny_light.crop_frame)[0]).float()
         said, weights = loop.teaching(teacher, crops)

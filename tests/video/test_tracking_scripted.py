@@ -2,102 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-
 import numpy as np
 import pytest
 
-from facealign_cli.arrays import Floats, Image
-from facealign_cli.geometry import bbox_of_shape
-from facealign_cli.landmarks import MEAN_SHAPE
-from facealign_cli.records import BBox, BoxCalibration, Detection, Face
-from facealign_cli.video.tracking import Tracker, TrackingOptions
-
-UNIT = (MEAN_SHAPE - MEAN_SHAPE.mean(axis=0)) / np.ptp(MEAN_SHAPE, axis=0).mean()
-SIZE = 64.0
-BLANK = np.full((120, 160, 3), 90, np.uint8)
-STEP = 1 / 32
-
-
-def at(x: float, y: float = 100.0, size: float = SIZE, tall: float = 1.0) -> Floats:
-    """(68, 2): the mean shape about a place."""
-    return UNIT * [size, size * tall] + [x, y]
-
-
-@dataclass
-class Shapes:
-    landmarks: Floats
-    confidence: Floats
-    sigma: Floats
-
-
-@dataclass
-class Script:
-    """Stands for aligner and detector. Following leads to the nearest face, and to nowhere if there is none."""
-
-    calibration = BoxCalibration()
-    faces: list[Floats] = field(default_factory=list)
-    confidence: list[float] = field(default_factory=list)
-    sigma: float = np.nan
-    looked: bool = False
-    source: str | None = None
-
-    @property
-    def detector(self) -> Script:
-        return self
-
-    def detect(self, _image: Image, source: str | None) -> list[Detection]:
-        self.looked, self.source = True, source
-        return [Detection(BBox(*bbox_of_shape(shape).tolist()), 7.0 + i) for i, shape in enumerate(self.faces)]
-
-    def align_boxes(self, _image: Image, found: Sequence[Detection], _calibration: BoxCalibration) -> list[Face]:
-        indices = [int(d.score or 7) - 7 for d in found]
-        return [
-            Face(i, d.bbox, self.faces[k], self.confidence[k], d.score)
-            for i, (k, d) in enumerate(zip(indices, found, strict=True))
-        ]
-
-    def align_shapes(self, _image: Image, init_shapes: Sequence[Floats]) -> Shapes:
-        landmarks, confidence = [], []
-        for shape in init_shapes:
-            ways = [float(np.linalg.norm((face - shape).mean(axis=0))) for face in self.faces]
-            nearest = int(np.argmin(ways)) if ways else -1
-            landmarks.append(self.faces[nearest] if ways else shape)
-            confidence.append(self.confidence[nearest] if ways else 0.0)
-        n = len(landmarks)
-        return Shapes(np.array(landmarks), np.array(confidence), np.full((n, 68), self.sigma))
-
-
-class Clip:
-    """A clip of one tracker. frame: its next frame, with these faces; gives id → landmarks."""
-
-    def __init__(self, step: float = STEP, **options: float) -> None:
-        self.script, self.step, self.time_s = Script(), step, 0.0
-        self.tracker = Tracker(self.script, TrackingOptions(**options))  # type: ignore[arg-type]
-        self.faces: list[Face] = []
-
-    def frame(self, *faces: Floats, confidence: float | Sequence[float] = 0.9, count: int = 1) -> dict[int, Floats]:
-        given = [confidence] * len(faces) if isinstance(confidence, float) else list(confidence)
-        self.script.faces, self.script.confidence = list(faces), given
-        for _ in range(count):
-            self.script.looked = False
-            self.faces = self.tracker.update(BLANK, self.time_s, "clip.mp4")
-            self.time_s += self.step
-        return {int(face.track_id or 0): face.landmarks for face in self.faces}
-
-    def looks(self, *faces: Floats, count: int) -> list[int]:
-        """In which of the next frames the detector ran."""
-        seen = []
-        for i in range(count):
-            self.frame(*faces)
-            if self.script.looked:
-                seen.append(i)
-        return seen
-
-
-def centers(found: dict[int, Floats]) -> dict[int, float]:
-    return {track: round(float(shape[:, 0].mean()), 1) for track, shape in found.items()}
+from tests.video.scripted import SIZE, STEP, UNIT, Clip, at, centers
 
 
 def test_a_followed_face_has_what_the_network_says_of_this_frame() -> None:
@@ -130,9 +38,13 @@ def test_a_new_face_takes_more_confidence_than_one_that_is_followed(new: float, 
     assert found == expected
 
 
-@pytest.mark.parametrize(("away_s", "expected"), [(0.5, 0), (0.625, 1)])
-def test_a_lost_id_is_kept_for_as_long_as_asked_for(away_s: float, expected: int) -> None:
-    clip = Clip(0.125, keep_lost_s=0.5)
+@pytest.mark.parametrize(
+    ("options", "away_s", "expected"),
+    [({"keep_lost_s": 0.5}, 0.5, 0), ({"keep_lost_s": 0.5}, 0.625, 1), ({}, 1.0, 0), ({}, 1.125, 1)],
+)
+def test_a_lost_id_is_kept_for_as_long_as_asked_for(options: dict[str, float], away_s: float, expected: int) -> None:
+    """Where nothing is asked for: a second."""
+    clip = Clip(0.125, **options)
     clip.frame(at(100), count=4)
     assert clip.frame(count=round(away_s / 0.125) - 1) == {}
     assert list(clip.frame(at(100))) == [expected]
@@ -196,6 +108,7 @@ def test_without_tracking_every_frame_is_detected_and_ids_go_on() -> None:
     clip.script.align_shapes = None  # type: ignore[assignment, method-assign]
     assert [list(clip.frame(at(100 + i))) for i in range(4)] == [[0]] * 4
     assert clip.faces[0].detector_score == 7.0
+    assert clip.frame() == {}
 
 
 @pytest.mark.parametrize("stays", [0, 1])
@@ -205,6 +118,23 @@ def test_where_two_fall_on_one_face_it_goes_on_with_the_one_it_is_like(stays: in
     clip.frame(*people, count=5)
     assert list(clip.frame(people[stays])) == [stays]
     assert list(clip.frame(*people, count=3)) == [0, 1]
+
+
+@pytest.mark.parametrize("stays", [0, 1])
+def test_where_two_close_faces_fall_on_one_the_shape_tells_whose_it_is(stays: int) -> None:
+    clip, tall = Clip(), (1.0, 1.5)
+    clip.frame(at(100, tall=tall[0]), at(125, tall=tall[1]), count=5)
+    assert list(clip.frame(at(112.5, tall=tall[stays]))) == [stays]
+
+
+@pytest.mark.parametrize(("apart", "expected"), [(0.41, [0]), (0.45, [0, 1])])
+def test_a_box_that_overlaps_a_followed_face_by_0_4_is_that_face(apart: float, expected: list[int]) -> None:
+    """Squares that are 0.43 of their side apart have 0.4 of their union in common."""
+    clip = Clip(detect_every=2)
+    square = np.array([1.0, np.ptp(UNIT[:, 0]) / np.ptp(UNIT[:, 1])])
+    first, second = (at(x) * square for x in (100, 100 + apart * SIZE * np.ptp(UNIT[:, 0])))
+    clip.frame(first, count=2)
+    assert list(clip.frame(first, second, count=4)) == expected
 
 
 def test_a_face_that_is_followed_is_not_found_a_second_time() -> None:
@@ -252,6 +182,33 @@ def test_a_lost_face_is_looked_for_where_its_motion_leads() -> None:
     assert found[1] == pytest.approx(gone, abs=0.1)
 
 
+def test_a_face_that_stopped_is_found_where_it_was_lost() -> None:
+    clip, speed = Clip(), 160.0
+    for i in range(20):
+        clip.frame(at(100 + speed * i * STEP))
+    gone = 100 + speed * 19 * STEP
+    clip.frame(count=24)
+    assert centers(clip.frame(at(gone), count=2))[0] == pytest.approx(gone, abs=0.1)
+
+
+def test_one_jump_is_no_motion_yet() -> None:
+    clip = Clip()
+    clip.frame(at(100), count=5)
+    clip.frame(at(110))
+    clip.frame(count=15)
+    assert centers(clip.frame(at(110), at(230), count=2))[0] == 110.0
+
+
+def test_coming_back_elsewhere_is_no_motion() -> None:
+    clip = Clip()
+    clip.frame(at(100), count=5)
+    clip.frame(count=4)
+    while not clip.frame(at(140)):
+        pass
+    clip.frame(count=8)
+    assert centers(clip.frame(at(140), at(205), count=2))[0] == 140.0
+
+
 def test_motion_is_foreseen_for_a_second_at_most() -> None:
     clip, speed = Clip(keep_lost_s=10.0), 64.0
     for i in range(20):
@@ -270,6 +227,23 @@ def test_who_comes_back_where_is_told_by_the_shape_too() -> None:
     clip.frame(count=4)
     found = centers(clip.frame(at(125, tall=long), at(100, tall=broad), count=4))
     assert found == {0: 125.0, 1: 100.0}
+
+
+def test_a_shape_that_changes_slowly_is_learnt() -> None:
+    """Two heads that turn from broad to long, and the other way, are told apart by what they are now."""
+    clip, long, broad = Clip(), 1.5, 0.75
+    for share in np.clip(np.linspace(0, 2, 120), 0, 1):
+        first, second = broad + share * (long - broad), long + share * (broad - long)
+        clip.frame(at(100, tall=first), at(125, tall=second))
+    clip.frame(count=4)
+    found = centers(clip.frame(at(125, tall=long), at(100, tall=broad), count=4))
+    assert found == {0: 125.0, 1: 100.0}
+
+
+def test_ids_count_on() -> None:
+    clip = Clip(detect_every=1)
+    for n in range(1, 5):
+        assert list(clip.frame(*(at(200 * i) for i in range(n)))) == list(range(n))
 
 
 def test_each_lost_face_comes_back_once() -> None:
