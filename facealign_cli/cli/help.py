@@ -74,6 +74,12 @@ class Command(click.Command):
         super().__init__(*args, **settings)
         self.examples = [line.strip() for line in examples.strip().splitlines()]
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it, unless a result would replace what it is made from."""
+        if ctx.params.get("overwrite"):
+            _check_inputs_stay(self, ctx)
+        return super().invoke(ctx)
+
     def get_short_help_str(self, limit: int = 45) -> str:
         """The first sentence whole, for the list of commands; it is wrapped there and never cut."""
         return first_sentence(self.help or "")
@@ -91,6 +97,29 @@ class Command(click.Command):
                 for example in self.examples:
                     formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
         super().format_epilog(ctx, formatter)
+
+
+_OF_INPUTS = ("What is read", "The network", "Model and machine")
+"""Sections whose options may name a file that is read, or something else, such as a model by its name."""
+
+
+def _check_inputs_stay(command: click.Command, ctx: click.Context) -> None:
+    """Raise OutputError where a file or folder to write is one that is read, as arguments and options name them."""
+    from facealign_cli.files.output import check_inputs_stay
+
+    outputs, inputs = list[str](), list[str]()
+    for parameter in command.params:
+        is_written = getattr(parameter.type, "is_written", False)
+        is_read = (
+            isinstance(parameter.type, click.Path)
+            or isinstance(parameter, click.Argument)
+            or section_of(ctx, parameter.opts[-1]) in _OF_INPUTS
+        )
+        value = ctx.params.get(parameter.name or "")
+        values = value if isinstance(value, tuple) else (value,)
+        if is_written or is_read:
+            (outputs if is_written else inputs).extend(str(v) for v in values if v is not None and str(v) != "-")
+    check_inputs_stay(outputs, inputs, folders=True)
 
 
 def first_sentence(text: str) -> str:

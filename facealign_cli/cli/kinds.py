@@ -22,6 +22,8 @@ STDOUT = Path("-")
 class OutputFile(click.Path):
     """A file to write. "-" is standard output where the command can write to it (`stdout`), else it is refused."""
 
+    is_written = True  # what `help.Command` knows it by
+
     def __init__(self, *, stdout: bool = False) -> None:
         super().__init__(path_type=Path, allow_dash=True)
         self.stdout = stdout

@@ -57,7 +57,7 @@ def crop(
     begin, stop = time.monotonic(), threading.Event()
     cut = CutOptions(cropping.crop_options(settings), best, min_seconds)
     part = tracking.clip_part(settings)
-    cutter = FaceCutter(output, cut, overwrite=overwrite)
+    cutter = FaceCutter(output, cut, clip=source, overwrite=overwrite)
     with contextlib.closing(cutter), process.stop_on_signals(stop.set, stop.is_set):
         summary = _track(source, cutter, part, settings, stop)
         if summary.faces:

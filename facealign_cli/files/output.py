@@ -65,18 +65,41 @@ def check_outputs(
 
     paths: None stands for one that is not wanted. inputs: files that are read, and must not be replaced by a result.
     """
-    read = {os.path.realpath(path): path for path in inputs}
+    paths, inputs = [path for path in paths if path is not None], list(inputs)
     taken: dict[str, str | os.PathLike[str]] = {}
     for path in paths:
-        if path is None:
-            continue
         check_output(path, overwrite)
         place = os.path.realpath(path)
-        if place in read:
-            raise OutputError(f"cannot write {os.fspath(path)}: it is {os.fspath(read[place])}, which is read")
         if place in taken and not _is_special(Path(path)):
             raise OutputError(f"{os.fspath(taken[place])} and {os.fspath(path)} are one file: name two for two results")
         taken[place] = path
+    check_inputs_stay(paths, inputs)
+
+
+def check_inputs_stay(
+    outputs: Iterable[str | os.PathLike[str]], inputs: Iterable[str | os.PathLike[str]], *, folders: bool = False
+) -> None:
+    """Raise OutputError where an output is a file that is read, so that a result cannot replace what it is made of.
+
+    folders: also where an output is a folder that is read.
+    """
+    read = {place: path for path in inputs if (place := _identity(path, folders)) is not None}
+    for path in outputs:
+        place = _identity(path, folders)
+        if place in read:
+            raise OutputError(
+                f"cannot write {os.fspath(path)}: it is {os.fspath(read[place])}, which is read; name another place"
+            )
+
+
+def _identity(path: str | os.PathLike[str], folders: bool) -> tuple[int, int] | None:
+    """Device and inode of a file (of a folder with `folders`) that is there; None for anything else."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    is_kept = stat.S_ISREG(found.st_mode) or (folders and stat.S_ISDIR(found.st_mode))
+    return (found.st_dev, found.st_ino) if is_kept else None
 
 
 def names_folder(path: str | os.PathLike[str]) -> bool:

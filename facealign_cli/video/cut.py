@@ -22,7 +22,7 @@ import numpy as np
 from facealign_cli.arrays import Floats, Image
 from facealign_cli.crops import CropOptions, cut_face, cut_square
 from facealign_cli.errors import InputError
-from facealign_cli.files.output import atomic_write, exists_already, make_folder, write_bytes
+from facealign_cli.files.output import atomic_write, check_inputs_stay, exists_already, make_folder, write_bytes
 from facealign_cli.formats.csv import write_cells
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.records import FrameResult
@@ -76,15 +76,18 @@ class CutPerson:
 class FaceCutter:
     """Cuts the faces of one clip into a folder, which is made; see the module. It has to be closed.
 
-    notes: sentences for the person who gave the clip, once it was cut. Raises OutputError where files of these names
-    are there already.
+    notes: sentences for the person who gave the clip, once it was cut. clip: its path. Raises OutputError where files
+    of these names are there already, and with `overwrite` where the clip is one of them.
     """
 
-    def __init__(self, folder: str | Path, options: CutOptions | None = None, *, overwrite: bool = False) -> None:
+    def __init__(
+        self, folder: str | Path, options: CutOptions | None = None, *, clip: str = "", overwrite: bool = False
+    ) -> None:
         self.folder, self.options = make_folder(folder), options or CutOptions()
         self._old = [file for file in sorted(self.folder.iterdir()) if _OWN.fullmatch(file.name)]
         if self._old and not overwrite:
             raise exists_already(self._old[0])
+        check_inputs_stay(self._old, [clip])
         self._sighted = Sighted(self.folder, self.options.crop)
         self._shots = BestShots(self.options.crop) if self.options.best is not None else None
         self._files: dict[int, int] = {}

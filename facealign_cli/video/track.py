@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from facealign_cli.aligner import Aligner
+from facealign_cli.files.output import check_inputs_stay
 from facealign_cli.overlay import draw_overlay
 from facealign_cli.pose import PoseEstimator
 from facealign_cli.quality import with_quality
@@ -175,6 +176,7 @@ def overlay_video(
     """
     check_suffix(output)
     if isinstance(source, str | os.PathLike):
+        check_inputs_stay([output], [source])
         with contextlib.closing(open_source(os.fspath(source), sound=True)) as opened:
             yield from overlay_video(opened, output, aligner, options, overwrite=overwrite, stop=stop, tell=tell)
         return
