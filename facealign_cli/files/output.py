@@ -65,15 +65,15 @@ def check_outputs(
 
     paths: None stands for one that is not wanted. inputs: files that are read, and must not be replaced by a result.
     """
-    paths, inputs = [path for path in paths if path is not None], list(inputs)
+    wanted = [path for path in paths if path is not None]
     taken: dict[str, str | os.PathLike[str]] = {}
-    for path in paths:
+    for path in wanted:
         check_output(path, overwrite)
         place = os.path.realpath(path)
         if place in taken and not _is_special(Path(path)):
             raise OutputError(f"{os.fspath(taken[place])} and {os.fspath(path)} are one file: name two for two results")
         taken[place] = path
-    check_inputs_stay(paths, inputs)
+    check_inputs_stay(wanted, inputs)
 
 
 def check_inputs_stay(
