@@ -244,6 +244,7 @@ def run_clips(
     """
     work = work or WorkOptions()
     skip = tuple(place for place in (clips.overlay_folder, clips.crops_folder) if place is not None)
+    replace(sources, clips=True).check_apart(skip)
     progress = run_batch(
         replace(sources, clips=True, skip=(*sources.skip, *skip)),
         replace(options, output=clips.output, fmt="jsonl", batch_size=1),

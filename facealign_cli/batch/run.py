@@ -105,6 +105,7 @@ def run_batch(
         work, options = _for_a_cluster(work, options)
     sources = dataclasses.replace(sources, skip=(*sources.skip, *_written_to(work, options)))
     sources.check()
+    sources.check_apart(_written_to(work, options)[1:])
     storage = storage_for(options.output)
     if options.fmt == "pts":
         work = dataclasses.replace(work, pts_folder=join(options.output, "pts"))

@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.files.documents import csv_rows, parsing
+from facealign_cli.files.output import safe_tree
 from facealign_cli.files.pictures import STDIN, standard_input
 from facealign_cli.files.storage import LocalStorage, Storage, is_url, join, storage_for
 from facealign_cli.formats.parquet import import_pyarrow
@@ -91,6 +92,23 @@ class Sources:
         if [*self.places, *self.lists].count(STDIN) > 1:
             raise InputError('standard input ("-") can be read once only')
 
+    def check_apart(self, folders: Iterable[str]) -> None:
+        """Raise InputError where pictures made in these folders, each in a tree like its source's, would be listed."""
+        for place in self.places:
+            base, rest = (place, "") if not _MAGIC.search(place) or os.path.isdir(place) else _parts(place)
+            deep = _is_deep(rest) if rest else self.recursive
+            if place == STDIN or is_url(place) or not os.path.isdir(base):
+                continue
+            read = _place(base)
+            for folder in folders:
+                made = _place(os.path.dirname(os.path.join(folder, safe_tree(os.path.join(base, "x")))))
+                is_passed_over = _place(folder) != read and _is_inside(_place(folder), read)
+                if not is_url(folder) and (made == read or (deep and _is_inside(made, read) and not is_passed_over)):
+                    raise InputError(
+                        f"{folder}: what is written there would lie in {base}, among the {self.what} that are read, and "
+                        "be read by the next run; name a folder apart from it"
+                    )
+
     def paths(self, tell: Tell, note: Tell = lambda text: None) -> Iterator[str]:
         """The paths, as they are found; one may come several times.
 
@@ -155,19 +173,15 @@ class _Walk:
 
     def pattern(self, storage: Storage, pattern: str) -> Iterator[str]:
         """Files whose paths match a glob; "**" stands for any folders."""
-        if not is_url(pattern):
-            pattern = pattern.replace(os.sep, "/")
-        fixed, _, rest = _MAGIC.split(pattern, maxsplit=1)[0].rpartition("/")
-        base = fixed or ("/" if pattern.startswith("/") else ".")
+        base, rest = _parts(pattern)
         if is_url(pattern) and not is_url(join(base, "")):
             raise InputError(f"{pattern}: name at least the bucket or host before the first *")
-        rest = pattern[len(fixed) + 1 :] if fixed or pattern.startswith("/") else pattern
         parts, prefix = rest.split("/"), len(join(base, ""))
         if storage.kind(base) != "folder":
             return
-        for path, _, is_folder in self._entries(storage, base, deep="/" in rest or "**" in rest):
+        for path, _, is_folder in self._entries(storage, base, deep=_is_deep(rest)):
             if not is_folder and _matches(parts, path[prefix:].replace(os.sep, "/").split("/")):
-                yield path if fixed or path[:2] not in ("./", f".{os.sep}") else path[2:]
+                yield path[2:] if base == "." and not pattern.startswith(".") else path
 
     def _entries(self, storage: Storage, folder: str, *, deep: bool) -> Iterator[tuple[str, str, bool]]:
         """(path, name, is it a folder) of all below a folder; each chain of folders remembers those it came through."""
@@ -194,6 +208,24 @@ class _Walk:
 def _place(folder: str) -> str:
     """A folder's path in a form that can be compared."""
     return folder.rstrip("/") if is_url(folder) else os.path.realpath(folder)
+
+
+def _is_inside(place: str, folder: str) -> bool:
+    """Whether a place is a folder or lies in it; both as `_place` gives them."""
+    return place == folder or place.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def _parts(pattern: str) -> tuple[str, str]:
+    """The folder in which a glob's matches lie, and what follows it."""
+    pattern = pattern if is_url(pattern) else pattern.replace(os.sep, "/")
+    fixed = _MAGIC.split(pattern, maxsplit=1)[0].rpartition("/")[0]
+    rest = pattern[len(fixed) + 1 :] if fixed or pattern.startswith("/") else pattern
+    return fixed or ("/" if pattern.startswith("/") else "."), rest
+
+
+def _is_deep(rest: str) -> bool:
+    """Whether the end of a glob, see `_parts`, goes down into folders."""
+    return "/" in rest or "**" in rest
 
 
 def _kind(name: str) -> str:

@@ -197,7 +197,7 @@ def _parts(source: str) -> list[str]:
     path = source.replace("\\", "/") if _ON_WINDOWS else source
     if drive:
         return ["_root", f"_drive_{drive[1]}", *path[3:].split("/")]
-    first, *rest = path.removeprefix("./").split("/")
+    first, *rest = re.sub(r"^(?:\./+)+", "", path).split("/")
     if first == "":
         return ["_root", "", *rest] if rest and rest[0].startswith("_drive_") else ["_root", *rest]
     return ["", first, *rest] if first == "_root" else [first, *rest]
