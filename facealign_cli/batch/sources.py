@@ -105,8 +105,8 @@ class Sources:
                 is_passed_over = _place(folder) != read and _is_inside(_place(folder), read)
                 if not is_url(folder) and (made == read or (deep and _is_inside(made, read) and not is_passed_over)):
                     raise InputError(
-                        f"{folder}: what is written there would lie in {base}, among the {self.what} that are read, and "
-                        "be read by the next run; name a folder apart from it"
+                        f"{folder}: what is written there would lie in {base}, among the {self.what} that are read, "
+                        "and be read by the next run; name a folder apart from it"
                     )
 
     def paths(self, tell: Tell, note: Tell = lambda text: None) -> Iterator[str]:

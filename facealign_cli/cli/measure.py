@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     examples="""
     facealign measure rows.csv
     facealign measure rows.csv -o measures.csv --summary persons.csv
-    facealign measure openface.csv --format openface --size 1280x720
+    facealign measure openface.csv --size 1280x720
     """,
 )
 @click.argument("rows", metavar="ROWS...", nargs=-1, required=True, type=kinds.EXISTING_FILE)
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "format_name",
-    type=click.Choice(["json", "jsonl", "csv", "openface", "parquet"]),
-    show_default="by the name's ending",
+    type=click.Choice(["json", "jsonl", "csv", "openface", "dlc", "parquet"]),
+    show_default="what they look like",
     help="Format of ROWS.",
 )
 @options.focal
@@ -64,18 +65,16 @@ def measure(
     on video has the formulas. No network runs. Without -o, --blinks and --summary, a table of the persons is printed.
     """
     from facealign_cli.files.output import check_output
+    from facealign_cli.formats.base import read_results
     from facealign_cli.measures import find_blinks, measure_results
     from facealign_cli.measures.tables import write_blinks, write_measures, write_summary
 
     for path in (output, blinks, summary):
         if path is not None:
             check_output(path, overwrite)
-    faces: list[MeasuredFace] = []
-    for path in rows:
-        results = options.output_format(path, format_name).read(path)
-        faces += [
-            face for face in measure_results(results, focal_px=focal, size=size) if face.confidence >= min_confidence
-        ]
+    results = chain.from_iterable(read_results(path, format=format_name) for path in rows)
+    measured = measure_results(results, focal_px=focal, size=size)
+    faces = [face for face in measured if face.confidence >= min_confidence]
     found = find_blinks(faces)
     if output is not None:
         write_measures(output, faces, overwrite)

@@ -29,6 +29,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from facealign_cli.arrays import Floats
+from facealign_cli.errors import InputError
 from facealign_cli.pose import camera_matrix, estimate_pose, mean_face, rotation_matrix
 from facealign_cli.records import Face, FrameResult, HeadPose
 
@@ -138,9 +139,17 @@ def measure_results(
 
     focal_px: the camera's; None: `pose.default_focal`. size: width and height of the pictures, for results that do not
     say it. A face whose picture has no known size has the measures that need no camera. Raises InputError for a focal
-    length that cannot be.
+    length that cannot be, and for a frame of a clip that comes twice, which would count twice.
     """
+    seen: set[tuple[str, int]] = set()
     for result in results:
+        if result.frame is not None:
+            if (result.source, result.frame) in seen:
+                raise InputError(
+                    f"frame {result.frame} of {result.source} comes twice in the rows: measure the rows of one run at "
+                    "a time (two clips of one name have to be named by their folders)"
+                )
+            seen.add((result.source, result.frame))
         width, height = (result.width, result.height) if result.width and result.height else size or (0, 0)
         camera = camera_matrix(width, height, focal_px) if width and height else np.eye(3)
         for face in result.faces:

@@ -11,7 +11,9 @@ from click.testing import CliRunner, Result
 
 from facealign_cli.cli.main import main
 from facealign_cli.formats import csv as csv_format
+from facealign_cli.formats import json as json_format
 from facealign_cli.formats import openface
+from facealign_cli.formats.base import get_format
 from facealign_cli.pose import camera_matrix, mean_face, project
 from facealign_cli.records import BBox, Face, FrameResult, HeadPose
 
@@ -69,6 +71,22 @@ def test_a_table_for_the_person_at_the_terminal(rows: Path) -> None:
     assert result.exit_code == 0
     assert "clip.mp4" in result.stdout and "blinks" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_a_frame_does_not_count_twice(rows: Path, tmp_path: Path) -> None:
+    json_format.write(tmp_path / "again.json", clip())
+    result = run(rows, tmp_path / "again.json", "--summary", tmp_path / "s.csv")
+    assert result.exit_code == 1
+    assert "frame 0 of clip.mp4 comes twice" in result.stderr
+    assert not (tmp_path / "s.csv").exists()
+
+
+@pytest.mark.parametrize("name", ["openface", "dlc"])
+def test_a_table_is_known_by_what_it_looks_like(name: str, tmp_path: Path) -> None:
+    get_format(name).write(tmp_path / "rows.csv", clip(seconds=1.0))
+    result = run(tmp_path / "rows.csv", "--size", "640x480")
+    assert result.exit_code == 0, result.output
+    assert "30 faces of 1 person measured" in result.stderr
 
 
 def test_rows_without_a_picture_size_need_it(tmp_path: Path) -> None:
