@@ -133,20 +133,24 @@ def to_rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def from_rows(rows: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, dict[str, Any]]]:
     """The records, for `from_dict`, of numbered rows of a table; each with the number of its first row.
 
-    A row has all columns, `landmarks` and perhaps `sigma`; one without a face has no `face_id`. Rows that follow one
-    another, of the same picture and with rising face_id, make one record.
+    A row has all columns, `landmarks` and perhaps `sigma`; one without a face has no `face_id`. Rows of one picture
+    make one record, wherever they stand: somebody may have sorted them. If a face_id comes again, the picture was
+    given twice, and a second record begins.
     """
-    first, last = 0, None
+    records: list[tuple[int, dict[str, Any]]] = []
+    latest: dict[tuple[Any, ...], dict[int, dict[str, Any]]] = {}  # of each picture: the faces of its last record
     for number, row in rows:
         record = _record_of_row(row)
-        if last is not None and _continues(last, record):
-            last["faces"] += record["faces"]
+        picture = tuple(record[column] for column in RESULT_COLUMNS + RUN_COLUMNS)
+        faces = {face["face_id"]: face for face in record["faces"]}
+        known = latest.get(picture)
+        if known and faces and not known.keys() & faces.keys():
+            known |= faces
             continue
-        if last is not None:
-            yield first, last
-        first, last = number, record
-    if last is not None:
-        yield first, last
+        latest[picture] = faces
+        records.append((number, record | {"faces": faces}))
+    for number, record in records:
+        yield number, record | {"faces": [face for _, face in sorted(record["faces"].items())]}
 
 
 def _record_of_row(row: dict[str, Any]) -> dict[str, Any]:
@@ -168,13 +172,6 @@ def _record_of_row(row: dict[str, Any]) -> dict[str, Any]:
 
 def _pose_cells(row: dict[str, Any], columns: tuple[str, ...]) -> list[Any]:
     return [row.get(column) for column in columns]
-
-
-def _continues(last: dict[str, Any], record: dict[str, Any]) -> bool:
-    if not last["faces"] or not record["faces"]:
-        return False
-    same = all(last[column] == record[column] for column in RESULT_COLUMNS + RUN_COLUMNS)
-    return same and record["faces"][0]["face_id"] > last["faces"][-1]["face_id"]
 
 
 def face_to_dict(face: Face) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import csv
 import functools
 import io
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, BinaryIO, TextIO
@@ -133,8 +134,7 @@ def with_sigma(fmt: Format) -> Format:
 def read(path: PathLike) -> list[FrameResult]:
     """The results of a table. Raises InputError if it cannot be read, FormatError if it breaks the rules.
 
-    Rows that follow one another, of the same picture and with rising face_id, make one result. Columns behind the own
-    ones are passed over.
+    Rows of the same picture make one result, see `codec.from_rows`. Columns behind the own ones are passed over.
     """
     return [_result(path, line, record) for line, record in from_rows(_rows(path))]
 
@@ -156,11 +156,25 @@ def _read_rows(path: PathLike) -> Iterator[tuple[int, dict[str, str]]]:
     rows = read_csv(path, strict=True)
     _, header = next(rows, (0, []))
     if not any(tuple(header[: len(own)]) == own for own in (COLUMNS, _COLUMNS_1)):
-        raise FormatError(f"{path}: not a facealign table: another header line")
+        raise FormatError(f"{path}: not a facealign table: {_what_of_header(header)}")
     for line, cells in rows:
         if len(cells) != len(header):
             raise FormatError(f"{path}: line {line}: expected {len(header)} cells, got {len(cells)}")
         yield line, {c: cell for c, cell in zip(header, cells, strict=True) if c in _KNOWN}
+
+
+def _what_of_header(header: Sequence[str]) -> str:
+    """What is wrong with a header line that is not ours."""
+    text = ",".join(header)
+    for character, name in ((";", "semicolons"), ("\t", "tabs")):
+        if text.count(character) > len(header):
+            return f"its cells are separated by {name}; save it with commas, and with points in its numbers"
+    missing = [column for column in _COLUMNS_1 if column not in header]
+    if len(missing) > len(_COLUMNS_1) // 2:
+        return "another header line"
+    return (
+        f"no column {', '.join(missing[:5])}" if missing else "its columns are in another order, or one was put between"
+    )
 
 
 def _value(column: str, cell: str) -> Any:
@@ -183,7 +197,11 @@ def _result(path: PathLike, line: int, record: dict[str, Any]) -> FrameResult:
 
 
 def _recognises(start: Any) -> bool:
-    return isinstance(start, str) and start.startswith(",".join(COLUMNS[:4]))
+    """A table of ours, also one that `read` refuses with its reason: with other separators or another order."""
+    if not isinstance(start, str):
+        return False
+    names = re.split(r"[,;\t]", start.partition("\n")[0])
+    return names[:4] == list(COLUMNS[:4]) or len(set(names) - _KNOWN) <= 1 < len(names)
 
 
 register_format(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from facealign_cli.errors import FormatError
-from facealign_cli.formats.base import get_format
+from facealign_cli.formats.base import get_format, read_results
 from facealign_cli.formats.codec import POSE_COLUMNS, QUALITY_COLUMNS
 from facealign_cli.formats.csv import COLUMNS, SIGMA_COLUMNS, dump, read, with_sigma, write
 from facealign_cli.landmarks import MEAN_SHAPE
@@ -112,7 +113,7 @@ def test_header_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "match"),
     [
-        ("x_67", "x_68", "another header"),
+        ("x_67", "x_68", "no column x_67"),
         ("640", "wide", r"line 2: width: expected a number, got 'wide'"),
         ("0.9875", "7", "confidence"),
         ("0.9875", "nan", "confidence"),
@@ -140,3 +141,36 @@ def test_rows_of_one_face_number_are_two_records(tmp_path: Path) -> None:
     record = FrameResult.of_faces("a.jpg", [Face(0, BBox(0, 0, 9, 9), MEAN_SHAPE, 0.5)], width=10, height=10)
     write(tmp_path / "a.csv", [record, record])
     assert [len(r.faces) for r in read(tmp_path / "a.csv")] == [1, 1]
+
+
+def test_rows_in_any_order_make_the_same_records(results, write_read, tmp_path: Path, same) -> None:
+    """Somebody sorted the table by its confidence, say: the faces of a picture still belong together."""
+    pictures = [FrameResult.of_faces(name, results[0].faces, width=9, height=9) for name in ("a.jpg", "b.jpg")]
+    write(tmp_path / "a.csv", pictures)
+    header, a0, a1, b0, b1 = (tmp_path / "a.csv").read_text("utf-8").splitlines()
+    (tmp_path / "b.csv").write_text("\n".join([header, a1, b0, a0, b1]), "utf-8")
+    same(read(tmp_path / "b.csv"), pictures)
+
+
+def test_the_same_picture_twice_stays_two_records(results, write_read, same) -> None:
+    twice = [results[0], results[2], results[0], replace(results[0], faces=results[0].faces[1:])]
+    same(write_read("csv", twice), twice)
+    if find_spec("pyarrow"):
+        same(write_read("parquet", twice, "out.parquet"), twice)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda text: text.replace(",", ";").replace(".", ","), "separated by semicolons; save it with commas"),
+        (lambda text: text.replace(",", "\t"), "separated by tabs"),
+        (lambda text: text.replace("source,status", "status,source"), "its columns are in another order"),
+        (lambda text: text.replace("y_67", "other"), "no column y_67"),
+    ],
+)
+def test_a_table_that_was_saved_anew_says_how_it_differs(results, tmp_path: Path, change, match: str) -> None:
+    write(tmp_path / "a.csv", results[:1])
+    changed = change((tmp_path / "a.csv").read_text("utf-8"))
+    (tmp_path / "b.csv").write_text(changed, "utf-8")
+    with pytest.raises(FormatError, match=match):
+        read_results(tmp_path / "b.csv")
