@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from facealign_cli.errors import FormatError, InputError
+from facealign_cli.files.base import password_hidden
 from facealign_cli.files.documents import csv_rows, parsing
 from facealign_cli.files.output import safe_tree
 from facealign_cli.files.pictures import STDIN, standard_input
@@ -120,7 +121,7 @@ class Sources:
         walk = _Walk(self, tell)
         for place in self.places:
             if place == STDIN:
-                yield from _listed(STDIN, self)
+                yield from _without_passwords(_listed(STDIN, self), tell)
                 continue
             storage = storage_for(place)
             kind = storage.kind(place)
@@ -133,7 +134,15 @@ class Sources:
         if text := walk.passed_over_text():
             note(text)
         for path in self.lists:
-            yield from _listed(path, self)
+            yield from _without_passwords(_listed(path, self), tell)
+
+
+def _without_passwords(paths: Iterator[str], tell: Tell) -> Iterator[str]:
+    for path in paths:
+        if (shown := password_hidden(path)) is None:
+            yield path
+        else:
+            tell(f"{shown}: left out: a password in a URL would be written into the rows")
 
 
 class _Walk:

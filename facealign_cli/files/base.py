@@ -12,11 +12,18 @@ from typing import Protocol
 from facealign_cli.errors import InputError
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)(::|://)")
+_PASSWORD = re.compile(r"(://[^/?#@:]*):[^/?#@]*@")
 
 
 def is_url(path: str) -> bool:
     """Whether a path is a URL rather than a local path."""
     return _SCHEME.match(path) is not None
+
+
+def password_hidden(path: str) -> str | None:
+    """A URL without the password that stands in it, for messages; None where there is none."""
+    shown = _PASSWORD.sub(r"\1:***@", path) if "@" in path and is_url(path) else path
+    return None if shown == path else shown
 
 
 @dataclass(frozen=True)

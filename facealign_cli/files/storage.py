@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from facealign_cli.errors import InputError, MissingDependency, OutputError
-from facealign_cli.files.base import Entry, Storage, check_length, is_url, join, reason_of
+from facealign_cli.files.base import Entry, Storage, check_length, is_url, join, password_hidden, reason_of
 from facealign_cli.files.local import LocalStorage
 
 __all__ = ["Entry", "LocalStorage", "Storage", "UrlStorage", "arrow_folder", "is_url", "join", "storage_for"]
@@ -137,6 +137,11 @@ class UrlStorage:
 
 def _file_system(url: str) -> tuple[Any, str]:
     """fsspec's file system of a URL, and the path in it."""
+    if (shown := password_hidden(url)) is not None:
+        raise InputError(
+            f"{shown}: a password in a URL would be written into rows and messages; give it in fsspec's configuration "
+            "(~/.config/fsspec) or in the environment"
+        )
     try:
         import fsspec
     except ImportError as error:

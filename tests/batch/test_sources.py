@@ -267,3 +267,11 @@ def test_a_listing_that_fails_says_so_after_what_it_found(error: BaseException) 
         while not listing.ended and time.monotonic() < until:
             taken += len(listing.take() or [])
     assert taken == 256
+
+
+def test_a_password_in_a_list_goes_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("a.jpg\nsftp://me:hunter2@host/b.jpg\nsftp://me@host/c.jpg\n")
+    told: list[str] = []
+    paths = list(Sources(lists=(str(tmp_path / "list.txt"),)).paths(told.append))
+    assert paths == ["a.jpg", "sftp://me@host/c.jpg"]
+    assert len(told) == 1 and told[0].startswith("sftp://me:***@host/b.jpg: left out") and "hunter2" not in told[0]

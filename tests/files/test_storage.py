@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from facealign_cli.errors import InputError, OutputError
+from facealign_cli.files.base import password_hidden
 from facealign_cli.files.storage import arrow_folder, is_url, join, storage_for
 
 
@@ -96,3 +97,17 @@ def test_an_unknown_scheme() -> None:
     pytest.importorskip("fsspec", reason="URLs need fsspec: pip install 'facealign[cloud]'")
     with pytest.raises(InputError, match="nosuch"):
         storage_for("nosuch://a/b")
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://user:hunter2@bucket/a", "sftp://:hunter2@host/a", "zip::ftp://u:hunter2@host/a.zip"]
+)
+def test_a_password_in_a_url_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(InputError, match=r"a password in a URL .* fsspec's configuration") as refused:
+        storage_for(url)
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("path", ["s3://bucket/user:a@b.jpg", "sftp://user@host/a", "C:/a:b@c", "a:b@c"])
+def test_what_is_no_password(path: str) -> None:
+    assert password_hidden(path) is None
