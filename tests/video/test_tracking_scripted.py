@@ -96,6 +96,16 @@ def test_for_a_lost_face_the_detector_looks_every_other_frame(
     assert clip.looks(at(100), count=11) == expected
 
 
+@pytest.mark.parametrize(("options", "expected"), [({}, [31, 63]), ({"detect_every": 20}, [19, 39, 59])])
+def test_while_all_faces_are_held_the_detector_looks_now_and_then(
+    options: dict[str, float], expected: list[int]
+) -> None:
+    """Every second where nothing else is asked for."""
+    clip = Clip(**options)
+    clip.frame(at(100))
+    assert clip.looks(at(100), count=70) == expected
+
+
 @pytest.mark.parametrize(("step", "runs"), [(0.25, False), (0.3125, True)])
 def test_frames_far_apart_are_detected_anew(step: float, runs: bool) -> None:
     clip = Clip(step)
