@@ -79,7 +79,8 @@ def detectors(root: Path, step: int) -> None:
 @main.command()
 @click.argument("root", type=click.Path(exists=True, path_type=Path))
 @click.option("--step", default=2, show_default=True, help="Take every so many-th face.")
-def rolls(root: Path, step: int) -> None:
+@click.option("--way", "only", help="One column alone: upright init, default or --any-roll.")
+def rolls(root: Path, step: int, only: str | None) -> None:
     """Heads turned in the picture: found, and the landmarks of those that are shown (of the usual confidence)."""
     samples = held_out_samples(root)[::step]
     upright = Upright("yunet")
@@ -88,6 +89,7 @@ def rolls(root: Path, step: int) -> None:
         "default": Aligner(),
         "--any-roll": Aligner(options=DetectorOptions(any_roll=True)),
     }
+    ways = {only: ways[only]} if only else ways
     print(f"{len(samples)} faces. For each way: found by the detector; shown with right landmarks, with wrong ones ")
     print("(10 % of the inter-pupil distance and more); NME of those shown, %.\n")
     head = " | ".join(f"{way}: found | right | wrong | NME" for way in ways)

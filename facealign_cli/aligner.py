@@ -26,6 +26,7 @@ from facealign_cli.placing import (
     cut_crops,
     init_shapes,
     place_landmarks,
+    place_shapes,
 )
 from facealign_cli.pose import PoseEstimator
 from facealign_cli.quality import with_quality
@@ -149,8 +150,13 @@ class Aligner:
         self, image_bgr: Image, detections: Sequence[Detection], calibration: BoxCalibration | None = None
     ) -> FoundFaces:
         """Detections cut out for `place_landmarks`; calibration as in `align_boxes`."""
-        shapes = init_shapes(detections, calibration or BoxCalibration())
-        return FoundFaces(tuple(detections), self.cut_crops(image_bgr, shapes))
+        calibration = calibration or BoxCalibration()
+        crops = self.cut_crops(image_bgr, init_shapes(detections, calibration))
+        return FoundFaces(tuple(detections), crops, calibration)
+
+    def align_detections(self, image_bgr: Image, detections: Sequence[Detection]) -> AlignedShapes:
+        """The shape of each face that this aligner's detector has found, chosen as `align` does it."""
+        return place_shapes(self.model, [self.cut_boxes(image_bgr, detections, self.detector.calibration)])
 
     def align_shapes(self, image_bgr: Image, init_shapes: Sequence[Floats]) -> AlignedShapes:
         """Place landmarks around init shapes, (68, 2) picture pixels each, such as the last frame's landmarks."""

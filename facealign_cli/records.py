@@ -121,7 +121,7 @@ class Detection:
             raise ValueError(f"rolls: expected one or more finite numbers, got {self.rolls}")
 
 
-DOUBTFUL = 0.8
+DOUBTFUL = 0.9
 """Faces with less confidence are marked wherever people look at them."""
 
 

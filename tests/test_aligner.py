@@ -11,7 +11,7 @@ import pytest
 
 import facealign_cli
 from facealign_cli.aligner import Aligner, align_pictures
-from facealign_cli.detectors import DetectorOptions
+from facealign_cli.detectors import DetectorOptions, create_detector
 from facealign_cli.errors import InputError
 from facealign_cli.files.pictures import write_image
 from facealign_cli.geometry import CropFrame, SimilarityTransform, bbox_of_shape, init_shape_from_bbox
@@ -19,7 +19,15 @@ from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.metrics import nme
 from facealign_cli.models.dan import DanModel, DanPrediction
 from facealign_cli.models.registry import load_model
-from facealign_cli.placing import align_crops, cut_crops, turned_init_shape
+from facealign_cli.placing import (
+    FaceCrops,
+    FoundFaces,
+    align_crops,
+    cut_crops,
+    init_shapes,
+    place_landmarks,
+    turned_init_shape,
+)
 from facealign_cli.records import BBox, BoxCalibration, Detection
 
 FACE = Detection(BBox(177, 87, 266, 178), 0.9)
@@ -181,6 +189,88 @@ def test_the_most_confident_of_several_rolls_counts(aligner: Aligner, astronaut:
     ):
         for face in faces:
             np.testing.assert_allclose(face.landmarks, expected.landmarks, atol=0.05)
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_doubtful_face_is_tried_from_the_other_quarter_turns(
+    quarters: int, aligner: Aligner, astronaut: np.ndarray
+) -> None:
+    """A detector that says upright of a head that is not: the result is the same as if it had said how it stands."""
+    turned = np.ascontiguousarray(np.rot90(astronaut, quarters))
+    (detection,) = create_detector("yunet", any_roll=True).detect(turned)
+    roll = {1: -90.0, 2: 180.0, 3: 90.0}[quarters]
+    (known,) = aligner.align_boxes(turned, [replace(detection, rolls=(roll,))], aligner.detector.calibration)
+    (found,) = aligner.align_boxes(turned, [replace(detection, rolls=(0.0,))], aligner.detector.calibration)
+    assert found.confidence > 0.9
+    assert nme(found.landmarks[None], known.landmarks[None], "inter-pupil")[0] < 0.01  # its crop is interpolated twice
+    assert found.sigma is not None
+    assert known.sigma is not None
+    assert np.median(found.sigma / known.sigma) == pytest.approx(1, abs=0.1)
+
+
+def test_other_turns_count_only_beyond_doubt(aligner: Aligner, astronaut: np.ndarray) -> None:
+    nothing = Detection(BBox(20, 300, 120, 400), 0.3)
+    crops = cut_crops(aligner.model.frame, astronaut, init_shapes([nothing], BoxCalibration()))
+    (face,) = aligner.align_boxes(astronaut, [nothing])
+    assert face.doubtful
+    np.testing.assert_allclose(face.landmarks, align_crops(aligner.model, crops).landmarks[0], atol=0.05)
+
+
+class SaysWhatItIsTold:
+    """Stands for a network: a crop's confidence is its first pixel, in hundredths; it counts the crops that it sees."""
+
+    frame = CropFrame(16)
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def padded_to(self, _size: int) -> SaysWhatItIsTold:
+        return self
+
+    def predict(self, crops: np.ndarray) -> DanPrediction:
+        self.seen.append(len(crops))
+        shapes = np.tile(self.frame.shape, (len(crops), 1, 1))
+        return DanPrediction(shapes, shapes, crops[:, 0, 0, 0] / 100)
+
+
+def picture_of(*confidences: float, rolls: tuple[float, ...] = (0.0,)) -> FoundFaces:
+    crops = np.zeros((len(confidences) * len(rolls), 1, 16, 16), np.uint8)
+    crops[:, 0, 0, 0] = np.repeat(np.array(confidences) * 100, len(rolls))
+    crops[:, 0, 0, -1] = 95  # where a quarter turn's first pixel comes from
+    same = SimilarityTransform(1.0, 0.0, 0.0, 0.0)
+    box = Detection(BBox(*bbox_of_shape(CropFrame(16).shape)), 0.9, rolls)
+    return FoundFaces((box,) * len(confidences), FaceCrops(crops, (same,) * len(crops)), BoxCalibration())
+
+
+@pytest.mark.parametrize(
+    ("pictures", "again"),
+    [
+        ([()], 0),
+        ([(0.95, 0.81)], 0),
+        ([(0.95, 0.2)], 0),  # beside a sure face, only what is half believed
+        ([(0.95, 0.6)], 1),
+        ([(0.2, 0.1)], 2),
+        ([(0.95,), (0.2,), ()], 1),  # each picture for itself
+    ],
+)
+def test_which_faces_are_tried_from_other_turns(pictures: list[tuple[float, ...]], again: int) -> None:
+    network = SaysWhatItIsTold()
+    place_landmarks(network, [picture_of(*confidences) for confidences in pictures])  # type: ignore[arg-type]
+    assert network.seen == [sum(map(len, pictures)), *([3 * again] if again else [])]
+
+
+def test_the_result_from_another_turn_goes_to_its_own_face() -> None:
+    network = SaysWhatItIsTold()
+    ((sure, turned),) = place_landmarks(network, [picture_of(0.92, 0.6)])  # type: ignore[arg-type]
+    assert (sure.confidence, turned.confidence) == pytest.approx((0.92, 0.95))
+    assert not np.allclose(turned.landmarks, sure.landmarks)
+
+
+def test_faces_that_were_tried_from_all_turns_are_not_tried_again() -> None:
+    network = SaysWhatItIsTold()
+    ((face,),) = place_landmarks(network, [picture_of(0.3, rolls=(0.0, 90.0))])  # type: ignore[arg-type]
+    assert face.confidence == pytest.approx(0.3)
+    assert network.seen == [2]
 
 
 class NextToNothing:

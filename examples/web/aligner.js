@@ -2,7 +2,7 @@
 
 import * as ort from './vendor/ort.wasm.bundle.min.mjs';
 import { findFaces } from './detector.js';
-import { apply, estimate, frameShape, initShape, inverse, scaleOf } from './geometry.js';
+import { apply, estimate, frameShape, initShape, inverse, scaleOf, then } from './geometry.js';
 import { warpGrey } from './pixels.js';
 
 const VENDOR = new URL('./vendor/', import.meta.url);
@@ -34,6 +34,7 @@ export class Aligner {
     const faces = [];
     for (let i = 0; i < found.length; i += BATCH) faces.push(...(await this.#place(picture, found.slice(i, i + BATCH))));
     const faceMs = found.length ? (performance.now() - detected) / found.length : null;
+    await this.#lookAgain(found, faces);
     const sure = faces.filter(({ confidence }) => confidence >= this.settings.min_confidence);
     return { faces: sure, leftOut: faces.length - sure.length, detectMs: detected - begin, faceMs };
   }
@@ -44,25 +45,55 @@ export class Aligner {
     return Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [name, tensor.data]));
   }
 
+  // Cuts the faces out of the picture and places their landmarks.
   async #place(picture, found) {
     const { crop_size: size, init_shape: init, detector } = this.settings;
+    for (const face of found) {
+      const transform = estimate(initShape(face.box, detector.calibration, face.roll, init), this.shape);
+      Object.assign(face, { crop: warpGrey(picture, transform, size), back: inverse(transform) });
+    }
+    return this.#facesOf(found);
+  }
+
+  // What the network says of faces whose crop is there, and `back`, the way from it to the picture.
+  async #facesOf(found) {
+    const { crop_size: size } = this.settings;
     const crops = new Uint8Array(found.length * size * size);
-    const backs = found.map(({ box, roll }, i) => {
-      const transform = estimate(initShape(box, detector.calibration, roll, init), this.shape);
-      crops.set(warpGrey(picture, transform, size), i * size * size);
-      return inverse(transform);
-    });
+    found.forEach(({ crop }, i) => crops.set(crop, i * size * size));
     const { landmarks, confidence, sigma } = await this.predict(crops, found.length);
-    return found.map(({ box, score }, i) => {
+    return found.map(({ box, score, back }, i) => {
       const points = rowOf(landmarks, i);
       return {
         box,
         score,
         confidence: Math.min(Math.max(confidence.data[i], 0), 1),
-        landmarks: points.flatMap((x, k) => (k % 2 ? [] : [apply(backs[i], [x, points[k + 1]])])),
-        sigma: sigma ? rowOf(sigma, i).map((value) => value * scaleOf(backs[i])) : null, // not every model has it
+        landmarks: points.flatMap((x, k) => (k % 2 ? [] : [apply(back, [x, points[k + 1]])])),
+        sigma: sigma ? rowOf(sigma, i).map((value) => value * scaleOf(back)) : null, // not every model has it
       };
     });
+  }
+
+  // Faces of little confidence may lie on their side or stand on their head: they are tried from the other quarter
+  // turns, too, as facealign_cli/placing.py does it. What comes out beyond doubt takes the face's place.
+  async #lookAgain(found, faces) {
+    const { look_again: below, hardly, turns, doubtful } = this.settings;
+    const least = faces.some(({ confidence }) => confidence >= below) ? hardly : 0;
+    for (const [i, { confidence }] of faces.entries()) {
+      if (confidence < least || confidence >= below) continue;
+      const tries = await this.#facesOf(turns.map((turn) => this.#turned(found[i], turn)));
+      const best = tries.reduce((one, other) => (other.confidence > one.confidence ? other : one));
+      if (best.confidence >= doubtful) faces[i] = best;
+    }
+  }
+
+  // A face as it is seen after another turn, out of its crop.
+  #turned({ box, score, roll, crop, back }, turn) {
+    const { crop_size: size, init_shape: init, detector } = this.settings;
+    const shape = initShape(box, detector.calibration, roll + turn, init).map((point) => apply(inverse(back), point));
+    const transform = estimate(shape, this.shape);
+    const data = new Uint8ClampedArray(crop.length * 4).map((_, i) => (i % 4 === 3 ? 255 : crop[i >> 2]));
+    const square = warpGrey({ width: size, height: size, data }, transform, size);
+    return { box, score, crop: square, back: then(inverse(transform), back) };
   }
 
   // The landmark network's outputs, by name, for `count` grey crops one after the other.

@@ -29,6 +29,7 @@ from facealign_cli.landmarks import CONTOURS, MEAN_SHAPE, SCHEME
 from facealign_cli.models.dan import DanModel
 from facealign_cli.models.registry import load_model
 from facealign_cli.onnx_sizes import free_image_size
+from facealign_cli.placing import HARDLY, LOOK_AGAIN, TURNS
 from facealign_cli.records import DOUBTFUL
 
 HERE = Path(__file__).resolve().parent
@@ -92,6 +93,9 @@ def settings(model: DanModel) -> dict[str, Any]:
         "init_shape": MEAN_SHAPE.tolist(),
         "min_confidence": MIN_CONFIDENCE,
         "doubtful": DOUBTFUL,
+        "look_again": LOOK_AGAIN,
+        "hardly": HARDLY,
+        "turns": TURNS,
         "contours": [{"points": points, "closed": closed} for points, closed in CONTOURS],
         "detector": {
             "name": yunet.YunetDetector.name,

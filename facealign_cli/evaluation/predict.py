@@ -23,9 +23,8 @@ from facealign_cli.files.pictures import read_image
 from facealign_cli.geometry import bbox_of_shape, init_shape_from_bbox
 from facealign_cli.metrics import NORMALISERS
 from facealign_cli.models.registry import sha256_of
-from facealign_cli.placing import init_shapes
 from facealign_cli.processes import GUARD_HINT, begin_worker, check_main_guard, signals_held_back
-from facealign_cli.records import BBox
+from facealign_cli.records import BBox, Detection
 
 Init = Literal["dataset-boxes", "ground-truth", "detector", "given-boxes"]
 """Where a face is taken to be: in the data set's own box, in the tight box of the truth, where the detector finds it,
@@ -126,28 +125,28 @@ def predict_sample(sample: Sample, aligner: Aligner, init: Init) -> Prediction:
     """The prediction for one sample; arguments as `predict_samples`."""
     try:
         image = read_image(sample.image_path)
-        shapes = _init_shapes(sample, image, aligner, init)
-        if isinstance(shapes, Prediction):
-            return shapes
-        aligned = aligner.align_shapes(image, shapes)
+        start = _start(sample, image, aligner, init)
+        if isinstance(start, Prediction):
+            return start
+        place = aligner.align_detections if isinstance(start, Detection) else aligner.align_shapes
+        aligned = place(image, [start])  # type: ignore[list-item]
     except (InputError, MemoryError) as error:
         return Prediction("error", detail=str(error) or "out of memory")
-    best = int(aligned.confidence.argmax())
-    stages = (aligned.stage1_landmarks[best], aligned.landmarks[best])[-aligner.model.metadata.stages :]
+    stages = (aligned.stage1_landmarks[0], aligned.landmarks[0])[-aligner.model.metadata.stages :]
     if not np.isfinite(stages).all():
         return Prediction("nan", detail="the model gave points that are not finite")
-    return Prediction("ok", stages, float(aligned.confidence[best]))
+    return Prediction("ok", stages, float(aligned.confidence[0]))
 
 
-def _init_shapes(sample: Sample, image: Image, aligner: Aligner, init: Init) -> list[Floats] | Prediction:
-    """Where the landmarks start; several where the face may be turned in several ways: the most confident ones win."""
+def _start(sample: Sample, image: Image, aligner: Aligner, init: Init) -> Floats | Detection | Prediction:
+    """(68, 2) where the landmarks start, or the face that the detector found, or why there is neither."""
     truth = BBox(*bbox_of_shape(sample.landmarks).tolist())
     if init == "ground-truth":
-        return [init_shape_from_bbox(truth.xyxy)]
+        return init_shape_from_bbox(truth.xyxy)
     if init == "dataset-boxes":
         if sample.bbox is None:
             return Prediction("no_box", detail="the data set gives no box for it")
-        return [init_shape_from_bbox(sample.bbox.xyxy)]
+        return init_shape_from_bbox(sample.bbox.xyxy)
     try:
         detections = aligner.detector.detect(image, str(sample.image_path))
     except InputError as error:
@@ -156,7 +155,7 @@ def _init_shapes(sample: Sample, image: Image, aligner: Aligner, init: Init) -> 
     overlaps = [truth.iou(calibration.landmarks_bbox(detection.bbox)) for detection in detections]
     if not overlaps or max(overlaps) < (FOUND_AT if init == "detector" else 0):
         return Prediction("missed", detail=f"{len(detections)} boxes, none overlaps the face by IoU {FOUND_AT}")
-    return init_shapes([detections[overlaps.index(max(overlaps))]], calibration)
+    return detections[overlaps.index(max(overlaps))]
 
 
 def describe(root: Path, aligner: Aligner, init: Init) -> dict[str, str]:

@@ -13,7 +13,7 @@ from facealign_cli.datasets import Sample
 from facealign_cli.evaluation.predict import Init, predict_sample
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import MEAN_SHAPE
-from facealign_cli.placing import AlignedShapes
+from facealign_cli.placing import AlignedShapes, init_shapes
 from facealign_cli.records import BBox, BoxCalibration, Detection
 
 TRUTH = MEAN_SHAPE + 100
@@ -38,6 +38,10 @@ class FoundBoxes:
     def align_shapes(self, _image: np.ndarray, shapes: list[np.ndarray]) -> AlignedShapes:
         """The init shapes."""
         return AlignedShapes(np.array(shapes), np.array(shapes), np.ones(len(shapes)))
+
+    def align_detections(self, image: np.ndarray, detections: list[Detection]) -> AlignedShapes:
+        """The init shapes in their boxes."""
+        return self.align_shapes(image, init_shapes(detections, self.detector.calibration))
 
 
 @pytest.fixture
