@@ -4,8 +4,9 @@
 
 Makes clips out of the given ones: parts of some frames, every second one at three quarters of the size, two of them
 damaged (the second half of the file missing). One worker and two run in turn, each in a folder of its own; printed are
-the seconds of each run, the ratio of the best ones, and the processors that this process may use, since two workers
-cannot be faster than one where there is only one.
+the seconds of each run and of processor time, the ratio of the best ones, the processors that this process may use,
+since two workers cannot be faster than one where there is only one, and how many processes wanted one before the first
+run: beside other work the ratio says little, but the processor time says what a second worker costs.
 """
 
 from __future__ import annotations
@@ -38,16 +39,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
         make_clips(options.sources, work / "in", options.clips, options.frames)
-        seconds: dict[int, list[float]] = {1: [], 2: []}
+        seconds: dict[int, list[tuple[float, float]]] = {1: [], 2: []}
+        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
         for number, workers in itertools.product(range(options.rounds), seconds):
             seconds[workers].append(run(work / "in", work / f"out-{number}-{workers}", workers))
         same = tables(work / "out-0-1") == tables(work / "out-0-2")
-    best = {workers: min(taken) for workers, taken in seconds.items()}
-    sys.stdout.write("| workers | seconds of each run | best |\n| ---: | --- | ---: |\n")
+    best = {workers: min(wall for wall, _ in taken) for workers, taken in seconds.items()}
+    sys.stdout.write("| workers | seconds of each run | of processor time | best |\n| ---: | --- | --- | ---: |\n")
     for workers, taken in seconds.items():
-        sys.stdout.write(f"| {workers} | {', '.join(f'{s:.1f}' for s in taken)} | {best[workers]:.1f} |\n")
+        wall, own = (", ".join(f"{s:.1f}" for s in column) for column in zip(*taken, strict=True))
+        sys.stdout.write(f"| {workers} | {wall} | {own} | {best[workers]:.1f} |\n")
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    sys.stdout.write(f"\nTwo workers are {best[1] / best[2]:.2f} times one; {usable} processors; ")
+    sys.stdout.write(f"\nTwo workers are {best[1] / best[2]:.2f} times one; {usable} processors, load {load:.1f}; ")
     sys.stdout.write(f"tables {'the same' if same else 'NOT the same'}.\n")
 
 
@@ -88,14 +91,16 @@ def write_clip(place: Path, images: list[np.ndarray]) -> None:
         container.mux(stream.encode(None))
 
 
-def run(folder: Path, out: Path, workers: int) -> float:
-    """Seconds of one job; two of its clips are damaged, so it ends with 3."""
-    begin = time.monotonic()
+def run(folder: Path, out: Path, workers: int) -> tuple[float, float]:
+    """Seconds of one job, and of its processor time; two of its clips are damaged, so it ends with 3."""
+    begin, before = time.monotonic(), os.times()
     command = [*COMMAND, str(folder), "-o", str(out), "--workers", str(workers), "--restart"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 3):
         sys.exit(f"exit code {done.returncode}: {done.stderr[-500:]}")
-    return time.monotonic() - begin
+    after = os.times()
+    own = after.children_user - before.children_user + after.children_system - before.children_system
+    return time.monotonic() - begin, own
 
 
 def tables(out: Path) -> dict[str, bytes]:

@@ -67,8 +67,10 @@ def plot(
     summary = series.summary
     told = summary.blinks is not None
     blinks = console.counted(summary.blinks or 0, "blink") if told else "frames too far apart for blinks"
+    kilobytes = output.stat().st_size / 1000
+    large = f"{kilobytes / 1000:.1f} MB" if kilobytes >= 1000 else f"{kilobytes:.0f} kB"
     console.message(
         f"{console.counted(summary.frames, 'frame')}, {console.counted(summary.faces, 'face')} of "
         f"{console.counted(summary.ids, 'id')}, "
-        f"{blinks}; {output.stat().st_size / 1e6:.1f} MB: {output}"
+        f"{blinks}; {large}: {output}"
     )

@@ -193,17 +193,28 @@ def write_measures(clip: ClipSummariser, path: Path, overwrite: bool) -> None:
     from facealign_cli.measures import tables
 
     tables.write_measures(path, clip.measures, overwrite)
-    tables.write_blinks(path.with_suffix(f".blinks{path.suffix or '.csv'}"), clip.blinks(), overwrite)
+    tables.write_blinks(blinks_beside(path), clip.blinks(), overwrite)
 
 
-def tell(clip: ClipSummary, seconds: float, written: Sequence[Path | None], made: str = "") -> None:
-    """One line on what was done, how much of it is doubtful, and where it is. made: words before the places."""
+def blinks_beside(measures: Path) -> Path:
+    """Where the blinks go when measures go to a file."""
+    return measures.with_suffix(f".blinks{measures.suffix or '.csv'}")
+
+
+def tell(
+    clip: ClipSummary, seconds: float, written: Sequence[Path | None], made: str = "", *, measured: bool = False
+) -> None:
+    """One line on what was done, how much of it is doubtful, and where it is.
+
+    made: words before the places. measured: whether blinks were looked for.
+    """
     where = ", ".join(str(path) for path in written if path not in (None, kinds.STDOUT))
     frames, faces, ids = (console.counted(getattr(clip, f"{noun}s"), noun) for noun in ("frame", "face", "id"))
     lost = f", lost {clip.lost} and regained {clip.regained}" if clip.lost else ""
+    blinks = f", {console.counted(clip.blinks, 'blink')}" if measured and clip.blinks is not None else ""
     damaged = f" ({clip.damaged:,} damaged)" if clip.damaged else ""
     console.message(
-        f"{frames}{damaged}, {faces} ({clip.doubtful:,} doubtful) of {ids}{lost}; "
+        f"{frames}{damaged}, {faces} ({clip.doubtful:,} doubtful) of {ids}{lost}{blinks}; "
         f"a face in {100 * (clip.with_face or 0):.0f} % of the frames; {seconds:.1f} s{': ' * bool(where)}{made}{where}"
     )
 

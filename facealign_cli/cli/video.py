@@ -214,8 +214,10 @@ class _Run:
         if record is None and settings["blank"]:
             raise click.UsageError("--blank is about the clip: name it with -o")
         self.measures: Path | None = settings.pop("measures")
-        if self.measures is not None:
-            check_output(self.measures, self.overwrite)
+        self.blinks = None if self.measures is None else tracking.blinks_beside(self.measures)
+        for place in (self.measures, self.blinks):
+            if place is not None:
+                check_output(place, self.overwrite)
         self.table = rows == kinds.STDOUT and output is None and name is None and console.is_terminal()
         rows = self.rows = None if self.table else rows
         to_file = None if rows == kinds.STDOUT else rows
@@ -257,10 +259,12 @@ class _Run:
             tracking.print_persons(clip.measures, clip.blinks())
         if not clip.summary().faces and self.aligner_settings["boxes"] is None:
             frames = clip.summary().frames
-            console.tell_no_face(frames, f"any of {frames:,} frames", any_roll=self.aligner_settings["any_roll"])
+            what = "the only frame" if frames == 1 else f"any of {frames:,} frames"
+            console.tell_no_face(frames, what, any_roll=self.aligner_settings["any_roll"])
         if self.stop.is_set():
             console.message("Interrupted; the frames until then are written.")
-        tracking.tell(clip.summary(), time.monotonic() - begin, [self.rows, self.record, self.measures])
+        written = (self.rows, self.record, self.measures, self.blinks)
+        tracking.tell(clip.summary(), time.monotonic() - begin, written, measured=measured)
         return console.INTERRUPTED if self.stop.is_set() else console.SOME_FAILED if clip.summary().damaged else 0
 
     def _results(self, source: VideoSource, aligner: Aligner) -> Generator[FrameResult, None, None]:

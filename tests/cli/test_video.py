@@ -196,7 +196,14 @@ def test_one_line_says_what_was_done(clip: Path, tmp_path: Path) -> None:
 
 def test_measures_and_poses_beside_the_rows(clip: Path, tmp_path: Path) -> None:
     rows, measures = tmp_path / "a.csv", tmp_path / "m.csv"
-    assert run("track", clip, "-o", rows, "--pose", "--measures", measures).exit_code == 0
+    result = run("track", clip, "-o", rows, "--pose", "--measures", measures)
+    assert result.exit_code == 0
+    assert "regained 0, 0 blinks; " in result.stderr and result.stderr.endswith(f"m.csv, {tmp_path / 'm.blinks.csv'}\n")
+    measures.unlink()
+    again = run("track", clip, "-o", tmp_path / "b.csv", "--measures", measures)
+    assert again.exit_code == 1 and "m.blinks.csv" in again.stderr and not (tmp_path / "b.csv").exists()
+    (tmp_path / "m.blinks.csv").unlink()
+    assert run("track", clip, "-o", tmp_path / "b.csv", "--measures", measures).exit_code == 0
     found = list(csv.DictReader(measures.read_text().splitlines()))
     records = get_format("csv").read(rows)
     assert len(found) == 10 and (tmp_path / "m.blinks.csv").exists()
