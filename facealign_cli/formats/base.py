@@ -23,6 +23,9 @@ from facealign_cli.files.output import atomic_write
 from facealign_cli.plugins import FORMATS, find_plugins, load_plugin
 from facealign_cli.records import FrameResult, LeftOut
 
+OF_THE_RUN = "the pose, sigma, quality, which model placed the points"
+"""For `Format.loses`: what only our own tables hold."""
+
 
 class Write(Protocol):
     """Writes records to a path. Raises OutputError."""

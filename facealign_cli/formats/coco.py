@@ -18,7 +18,7 @@ import numpy as np
 
 from facealign_cli.errors import FormatError
 from facealign_cli.files.documents import PathLike, read_json
-from facealign_cli.formats.base import register_format, write_file
+from facealign_cli.formats.base import OF_THE_RUN, register_format, write_file
 from facealign_cli.formats.labelling import (
     LABEL,
     drop_unheld,
@@ -150,7 +150,7 @@ def _recognises(document: Any) -> bool:
     return isinstance(document, dict) and {"images", "annotations", "categories"} <= document.keys()
 
 
-_LOSES = "the detector's score, which model placed the points"
+_LOSES = f"the detector's score, {OF_THE_RUN}"
 register_format(
     "coco",
     [],

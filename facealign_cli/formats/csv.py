@@ -205,5 +205,11 @@ def _recognises(start: Any) -> bool:
 
 
 register_format(
-    "csv", [".csv"], write=write, read=read, dump=dump, recognises=_recognises, loses="points that cannot be seen"
+    "csv",
+    [".csv"],
+    write=write,
+    read=read,
+    dump=dump,
+    recognises=_recognises,
+    loses="points that cannot be seen, sigma",
 )

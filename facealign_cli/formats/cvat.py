@@ -23,7 +23,7 @@ from facealign_cli.arrays import Floats
 from facealign_cli.errors import FormatError
 from facealign_cli.files.documents import PathLike, read_xml, reason
 from facealign_cli.files.output import check_output, write_bytes
-from facealign_cli.formats.base import register_format, write_file
+from facealign_cli.formats.base import OF_THE_RUN, register_format, write_file
 from facealign_cli.formats.labelling import (
     LABEL,
     drop_unheld,
@@ -161,7 +161,7 @@ def _points(shape: ET.Element) -> Floats:
     return places.reshape(-1, 2) - _CORNER
 
 
-_LOSES = "the detector's box and score, which model placed the points"
+_LOSES = f"the detector's box and score, {OF_THE_RUN}"
 register_format(
     "cvat",
     [],

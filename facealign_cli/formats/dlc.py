@@ -30,7 +30,7 @@ import numpy as np
 from facealign_cli.arrays import Floats
 from facealign_cli.errors import FormatError, OutputError
 from facealign_cli.files.documents import PathLike, read_csv
-from facealign_cli.formats.base import register_format, write_file
+from facealign_cli.formats.base import OF_THE_RUN, register_format, write_file
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.records import BBox, Face, FrameResult, LeftOut
@@ -173,5 +173,8 @@ def _recognises(start: Any) -> bool:
     return isinstance(start, str) and start.startswith("scorer,")
 
 
-_LOSES = "times, the picture's size, the box, the pose, sigma, which model placed the points; errors become empty lines"
+_LOSES = (
+    "the names of pictures, times, the picture's size, the box, the detector's score, points that cannot be seen, "
+    f"{OF_THE_RUN}; errors become empty lines"
+)
 register_format("dlc", [], write=write, scan=scan, dump=dump, recognises=_recognises, loses=_LOSES, grows=False)

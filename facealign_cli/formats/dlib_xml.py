@@ -16,7 +16,7 @@ import numpy as np
 
 from facealign_cli.errors import FormatError
 from facealign_cli.files.documents import PathLike, read_xml, reason
-from facealign_cli.formats.base import register_format, write_file
+from facealign_cli.formats.base import OF_THE_RUN, register_format, write_file
 from facealign_cli.formats.labelling import drop_unheld, whole_face, why_not
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.records import BBox, Face, FrameResult, LeftOut
@@ -85,7 +85,7 @@ def _face(face_id: int, box: ET.Element) -> Face:
     return whole_face(face_id, points, bbox=bbox, detector_score=score if np.isfinite(score) else None)
 
 
-_LOSES = "fractions of pixels, the confidence, points that cannot be seen, which model placed the points"
+_LOSES = f"fractions of pixels, the confidence, points that cannot be seen, {OF_THE_RUN}"
 register_format(
     "dlib-xml",
     [],

@@ -166,7 +166,7 @@ def _recognises(document: Any) -> bool:
     return isinstance(document, list) and bool(document) and isinstance(document[0], dict) and "data" in document[0]
 
 
-_LOSES = "the detector's score"
+_LOSES = "the detector's score, the pose, sigma, quality"
 register_format(
     "label-studio",
     [],

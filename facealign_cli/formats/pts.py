@@ -35,7 +35,7 @@ from facealign_cli.files.output import (
     picture_stems,
     write_bytes,
 )
-from facealign_cli.formats.base import register_format
+from facealign_cli.formats.base import OF_THE_RUN, register_format
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import MEAN_SHAPE, N_LANDMARKS
 from facealign_cli.records import LARGEST_COORDINATE, BBox, Face, FrameResult
@@ -258,7 +258,7 @@ def _recognises(folder: Any) -> bool:
     return isinstance(folder, Path) and any(folder.rglob(PTS_FILES))
 
 
-_LOSES = "the box, the confidence, points that cannot be seen, which model placed the points"
+_LOSES = f"the picture's size, the box, the detector's score, the confidence, points that cannot be seen, {OF_THE_RUN}"
 register_format(
     "pts", [".pts"], write=write, read=read, check=check, recognises=_recognises, loses=_LOSES, takes_root=True
 )

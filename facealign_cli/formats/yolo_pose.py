@@ -23,7 +23,7 @@ from facealign_cli.errors import FormatError, InputError
 from facealign_cli.files.documents import PathLike, read_bytes
 from facealign_cli.files.output import UniqueNames, check_output, make_folder, safe_tree, write_bytes
 from facealign_cli.files.pictures import read_image
-from facealign_cli.formats.base import register_format
+from facealign_cli.formats.base import OF_THE_RUN, register_format
 from facealign_cli.formats.labelling import LABEL, drop_unheld, visibility, whole_face, why_not_sized
 from facealign_cli.landmarks import MIRROR_ORDER, N_LANDMARKS, POINT_NAMES
 from facealign_cli.records import BBox, Face, FrameResult, LeftOut
@@ -134,7 +134,7 @@ def _recognises(folder: Any) -> bool:
     return isinstance(folder, Path) and (folder / "images").is_dir() and (folder / "labels").is_dir()
 
 
-_LOSES = "points outside the picture, the confidence, the detector's score, which model placed the points"
+_LOSES = f"points outside the picture, the confidence, the detector's score, {OF_THE_RUN}"
 register_format(
     "yolo-pose",
     [],

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import cv2
+import numpy as np
 import pytest
 
 from facealign_cli.errors import InputError
 from facealign_cli.formats.base import format_for_path, format_names, get_format
+from facealign_cli.records import BBox, FrameResult
+from tests.formats.conftest import HIDDEN, POSE, QUALITY, SIZES, make_face
 
 
 def test_knows_every_sibling() -> None:
@@ -28,3 +34,46 @@ def test_by_extension(path: str, name: str) -> None:
 def test_unknown_extensions_list_the_known_ones(path: str) -> None:
     with pytest.raises(InputError, match=r"\.json \(json\)"):
         format_for_path(path)
+
+
+_NAMED = {
+    "bbox": "box",
+    "detector_score": "score",
+    "confidence": "the confidence",
+    "visible": "points that cannot be seen",
+    "sigma": "sigma",
+    "pose": "the pose",
+    "quality": "quality",
+    "model": "which model",
+    "width": "the picture's size",
+}
+"""Fields of faces and results, and the words for them in what `convert` says."""
+
+
+@pytest.mark.parametrize("name", [name for name in format_names() if name != "masks"])
+def test_a_format_says_all_that_it_does_not_hold(name: str, tmp_path: Path) -> None:
+    """Every field of a face is read back as it was written, or is named in what the format loses."""
+    face = make_face(
+        0, detector_score=0.5, visible=HIDDEN, sigma=np.full(68, 1.5), pose=POSE, quality=QUALITY, confidence=0.75
+    )
+    picture = tmp_path / "a.png"
+    cv2.imwrite(str(picture), np.zeros((480, 640, 3), np.uint8))
+    own = {"model": "dan-light 4", "detector": "yunet", "provider": "CPUExecutionProvider", **SIZES}
+    result = FrameResult.of_faces(str(picture), [face], **own)
+    fmt = get_format(name)
+    fmt.write(tmp_path / "out", [result], **({"root": tmp_path} if fmt.takes_root else {}))
+    (back,) = fmt.read(tmp_path / "out")
+    (same,) = back.faces
+    fields = {field: (getattr(face, field), getattr(same, field)) for field in _NAMED if hasattr(face, field)}
+    fields |= {field: (getattr(result, field), getattr(back, field)) for field in ("model", "width")}
+    for field, (written, read) in fields.items():
+        if _is_lost(written, read):
+            assert _NAMED[field] in fmt.loses, f"{name} loses {field}: {fmt.loses}"
+        elif field not in ("bbox", "detector_score"):  # one word stands for both
+            assert _NAMED[field] not in fmt.loses, f"{name} holds {field}: {fmt.loses}"
+
+
+def _is_lost(written: object, read: object) -> bool:
+    if isinstance(written, BBox) and isinstance(read, BBox):
+        return float(np.abs(np.subtract(written.xyxy, read.xyxy)).max()) > 0.51  # dlib's are whole pixels
+    return read is None or not np.array_equal(np.asarray(read), np.asarray(written))
