@@ -89,7 +89,8 @@ _TRAINING = (
         "--teacher",
         metavar="CHECKPOINT",
         type=kinds.EXISTING_FILE,
-        help="A better network: also learn from what it says of each crop. Give it again with --resume.",
+        help="A better network that takes crops of the same size: also learn from what it says of each crop. Give it "
+        "again with --resume.",
     ),
     click.option(
         "--teacher-share",

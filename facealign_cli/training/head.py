@@ -83,6 +83,11 @@ class Head:
         """Positive where the nose is turned to the left in the picture."""
         return float(np.degrees(rotation_angles(self.rotation)[1]))
 
+    @property
+    def pitch_deg(self) -> float:
+        """Positive where the face looks down."""
+        return float(np.degrees(rotation_angles(self.rotation)[0]))
+
     def turned(self, angle_deg: float) -> Turned:
         """The head turned about its own upright axis; a positive angle turns the nose to the left in the picture."""
         rotation = self.rotation @ rotation_matrix((0.0, float(np.radians(angle_deg)), 0.0))

@@ -264,7 +264,11 @@ def _checked_teacher(teacher: Dan | None, model: Dan, config: TrainConfig) -> Da
     if teacher is None:
         return None
     if teacher.config.crop_frame != model.config.crop_frame:
-        raise InputError(f"{teacher.config.name} sees other crops than {model.config.name}, and cannot be its teacher")
+        raise InputError(
+            f"the teacher {teacher.config.name} needs crops of {teacher.config.crop_size} pixels, and "
+            f"{model.config.name} trains on crops of {model.config.crop_size}; export the teacher and let it label the "
+            "faces (train label or train relabel, --model FILE.onnx)"
+        )
     return teacher.eval().requires_grad_(False)
 
 

@@ -20,6 +20,8 @@ from facealign_cli.training.pack import MOST_POINTS, Pack, encode_grey, read_pac
 _EITHER_SIDE = 10.0
 """Degrees below which a face is turned to either side; others are turned the way they look, since what they hide is
 not in the picture."""
+_STEEPEST = 30.0
+"""Degrees of pitch beyond which the fitted pose is often that of another head than the one in the picture."""
 _LEAST = 15.0
 """Degrees that a turn has at least: less is what the picture itself shows."""
 _FAR_JAW, _FAR_JAW_UNTIL = 0.5, 60.0
@@ -69,8 +71,11 @@ class Turns:
                 continue
             now, rng = abs(head.yaw_deg), np.random.default_rng([self.seed, row])
             low, high = max(self.yaw_range[0], now + _LEAST), self.yaw_range[1]
-            if now > self.most or low >= high:
+            if max(now, np.nan_to_num(abs(pack.yaw[row]))) > self.most or low >= high:
                 yield "turned too far already"
+                continue
+            if abs(head.pitch_deg) > _STEEPEST:
+                yield f"looks up or down by more than {_STEEPEST:.0f} degrees"
                 continue
             steps = np.linspace(low, high, self.copies + 1)
             for target in steps[:-1] + rng.random(self.copies) * np.diff(steps):

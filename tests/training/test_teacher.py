@@ -73,5 +73,5 @@ class TestTeacher:
     def test_one_that_sees_other_crops(
         self, tiny_light: NetworkConfig, tiny_vgg: NetworkConfig, tiny_pack: Pack
     ) -> None:
-        with pytest.raises(InputError, match="tiny-vgg sees other crops than tiny-light"):
+        with pytest.raises(InputError, match="tiny-vgg needs crops of 32 pixels, and tiny-light trains on crops of 64"):
             Run(Path("x"), Dan(tiny_light), self.CONFIG, tiny_pack, teacher=Dan(tiny_vgg))

@@ -69,6 +69,16 @@ def test_hidden_landmarks_count_nothing(tmp_path: Path, pack: Pack) -> None:
     assert (far.weights[0, 17:] == 0).sum() > (half.weights[0, 17:] == 0).sum()
 
 
+def test_doubtful_poses_are_left_out(tmp_path: Path, pack: Pack) -> None:
+    pack.yaw[0] = -61.0  # the data set knows better than the fit
+    pack.landmarks[1] = landmarks_of(20.0, pitch_deg=45.0)
+    pack.landmarks[2] = landmarks_of(-20.0, pitch_deg=-20.0)
+    report = turn_pack(write(tmp_path / "a.h5", pack), tmp_path / "b.h5", Turns())
+    assert [name.split(" ")[0] for name in read_pack(tmp_path / "b.h5").names] == ["helen:2.jpg"]
+    assert report.left_out["turned too far already"] == 2
+    assert report.left_out["looks up or down by more than 30 degrees"] == 1
+
+
 def test_copies_share_the_range_and_follow_from_the_seed(tmp_path: Path, pack: Pack) -> None:
     source = write(tmp_path / "a.h5", pack)
     for name, seed in (("b", 0), ("c", 0), ("d", 1)):
