@@ -23,6 +23,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import outcome
 import pyarrow.parquet as pq
 
 from facealign_cli.batch.job import BatchOptions
@@ -46,6 +47,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2, help="of --against")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="of --against")
     parser.add_argument("--ray", action="store_true", help="compare the engine ray with local, and nothing else")
+    outcome.add_options(parser)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.work or Path(temporary)
@@ -55,9 +57,7 @@ def main() -> None:
             rows += measure_against(folder, options.against.resolve(), options.rounds, options.workers)
         else:
             rows += measure_ray(folder) if options.ray else measure(folder, pictures, options.kills)
-    print("| What | Measured |\n| --- | --- |")
-    for what, value in rows:
-        print(f"| {what} | {value} |")
+    outcome.hand_over(outcome.pairs(rows), options)
 
 
 def make_pictures(data: Path, folder: Path, count: int) -> dict[str, int]:

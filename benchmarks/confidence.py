@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import outcome
 
 from facealign_cli.metrics import nme
 from facealign_cli.models.dan import DanModel
@@ -132,15 +133,13 @@ def main() -> None:
     parser.add_argument("--model", help="name or file; by default the shipped one")
     parser.add_argument("--repeats", type=int, default=3, help="random crops of a kind for each face")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("-o", "--output", type=Path)
+    outcome.add_options(parser)
     args = parser.parse_args()
     pack, model = read_pack(args.pack), load_model(args.model, device="cpu")
     held_out = pack.select(pack.held_out)
     text = f"{model.name}, {len(held_out)} held-out faces, seed {args.seed}.\n\n"
     text += table(score(model, held_out, args.repeats, args.seed))
-    print(text, end="")
-    if args.output:
-        args.output.write_text(text, encoding="utf-8")
+    outcome.hand_over(text, args)
 
 
 if __name__ == "__main__":

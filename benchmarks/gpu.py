@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import outcome
 
 from facealign_cli.errors import DeviceError, FacealignError
 from facealign_cli.geometry import init_shape_from_bbox
@@ -199,7 +200,7 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=BATCHES[-1], help="faces at a time")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=10, help="that processes work side by side")
-    parser.add_argument("-o", "--output", type=Path)
+    outcome.add_options(parser)
     args = parser.parse_args()
     if args.device == "auto":
         parser.error("--device auto would not say what is measured: take cuda, cuda:N or cpu")
@@ -210,9 +211,7 @@ def main() -> None:
         sys.exit(NOTHING_TO_CHECK)
     except FacealignError as error:
         sys.exit(str(error))
-    print(text, end="")
-    if args.output:
-        args.output.write_text(text, encoding="utf-8")
+    outcome.hand_over(text, args)
     sys.exit(0 if held else 1)
 
 

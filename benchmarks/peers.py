@@ -25,11 +25,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import outcome
 from peer_table import CANDIDATES, COLUMNS, FITTING_FACES, ROUNDS, Candidate, Result, table
 
 from facealign_cli.datasets import Sample, held_out_samples, read_samples
@@ -227,15 +228,13 @@ def main() -> None:
     parser.add_argument("--python", default=sys.executable, help="Python that has the peers")
     parser.add_argument("--node", type=Path, help="folder in which npm install was run")
     parser.add_argument("--model", help="ours: a model's name or file; else the default")
-    parser.add_argument("-o", "--output", type=Path)
+    outcome.add_options(parser)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="facealign-peers-") as folder:
         fitting = FaceSet.write(fitting_samples(args.root), Path(folder), "fit")
         held_out = FaceSet.write([s for s in held_out_samples(args.root) if s.bbox], Path(folder), "test")
-        text = table(run(args, fitting, held_out))
-    print(text, end="")
-    if args.output:
-        args.output.write_text(text, encoding="utf-8")
+        found = run(args, fitting, held_out)
+    outcome.hand_over(table(found), args, peers=[asdict(result) for result in found])
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import outcome
 
 from facealign_cli.models.check import face_of, perturbed_crops
 from facealign_cli.models.registry import load_model, model_file
@@ -262,7 +263,7 @@ def main() -> None:
     parser.add_argument("--model", default="dan-light")
     parser.add_argument("--int8", default="dan-light-int8", help="its int8 variant; '' leaves it out")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("-o", "--output", type=Path)
+    outcome.add_options(parser)
     args = parser.parse_args()
     graph = model_file(args.model)
     picture, box = face_of(ROOT / "docs" / "astronaut.jpg")
@@ -282,9 +283,7 @@ def main() -> None:
         "| --- " * 4 + "| ---: " * 2 + "|",
     ]
     text = "\n".join([*lines, *(row.text(rows[0]) for row in rows)]) + "\n"
-    print(text, end="")
-    if args.output:
-        args.output.write_text(text, encoding="utf-8")
+    outcome.hand_over(text, args)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import outcome
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -108,7 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("picture", type=Path, nargs="?", default=ROOT / "docs" / "astronaut.jpg")
     parser.add_argument("--requests", type=int, default=60)
-    parser.add_argument("-o", "--output", type=Path)
+    outcome.add_options(parser)
     args = parser.parse_args()
     good, n = args.picture.read_bytes(), args.requests
     picture = cv2.imdecode(np.frombuffer(good, np.uint8), cv2.IMREAD_COLOR)
@@ -127,9 +128,7 @@ def main() -> None:
         lines.append(row("51 megapixels, refused", service, [large(picture, 51)] * 4, 4))
         lines.append(row("good pictures again", service, [good] * n, 4))
     text = "\n".join(lines) + "\n"
-    print(text, end="")
-    if args.output:
-        args.output.write_text(text, encoding="utf-8")
+    outcome.hand_over(text, args)
 
 
 if __name__ == "__main__":

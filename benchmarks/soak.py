@@ -25,6 +25,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import outcome
 import pyarrow.parquet as pq
 
 COMMAND = [sys.executable, "-m", "facealign_cli"]
@@ -45,13 +46,13 @@ def main() -> None:
     batch = commands.add_parser("batch")
     batch.add_argument("--pictures", type=int, default=100_000)
     batch.add_argument("--workers", type=int, default=1)
+    for command in (camera, batch):
+        outcome.add_options(command)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         soak = soak_camera if options.what == "camera" else soak_batch
         rows = soak(options, Path(folder))
-    print("| What | Measured |\n| --- | --- |")
-    for what, value in rows:
-        print(f"| {what} | {value} |")
+    outcome.hand_over(outcome.pairs(rows), options)
 
 
 def soak_camera(options: argparse.Namespace, folder: Path) -> list[tuple[str, str]]:

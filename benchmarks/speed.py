@@ -21,6 +21,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import outcome
 
 from facealign_cli.aligner import Aligner
 from facealign_cli.detectors import create_detector
@@ -201,7 +202,7 @@ def main() -> None:
     parser.add_argument("--model")
     parser.add_argument("--against", help="another model of ours, by name or file")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("-o", "--output", type=Path)
+    outcome.add_options(parser)
     args = parser.parse_args()
     cv2.setNumThreads(1)
     material = gather(picture_files(args.pictures), Aligner(args.model, args.detector))
@@ -209,10 +210,10 @@ def main() -> None:
         sys.exit("no face in these pictures: nothing to time the alignment on")
     steps = picture_steps(material, args.detector) + face_steps(material, args.model, args.against)
     measure(steps, args.rounds)
-    text = table(steps, material, args.rounds)
-    print(text, end="")
-    if args.output:
-        args.output.write_text(text, encoding="utf-8")
+    seconds = [
+        {"step": step.name, "threads": step.threads, "batch": step.batch, "seconds": step.seconds} for step in steps
+    ]
+    outcome.hand_over(table(steps, material, args.rounds), args, rounds=seconds)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import outcome
 
 from facealign_cli.aligner import Aligner
 from facealign_cli.formats.base import get_format
@@ -220,7 +220,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--minutes", default="1,10")
     parser.add_argument("--overlay", action="store_true", help="memory: write the overlay, too")
-    parser.add_argument("-o", "--output", type=Path)
+    outcome.add_options(parser)
     args = parser.parse_args()
     cv2.setNumThreads(1)
     aligner = Aligner(args.model)
@@ -233,11 +233,10 @@ def main() -> None:
     else:
         minutes = [float(part) for part in args.minutes.split(",")]
         found = memory(args.clips[0], aligner, minutes, args.overlay)
-        parts = [f"minute {m:g}: {mb:.0f} MB" for m, mb in zip(minutes, found, strict=True)]
-        text = ", ".join(parts) + f"; spread {np.ptp(found):.1f} MB\n"
-    sys.stdout.write(text)
-    if args.output:
-        args.output.write_text(text, encoding="utf-8")
+        parts = [f"{m:g} min | {mb:.0f} MB" for m, mb in zip(minutes, found, strict=True)]
+        text = "| After | Resident memory |\n| --- | ---: |\n" + "".join(f"| {part} |\n" for part in parts)
+        text += f"\nSpread {np.ptp(found):.1f} MB.\n"
+    outcome.hand_over(text, args)
 
 
 if __name__ == "__main__":

@@ -21,12 +21,12 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
+import outcome
 
 from facealign_cli.aligner import Aligner
 from facealign_cli.files.pictures import read_image
@@ -265,15 +265,16 @@ def main() -> None:
     parser.add_argument("--model")
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--smooth", type=parse_smoothing, default=LookAhead())
+    outcome.add_options(parser)
     args = parser.parse_args()
     cv2.setNumThreads(1)
     aligner, picture = Aligner(args.model), read_image(args.picture)
     face = aligner.align(picture)[0].landmarks
     scale = 60 / outer_eyes(face)
     picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    sys.stdout.write(with_network(picture, aligner, args.smooth, args.frames) + "\n")
-    sys.stdout.write(with_points(scale * face, args.smooth) + "\n")
-    sys.stdout.write(with_changes(scale * face, args.smooth))
+    tables = [with_network(picture, aligner, args.smooth, args.frames)]
+    tables += [with_points(scale * face, args.smooth), with_changes(scale * face, args.smooth)]
+    outcome.hand_over("\n".join(tables), args)
 
 
 if __name__ == "__main__":

@@ -39,14 +39,14 @@ _WHICH = (
     click.option("--column", metavar="NAME", show_default="path, source, file, …", help="The list's column of paths."),
 )
 _RUN = (
-    options.workers("one per processor", "work in this process, which a picture that crashes it would end"),
+    options.workers("one per processor", "work in this process; a picture that crashes it then ends the job"),
     click.option(
         "--timeout",
         default=300,
         show_default=True,
         type=kinds.FiniteFloat(0),
         metavar="SECONDS",
-        help="A worker that finishes nothing for so long is ended. 0: never.",
+        help="End a worker that has finished nothing for this long. 0: never.",
     ),
     click.option("--resume", is_flag=True, help="Only go on with a job that is there; refuse to begin a new one."),
     click.option("--restart", is_flag=True, help="Begin anew. The job's rows in OUT are removed."),
@@ -60,7 +60,7 @@ _HOW = (
         default="parquet",
         show_default=True,
         type=click.Choice(["parquet", "jsonl", "csv", "pts"]),
-        help="Format of the rows.",
+        help="Format of the rows. parquet needs the extra `parquet`.",
     ),
     click.option("--shard-rows", default=10_000, show_default=True, type=kinds.Count(1), help="Rows in one file."),
     click.option("--batch-size", default=16, show_default=True, type=kinds.Count(1, 4096), help="Pictures at a time."),

@@ -88,7 +88,9 @@ POSE = (
 )
 """The options that `pose_estimator` takes."""
 quality = click.option(
-    "--quality", is_flag=True, help="Add how sharp, bright and rich in contrast the face is, and its share cut off."
+    "--quality",
+    is_flag=True,
+    help="Add sharpness, brightness and contrast of each face, and the share that is cut off.",
 )
 
 

@@ -63,8 +63,8 @@ THINNING = (
         "--fps",
         metavar="RATE",
         type=kinds.FiniteFloat(0.01, 1000),
-        help="Take at most so many frames a second of a clip. If IN are pictures, so many of them make a second (25 if "
-        "it is not given).",
+        help="Take at most this many frames a second of a clip. For a folder of pictures: how many of them make a "
+        "second (25 if it is not given).",
     ),
 )
 """What says which frames are taken."""
@@ -105,7 +105,7 @@ FOLLOWING = (
         default="auto",
         show_default=True,
         callback=_detect_every,
-        help="Frames from one look for new faces to the next. auto is about a second; 1 detects in every frame.",
+        help="After how many frames new faces are looked for. auto: about once a second. 1: in every frame.",
     ),
     click.option(
         "--keep-lost",
@@ -121,8 +121,8 @@ FOLLOWING = (
         default="on",
         show_default=True,
         callback=_smooth,
-        help="on, off, causal, or the causal filter's MIN_CUTOFF[,BETA[,D_CUTOFF]]. causal waits for no frame that "
-        "follows; before a camera, on does the same.",
+        help="How landmarks are smoothed. on looks a quarter of a second ahead, but not with a camera; causal never does. "
+        "off: not at all. Numbers MIN_CUTOFF[,BETA[,D_CUTOFF]] set the causal filter.",
     ),
 )
 """How faces are followed."""

@@ -198,7 +198,7 @@ def label(
     miss: float,
     overwrite: bool,
 ) -> None:
-    """Label the faces of PACK that have no labels by trained models, and write a pack to train another one on.
+    """Let trained models label the faces of PACK that have no labels, and write a pack to train another model on.
 
     A point's weight says how closely the models, started from several places and on mirror images, agree on it.
     """

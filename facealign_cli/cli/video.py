@@ -99,10 +99,10 @@ def overlay(*, source: str, output: Path, **settings: Any) -> None:
 def track(*, sources: tuple[str, ...], output: Path | None, **settings: Any) -> None:
     """Write the landmarks of the clip IN: a row for each face and frame, and one for a frame without a face.
 
-    IN is a file of any kind that FFmpeg reads, a folder of pictures, or a pattern such as frames/%04d.png. Rows stand
-    in their file as soon as they are known; whatever ends the run, it can be read. Those of F.parquet stand in
-    F.parquet.partial.jsonl until the run ends; if it is killed, `convert` makes them F.parquet. To a terminal without
-    -o: a table of the persons.
+    IN is a file of any kind that FFmpeg reads, a folder of pictures, or a pattern such as frames/%04d.png. Each row is
+    written as soon as it is known, so that the file can be read whatever ends the run. The rows of F.parquet are kept
+    in F.parquet.partial.jsonl until the run ends; if it is killed, `convert` makes F.parquet from them. Without -o, a
+    terminal shows a table of the persons.
 
     If several clips are given, OUT is a folder that gets a table for each. For many clips, see `batch videos`.
     """
@@ -142,12 +142,12 @@ def _several(sources: tuple[str, ...], folder: Path | None, settings: dict[str, 
     """
 )
 @click.option("--device-index", type=kinds.Count(0), show_default="0, the first", help="Which camera of this machine.")
-@click.option("--source", metavar="URL", help="A stream instead: rtsp://, http://, …, which is made anew if it breaks.")
+@click.option("--source", metavar="URL", help="Follow a stream instead: rtsp://, http://, …")
 @click.option(
     "--reconnect",
     type=kinds.Count(0),
     show_default="10",
-    help="How often in a row a broken stream is made anew, after pauses of 1 to 30 s.",
+    help="How often in a row a broken stream is connected again, with pauses of 1 to 30 s.",
 )
 @_OUTPUT
 @click.option("--end", metavar="TIME", callback=tracking.clock, show_default="at Ctrl-C", help="Stop after this time.")
@@ -163,7 +163,7 @@ def camera(
 ) -> None:
     """Follow the faces before a camera, or in a stream on the network, until Ctrl-C.
 
-    A user and a password in URL are never shown, and stand in no row.
+    The user and the password in a URL are never shown, and never written into rows.
     """
     from facealign_cli.video.lookahead import LookAhead
     from facealign_cli.video.smoothing import Smoothing

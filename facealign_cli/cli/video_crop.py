@@ -46,11 +46,12 @@ if TYPE_CHECKING:
 def crop(
     *, source: str, output: Path, best: int | None, min_seconds: float, no_sound: bool, overwrite: bool, **settings: Any
 ) -> None:
-    """Cut each person of the clip IN out: a clip per id, id0.mp4, in which the face stays in its place, with sound.
+    """Write a clip of each person in the clip IN, with sound, in which the face stays in its place.
 
-    Beside each clip, id0.csv has for each frame the matrix picture to crop and the landmarks in the crop's pixels. With
-    --best N: the N best shots of each id, id0_1.jpg and so on, each with such a .json, and best.csv, which says what
-    was chosen and why. crops.csv has a row for each id. The clip is read twice, so a camera or a pipe will not do.
+    The clip of the first id is id0.mp4. Beside it, id0.csv has for each frame the matrix from picture to crop and the
+    landmarks in the crop's pixels. crops.csv has a row for each id. With --best N, the N best shots of each id are
+    written instead, as id0_1.jpg and so on, each with its .json, and best.csv says what was chosen and why. The clip is
+    read twice, so IN cannot be a camera or a pipe.
     """
     from facealign_cli.video.cut import CutOptions, FaceCutter
 

@@ -1,0 +1,55 @@
+"""The record that a benchmark writes: the printed tables again, the circumstances, and no folder of the machine."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from argparse import ArgumentParser
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = "2 pictures.\n\n| step | ms |\n| --- | ---: |\n| a \\| b | 1.50 |\n| c | 2 |\n\n|y|:\n\n| x |\n| --- |\n| 1 |\n"
+
+
+@pytest.fixture
+def outcome(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("outcome")
+
+
+def test_the_record_holds_what_was_printed(
+    outcome: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["/home/somebody/benchmarks/speed.py", "/home/somebody/photos", "--rounds", "3"])
+    parser = ArgumentParser()
+    outcome.add_options(parser)
+    options = parser.parse_args(["--json", str(tmp_path / "a.json"), "-o", str(tmp_path / "a.md")])
+    outcome.hand_over(TEXT, options, rounds=[0.125])
+    assert capsys.readouterr().out == (tmp_path / "a.md").read_text("utf-8") == TEXT
+    text = (tmp_path / "a.json").read_text("utf-8")
+    record = json.loads(text)
+    assert record["tables"] == [[{"step": "a \\| b", "ms": "1.50"}, {"step": "c", "ms": "2"}], [{"x": "1"}]]
+    assert record["rounds"] == [0.125]
+    assert record["command"] == "python benchmarks/speed.py photos --rounds 3"
+    assert "somebody" not in text
+    assert {"facealign", "onnxruntime"} <= record["versions"].keys()
+    assert record["machine"]["processor"] and record["machine"]["cores"] > 0
+
+
+def test_pairs_become_a_table(outcome: ModuleType) -> None:
+    assert outcome.tables_of(outcome.pairs([("a", "1"), ("b", "2")])) == [
+        [{"What": "a", "Measured": "1"}, {"What": "b", "Measured": "2"}]
+    ]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "results").glob("*.json")), ids=lambda path: path.name)
+def test_each_kept_record_is_linked_and_names_its_command(path: Path) -> None:
+    record = json.loads(path.read_text("utf-8"))
+    page = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
+    assert f"(results/{path.name})" in page
+    if "command" in record:  # else it is what `facealign evaluate --json` wrote
+        assert record["command"].split()[1] in page
+        assert record["date"] and record["machine"] and record["versions"]
