@@ -121,7 +121,7 @@ FOLLOWING = (
         default="on",
         show_default=True,
         callback=_smooth,
-        help="How landmarks are smoothed. on looks a quarter of a second ahead, but not with a camera; causal never does. "
+        help="How to smooth landmarks. on looks a quarter of a second ahead, but not with a camera. causal never does. "
         "off: not at all. Numbers MIN_CUTOFF[,BETA[,D_CUTOFF]] set the causal filter.",
     ),
 )

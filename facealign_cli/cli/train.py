@@ -231,8 +231,8 @@ def _report(row: dict[str, Any]) -> None:
     metavar="PACK",
     type=kinds.EXISTING_FILE,
     multiple=True,
-    help="A pack. The mean error on its training faces is taken off the landmarks. Its held-out faces scale sigma and are "
-    "compared, and their errors are stated in the metadata.",
+    help="A pack. The mean error on its training faces is taken off the landmarks. Its held-out faces scale sigma and "
+    "are compared, and their errors are stated in the metadata.",
 )
 @click.option("--training-data", metavar="TEXT", default="", help="What it was trained on, for the metadata.")
 @click.option("--licence", metavar="TEXT", default="", help="Licence of the weights, for the metadata.")
