@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from facealign_cli.video.tracking import normalised
 from tests.video.scripted import SIZE, STEP, UNIT, Clip, at, centers
 
 
@@ -270,3 +271,9 @@ def test_no_more_faces_are_taken_than_are_wanted_beside_those_that_are_followed(
     people = (at(100), at(300), at(500, size=90), at(700, size=99))
     assert centers(clip.frame(*people, count=8)) == {0: 500.0, 1: 100.0}
     assert sorted(centers(clip.frame(at(100), at(700, size=99), count=8)).values()) == [100.0, 700.0]
+
+
+def test_a_shape_is_compared_at_the_size_of_one() -> None:
+    """So that the same difference counts the same for a near face and for a far one."""
+    for size in (20.0, 300.0):
+        assert np.ptp(normalised(at(50, size=size)), axis=0).mean() == pytest.approx(1)
