@@ -74,7 +74,7 @@ def run(*args: object, cwd: Path | None = None, env: dict[str, str] | None = Non
     return Done(done.returncode, done.stdout.decode("utf-8", "replace"), told)
 
 
-def refused(done: Done, *words: str) -> None:
+def assert_refused(done: Done, *words: str) -> None:
     """It failed as a whole, with one line that has these words."""
     assert done.code == 1, (done.code, done.errors)
     line = done.only_error()
@@ -149,7 +149,7 @@ class TestTexts:
     def test_boxes(self, name: str, tmp_path: Path) -> None:
         picture = shutil.copy(ASTRONAUT, tmp_path / "p.jpg")
         boxes = CASES / "text" / f"boxes_{name}.json"
-        refused(run("detect", "image", picture, "--boxes", boxes), str(boxes))
+        assert_refused(run("detect", "image", picture, "--boxes", boxes), str(boxes))
 
     @pytest.fixture
     def truth(self, tmp_path: Path) -> Path:
@@ -160,7 +160,7 @@ class TestTexts:
     @pytest.mark.parametrize("name", ["predictions_bigint.json", "predictions_header.csv"])
     def test_predictions(self, name: str, truth: Path) -> None:
         file = CASES / "text" / name
-        refused(run("evaluate", "predictions", file, truth), str(file))
+        assert_refused(run("evaluate", "predictions", file, truth), str(file))
 
     def test_a_point_beyond_any_picture(self, truth: Path, tmp_path: Path) -> None:
         file, out = CASES / "text" / "predictions_1e300.json", tmp_path / "out.json"
@@ -170,14 +170,14 @@ class TestTexts:
 
     def test_an_evaluation(self) -> None:
         file = CASES / "text" / "evaluation_bigint.json"
-        refused(run("evaluate", "compare", file, file), str(file), "too large")
+        assert_refused(run("evaluate", "compare", file, file), str(file), "too large")
 
     @pytest.mark.parametrize("name", ["hugebox.xml", "longname.xml"])
     def test_xml(self, name: str, tmp_path: Path) -> None:
         shutil.copy(CASES / "text" / name, tmp_path)
         shutil.copy(ASTRONAUT, tmp_path / "image_042.jpg")
         done = run("evaluate", "dataset", tmp_path / name, "--init", "ground-truth")
-        refused(done, name, "no annotated face that can be evaluated (1 left out")
+        assert_refused(done, name, "no annotated face that can be evaluated (1 left out")
 
     def test_dlibs_utf8_under_latin1(self, tmp_path: Path) -> None:
         name = "dlib_utf8_under_latin1.xml"
@@ -212,7 +212,7 @@ class TestModels:
     def test_a_graph_that_gives_nan(self, name: str) -> None:
         file = CASES / "models" / f"graph_nan_{name}.onnx"
         done = run("detect", "image", ASTRONAUT, "--model", file)
-        refused(done, str(file), name)
+        assert_refused(done, str(file), name)
 
     @pytest.mark.parametrize("name", ["deep", "sha_integer"])
     @pytest.mark.parametrize("command", [("model", "list"), ("model", "info", "dan-light"), ("doctor",)])
@@ -226,7 +226,7 @@ class TestModels:
         if command == ("doctor",):
             assert "models.json" in "".join(done.output.split())
         else:
-            refused(done, str(index))
+            assert_refused(done, str(index))
 
 
 class TestTraining:
@@ -239,12 +239,12 @@ class TestTraining:
     def test_checkpoints(self, name: str, tmp_path: Path) -> None:
         file = CASES / "training" / name
         done = run("train", "export", file, "-o", tmp_path / "m.onnx", "--name", "m", "--model-version", "1")
-        refused(done, "checkpoint")
+        assert_refused(done, "checkpoint")
 
     @pytest.mark.parametrize(("name", "word"), [("encrypted.npz", "encrypted"), ("method.npz", "method")])
     def test_npz(self, name: str, word: str, tmp_path: Path) -> None:
         file = CASES / "training" / name
-        refused(run("model", "convert", file, "-o", tmp_path / "m.onnx"), str(file), word)
+        assert_refused(run("model", "convert", file, "-o", tmp_path / "m.onnx"), str(file), word)
 
     @pytest.mark.parametrize(
         ("name", "words"),
@@ -255,7 +255,7 @@ class TestTraining:
     )
     def test_packs(self, name: str, words: str, tmp_path: Path) -> None:
         file = CASES / "training" / name
-        refused(run("train", "relabel", file, "-o", tmp_path / "new.h5", "--hand", 0.5), str(file), words)
+        assert_refused(run("train", "relabel", file, "-o", tmp_path / "new.h5", "--hand", 0.5), str(file), words)
         assert not (tmp_path / "new.h5").exists()
 
 
@@ -287,7 +287,7 @@ def test_a_damaged_file_of_a_job(job: Path, case: str, place: str, tmp_path: Pat
     folder = Path(shutil.copytree(job, tmp_path / "job"))
     (folder / "out" / place).unlink(missing_ok=True)
     shutil.copy(CASES / "batch" / case, folder / "out" / place)
-    refused(run(*JOB, cwd=folder), f"out/{place}")
+    assert_refused(run(*JOB, cwd=folder), f"out/{place}")
 
 
 def test_every_case_has_its_test() -> None:

@@ -44,7 +44,7 @@ def folder(astronaut: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> P
     return folder
 
 
-def check_crops(record: FrameResult, place: Path, preset: str, size: int) -> None:
+def assert_crops(record: FrameResult, place: Path, preset: str, size: int) -> None:
     """The matrix takes the row's landmarks to those beside the crop."""
     (face,) = record.faces
     document = json.loads((place.parent / f"{place.name}_0.json").read_text())
@@ -65,7 +65,7 @@ def test_detect_image(folder: Path, tmp_path: Path) -> None:
         r"4 pictures, 2 faces \(\d doubtful\), 0 left out, 1 failed; [\d.]+ s: \S+out\.json, \S+crops", last
     )
     first, blurred, *_ = read_results(tmp_path / "out.json")
-    check_crops(first, tmp_path / "crops" / "a", "arcface", 112)
+    assert_crops(first, tmp_path / "crops" / "a", "arcface", 112)
     assert sorted(file.name for file in (tmp_path / "crops").iterdir()) == [
         "a_0.jpg",
         "a_0.json",
@@ -98,7 +98,7 @@ def test_batch_folder(folder: Path, tmp_path: Path) -> None:
     assert re.fullmatch(r"4 pictures, 2 faces \(\d doubtful\), 0 left out, 1 failed; [\d.]+ s \(.*\): \S+out", last)
     records = {Path(r.source).name: r for r in get_format("jsonl").read(tmp_path / "out" / "part-000000.jsonl")}
     (place,) = (tmp_path / "crops").rglob("a.png_0.jpg")
-    check_crops(records["a.png"], place.with_name("a.png"), "ffhq", 128)
+    assert_crops(records["a.png"], place.with_name("a.png"), "ffhq", 128)
     assert records["a.png"].faces[0].quality.sharpness > records["b.png"].faces[0].quality.sharpness
     other = run("batch", "folder", folder, "-o", tmp_path / "out", "--format", "jsonl", "--workers", 0)
     assert other.exit_code == 1 and "crop_preset" in other.stderr

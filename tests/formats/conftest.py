@@ -78,12 +78,6 @@ def assert_same(got: list[FrameResult], expected: list[FrameResult], sigma: bool
 
 
 @pytest.fixture
-def same() -> Callable[..., None]:
-    """The comparison of two lists of results."""
-    return assert_same
-
-
-@pytest.fixture
 def face() -> Callable[..., Face]:
     """Makes faces."""
     return make_face

@@ -17,17 +17,18 @@ from facealign_cli.formats.codec import POSE_COLUMNS, QUALITY_COLUMNS
 from facealign_cli.formats.csv import COLUMNS, SIGMA_COLUMNS, dump, read, with_sigma, write
 from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.records import BBox, Face, FrameResult
+from tests.formats.conftest import assert_same
 
 
-def test_round_trip(results, write_read, same) -> None:
-    same(write_read("csv", results), results, sigma=False)
+def test_round_trip(results, write_read) -> None:
+    assert_same(write_read("csv", results), results, sigma=False)
 
 
-def test_with_sigma(results, tmp_path: Path, same) -> None:
+def test_with_sigma(results, tmp_path: Path) -> None:
     """The columns s_0 to s_67 stand between the own and the extra ones, empty where the model does not say."""
     fmt = with_sigma(get_format("csv"))
     fmt.write(tmp_path / "a.csv", results)
-    same(read(tmp_path / "a.csv"), results)
+    assert_same(read(tmp_path / "a.csv"), results)
     with open(tmp_path / "a.csv", newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert tuple(rows[0]) == COLUMNS + POSE_COLUMNS + QUALITY_COLUMNS + SIGMA_COLUMNS
@@ -35,7 +36,7 @@ def test_with_sigma(results, tmp_path: Path, same) -> None:
     assert [float(with_it[name]) for name in SIGMA_COLUMNS] == results[1].faces[0].sigma.tolist()
     with open(tmp_path / "b.csv", "wb") as stream:
         dump(results, stream, ["mine"], [{"mine": 7}] * len(results), sigma=True)
-    same(read(tmp_path / "b.csv"), results)
+    assert_same(read(tmp_path / "b.csv"), results)
     assert (tmp_path / "b.csv").read_text("utf-8").splitlines()[0].endswith("s_66,s_67,mine")
 
 
@@ -47,19 +48,19 @@ def test_a_sigma_that_is_not_whole(results, tmp_path: Path) -> None:
         read(tmp_path / "a.csv")
 
 
-def test_a_path_that_is_no_unicode(results, write_read, same) -> None:
+def test_a_path_that_is_no_unicode(results, write_read) -> None:
     odd = [replace(results[0], source="caf\udce9.jpg")]
-    same(write_read("csv", odd), odd, sigma=False)
+    assert_same(write_read("csv", odd), odd, sigma=False)
 
 
-def test_tables_of_earlier_versions_end_before_the_pose(results, tmp_path: Path, same) -> None:
+def test_tables_of_earlier_versions_end_before_the_pose(results, tmp_path: Path) -> None:
     write(tmp_path / "a.csv", results)
     with open(tmp_path / "a.csv", newline="", encoding="utf-8") as stream:
         rows = [row[: len(COLUMNS)] for row in csv.reader(stream)]
     with open(tmp_path / "b.csv", "w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows(rows)
     without = [replace(r, faces=tuple(replace(face, pose=None, quality=None) for face in r.faces)) for r in results]
-    same(read(tmp_path / "b.csv"), without, sigma=False)
+    assert_same(read(tmp_path / "b.csv"), without, sigma=False)
 
 
 def test_a_broken_pose_is_refused(results, tmp_path: Path) -> None:
@@ -143,20 +144,20 @@ def test_rows_of_one_face_number_are_two_records(tmp_path: Path) -> None:
     assert [len(r.faces) for r in read(tmp_path / "a.csv")] == [1, 1]
 
 
-def test_rows_in_any_order_make_the_same_records(results, write_read, tmp_path: Path, same) -> None:
+def test_rows_in_any_order_make_the_same_records(results, write_read, tmp_path: Path) -> None:
     """Somebody sorted the table by its confidence, say: the faces of a picture still belong together."""
     pictures = [FrameResult.of_faces(name, results[0].faces, width=9, height=9) for name in ("a.jpg", "b.jpg")]
     write(tmp_path / "a.csv", pictures)
     header, a0, a1, b0, b1 = (tmp_path / "a.csv").read_text("utf-8").splitlines()
     (tmp_path / "b.csv").write_text("\n".join([header, a1, b0, a0, b1]), "utf-8")
-    same(read(tmp_path / "b.csv"), pictures)
+    assert_same(read(tmp_path / "b.csv"), pictures)
 
 
-def test_the_same_picture_twice_stays_two_records(results, write_read, same) -> None:
+def test_the_same_picture_twice_stays_two_records(results, write_read) -> None:
     twice = [results[0], results[2], results[0], replace(results[0], faces=results[0].faces[1:])]
-    same(write_read("csv", twice), twice)
+    assert_same(write_read("csv", twice), twice)
     if find_spec("pyarrow"):
-        same(write_read("parquet", twice, "out.parquet"), twice)
+        assert_same(write_read("parquet", twice, "out.parquet"), twice)
 
 
 @pytest.mark.parametrize(

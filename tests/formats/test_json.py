@@ -12,6 +12,7 @@ import pytest
 
 from facealign_cli.errors import FormatError, InputError, OutputError
 from facealign_cli.formats.json import dump, json_schema, read, write
+from tests.formats.conftest import assert_same
 
 
 def document(results) -> dict:
@@ -25,8 +26,8 @@ def validate(doc: dict) -> None:
     jsonschema.Draft202012Validator(json_schema()).validate(doc)
 
 
-def test_round_trip(results, write_read, same) -> None:
-    same(write_read("json", results), results)
+def test_round_trip(results, write_read) -> None:
+    assert_same(write_read("json", results), results)
 
 
 def test_follows_the_schema(results) -> None:
@@ -36,7 +37,7 @@ def test_follows_the_schema(results) -> None:
     validate(document([]))
 
 
-def test_a_document_of_the_first_schema(results, tmp_path: Path, same) -> None:
+def test_a_document_of_the_first_schema(results, tmp_path: Path) -> None:
     """Its faces have no sigma."""
     old = document(results)
     old["schema"] = "facealign/1"
@@ -44,7 +45,7 @@ def test_a_document_of_the_first_schema(results, tmp_path: Path, same) -> None:
         for face in result["faces"]:
             del face["sigma"]
     (tmp_path / "old.json").write_text(json.dumps(old))
-    same(read(tmp_path / "old.json"), results, sigma=False)
+    assert_same(read(tmp_path / "old.json"), results, sigma=False)
 
 
 @pytest.mark.parametrize("sigma", [[1.0] * 67, [1.0] * 67 + [-1], "1", [[1.0]] * 68, [None] * 68])
@@ -72,9 +73,9 @@ def test_rounds(results, face) -> None:
     assert all(round(v, 3) == v for point in out["faces"][0]["landmarks"] for v in point)
 
 
-def test_a_path_that_is_no_unicode(results, write_read, same) -> None:
+def test_a_path_that_is_no_unicode(results, write_read) -> None:
     odd = [replace(results[0], source="caf\udce9.jpg")]
-    same(write_read("json", odd), odd)
+    assert_same(write_read("json", odd), odd)
 
 
 def spoil(doc: dict, how: str) -> object:  # noqa: PLR0912

@@ -15,19 +15,20 @@ from facealign_cli.formats.base import format_for_path
 from facealign_cli.formats.codec import to_dict
 from facealign_cli.formats.jsonl import iterate, line, read, write
 from facealign_cli.records import FrameResult
+from tests.formats.conftest import assert_same
 
 
-def test_round_trip(results, write_read, same) -> None:
-    same(write_read("jsonl", results), results)
+def test_round_trip(results, write_read) -> None:
+    assert_same(write_read("jsonl", results), results)
 
 
 def test_by_suffix() -> None:
     assert {format_for_path(name).name for name in ("a.jsonl", "b.NDJSON")} == {"jsonl"}
 
 
-def test_a_path_that_is_no_unicode(results, write_read, same) -> None:
+def test_a_path_that_is_no_unicode(results, write_read) -> None:
     odd = [replace(results[0], source="caf\udce9.jpg")]
-    same(write_read("jsonl", odd), odd)
+    assert_same(write_read("jsonl", odd), odd)
 
 
 def test_a_line_is_a_record(results, tmp_path: Path) -> None:
@@ -45,23 +46,23 @@ def test_any_text_comes_back(tmp_path: Path, source: str, error: str) -> None:
     assert read(tmp_path / "a.jsonl") == sent
 
 
-def test_lines_can_be_joined_and_read_one_by_one(results, tmp_path: Path, same) -> None:
+def test_lines_can_be_joined_and_read_one_by_one(results, tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + line(results[0]) + b"\n\r\n" + line(results[1]) + line(results[2])[:-1])
-    same(list(iterate(path)), results[:3])
+    assert_same(list(iterate(path)), results[:3])
     path.write_bytes(b"")
     assert read(path) == []
 
 
 @pytest.mark.parametrize("kept", [1, 30, 500])
-def test_a_torn_last_line_is_passed_over(results, tmp_path: Path, same, kept: int) -> None:
+def test_a_torn_last_line_is_passed_over(results, tmp_path: Path, kept: int) -> None:
     (tmp_path / "a.jsonl").write_bytes(line(results[0]) + line(results[1])[:kept])
-    same(read(tmp_path / "a.jsonl"), results[:1])
+    assert_same(read(tmp_path / "a.jsonl"), results[:1])
 
 
-def test_keys_of_others_are_passed_over(results, tmp_path: Path, same) -> None:
+def test_keys_of_others_are_passed_over(results, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(line(results[0], {"sha256": "ab", "read_ms": 1.5}))
-    same(read(tmp_path / "a.jsonl"), results[:1])
+    assert_same(read(tmp_path / "a.jsonl"), results[:1])
     with pytest.raises(ValueError, match="keys of the record: faces, source"):
         line(results[0], {"source": 1, "faces": 2, "bytes": 3})
 

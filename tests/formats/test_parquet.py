@@ -20,6 +20,7 @@ from facealign_cli.errors import FormatError, InputError, MissingDependency, Out
 from facealign_cli.formats.base import get_format
 from facealign_cli.formats.codec import from_dict, to_dict
 from facealign_cli.records import FrameResult
+from tests.formats.conftest import assert_same
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -36,13 +37,13 @@ from facealign_cli.formats.parquet import (  # noqa: E402 - needs pyarrow
 )
 
 
-def test_round_trip(results, write_read, same) -> None:
-    same(write_read("parquet", results), results)
+def test_round_trip(results, write_read) -> None:
+    assert_same(write_read("parquet", results), results)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_what_to_dict_keeps_comes_back(tmp_path: Path, same, face, data: st.DataObject) -> None:
+def test_what_to_dict_keeps_comes_back(tmp_path: Path, face, data: st.DataObject) -> None:
     """Any coordinate up to the edge of the largest picture, any score, any text, any count of faces."""
     coordinates = st.floats(-99_999, 99_999, width=64)
     faces = [
@@ -63,15 +64,15 @@ def test_what_to_dict_keeps_comes_back(tmp_path: Path, same, face, data: st.Data
         FrameResult.of_error(os.fsdecode(data.draw(st.binary())), data.draw(st.text(min_size=1)), **fields),
     ]
     write(tmp_path / "a.parquet", sent, overwrite=True)
-    same(read(tmp_path / "a.parquet"), [from_dict(to_dict(result)) for result in sent])
+    assert_same(read(tmp_path / "a.parquet"), [from_dict(to_dict(result)) for result in sent])
 
 
-def test_a_table_of_the_first_schema(results, tmp_path: Path, same) -> None:
+def test_a_table_of_the_first_schema(results, tmp_path: Path) -> None:
     """It has no column sigma."""
     write(tmp_path / "new.parquet", results)
     table = pq.read_table(tmp_path / "new.parquet").drop_columns(["sigma"])
     pq.write_table(table.replace_schema_metadata({"facealign.schema": "facealign/1"}), tmp_path / "old.parquet")
-    same(read(tmp_path / "old.parquet"), results, sigma=False)
+    assert_same(read(tmp_path / "old.parquet"), results, sigma=False)
 
 
 def test_sigma_stands_in_a_list(results, tmp_path: Path) -> None:
@@ -97,17 +98,17 @@ def test_another_reader_finds_the_columns(results, tmp_path: Path) -> None:
     assert b"x_0, y_0, x_1" in table.schema.field("landmarks").metadata[b"order"]
 
 
-def test_a_path_that_is_no_unicode(results, write_read, same, tmp_path: Path) -> None:
+def test_a_path_that_is_no_unicode(results, write_read, tmp_path: Path) -> None:
     odd = [replace(results[0], source="caf\udce9.jpg"), FrameResult.of_error("b.jpg", "caf\udce9: no such file")]
     got = write_read("parquet", odd)
-    same(got[:1], odd[:1])
+    assert_same(got[:1], odd[:1])
     assert got[1].error == "caf\\udce9: no such file"
     table = pq.read_table(tmp_path / "out")
     assert table["source"][0].as_py() == "caf\\udce9.jpg"
     assert table["source_bytes"].to_pylist() == [b"caf\xe9.jpg", b"caf\xe9.jpg", None]
 
 
-def test_columns_of_a_caller(results, tmp_path: Path, same) -> None:
+def test_columns_of_a_caller(results, tmp_path: Path) -> None:
     extra = {"bytes": "int64", "sha256": "string", "read_ms": "double"}
     values = [{"bytes": i, "sha256": f"{i:x}"} for i in range(len(results))]
     table = to_table(results, extra, values)
@@ -116,7 +117,7 @@ def test_columns_of_a_caller(results, tmp_path: Path, same) -> None:
     assert table["read_ms"].null_count == 9
     with open_writer(tmp_path / "a.parquet", table.schema) as writer:
         writer.write_table(table)
-    same(read(tmp_path / "a.parquet"), results)
+    assert_same(read(tmp_path / "a.parquet"), results)
     with pytest.raises(ValueError, match="there already: frame, x1"):
         table_schema({"x1": "double", "frame": "int64", "more": "int64"})
     with pytest.raises(ValueError, match="does not fit"):
