@@ -124,6 +124,9 @@ def decode_image(data: bytes, name: str = "picture", *, max_pixels: int = MAX_PI
 def decode_picture(data: bytes, name: str = "picture", *, max_pixels: int = MAX_PIXELS) -> DecodedPicture:
     """Decode the bytes of a picture file; `name` stands in the errors. Otherwise as `read_image`."""
     name = _shown(name)
+    if not isinstance(data, bytes | bytearray | memoryview):
+        what = type(data).__name__
+        raise InputError(f"{name}: expected the bytes of a picture file, got {what}; an array of bytes has .tobytes()")
     if not data:
         raise InputError(f"{name}: the file is empty")
     if not is_known(data[:128]):
@@ -160,6 +163,8 @@ def encode_image(image: Image, suffix: str, name: str = "picture") -> bytes:
     """
     import cv2
 
+    if not isinstance(image, np.ndarray):
+        raise ValueError(f"image: expected (H, W, 3) or (H, W) uint8, got {type(image).__name__}")
     if (
         image.dtype != np.uint8
         or image.ndim not in (2, 3)

@@ -202,3 +202,16 @@ def test_write_image_refuses(small: np.ndarray, tmp_path: Path) -> None:
 def test_reads_the_photos(shared_data: Path) -> None:
     for path in sorted((shared_data / "photos").glob("*.jpg")):
         np.testing.assert_array_equal(read_image(path), cv2.imread(str(path)))
+
+
+@pytest.mark.parametrize("data", [None, "a.jpg", np.frombuffer(b"\xff\xd8\xff", np.uint8)])
+def test_what_is_no_bytes_is_refused(data: object) -> None:
+    with pytest.raises(InputError, match="expected the bytes of a picture file"):
+        decode_image(data)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("image", [None, [[0, 0]], "a.jpg"])
+def test_what_is_no_array_is_not_written(image: object, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"expected .* uint8, got"):
+        write_image(tmp_path / "a.png", image)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
