@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -28,10 +28,8 @@ from facealign_cli.video.base import SoundPacket, VideoFrame, VideoSource
 from facealign_cli.video.lookahead import LookAhead, LookAheadSmoother
 from facealign_cli.video.sink import VideoSink, check_suffix, open_sink
 from facealign_cli.video.smoothing import FaceSmoother, Smoothing
+from facealign_cli.video.threads import Ahead, End, Pipe, bytes_of
 from facealign_cli.video.tracking import Tracker, TrackingOptions
-
-QUEUED, QUEUED_BYTES = 8, 256 << 20
-"""Frames, and bytes of pictures, that may wait between two steps; one frame may always."""
 
 HELD_BYTES = 512 << 20
 """Bytes of pictures that wait, to be drawn on, for what the smoothing looks ahead to: 20 frames of 4K."""
@@ -82,8 +80,8 @@ def track_video(
     options, stop = options or VideoOptions(), stop or threading.Event()
     work, smoother = _FrameWork(source.info.name, aligner or Aligner(), options), _Smoother(options, tell)
     with (
-        _Ahead(source, "facealign-decode") as items,
-        _Ahead(work.tracked(items), "facealign-track") as tracked,
+        Ahead(source, "facealign-decode") as items,
+        Ahead(work.tracked(items), "facealign-track") as tracked,
         _Writer(sink, options) as writer,
     ):
         try:
@@ -125,7 +123,7 @@ class _Smoother:
     def push(self, frame: VideoFrame | None, record: FrameResult) -> list[tuple[VideoFrame | None, FrameResult]]:
         """Take a frame and its record; returns those that are ready."""
         self._waiting.append((frame, record))
-        self._held += _bytes_of(frame)
+        self._held += bytes_of(frame)
         time = record.timestamp_s or 0.0
         if self._ahead is not None:
             given = self._give(self._ahead.push(record.faces, time))
@@ -149,7 +147,7 @@ class _Smoother:
         given = []
         for smoothed in ready:
             frame, record = self._waiting.popleft()
-            self._held -= _bytes_of(frame)
+            self._held -= bytes_of(frame)
             faces = smoothed
             if smoothed and self._pose is not None:
                 faces = self._pose(smoothed, record.width, record.height)
@@ -224,52 +222,12 @@ class _FrameWork:
         return FrameResult.of_faces(self._name, faces, **facts)
 
 
-@dataclass(frozen=True)
-class _End:
-    """The last thing in a queue. error: what the thread that filled it ended with."""
-
-    error: BaseException | None = None
-
-
-class _Ahead(Generic[Item]):
-    """Iterates a source in a thread of its own, a few items ahead; leaving the context stops it."""
-
-    def __init__(self, source: Iterable[Item], name: str) -> None:
-        self._source = source
-        self._queue: _Pipe[Item | _End] = _Pipe()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-
-    def __enter__(self) -> Iterator[Item]:
-        self._thread.start()
-        return self._items()
-
-    def __exit__(self, *_: object) -> None:
-        self._queue.close()
-        self._thread.join()
-
-    def _run(self) -> None:
-        error: BaseException | None = None
-        try:
-            for item in self._source:
-                if not self._queue.put(item):
-                    return
-        except BaseException as problem:  # noqa: BLE001 - raised again in the caller's thread
-            error = problem
-        self._queue.put(_End(error))
-
-    def _items(self) -> Iterator[Item]:
-        while not isinstance(item := self._queue.get(), _End):
-            yield item
-        if item.error is not None:
-            raise item.error
-
-
 class _Writer:
     """Draws and encodes in a thread of its own; leaving the context waits until all that was put is written."""
 
     def __init__(self, sink: VideoSink | None, options: VideoOptions) -> None:
         self._sink, self._options = sink, options
-        self._queue: _Pipe[tuple[VideoFrame, tuple[Face, ...]] | SoundPacket | _End] = _Pipe()
+        self._queue: Pipe[tuple[VideoFrame, tuple[Face, ...]] | SoundPacket | End] = Pipe()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, args=(sink,), name="facealign-encode", daemon=True)
 
@@ -281,7 +239,7 @@ class _Writer:
     def __exit__(self, kind: object, *_: object) -> None:
         if self._sink is None:
             return
-        self._queue.put(_End())
+        self._queue.put(End())
         self._thread.join()
         if self._error is not None and kind is None:
             raise self._error
@@ -293,7 +251,7 @@ class _Writer:
 
     def _run(self, sink: VideoSink) -> None:
         try:
-            while not isinstance(item := self._queue.get(), _End):
+            while not isinstance(item := self._queue.get(), End):
                 if isinstance(item, SoundPacket):
                     sink.write_sound(item)
                 else:
@@ -306,46 +264,3 @@ class _Writer:
         if frame.image_bgr is not None:
             image = np.zeros_like(frame.image_bgr) if self._options.blank else frame.image_bgr
             sink.write(draw_overlay(image, faces, sigma=self._options.sigma), frame.pts, frame.duration)
-
-
-class _Pipe(Generic[Item]):
-    """A short queue, bounded in frames and bytes. Once an end closes it, nothing goes in and who waits is let go."""
-
-    def __init__(self) -> None:
-        self._waiting: deque[tuple[Item, int]] = deque()
-        self._bytes, self._closed = 0, False
-        self._changed = threading.Condition()
-
-    def put(self, item: Item) -> bool:
-        """Wait for room; False if the other end has closed."""
-        size = _bytes_of(item)
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._has_room(size))
-            if not self._closed:
-                self._waiting.append((item, size))
-                self._bytes += size
-                self._changed.notify_all()
-            return not self._closed
-
-    def get(self) -> Item:
-        """Wait for the next one."""
-        with self._changed:
-            self._changed.wait_for(lambda: bool(self._waiting))
-            item, size = self._waiting.popleft()
-            self._bytes -= size
-            self._changed.notify_all()
-            return item
-
-    def close(self) -> None:
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-
-    def _has_room(self, size: int) -> bool:
-        return not self._waiting or (len(self._waiting) < QUEUED and self._bytes + size <= QUEUED_BYTES)
-
-
-def _bytes_of(item: object) -> int:
-    """Of an item's picture; everything else is small."""
-    frame = item[0] if isinstance(item, tuple) else item
-    return frame.image_bgr.nbytes if isinstance(frame, VideoFrame) and frame.image_bgr is not None else 0

@@ -19,7 +19,8 @@ from facealign_cli.video import SoundPacket, VideoFrame, VideoInfo, open_source
 from facealign_cli.video.lookahead import LookAhead
 from facealign_cli.video.sink import open_sink
 from facealign_cli.video.smoothing import Smoothing
-from facealign_cli.video.track import QUEUED, VideoOptions, overlay_video, track_video
+from facealign_cli.video.threads import QUEUED
+from facealign_cli.video.track import VideoOptions, overlay_video, track_video
 from facealign_cli.video.tracking import TrackingOptions
 
 AHEAD = 7
@@ -117,7 +118,7 @@ def test_no_more_than_a_few_frames_wait(aligner: Aligner, photo: np.ndarray) -> 
 
 
 def test_queues_are_bounded_in_bytes(aligner: Aligner, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("facealign_cli.video.track.QUEUED_BYTES", 2 * photo.nbytes)
+    monkeypatch.setattr("facealign_cli.video.threads.QUEUED_BYTES", 2 * photo.nbytes)
     source = Pictures([photo] * 100)
     results = track_video(source, aligner, VideoOptions(smoothing=Smoothing()))
     next(results)
