@@ -51,6 +51,8 @@ _COLUMNS_1 = tuple(column for column in COLUMNS if column != "warning")
 
 _KNOWN = {*COLUMNS, *POSE_COLUMNS, *QUALITY_COLUMNS, *SIGMA_COLUMNS}
 _TEXT = {"source", "status", "error", "warning", *RUN_COLUMNS}
+_FEW = 7
+"""A table of so few of these names may be another one, such as of boxes: image, x1, y1, x2, y2, score."""
 _INTEGERS = {"width", "height", "frame", "face_id", "track_id"}
 
 
@@ -201,7 +203,7 @@ def _recognises(start: Any) -> bool:
     if not isinstance(start, str):
         return False
     names = re.split(r"[,;\t]", start.partition("\n")[0])
-    return names[:4] == list(COLUMNS[:4]) or len(set(names) - _KNOWN) <= 1 < len(names)
+    return names[:4] == list(COLUMNS[:4]) or len(set(names) - _KNOWN) <= 1 and len(names) > _FEW
 
 
 register_format(

@@ -92,7 +92,7 @@ def test_of_several_faces_the_nearest_counts_and_is_said() -> None:
     matched = match(["a.jpg"], picture("a.jpg", FAR, SHAPE + 1, SHAPE - 50))
     np.testing.assert_array_equal(matched.predictions["a.jpg"].stages[0], SHAPE + 1)
     assert kinds(matched) == [("several faces", "a.jpg")]
-    assert "3 for 1" in matched.irregularities[0].detail
+    assert "3 predicted, 1 annotated" in matched.irregularities[0].detail
 
 
 def test_several_annotated_faces_take_one_each() -> None:
