@@ -235,6 +235,14 @@ def _report(row: dict[str, Any]) -> None:
     help="A pack. The mean error on its training faces is taken off the landmarks. Its held-out faces scale sigma and "
     "are compared, and their errors are stated in the metadata.",
 )
+@click.option(
+    "--mean-with",
+    "others",
+    metavar="CHECKPOINT",
+    type=kinds.EXISTING_FILE,
+    multiple=True,
+    help="Another checkpoint of the same network: the mean of their weights is written. May be given repeatedly.",
+)
 @click.option("--training-data", metavar="TEXT", default="", help="What it was trained on, for the metadata.")
 @click.option("--licence", metavar="TEXT", default="", help="Licence of the weights, for the metadata.")
 @click.option("--summary", metavar="TEXT", default="", help="What it is, for `model list`.")
@@ -250,6 +258,7 @@ def export(
     name: str,
     model_version: str,
     data: tuple[Path, ...],
+    others: tuple[Path, ...],
     training_data: str,
     licence: str,
     summary: str,
@@ -262,7 +271,7 @@ def export(
 
     require_packages()
     from facealign_cli.models.registry import enter_model
-    from facealign_cli.training.checkpoint import load_checkpoint, model_of, save_weights
+    from facealign_cli.training.checkpoint import load_checkpoint, mean_of, model_of, save_weights
     from facealign_cli.training.export import export_model
     from facealign_cli.training.figures import held_out_figures
     from facealign_cli.training.network import multiply_adds
@@ -273,7 +282,7 @@ def export(
         if weights.resolve() == output.resolve():
             raise InputError(f"{weights} cannot hold both the graph and the weights")
         check_output(weights, overwrite)
-    values = load_checkpoint(checkpoint)
+    values = mean_of([load_checkpoint(path) for path in (checkpoint, *others)])
     model = model_of(values, trained_only=True)
     crops, figures = held_out_figures(model, read_packs(data)) if data else (None, {})
     licence, training_data = inherited(values.get("origin"), licence, training_data)

@@ -203,7 +203,7 @@ def _recognises(start: Any) -> bool:
     if not isinstance(start, str):
         return False
     names = re.split(r"[,;\t]", start.partition("\n")[0])
-    return names[:4] == list(COLUMNS[:4]) or len(set(names) - _KNOWN) <= 1 and len(names) > _FEW
+    return names[:4] == list(COLUMNS[:4]) or (len(set(names) - _KNOWN) <= 1 and len(names) > _FEW)
 
 
 register_format(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,24 @@ def model_of(checkpoint: dict[str, Any], averaged: bool = True, *, trained_only:
     model = Dan(network)
     model.load_state_dict(weights)
     return model.eval()
+
+
+def mean_of(checkpoints: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The first of several checkpoints, with the mean of the averaged weights of all.
+
+    Of runs that began with the same weights this is often better than each alone (Wortsman et al., "Model soups", ICML
+    2022). Raises InputError where they are not of one network.
+    """
+    first, weights = checkpoints[0], [checkpoint["average"] for checkpoint in checkpoints]
+    if any(network_of(checkpoint) != network_of(first) for checkpoint in checkpoints[1:]):
+        raise InputError("the mean of checkpoints needs checkpoints of the same network")
+    mean = {
+        key: torch.stack([w[key].float() for w in weights]).mean(dim=0).to(value.dtype)
+        if value.is_floating_point()
+        else value
+        for key, value in weights[0].items()
+    }
+    return {**first, "average": mean}
 
 
 def _shapes(network: NetworkConfig) -> dict[str, torch.Size]:

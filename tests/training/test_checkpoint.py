@@ -16,6 +16,7 @@ import torch
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.training.checkpoint import (
     load_checkpoint,
+    mean_of,
     model_of,
     save_checkpoint,
     save_weights,
@@ -124,3 +125,26 @@ class TestTransfer:
     def test_nothing_in_common_is_an_error(self, tiny_light: NetworkConfig) -> None:
         with pytest.raises(InputError, match="no weights"):
             transfer_weights(Dan(tiny_light), {"average": {"other.weight": torch.zeros(3)}})
+
+
+class TestMean:
+    def test_the_weights_lie_in_the_middle_and_counters_stay(self, tiny_light: NetworkConfig) -> None:
+        both = [_values(tiny_light, seed) for seed in (1, 2)]
+        mean = mean_of(both)["average"]
+        for key, value in both[0]["average"].items():
+            other = both[1]["average"][key]
+            expected = (value + other) / 2 if value.is_floating_point() else value
+            assert torch.allclose(mean[key], expected) and mean[key].dtype == value.dtype
+        assert torch.equal(
+            mean_of(both[:1])["average"]["stages.0.out.weight"], both[0]["average"]["stages.0.out.weight"]
+        )
+
+    def test_of_different_networks_is_an_error(self, tiny_light: NetworkConfig, tiny_vgg: NetworkConfig) -> None:
+        with pytest.raises(InputError, match="same network"):
+            mean_of([_values(tiny_light, 1), _values(tiny_vgg, 1)])
+
+
+def _values(network: NetworkConfig, seed: int) -> dict[str, Any]:
+    torch.manual_seed(seed)
+    model = Dan(network)
+    return {"config": {"stage": 0}, "network": network.to_dict(), "step": 1, "average": model.state_dict()}
