@@ -233,8 +233,8 @@ def test_a_table_at_a_terminal(clip: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert max(map(len, result.stdout.splitlines())) <= 80
 
 
-def test_a_clip_without_a_face_says_what_may_help(tmp_path: Path, photo: np.ndarray) -> None:
-    clip = write_clip(tmp_path / "in.mp4", [np.ascontiguousarray(photo[::-1, ::-1])] * 4)
+def test_a_clip_without_a_face_says_what_may_help(tmp_path: Path, astronaut: np.ndarray) -> None:
+    clip = write_clip(tmp_path / "in.mp4", [np.ascontiguousarray(astronaut[::-1, ::-1])] * 4)
     result = run("track", clip, "-o", tmp_path / "a.csv")
     assert result.exit_code == 0
     assert "No face is reported in any of 4 frames" in result.stderr
