@@ -147,9 +147,10 @@ def of_astronaut(folder: Path, kind: str) -> Path:
     """Pictures that take different ways through detection and crop."""
     path, picture = folder / f"{kind}.png", read_image(ROOT / "docs" / "astronaut.jpg")
     if kind in ("leaning", "on its head"):  # the latter is tried from other turns
-        turn = cv2.getRotationMatrix2D((225, 130), *((38, 1.0) if kind == "leaning" else (180, 0.6)))
-        turn[:, 2] += (0, 0) if kind == "leaning" else (30, 120)
-        picture = cv2.warpAffine(picture, turn, (512, 512), borderMode=cv2.BORDER_REFLECT)
+        lying = kind == "leaning"
+        turn = cv2.getRotationMatrix2D((225, 130), 38, 1.0) if lying else cv2.getRotationMatrix2D((256, 256), 180, 1.0)
+        border = cv2.BORDER_REFLECT if lying else cv2.BORDER_CONSTANT
+        picture = cv2.warpAffine(picture, turn, (512, 512), borderMode=border)
     elif kind == "large":  # looked at in tiles; the crop is averaged down
         picture = cv2.resize(np.hstack([picture, picture[:, ::-1]]), (3000, 1700), interpolation=cv2.INTER_CUBIC)
     elif kind == "small":
