@@ -117,7 +117,10 @@ def with_lids_drawn(picture: np.ndarray, landmarks: np.ndarray, shut: float) -> 
         lid = upper + shut * (lower - upper)  # where the upper lid's edge comes to lie
         inside = (columns > left) & (columns < right)
         stretched = roof + (rows - roof) * (upper - roof) / np.maximum(lid - roof, 1)  # the lid's skin
-        squeezed = lower - (lower - rows) * (lower - upper) / np.maximum(lower - lid, 1)  # what is left of the eye
+        eye_height = np.maximum(
+            lower - lid, np.clip(lower - upper, 1e-6, 1)
+        )  # an eye that does not close stays as it is
+        squeezed = lower - (lower - rows) * (lower - upper) / eye_height  # what is left of the eye
         source = np.where(inside & (rows > roof) & (rows <= lid), stretched, source)
         source = np.where(inside & (rows > lid) & (rows < lower), squeezed, source)
     return cv2.remap(picture, columns, source.astype(np.float32), cv2.INTER_LINEAR)

@@ -118,9 +118,9 @@ def folder(**settings: Any) -> None:
     sys.exit(jobs.exit_code(progress))
 
 
-def _always(_: click.Context, __: click.Parameter, given: bool) -> None:
+def _always(_: click.Context, __: click.Parameter, given: str | None) -> None:
     """Raise click.UsageError for what `video track` has as an option and `batch videos` always does."""
-    if given:
+    if given is not None:
         raise click.UsageError("measures and blinks are always written, beside each clip's table: leave --measures out")
 
 
@@ -142,7 +142,9 @@ def _always(_: click.Context, __: click.Parameter, given: bool) -> None:
     help="Format of the clips' tables.",
 )
 @click.option("--overlay-dir", metavar="DIR", help="Write each clip with its faces drawn onto it, as .mp4.")
-@click.option("--measures", is_flag=True, hidden=True, expose_value=False, callback=_always)
+@click.option(
+    "--measures", metavar="M.csv", is_flag=False, flag_value="", hidden=True, expose_value=False, callback=_always
+)
 @click.option(
     "--crops-dir", metavar="DIR", help="Write a steady clip of each id, with its matrices and landmarks in a table."
 )

@@ -10,7 +10,7 @@ import torch
 
 from facealign_cli.arrays import Floats
 from facealign_cli.errors import InputError
-from facealign_cli.training.measure import measured_faces
+from facealign_cli.training.measure import measured_faces, outputs_of
 from facealign_cli.training.network import Dan
 from facealign_cli.training.pack import Pack, crops_in_frame
 
@@ -81,11 +81,10 @@ def calibrate_sigma(model: Dan, pack: Pack) -> SigmaReport:
 def sigma_and_distance(model: Dan, pack: Pack) -> tuple[Floats, Floats]:
     """The distance of each point from the truth and its sigma, (N, 68) each, in crop pixels."""
     crops, truth = crops_in_frame(pack, model.config.crop_frame)
-    distances, sigmas, parts = [], [], len(crops) // 64 + 1
-    for part, points in zip(np.array_split(crops, parts), np.array_split(truth, parts), strict=True):
-        output = model.eval()(torch.from_numpy(part).to(model.mean_image.device).float())
-        distances.append(np.linalg.norm(output.landmarks[-1].cpu().numpy() - points, axis=2))
-        sigmas.append(output.sigma.cpu().numpy())
+    distances, sigmas = [], []
+    for rows, output in outputs_of(model, crops):
+        distances.append(np.linalg.norm(output.landmarks[-1].cpu().numpy() - truth[rows], axis=2))
+        sigmas.append(output.sigma.cpu().numpy())  # type: ignore[union-attr]
     return np.concatenate(distances), np.concatenate(sigmas)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facealign_cli.training.measure import faces_of_300w
+from facealign_cli.training.measure import faces_of_300w, outputs_of
 from facealign_cli.training.network import Dan
 from facealign_cli.training.pack import Pack, crops_in_frame
 
@@ -29,15 +29,13 @@ def centre_landmarks(model: Dan, pack: Pack) -> float:
     if len(faces) < FEWEST_FACES:
         return 0.0
     crops, truth = crops_in_frame(faces, model.config.crop_frame)
-    device, parts = model.mean_image.device, len(faces) // 64 + 1
-    errors = []
-    for part, points in zip(np.array_split(crops, parts), np.array_split(truth, parts), strict=True):
-        output = model.eval()(torch.from_numpy(part).to(device).float())
-        both = (output.landmarks[-1], torch.from_numpy(points).to(device).float())
+    device, errors = model.mean_image.device, []
+    for rows, output in outputs_of(model, crops):
+        both = (output.landmarks[-1], torch.from_numpy(truth[rows]).to(device).float())
         landmarks, labels = (model.in_last_frame(output, values) for values in both)
         errors.append((landmarks - labels).double().cpu().numpy())
-    trusted = (faces.weights * (faces.weights > 0))[..., None]
-    offset = (np.concatenate(errors) * trusted).sum(axis=0) / np.maximum(trusted.sum(axis=0), 1e-9)  # (68, 2)
+    weights = faces.weights[..., None]
+    offset = (np.concatenate(errors) * weights).sum(axis=0) / np.maximum(weights.sum(axis=0), 1e-9)  # (68, 2)
     bias: Tensor = model.last_layer().bias
     bias -= torch.from_numpy(offset).reshape(-1).to(device).float()
     last = model.config.stages[-1]

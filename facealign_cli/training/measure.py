@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 
@@ -9,9 +11,10 @@ from facealign_cli.arrays import Floats, Image
 from facealign_cli.datasets.w300 import SETS_OF_300W
 from facealign_cli.landmarks import INNER_WITHOUT_BRIDGE, N_LANDMARKS
 from facealign_cli.metrics import nme
-from facealign_cli.training.network import Dan
+from facealign_cli.training.network import Dan, DanOutput
 from facealign_cli.training.pack import Pack, crops_in_frame
 
+_AT_A_TIME = 64
 YAW_BANDS = {"0_30": (0.0, 30.0), "30_60": (30.0, 60.0), "60_90": (60.0, 90.0)}
 """Name → degrees to either side; the lower bound is within."""
 
@@ -59,10 +62,14 @@ def predict_pack(model: Dan, pack: Pack, n_stages: int | None = None) -> tuple[l
 @torch.no_grad()
 def predict_crops(model: Dan, crops: Image, n_stages: int | None = None) -> list[Floats]:
     """Landmarks per stage, each (N, 68, 2) in the pixels of the (N, 1, S, S) uint8 crops."""
-    model.eval()
-    device = model.mean_image.device
-    outputs = [
-        [stage.cpu().numpy() for stage in model(torch.from_numpy(part).to(device).float(), n_stages).landmarks]
-        for part in np.array_split(crops, max(1, len(crops) // 64))
-    ]
+    outputs = [[stage.cpu().numpy() for stage in output.landmarks] for _, output in outputs_of(model, crops, n_stages)]
     return [np.concatenate(stage) for stage in zip(*outputs, strict=True)]
+
+
+@torch.no_grad()
+def outputs_of(model: Dan, crops: Image, n_stages: int | None = None) -> Iterator[tuple[slice, DanOutput]]:
+    """What the network says of (N, 1, S, S) uint8 crops, some at a time: which rows they are, and its output."""
+    model.eval()
+    for begin in range(0, max(1, len(crops)), _AT_A_TIME):
+        rows = slice(begin, begin + _AT_A_TIME)
+        yield rows, model(torch.from_numpy(crops[rows]).to(model.mean_image.device).float(), n_stages)

@@ -55,8 +55,7 @@ def test_options_have_one_name_and_one_meaning() -> None:
     flags: dict[str, set[bool]] = {}
     for _, option in parameters():
         for name in option.opts:
-            if not option.hidden:  # a hidden one only says where it is not needed
-                flags.setdefault(name, set()).add(option.is_flag)
+            flags.setdefault(name, set()).add(option.is_flag)
     assert not [name for name, kinds in flags.items() if len(kinds) > 1]
     assert not {"--jobs", "--batch", "--record"} & set(flags)
 
