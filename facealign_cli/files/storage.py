@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,8 @@ from facealign_cli.files.base import Entry, Storage, check_length, is_url, join,
 from facealign_cli.files.local import LocalStorage
 
 __all__ = ["Entry", "LocalStorage", "Storage", "UrlStorage", "arrow_folder", "is_url", "join", "storage_for"]
+
+_creating = threading.Lock()
 
 
 def storage_for(path: str) -> Storage:
@@ -88,11 +91,14 @@ class UrlStorage:
             self._fs.pipe_file(path, data)
 
     def create(self, path: str, data: bytes) -> bool:
-        """See `Storage.create`. By the conditional put that fsspec's file systems of object stores have."""
+        """See `Storage.create`. By the conditional put that fsspec's file systems of object stores have.
+
+        The one in memory, which threads of one process share, first looks and then writes: hence the lock.
+        """
         local = self.local_path(path)
         if local is not None:
             return self._local.create(local, data)
-        with _url_errors(path, OutputError):
+        with _creating, _url_errors(path, OutputError):
             self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
             try:
                 self._fs.pipe_file(path, data, mode="create")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -111,3 +113,24 @@ def test_a_password_in_a_url_is_refused_and_not_repeated(url: str) -> None:
 @pytest.mark.parametrize("path", ["s3://bucket/user:a@b.jpg", "sftp://user@host/a", "C:/a:b@c", "a:b@c"])
 def test_what_is_no_password(path: str) -> None:
     assert password_hidden(path) is None
+
+
+def test_of_many_that_create_a_file_at_once_one_does(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in memory, where fsspec looks and then writes; here time passes between the two."""
+    memory = pytest.importorskip("fsspec.implementations.memory")
+    plain_open = memory.MemoryFileSystem.open
+
+    def slow_open(self: object, path: str, *arguments: object, **options: object) -> object:
+        there = memory.MemoryFileSystem.exists(self, path)
+        time.sleep(0.02)
+        if there:
+            raise FileExistsError(path)
+        return plain_open(self, path, *arguments, **options | {"mode": "wb"})
+
+    monkeypatch.setattr(memory.MemoryFileSystem, "open", slow_open)
+    storage, path = storage_for(folder), join(folder, "a.txt")
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda number: storage.create(path, str(number).encode()), range(4)))
+    assert sorted(done) == [False, False, False, True]
+    monkeypatch.undo()
+    assert storage.read(path) == str(done.index(True)).encode()
