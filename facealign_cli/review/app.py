@@ -36,8 +36,8 @@ try:
 except ImportError as error:
     raise MissingDependency("review", "starlette", "review") from error
 
-MAX_BODY = 2 << 20
-"""Bytes that a request may send: a hundred faces are less."""
+MAX_BODY, MAX_READ = 2 << 20, 16 << 20
+"""Bytes that a request may send (a hundred faces are less), and how many are read of a longer one before its answer."""
 
 _ASSETS = {"": "index.html", "review.css": "review.css"} | {
     name: name for name in ("icon.svg", "review.js", "api.js", "view.js", "faces.js", "list.js")
@@ -237,17 +237,25 @@ class ReviewServer:
 
 
 async def _body(request: Request) -> dict[str, Any]:
-    """The JSON object that was sent; no more of a long body is read than the limit."""
+    """The JSON object that was sent; no more of a long body is kept than the limit.
+
+    A body that is too long is read to its end before it is refused: a connection that is closed earlier is reset, and
+    the page would not see why. One that is longer by far is not waited for.
+    """
+    length = request.headers.get("content-length", "0")
+    if not length.isdigit() or int(length) > MAX_READ:
+        raise _Refused(413, f"more than {MAX_BODY} bytes")
+    data, n_bytes = bytearray(), 0
+    async for part in request.stream():
+        n_bytes += len(part)
+        if n_bytes <= MAX_BODY:
+            data += part
+        if n_bytes > MAX_READ:
+            break
     if request.headers.get("content-type", "").partition(";")[0] != "application/json":
         raise _Refused(415, "expected JSON")
-    length = request.headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > MAX_BODY:
+    if n_bytes > MAX_BODY:
         raise _Refused(413, f"more than {MAX_BODY} bytes")
-    data = bytearray()
-    async for part in request.stream():
-        data += part
-        if len(data) > MAX_BODY:
-            raise _Refused(413, f"more than {MAX_BODY} bytes")
     try:
         value = parse_json(bytes(data))
     except ValueError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -26,11 +27,10 @@ def ask(served, path: str, method: str = "GET", body: object = None, **headers: 
     data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
     given = {"Content-Type": "application/json"} if data is not None else {}
     given |= {name.replace("_", "-"): value for name, value in headers.items()}
-    connection.request(method, path[1:] if path.startswith("//") else f"/{served.token}/{path}", data, given)
-    answer = connection.getresponse()
-    content = answer.read()
-    connection.close()
-    return answer.status, content, dict(answer.getheaders())
+    with contextlib.closing(connection):
+        connection.request(method, path[1:] if path.startswith("//") else f"/{served.token}/{path}", data, given)
+        answer = connection.getresponse()
+        return answer.status, answer.read(), dict(answer.getheaders())
 
 
 def step(served, face, number: int = 0, revision: int = 0, **changes) -> dict:
