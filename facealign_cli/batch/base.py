@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import operator
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
 from typing import Any, Protocol
 
@@ -138,7 +138,8 @@ class Counts:
 class Work(Protocol):
     """What a worker does; `work.PictureWork` is one. cpu_s: seconds of processor time by stage so far."""
 
-    cpu_s: Any
+    @property
+    def cpu_s(self) -> Mapping[str, float]: ...
 
     def process_chunks(
         self, chunks: Iterator[Sequence[str]], on_picture: Callable[[], None] = ...

@@ -11,10 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from types import ModuleType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from facealign_cli.arrays import Image
 from facealign_cli.errors import InputError, MissingDependency
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+    from av.stream import Stream
 
 MAX_FRAME_PIXELS = 40_000_000
 """The default limit of a frame: 40 megapixels (8K has 33), a fifth of a picture's, as several are in work at once."""
@@ -64,8 +68,13 @@ class VideoFrame:
 class SoundPacket:
     """A packet of sound out of the file, on the clip's clock. end: seconds at which the clip says that it ends."""
 
-    packet: Any
+    packet: Packet[Stream]
     end: Fraction | None = None
+
+    @property
+    def dts(self) -> int:
+        """When it is decoded, in ticks of its time base. A source leaves packets out that do not say when."""
+        return cast(int, self.packet.dts)
 
 
 class VideoSource(Protocol):
@@ -76,13 +85,13 @@ class VideoSource(Protocol):
     """
 
     info: VideoInfo
-    sound: tuple[Any, ...]
+    sound: tuple[Stream, ...]
     offset_s: Fraction
 
     @property
     def notes(self) -> tuple[str, ...]: ...
 
-    def sound_samples(self, stream: Any) -> list[Any]:
+    def sound_samples(self, stream: Stream) -> list[Packet[Stream]]:
         """The first packets of one of the sound streams, for trying out whether a container holds them."""
 
     def __iter__(self) -> Iterator[VideoFrame | SoundPacket]: ...

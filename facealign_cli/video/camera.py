@@ -5,18 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from facealign_cli.arrays import Image
 from facealign_cli.errors import InputError
 from facealign_cli.files.pictures import quiet_opencv
 from facealign_cli.video.base import LIVE_TICKS, VideoFrame, VideoInfo
 
+if TYPE_CHECKING:
+    from av.packet import Packet
+    from av.stream import Stream
+
 
 class CameraSource:
     """The camera with a number, 0 being the first. end_s: stop then. Raises InputError where there is none."""
 
-    sound: tuple[Any, ...] = ()
+    sound: tuple[Stream, ...] = ()
     offset_s = Fraction(0)
     notes: tuple[str, ...] = ()
 
@@ -41,7 +45,7 @@ class CameraSource:
             if not done:
                 return  # unplugged
 
-    def sound_samples(self, _stream: Any) -> list[Any]:
+    def sound_samples(self, _stream: Stream) -> list[Packet[Stream]]:
         """A camera gives no sound."""
         return []
 

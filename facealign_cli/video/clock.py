@@ -12,7 +12,11 @@ import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+    from av.stream import Stream
 
 _BACK = Fraction(1, 10)
 _FORWARD = Fraction(10)
@@ -31,7 +35,7 @@ class Clock:
     gaps_are_jumps: bool = False
     _expected: dict[int, tuple[Fraction, Fraction]] = field(default_factory=dict)
 
-    def place(self, packet: Any) -> None:
+    def place(self, packet: Packet[Stream]) -> None:
         """Set the packet's pts and dts, in ticks of its own time base."""
         base = packet.time_base
         if packet.dts is not None:
@@ -54,7 +58,7 @@ class Clock:
 class FrameTimes(Protocol):
     """When the frames of a clip are shown, in ticks."""
 
-    def expect(self, packet: Any) -> int | None:
+    def expect(self, packet: Packet[Stream]) -> int | None:
         """A packet, on the clip's clock, is to give a frame: its pts becomes what `came` wants to have back.
 
         Returns about when: its time of showing or, where it has none, of decoding.
@@ -76,7 +80,7 @@ class StatedTimes:
     def __init__(self) -> None:
         self._due: list[int] = []
 
-    def expect(self, packet: Any) -> int | None:
+    def expect(self, packet: Packet[Stream]) -> int | None:
         if packet.pts is None:
             return None if packet.dts is None else int(packet.dts)
         bisect.insort(self._due, packet.pts)
@@ -112,7 +116,7 @@ class CountedTimes:
         self._inside: list[int] = []  # packets in the decoder, by number
         self._next, self._count = Fraction(0), 0
 
-    def expect(self, packet: Any) -> int | None:
+    def expect(self, packet: Packet[Stream]) -> int | None:
         stated = packet.pts if packet.pts is not None else packet.dts
         time = Fraction(stated) if stated is not None else self._next
         self._next = max(self._next, time + self._step)
@@ -154,10 +158,10 @@ class Start:
     first: int | None = None
 
 
-def look_ahead(packets: Iterator[Any], stream: Any) -> tuple[list[Any], Start]:
+def look_ahead(packets: Iterator[Packet[Stream]], stream: Stream) -> tuple[list[Packet[Stream]], Start]:
     """Read on until it is clear how the stream's times begin; gives back what was read."""
-    held: list[Any] = []
-    pictures: list[Any] = []
+    held: list[Packet[Stream]] = []
+    pictures: list[Packet[Stream]] = []
     for packet in packets:
         held.append(packet)
         if packet.stream is stream and packet.size:
@@ -170,7 +174,7 @@ def look_ahead(packets: Iterator[Any], stream: Any) -> tuple[list[Any], Start]:
     return held, _start(pictures)
 
 
-def _start(pictures: Sequence[Any]) -> Start:
+def _start(pictures: Sequence[Packet[Stream]]) -> Start:
     if pictures and pictures[0].pts is not None:
         return Start(True, 0, pictures[0].pts)
     if pictures and pictures[0].dts is not None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame as DecodedFrame
 
 _UNTAGGED, _BT709, _BT2020 = 2, 1, 9  # FFmpeg's numbers of colour matrices and primaries (ITU-T H.273)
 _HDR = {16: "PQ", 18: "HLG"}  # of transfer characteristics
@@ -23,7 +26,7 @@ class Colours:
     note: str | None = None
 
     @classmethod
-    def of(cls, frame: Any) -> Colours:
+    def of(cls, frame: DecodedFrame) -> Colours:
         """From a frame's tags; where there are none, by its size, as players do: HD has BT.709, the rest BT.601."""
         hdr = _HDR.get(frame.color_trc)
         if hdr is not None or frame.color_primaries == _BT2020:

@@ -304,7 +304,7 @@ class _Clip:
 
 def _time_of(sound: SoundPacket) -> float:
     packet = sound.packet
-    return float((packet.dts if packet.pts is None else packet.pts) * packet.time_base)
+    return float((sound.dts if packet.pts is None else packet.pts) * packet.time_base)
 
 
 def _copied(sound: SoundPacket) -> SoundPacket:

@@ -104,8 +104,8 @@ class ClipPackets:
         return step if stated is None or abs(stated - step) <= 1 else Fraction(stated)
 
     def _first_of(self, index: int) -> Fraction:
-        first = next((p for p in self._head if p.stream_index == index and p.dts is not None), None)
-        return Fraction(0) if first is None else first.dts * first.time_base
+        times = (p.dts * p.time_base for p in self._head if p.stream_index == index and p.dts is not None)
+        return next(times, Fraction(0))
 
     def _first_time(self) -> Fraction:
         """Seconds that the clip's beginning has in the file: of its earliest stream, as FFmpeg's tools have it."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import cv2
 
@@ -15,6 +15,10 @@ from facealign_cli.arrays import Image, pixels
 from facealign_cli.errors import InputError
 from facealign_cli.files.pictures import read_image
 from facealign_cli.video.base import MAX_FRAME_PIXELS, VideoFrame, VideoInfo
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+    from av.stream import Stream
 
 DEFAULT_RATE = 25.0
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
@@ -27,7 +31,7 @@ class SequenceSource:
     One that cannot be read is a frame with an error. Raises InputError where there is none that can be read.
     """
 
-    sound: tuple[Any, ...] = ()
+    sound: tuple[Stream, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __init__(
@@ -75,7 +79,7 @@ class SequenceSource:
             image = pixels(cv2.resize(image, self._size, interpolation=cv2.INTER_AREA))
         return image
 
-    def sound_samples(self, _stream: Any) -> list[Any]:
+    def sound_samples(self, _stream: Stream) -> list[Packet[Stream]]:
         """Pictures have no sound."""
         return []
 

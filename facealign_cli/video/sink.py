@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import cv2
 import numpy as np
@@ -18,6 +18,12 @@ from facealign_cli.errors import InputError, OutputError
 from facealign_cli.files.output import atomic_path
 from facealign_cli.video.base import SoundPacket, VideoInfo, import_av
 from facealign_cli.video.sound import CopiedSound, EncodedSound, SoundPlan, muxer_options
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+    from av.stream import Stream
+    from av.video.frame import VideoFrame as DecodedFrame
+    from av.video.stream import VideoStream
 
 _H264 = ("libx264", {"preset": "veryfast", "crf": "18"})
 _VP9 = ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "8", "row-mt": "1", "crf": "24", "b": "0"})
@@ -57,7 +63,7 @@ def check_suffix(path: str | os.PathLike[str]) -> str:
     return suffix
 
 
-def copies_sound(suffix: str, sound: Sequence[Any], samples: Callable[[Any], Sequence[Any]]) -> bool:
+def copies_sound(suffix: str, sound: Sequence[Stream], samples: Callable[[Stream], Sequence[Packet[Stream]]]) -> bool:
     """Whether a clip with that suffix holds these sound streams as they are; see `open_sink`."""
     container = _CONTAINERS[suffix][0]
     return all(SoundPlan.of(stream, samples(stream), container).codec is None for stream in sound)
@@ -68,8 +74,8 @@ def open_sink(
     path: str | os.PathLike[str],
     info: VideoInfo,
     *,
-    sound: Sequence[Any] = (),
-    samples: Callable[[Any], Sequence[Any]] = lambda _stream: (),
+    sound: Sequence[Stream] = (),
+    samples: Callable[[Stream], Sequence[Packet[Stream]]] = lambda _stream: (),
     offset_s: Fraction = Fraction(0),
     overwrite: bool = False,
 ) -> Iterator[VideoSink]:
@@ -142,10 +148,10 @@ class VideoSink:
         """Packets of sound that could not be copied or decoded: they are damaged."""
         return sum(track.lost for track in self._sound.values())
 
-    def _video_stream(self, codec: str, options: dict[str, str], *, has_header: bool) -> Any:
+    def _video_stream(self, codec: str, options: dict[str, str], *, has_header: bool) -> VideoStream:
         info, rate = self._info, (self._info.rate or Fraction(30)).limit_denominator(60_000)
         large = _LARGE_OPTIONS[codec] if info.width * info.height > _LARGE else {}
-        stream = self._container.add_stream(codec, rate=rate, options=options | large)
+        stream: VideoStream = self._container.add_stream(codec, rate=rate, options=options | large)
         stream.width, stream.height = info.width + info.width % 2, info.height + info.height % 2
         stream.pix_fmt, stream.time_base = "yuv420p", info.time_base
         context = stream.codec_context
@@ -182,19 +188,19 @@ class VideoSink:
     def write_sound(self, sound: SoundPacket) -> None:
         """A packet of one of the sound streams."""
         packet, shift = sound.packet, int(self._offset / sound.packet.time_base)
-        packet.dts -= shift
+        packet.dts = sound.dts - shift
         packet.pts = None if packet.pts is None else packet.pts - shift
         with self._errors():
             self._sound[id(packet.stream)].write(replace(sound, end=None if shift else sound.end))
 
-    def _encode(self, frame: Any) -> list[Any]:
+    def _encode(self, frame: DecodedFrame | None) -> list[Packet[VideoStream]]:
         with self._errors():
             packets = list(self._stream.encode(frame))
         for packet in packets:
-            packet.duration = self._durations.pop(packet.pts, 0) or packet.duration
+            packet.duration = self._durations.pop(cast(int, packet.pts), 0) or packet.duration
         return packets
 
-    def _mux(self, packets: Iterable[Any]) -> None:
+    def _mux(self, packets: Iterable[Packet[VideoStream]]) -> None:
         with self._errors():
             for packet in packets:
                 if packet.stream is self._stream and self._first_dts is None:
@@ -219,7 +225,7 @@ class VideoSink:
         self._durations[self._last] = max(1, length)
         packets = self._encode(None)
         if packets and self._first_dts is not None:
-            total, before = self._last + length - self._first, packets[-1].dts - self._first_dts
+            total, before = self._last + length - self._first, cast(int, packets[-1].dts) - self._first_dts
             packets[-1].duration = total - before if total > before else packets[-1].duration
         self._mux(packets)
 

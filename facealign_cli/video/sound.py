@@ -108,13 +108,13 @@ class CopiedSound:
     def write(self, sound: SoundPacket) -> None:
         packet = sound.packet
         if self._is_cut is None:
-            self._is_cut = not self._keeps_all and packet.dts * packet.time_base < -_PRIMING
-        if self._is_cut and packet.dts < 0:
+            self._is_cut = not self._keeps_all and sound.dts * packet.time_base < -_PRIMING
+        if self._is_cut and sound.dts < 0:
             return
         if self._last_dts is not None:  # a container needs growing times; ffmpeg -c copy does the same
-            packet.dts = max(packet.dts, self._last_dts + math.ceil(self._track.time_base / packet.time_base))
-        packet.pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
-        self._last_dts = packet.dts
+            packet.dts = max(sound.dts, self._last_dts + math.ceil(self._track.time_base / packet.time_base))
+        packet.pts = sound.dts if packet.pts is None else max(packet.pts, sound.dts)
+        self._last_dts = sound.dts
         packet.stream = self._track
         before, self._last = self._last, sound
         if before is not None:

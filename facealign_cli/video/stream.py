@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from facealign_cli.arrays import Image
 from facealign_cli.errors import InputError
@@ -22,6 +22,10 @@ from facealign_cli.video.base import LIVE_TICKS, MAX_FRAME_PIXELS, VideoFrame, V
 from facealign_cli.video.opening import open_container, shown, url_reason
 from facealign_cli.video.packets import choose_video, prepare_decoder
 from facealign_cli.video.upright import UprightPictures
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+    from av.stream import Stream
 
 RECONNECTS = 10
 """Tries in a row, by default, to make a broken connection anew."""
@@ -55,7 +59,7 @@ class StreamSource:
     A stream that does not come back ends with a frame that has an error. Raises InputError where nothing can be read.
     """
 
-    sound: tuple[Any, ...] = ()
+    sound: tuple[Stream, ...] = ()
     offset_s = Fraction(0)
 
     def __init__(
@@ -89,7 +93,7 @@ class StreamSource:
         """What was chosen or changed."""
         return tuple(f"{self.name}: {note}." for note in (*self._connection.notes, *self._pictures.notes))
 
-    def sound_samples(self, _stream: Any) -> list[Any]:
+    def sound_samples(self, _stream: Stream) -> list[Packet[Stream]]:
         """A stream's sound is not taken."""
         return []
 

@@ -9,10 +9,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING
 
 from facealign_cli.errors import InputError
 from facealign_cli.video.base import SoundPacket, VideoFrame, VideoSource
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+    from av.stream import Stream
 
 _NEARLY = 1e-6
 """Seconds: times that differ by less are the same."""
@@ -64,7 +68,7 @@ class ThinnedSource:
             elif item.index % self._every == 0:
                 yield replace(item, duration=item.duration * self._every)
 
-    def sound_samples(self, stream: Any) -> list[Any]:
+    def sound_samples(self, stream: Stream) -> list[Packet[Stream]]:
         """The source's."""
         return self._source.sound_samples(stream)
 

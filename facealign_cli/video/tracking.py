@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from facealign_cli.arrays import Floats, Image
+from facealign_cli.detectors.base import Detector
 from facealign_cli.errors import InputError
 from facealign_cli.geometry import SimilarityTransform, bbox_of_shape
 from facealign_cli.landmarks import MEAN_SHAPE
@@ -33,21 +34,27 @@ place and shape alone."""
 class Shapes(Protocol):
     """What `FaceAligner.align_shapes` returns: (N, 68, 2) picture pixels, (N,) 0 to 1, and (N, 68) picture pixels."""
 
-    landmarks: Floats
-    confidence: Floats
-    sigma: Floats
+    @property
+    def landmarks(self) -> Floats: ...
+
+    @property
+    def confidence(self) -> Floats: ...
+
+    @property
+    def sigma(self) -> Floats: ...
 
 
 class FaceAligner(Protocol):
     """What tracking needs of an Aligner."""
 
-    detector: Any
+    @property
+    def detector(self) -> Detector: ...
 
     def align_boxes(
         self, image_bgr: Image, detections: Sequence[Detection], calibration: BoxCalibration | None = None
     ) -> list[Face]: ...
 
-    def align_shapes(self, image_bgr: Image, init_shapes: Sequence[Floats]) -> Any: ...
+    def align_shapes(self, image_bgr: Image, init_shapes: Sequence[Floats]) -> Shapes: ...
 
 
 @dataclass(frozen=True)
@@ -132,7 +139,7 @@ class Tracker:
 
     def __init__(self, aligner: FaceAligner, options: TrackingOptions | None = None) -> None:
         self._aligner, self._options = aligner, options or TrackingOptions()
-        self._calibration: BoxCalibration = aligner.detector.calibration
+        self._calibration = aligner.detector.calibration
         self._tracks: list[_Track] = []
         self._next_id = 0
         self._cuts = CutDetector()
@@ -166,7 +173,7 @@ class Tracker:
         held = [track for track in self._tracks if not track.lost]
         if not held:
             return
-        aligned: Shapes = self._aligner.align_shapes(image_bgr, [track.landmarks for track in held])
+        aligned = self._aligner.align_shapes(image_bgr, [track.landmarks for track in held])
         found = [(float(c), np.asarray(s, float)) for c, s in zip(aligned.confidence, aligned.landmarks, strict=True)]
         taken: list[int] = []
         others: list[_Track] = []

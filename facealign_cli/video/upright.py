@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from facealign_cli.arrays import Image
 from facealign_cli.video.base import import_av
 from facealign_cli.video.colour import Colours
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame as DecodedFrame
 
 
 class UprightPictures:
@@ -35,7 +38,7 @@ class UprightPictures:
         """Whether width and height have changed places."""
         return self._turn.transposed
 
-    def __call__(self, frame: Any) -> Image:
+    def __call__(self, frame: DecodedFrame) -> Image:
         """(H, W, 3) BGR, upright, of the size of the first one."""
         if self._colours is None:
             self._size, self._turn, self._colours = (frame.width, frame.height), _Turn.of(frame), Colours.of(frame)
