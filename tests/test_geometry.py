@@ -224,9 +224,33 @@ def test_reduction_averages_instead_of_picking(reduction: int) -> None:
     assert crop[5:85, 5:85].mean() == pytest.approx(127.5, abs=2)
 
 
+@pytest.mark.parametrize("reduction", [3, 4, 8])
+def test_every_pixel_counts_when_a_picture_shrinks(reduction: int) -> None:
+    """Also those at the ends of a group, which a bilinear reduction passes over."""
+    lines = np.zeros((400, 400), np.uint8)
+    lines[:, ::reduction] = lines[:, reduction - 1 :: reduction] = 255
+    crop = warp(lines, SimilarityTransform.from_parts(1 / reduction, 0), 40)
+    assert crop[5:-5, 5:-5].mean() == pytest.approx(255 * 2 / reduction, abs=2)
+
+
+@pytest.mark.parametrize("angle", [0, 20, 45, 100, 225])
+@pytest.mark.parametrize("reduction", [1.0, 2.0, 2.9, 5.0])
+def test_a_square_inside_the_picture_is_filled_to_its_corners(reduction: float, angle: float) -> None:
+    """Whatever part of the picture is cut out for it before: where it is too small, black shows at the edges."""
+    for shift in np.linspace(0, 0.9, 4):
+        transform = SimilarityTransform.from_parts(1 / reduction, angle, (31.5 + shift, 31.5), (300.3, 301.6))
+        middle = SimilarityTransform(1.0, 0.0, -300.3, -301.6)
+        crop = warp(np.full((601, 603, 3), 255, np.uint8), transform.then(middle), 64, grey=True)
+        assert crop.min() == 255
+
+
 def test_a_picture_as_large_as_the_reduction_is_averaged_too() -> None:
-    board = (np.indices((8, 8)).sum(axis=0) % 2 * 255).astype(np.uint8)
-    assert warp(board, SimilarityTransform.from_parts(1 / 8, 0, (8, 8)), 16).max() <= 128
+    """Its one reduced pixel stands for all: half of it light, half of it dark."""
+    board = np.zeros((8, 8), np.uint8)
+    board[:, :4] = 200
+    crop = warp(board, SimilarityTransform.from_parts(1 / 8, 0, (8, 8)), 16)
+    assert crop[8, 8] == pytest.approx(100 * (1 - 7 / 16) ** 2, abs=3)
+    assert crop.max() <= 100
 
 
 @pytest.mark.parametrize("shift", [(-5000, 0), (5000, 5000), (0, -3000)])
