@@ -6,7 +6,7 @@ Coordinates are pixels of the upright picture (EXIF rotation applied), x then y,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, Literal
@@ -14,7 +14,6 @@ from typing import Any, Literal
 import numpy as np
 
 from facealign_cli.arrays import Bools, Floats
-from facealign_cli.errors import InputError
 from facealign_cli.landmarks import N_LANDMARKS, SCHEME
 
 Status = Literal["ok", "no_face", "error"]
@@ -123,36 +122,6 @@ class Detection:
 
 DOUBTFUL = 0.9
 """Faces with less confidence are marked wherever people look at them."""
-
-
-def detections_of(boxes: Any) -> list[Detection]:
-    """Detections of boxes however they are given: as detections, boxes, (x1, y1, x2, y2), or an (N, 4) array.
-
-    Raises InputError, which names the box, for anything else.
-    """
-    if isinstance(boxes, BBox | Detection):
-        raise InputError(f"{_BOXES}, got a single {type(boxes).__name__}: put it into a list")
-    if isinstance(boxes, str | bytes) or not isinstance(boxes, Iterable):
-        raise InputError(f"{_BOXES}, got {type(boxes).__name__}")
-    return [_detection_of(box, f"boxes[{i}]") for i, box in enumerate(boxes)]
-
-
-_BOXES = "expected boxes [(x1, y1, x2, y2), ...] in pixels, or an (N, 4) array"
-
-
-def _detection_of(box: Any, place: str) -> Detection:
-    if isinstance(box, Detection):
-        return box
-    if isinstance(box, BBox):
-        return Detection(box)
-    try:
-        values = np.asarray(box, float).reshape(4).tolist()
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{place}: {_BOXES}, got {box!r:.80}") from error
-    try:
-        return Detection(BBox(*values))
-    except ValueError as error:
-        raise InputError(f"{place}: {error}; BBox.from_xywh takes x, y, width, height") from error
 
 
 @dataclass(frozen=True)

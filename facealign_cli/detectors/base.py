@@ -138,6 +138,36 @@ def _factory(name: str) -> DetectorFactory:
     return _factories[name]
 
 
+def detections_of(boxes: Any) -> list[Detection]:
+    """Detections of boxes however they are given: as detections, boxes, (x1, y1, x2, y2), or an (N, 4) array.
+
+    Raises InputError, which names the box, for anything else.
+    """
+    if isinstance(boxes, BBox | Detection):
+        raise InputError(f"{_BOXES}, got a single {type(boxes).__name__}: put it into a list")
+    if isinstance(boxes, str | bytes) or not isinstance(boxes, Iterable):
+        raise InputError(f"{_BOXES}, got {type(boxes).__name__}")
+    return [_detection_of(box, f"boxes[{i}]") for i, box in enumerate(boxes)]
+
+
+_BOXES = "expected boxes [(x1, y1, x2, y2), ...] in pixels, or an (N, 4) array"
+
+
+def _detection_of(box: Any, place: str) -> Detection:
+    if isinstance(box, Detection):
+        return box
+    if isinstance(box, BBox):
+        return Detection(box)
+    try:
+        values = np.asarray(box, float).reshape(4).tolist()
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{place}: {_BOXES}, got {box!r:.80}") from error
+    try:
+        return Detection(BBox(*values))
+    except ValueError as error:
+        raise InputError(f"{place}: {error}; BBox.from_xywh takes x, y, width, height") from error
+
+
 def check_detector(detector: Any) -> Detector:
     """The detector itself. Raises InputError, which says what it lacks, for something that is none."""
     lacking = [name for name in ("name", "calibration", "detect") if not hasattr(detector, name)]
