@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -103,12 +104,19 @@ class BoxCalibration:
         )
 
 
+def _check_found(bbox: object, name: str, score: object) -> None:
+    if not isinstance(bbox, BBox):
+        raise ValueError(f"bbox: expected a BBox, got {bbox!r:.80}")
+    if score is not None and not (isinstance(score, Real) and math.isfinite(score)):
+        raise ValueError(f"{name}: expected a finite number or None, got {score!r:.40}")
+
+
 @dataclass(frozen=True)
 class Detection:
     """One box of a detector, with its score (in the detector's own scale; None where it gives none).
 
     rolls: degrees, x towards y, by which the face may be turned in the picture; 0 is upright. Landmarks are tried from
-    each of them, and the most confident ones count.
+    each of them, and the most confident ones count. Raises ValueError for a box, score or roll that is none.
     """
 
     bbox: BBox
@@ -116,6 +124,7 @@ class Detection:
     rolls: tuple[float, ...] = (0.0,)
 
     def __post_init__(self) -> None:
+        _check_found(self.bbox, "score", self.score)
         if not self.rolls or not all(math.isfinite(roll) for roll in self.rolls):
             raise ValueError(f"rolls: expected one or more finite numbers, got {self.rolls}")
 
@@ -200,8 +209,7 @@ class Face:
             raise ValueError(f"landmarks: expected pixels of a picture, got {np.abs(landmarks).max():g}")
         if not 0 <= self.confidence <= 1:
             raise ValueError(f"confidence: expected 0 to 1, got {self.confidence}")
-        if self.detector_score is not None and not math.isfinite(self.detector_score):
-            raise ValueError(f"detector_score: expected a finite number or None, got {self.detector_score}")
+        _check_found(self.bbox, "detector_score", self.detector_score)
         landmarks.setflags(write=False)
         object.__setattr__(self, "landmarks", landmarks)
         if self.visible is not None:
