@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from facealign_cli.arrays import Floats, Image
 from facealign_cli.detectors import Detector, DetectorOptions, create_detector
-from facealign_cli.detectors.base import DEFAULT_DETECTOR, check_detector
+from facealign_cli.detectors.base import DEFAULT_DETECTOR, check_detector, detect_faces, detections_of
 from facealign_cli.errors import InputError
 from facealign_cli.files.pictures import MAX_PIXELS, check_image, read_image, read_picture
 from facealign_cli.models.dan import DanModel
@@ -30,7 +30,7 @@ from facealign_cli.placing import (
 )
 from facealign_cli.pose import PoseEstimator
 from facealign_cli.quality import with_quality
-from facealign_cli.records import BBox, BoxCalibration, Detection, Face, FrameResult, detections_of
+from facealign_cli.records import BBox, BoxCalibration, Detection, Face, FrameResult
 
 Picture = NDArray[np.uint8] | str | os.PathLike[str]
 """A picture: (H, W, 3) BGR or (H, W) grey, uint8, or the path of a file."""
@@ -144,7 +144,7 @@ class Aligner:
     def find(self, image: Picture, source: str | None = None) -> FoundFaces:
         """The faces that the detector finds, cut out for `place_landmarks`; arguments as those of `align`."""
         array, source = _read(image, source)
-        return self.cut_boxes(array, detections_of(self.detector.detect(array, source)), self.detector.calibration)
+        return self.cut_boxes(array, detect_faces(self.detector, array, source), self.detector.calibration)
 
     def cut_boxes(
         self, image_bgr: Image, detections: Sequence[Detection], calibration: BoxCalibration | None = None

@@ -46,7 +46,8 @@ def convert(
     """Read the faces of some files or folders and write them in another format.
 
     source_format: of all `sources`; None: what each looks like. images: the folder in which the pictures lie; None:
-    the working folder. What cannot be used or held is left out, and named. Raises InputError, FormatError, OutputError;
+    the working folder. What cannot be used or held is left out, and named. A picture that stands there several times
+    becomes one in a format that names pictures, each of its faces once. Raises InputError, FormatError, OutputError;
     MissingDependency.
     """
     target.require()
@@ -73,12 +74,54 @@ def write_faces(
             left_out.append(LeftOut(named.source, reason))
         else:
             held.append(named)
+    if target.names_pictures or target.takes_root:
+        held, twice = _put_together(held)
+        left_out += twice
     if not held:
         why = f": {left_out[0].name}: {left_out[0].reason}" if left_out else ""
         raise InputError(f"cannot write {output}: nothing that {target.name} could hold{why}")
     folder = {"root": images} if target.takes_root else {}
     target.write(output, held, overwrite, **folder)
     return Conversion(tuple(held), tuple(left_out))
+
+
+SAME_FACE = 0.5
+"""Overlap over union of the boxes of two faces' points from which the two are one face that stands there twice."""
+
+
+def _put_together(results: Iterable[FrameResult]) -> tuple[list[FrameResult], list[LeftOut]]:
+    """One result for each picture, at the place of its first one; a face that stands there already is left out."""
+    pictures: dict[tuple[str, int | None], FrameResult] = {}
+    left_out: list[LeftOut] = []
+    for result in results:
+        key = os.path.normpath(result.source), result.frame
+        first = pictures.setdefault(key, result)
+        if first is result:
+            continue
+        sizes = (first.width, first.height), (result.width, result.height)
+        if result.status != "error" and all(map(all, sizes)) and sizes[0] != sizes[1]:
+            told = (
+                f"it stands there twice, with {sizes[0][0]}x{sizes[0][1]} and with {sizes[1][0]}x{sizes[1][1]} pixels"
+            )
+            left_out.append(LeftOut(result.source, f"{told}: only the first one is taken"))
+            continue
+        pictures[key], known = _joined_faces(first, result)
+        left_out += [LeftOut(f"{result.source}#{i}", "the same face stands there already") for i in known]
+    return list(pictures.values()), left_out
+
+
+def _joined_faces(first: FrameResult, other: FrameResult) -> tuple[FrameResult, list[int]]:
+    """The one with the faces of the other that it lacks, and the numbers of those that it has."""
+    if first.status == "error" or not other.faces:
+        return (other if first.status == "error" else first), []
+    boxes = [BBox(*bbox_of_shape(face.landmarks).tolist()) for face in (*first.faces, *other.faces)]
+    own, others = boxes[: len(first.faces)], boxes[len(first.faces) :]
+    known = [i for i, box in enumerate(others) if any(box.iou(mine) >= SAME_FACE for mine in own)]
+    faces = [*first.faces, *(face for i, face in enumerate(other.faces) if i not in known)]
+    numbered = tuple(replace(face, face_id=i) for i, face in enumerate(faces))
+    return replace(
+        first, status="ok", faces=numbered, width=first.width or other.width, height=first.height or other.height
+    ), known
 
 
 def read_faces(path: Path, fmt: Format | None = None, images: Path | None = None) -> Iterator[FrameResult | LeftOut]:

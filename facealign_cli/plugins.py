@@ -29,6 +29,12 @@ def load_plugin(group: str, name: str) -> Any:
     point = find_plugins(group)[name]
     try:
         return point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # whatever it is, the commands that do without it must go on
         package = point.dist.name if point.dist is not None else point.module
         raise InputError(f"{name!r} of the package {package} ({point.value}) cannot be loaded: {error!r}") from error
+
+
+def plugin_version(group: str, name: str) -> str | None:
+    """The name and the version of the package that brings `name`; None where no package does."""
+    point = find_plugins(group).get(name)
+    return None if point is None or point.dist is None else f"{point.dist.name} {point.dist.version}"

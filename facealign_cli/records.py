@@ -6,15 +6,15 @@ Coordinates are pixels of the upright picture (EXIF rotation applied), x then y,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
 
 from facealign_cli.arrays import Bools, Floats
-from facealign_cli.errors import InputError
 from facealign_cli.landmarks import N_LANDMARKS, SCHEME
 
 Status = Literal["ok", "no_face", "error"]
@@ -104,12 +104,19 @@ class BoxCalibration:
         )
 
 
+def _check_found(bbox: object, name: str, score: object) -> None:
+    if not isinstance(bbox, BBox):
+        raise ValueError(f"bbox: expected a BBox, got {bbox!r:.80}")
+    if score is not None and not (isinstance(score, Real) and math.isfinite(score)):
+        raise ValueError(f"{name}: expected a finite number or None, got {score!r:.40}")
+
+
 @dataclass(frozen=True)
 class Detection:
     """One box of a detector, with its score (in the detector's own scale; None where it gives none).
 
     rolls: degrees, x towards y, by which the face may be turned in the picture; 0 is upright. Landmarks are tried from
-    each of them, and the most confident ones count.
+    each of them, and the most confident ones count. Raises ValueError for a box, score or roll that is none.
     """
 
     bbox: BBox
@@ -117,42 +124,13 @@ class Detection:
     rolls: tuple[float, ...] = (0.0,)
 
     def __post_init__(self) -> None:
+        _check_found(self.bbox, "score", self.score)
         if not self.rolls or not all(math.isfinite(roll) for roll in self.rolls):
             raise ValueError(f"rolls: expected one or more finite numbers, got {self.rolls}")
 
 
 DOUBTFUL = 0.9
 """Faces with less confidence are marked wherever people look at them."""
-
-
-def detections_of(boxes: Any) -> list[Detection]:
-    """Detections of boxes however they are given: as detections, boxes, (x1, y1, x2, y2), or an (N, 4) array.
-
-    Raises InputError, which names the box, for anything else.
-    """
-    if isinstance(boxes, BBox | Detection):
-        raise InputError(f"{_BOXES}, got a single {type(boxes).__name__}: put it into a list")
-    if isinstance(boxes, str | bytes) or not isinstance(boxes, Iterable):
-        raise InputError(f"{_BOXES}, got {type(boxes).__name__}")
-    return [_detection_of(box, f"boxes[{i}]") for i, box in enumerate(boxes)]
-
-
-_BOXES = "expected boxes [(x1, y1, x2, y2), ...] in pixels, or an (N, 4) array"
-
-
-def _detection_of(box: Any, place: str) -> Detection:
-    if isinstance(box, Detection):
-        return box
-    if isinstance(box, BBox):
-        return Detection(box)
-    try:
-        values = np.asarray(box, float).reshape(4).tolist()
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{place}: {_BOXES}, got {box!r:.80}") from error
-    try:
-        return Detection(BBox(*values))
-    except ValueError as error:
-        raise InputError(f"{place}: {error}; BBox.from_xywh takes x, y, width, height") from error
 
 
 @dataclass(frozen=True)
@@ -231,8 +209,7 @@ class Face:
             raise ValueError(f"landmarks: expected pixels of a picture, got {np.abs(landmarks).max():g}")
         if not 0 <= self.confidence <= 1:
             raise ValueError(f"confidence: expected 0 to 1, got {self.confidence}")
-        if self.detector_score is not None and not math.isfinite(self.detector_score):
-            raise ValueError(f"detector_score: expected a finite number or None, got {self.detector_score}")
+        _check_found(self.bbox, "detector_score", self.detector_score)
         landmarks.setflags(write=False)
         object.__setattr__(self, "landmarks", landmarks)
         if self.visible is not None:

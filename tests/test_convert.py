@@ -148,3 +148,29 @@ def test_a_name_that_leads_out_of_the_folder_is_no_harm(folder: Path, name: str)
     outside = [path for path in made if not path.startswith("photos/out")]
     assert sorted(outside) == ["photos/a.jpg", "photos/sub/b.jpg", "rows.json", "up.jpg", "up.json"]
     assert len(made) > len(outside)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_picture_of_two_inputs_is_one_and_no_face_stands_there_twice(folder: Path, name: str) -> None:
+    (a, _), moved = get_format("json").read("rows.json"), make_face(0).landmarks + 2.0
+    again, third = replace(make_face(0), landmarks=moved), make_face(3)
+    get_format("csv").write("more.csv", [replace(a, source="./photos/a.jpg", faces=(again, third))])
+    told = run("rows.json", "more.csv", FILES[name], "--to", name, "--images", "photos", code=3).stderr
+    assert "4 faces in 2 pictures" in told and "a.jpg#0: the same face stands there already" in told
+    run(FILES[name], "back.json", "--images", "photos")
+    back = {r.source: r.faces for r in get_format("json").read("back.json")}
+    assert {source: len(faces) for source, faces in back.items()} == {"photos/a.jpg": 3, "photos/sub/b.jpg": 1}
+    np.testing.assert_allclose(back["photos/a.jpg"][0].landmarks, make_face(0).landmarks, atol=0.51)
+    np.testing.assert_allclose(back["photos/a.jpg"][2].landmarks, third.landmarks, atol=0.51)
+
+
+def test_a_picture_of_two_sizes_counts_once(folder: Path) -> None:
+    first, _ = get_format("json").read("rows.json")
+    get_format("csv").write("more.csv", [replace(first, width=320, height=240)])
+    told = run("rows.json", "more.csv", "o.json", "--to", "coco", code=3).stderr
+    assert "photos/a.jpg: it stands there twice, with 640x480 and with 320x240 pixels" in told
+
+
+def test_our_own_formats_keep_what_two_inputs_say_of_a_picture(folder: Path) -> None:
+    run("rows.json", "rows.json", "both.jsonl")
+    assert [r.source for r in get_format("jsonl").read("both.jsonl")].count("photos/a.jpg") == 2

@@ -56,6 +56,7 @@ mtcnn = extra_faces:Middle
 [facealign.formats]
 counts = extra_faces
 torn = extra_faces.torn
+rude = extra_faces.rude
 """
 
 
@@ -67,7 +68,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("plugin")
     wheel, info = folder / "extra_faces-1.0-py3-none-any.whl", "extra_faces-1.0.dist-info"
     files = {
-        "extra_faces.py": CODE,
+        "extra_faces/__init__.py": CODE,
+        "extra_faces/rude.py": "import sys\n\nsys.exit('this package leaves Python when it is imported')\n",
         f"{info}/METADATA": "Metadata-Version: 2.1\nName: extra-faces\nVersion: 1.0\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"{info}/entry_points.txt": POINTS,

@@ -88,10 +88,12 @@ def versions() -> dict[str, str]:
 
 
 def flattened(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys joined by dots."""
+    """Nested keys joined by dots. A group is an entry of its own, too: all in it may be None, as nothing else is."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        is_group = isinstance(value, dict)
+        flat[f"{prefix}{key}"] = "given" if is_group else value
+        flat |= flattened(value, f"{prefix}{key}.") if is_group else {}
     return flat
 
 

@@ -31,18 +31,21 @@ from facealign_cli.batch.ray.session import Cluster, import_ray
 from facealign_cli.batch.sources import Sources, one_or_several
 from facealign_cli.batch.work import PictureWork, WorkOptions
 from facealign_cli.crops import CROP_SHARE
+from facealign_cli.detectors.base import is_own
 from facealign_cli.errors import FacealignError, InputError
 from facealign_cli.files.documents import PathLike
 from facealign_cli.files.storage import is_url, join, storage_for
 from facealign_cli.formats.base import get_format
 from facealign_cli.models.registry import model_file, sha256_of
+from facealign_cli.plugins import DETECTORS, plugin_version
 from facealign_cli.processes import check_main_guard
 
 
 def job_config(work: WorkOptions, options: BatchOptions) -> dict[str, Any]:
     """All that decides the rows, as JSON values: resuming needs the same. Raises InputError, ModelError."""
     file = model_file(work.model)
-    detector = asdict(work.detector_options) | {"name": work.detector}
+    package = None if is_own(work.detector) else plugin_version(DETECTORS, work.detector)
+    detector = asdict(work.detector_options) | {"name": work.detector, "package": package}
     del detector["threads"]
     for name in ("model_file", "boxes_file"):
         path = detector.pop(name)

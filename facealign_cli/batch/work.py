@@ -20,7 +20,7 @@ from facealign_cli.arrays import Image
 from facealign_cli.batch.base import Outcome
 from facealign_cli.crops import CropOptions, cut_face
 from facealign_cli.detectors import DetectorOptions
-from facealign_cli.detectors.base import DEFAULT_DETECTOR
+from facealign_cli.detectors.base import DEFAULT_DETECTOR, detect_faces
 from facealign_cli.errors import InputError, ModelError, OutputError
 from facealign_cli.files.output import safe_tree
 from facealign_cli.files.pictures import MAX_PIXELS, decode_picture, drawing_suffix, encode_image, max_file_bytes
@@ -168,7 +168,7 @@ class PictureWork:
         if picture.image is None:
             return
         with self._timed("detect", [picture]):
-            picture.detections = self.aligner.detector.detect(picture.image, picture.path)
+            picture.detections = detect_faces(self.aligner.detector, picture.image, picture.path)
         with self._timed("align", [picture]):
             calibration = self.aligner.detector.calibration
             picture.found = self.aligner.cut_boxes(picture.image, picture.detections, calibration)

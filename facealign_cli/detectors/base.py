@@ -18,7 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from facealign_cli.arrays import Floats, Image, Ints
-from facealign_cli.errors import InputError, ModelError
+from facealign_cli.errors import FacealignError, InputError, ModelError
 from facealign_cli.files.pictures import check_image
 from facealign_cli.plugins import DETECTORS, find_plugins, load_plugin
 from facealign_cli.records import BBox, BoxCalibration, Detection
@@ -117,6 +117,11 @@ def known_detectors() -> tuple[str, ...]:
     return tuple(dict.fromkeys([*_MODULES, *_factories, *find_plugins(DETECTORS)]))
 
 
+def is_own(name: str) -> bool:
+    """Whether the detector of that name is facealign's own, not another package's."""
+    return name in _MODULES
+
+
 def create_detector(name: str, options: DetectorOptions | None = None, **changes: Any) -> Detector:
     """The detector of that name; `changes` replace single fields of `options` (or of the defaults).
 
@@ -124,8 +129,11 @@ def create_detector(name: str, options: DetectorOptions | None = None, **changes
     """
     if name not in known_detectors():
         raise InputError(f"unknown detector {name!r}; known: {', '.join(known_detectors())}")
+    if not isinstance(options, DetectorOptions | None):
+        raise InputError(f"options: expected DetectorOptions, got {options!r:.80}")
     options = replace(options or DetectorOptions(), **changes)
-    detector = _factory(name)(options)
+    factory = _factory(name)
+    detector = factory(options) if is_own(name) else _foreign(name, factory, options)
     return AnyRoll(detector, options.max_faces) if options.any_roll else detector
 
 
@@ -136,6 +144,61 @@ def _factory(name: str) -> DetectorFactory:
         factory: DetectorFactory = load_plugin(DETECTORS, name)
         _factories.setdefault(name, factory)
     return _factories[name]
+
+
+def _foreign(name: str, factory: DetectorFactory, options: DetectorOptions) -> Detector:
+    """The detector that another package's factory makes. Raises InputError where it fails, or makes something else."""
+    try:
+        return check_detector(factory(options))
+    except FacealignError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise InputError(f"the detector {name!r} cannot be made: {error!r}") from error
+
+
+def detect_faces(detector: Detector, image: Image, source: str | None = None) -> list[Detection]:
+    """What `detector.detect` finds. A detector of another package may give or raise anything.
+
+    Raises InputError, which names the detector, for what is no detection and for errors that are not facealign's own.
+    """
+    try:
+        return detections_of(detector.detect(image, source))
+    except (FacealignError, MemoryError) as error:
+        if is_own(detector.name) or not isinstance(error, InputError):
+            raise
+        raise InputError(f"the detector {detector.name!r}: {error}") from error
+    except Exception as error:
+        raise InputError(f"the detector {detector.name!r} failed: {error!r}") from error
+
+
+def detections_of(boxes: Any) -> list[Detection]:
+    """Detections of boxes however they are given: as detections, boxes, (x1, y1, x2, y2), or an (N, 4) array.
+
+    Raises InputError, which names the box, for anything else.
+    """
+    if isinstance(boxes, BBox | Detection):
+        raise InputError(f"{_BOXES}, got a single {type(boxes).__name__}: put it into a list")
+    if isinstance(boxes, str | bytes) or not isinstance(boxes, Iterable):
+        raise InputError(f"{_BOXES}, got {type(boxes).__name__}")
+    return [_detection_of(box, f"boxes[{i}]") for i, box in enumerate(boxes)]
+
+
+_BOXES = "expected boxes [(x1, y1, x2, y2), ...] in pixels, or an (N, 4) array"
+
+
+def _detection_of(box: Any, place: str) -> Detection:
+    if isinstance(box, Detection):
+        return box
+    if isinstance(box, BBox):
+        return Detection(box)
+    try:
+        values = np.asarray(box, float).reshape(4).tolist()
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{place}: {_BOXES}, got {box!r:.80}") from error
+    try:
+        return Detection(BBox(*values))
+    except ValueError as error:
+        raise InputError(f"{place}: {error}; BBox.from_xywh takes x, y, width, height") from error
 
 
 def check_detector(detector: Any) -> Detector:
@@ -193,7 +256,7 @@ class AnyRoll:
         found = [
             turned_back(detection, quarters, *image.shape[:2])
             for quarters in range(4)
-            for detection in self._detector.detect(np.ascontiguousarray(np.rot90(image, quarters)), source)
+            for detection in detect_faces(self._detector, np.ascontiguousarray(np.rot90(image, quarters)), source)
         ]
         boxes = np.array([[*d.bbox.xyxy, 0.0 if d.score is None else d.score] for d in found]).reshape(-1, 5)
         return select_faces([found[i] for i in nms(boxes, SAME_FACE)], self._max_faces)
@@ -260,7 +323,7 @@ def common_area(box: Floats, boxes: Floats) -> Floats:
 def detections_from_arrays(boxes: Floats, scores: Floats, rolls: Floats | None = None) -> list[Detection]:
     """Detections of (N, 4) x1, y1, x2, y2, (N,) scores and (N,) rolls; empty and non-finite boxes are left out."""
     rolls = np.zeros(len(boxes)) if rolls is None else np.nan_to_num(rolls)
-    good = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    good = np.isfinite(boxes).all(axis=1) & np.isfinite(scores) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     columns = zip(boxes[good].tolist(), scores[good].tolist(), rolls[good].tolist(), strict=True)
     return [Detection(BBox(*box), score, (roll,)) for box, score, roll in columns]
 

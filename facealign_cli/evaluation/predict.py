@@ -17,6 +17,7 @@ from facealign_cli.arrays import Floats, Image
 from facealign_cli.datasets import LeftOut, Sample, read_samples
 from facealign_cli.datasets.protocol import TRAINING_FOLDERS, folder_of
 from facealign_cli.datasets.splits import is_held_out
+from facealign_cli.detectors.base import detect_faces
 from facealign_cli.errors import FacealignError, InputError
 from facealign_cli.evaluation.base import Irregularity, Prediction
 from facealign_cli.files.pictures import read_image
@@ -148,7 +149,7 @@ def _start(sample: Sample, image: Image, aligner: Aligner, init: Init) -> Floats
             return Prediction("no_box", detail="the data set gives no box for it")
         return init_shape_from_bbox(sample.bbox.xyxy)
     try:
-        detections = aligner.detector.detect(image, str(sample.image_path))
+        detections = detect_faces(aligner.detector, image, str(sample.image_path))
     except InputError as error:
         return Prediction("no_box", detail=str(error))
     calibration = aligner.detector.calibration

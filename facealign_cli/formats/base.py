@@ -96,8 +96,11 @@ _FORMATS: dict[str, Format] = {}
 def register_format(name: str, extensions: Sequence[str], **parts: Any) -> None:
     """Make a format known by name and by its file extensions (none for one that has to be named).
 
-    parts: write, read or scan (each follows from the other) and the others of `Format`.
+    parts: write, read or scan (each follows from the other) and the others of `Format`. Raises ValueError for the name
+    of one of facealign's own formats.
     """
+    if name.replace("-", "_") in _siblings() and not _is_own(parts["write"]):
+        raise ValueError(f"the format {name!r} is one of facealign's own: yours needs another name")
     if "read" not in parts:
         parts["read"] = _strict(parts["scan"])
     parts.setdefault("scan", parts["read"])
@@ -196,11 +199,18 @@ def _content(path: Path) -> Any:
 
 
 @functools.cache
+def _siblings() -> frozenset[str]:
+    return frozenset(module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]))
+
+
+def _is_own(function: Callable[..., object]) -> bool:
+    return str(getattr(function, "__module__", "")).startswith(f"{__package__}.")
+
+
+@functools.cache
 def _import_siblings() -> None:
-    package = import_module("facealign_cli.formats")
-    for module in pkgutil.iter_modules(package.__path__):
-        if module.name != "base":
-            import_module(f"{package.__name__}.{module.name}")
+    for name in sorted(_siblings() - {"base"}):
+        import_module(f"{__package__}.{name}")
     for name in find_plugins(FORMATS):
         with contextlib.suppress(InputError):  # told where the format is asked for by name
             load_plugin(FORMATS, name)

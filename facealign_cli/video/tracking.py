@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from facealign_cli.arrays import Floats, Image
-from facealign_cli.detectors.base import Detector
+from facealign_cli.detectors.base import Detector, detect_faces
 from facealign_cli.errors import InputError
 from facealign_cli.geometry import SimilarityTransform, bbox_of_shape
 from facealign_cli.landmarks import MEAN_SHAPE
@@ -222,7 +222,7 @@ class Tracker:
         followed = [t for t in self._tracks if not t.lost] if follows else []
         detections = [
             d
-            for d in self._aligner.detector.detect(image_bgr, source)
+            for d in detect_faces(self._aligner.detector, image_bgr, source)
             if not any(_covers(track, self._calibration.landmarks_bbox(d.bbox)) for track in followed)
         ]
         faces = self._distinct(self._aligner.align_boxes(image_bgr, detections, self._calibration), followed)

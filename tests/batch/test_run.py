@@ -24,6 +24,7 @@ from facealign_cli.formats.base import get_format
 from facealign_cli.formats.pts import read_pts
 from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.metrics import nme
+from facealign_cli.pose import PoseEstimator
 
 
 def test_pictures_damage_and_all(pictures: Path, tmp_path: Path) -> None:
@@ -131,6 +132,12 @@ def test_another_configuration_is_refused(many: Path, tmp_path: Path) -> None:
     assert same_rows(rows_of(tmp_path / "out"), before)
     fake(listed(many), tmp_path / "out", fmt="csv", restart=True)
     assert [p.suffix for p in (tmp_path / "out").glob("part-*")] == [".csv"]
+
+
+def test_a_group_of_nothing_but_defaults_is_another_configuration(many: Path, tmp_path: Path) -> None:
+    fake(listed(many), tmp_path / "out")
+    with pytest.raises(OutputError, match=r"\n  pose: was none, is given\n"):
+        fake(listed(many), tmp_path / "out", work=WorkOptions(pose=PoseEstimator()))
 
 
 def test_workers_and_batches_may_differ(many: Path, tmp_path: Path) -> None:

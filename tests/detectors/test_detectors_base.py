@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +16,13 @@ import facealign_cli.detectors
 from facealign_cli.detectors import (
     Detector,
     DetectorOptions,
+    base,
     create_detector,
     known_detectors,
     register_detector,
     select_faces,
 )
-from facealign_cli.detectors.base import detections_from_arrays, turned_back
+from facealign_cli.detectors.base import detect_faces, detections_from_arrays, turned_back
 from facealign_cli.errors import InputError
 from facealign_cli.files.pictures import check_image, to_bgr, to_grey
 from facealign_cli.records import BBox, BoxCalibration, Detection
@@ -202,3 +205,51 @@ def test_any_roll_keeps_the_largest_of_all_turns(astronaut: np.ndarray) -> None:
     assert len(create_detector("yunet", any_roll=True).detect(both)) == 2
     (largest,) = create_detector("yunet", any_roll=True, max_faces=1).detect(both)
     assert BBox(176, 60, 266, 173).iou(largest.bbox) > 0.8
+
+
+class Odd:
+    """A detector of another package that gives what it is told to."""
+
+    name = "odd"
+    calibration = BoxCalibration()
+
+    def __init__(self, give: Callable[[], object]) -> None:
+        self.give = give
+
+    def detect(self, image: np.ndarray, source: str | None = None) -> object:
+        return self.give()
+
+
+@pytest.mark.parametrize(
+    ("give", "told"),
+    [
+        (lambda: [Detection(BBox(0, 0, 9, 9), float("nan"))], "score: expected a finite number or None, got nan"),
+        (lambda: [Detection(BBox(0, 0, 9, 9), "0.9")], "score: expected a finite number or None, got '0.9'"),  # type: ignore[arg-type]
+        (lambda: [Detection((0, 0, 9, 9))], "bbox: expected a BBox"),  # type: ignore[arg-type]
+        (lambda: np.full((1, 4), np.nan), r"boxes\[0\]: bbox: expected four finite numbers"),
+        (lambda: np.zeros((1, 5)), r"boxes\[0\]: expected boxes"),
+        (lambda: None, "expected boxes"),
+        (lambda: 1 // 0, "ZeroDivisionError"),
+    ],
+)
+def test_whatever_a_foreign_detector_gives_the_error_names_it(give: Callable[[], object], told: str) -> None:
+    with pytest.raises(InputError, match=rf"^the detector 'odd'.*{told}"):
+        detect_faces(Odd(give), np.zeros((9, 9, 3), np.uint8))  # type: ignore[arg-type]
+
+
+def test_a_foreign_detector_may_give_boxes_in_any_form() -> None:
+    for boxes in ([BBox(0, 0, 9, 9)], np.array([[0, 0, 9, 9]], np.float32), iter([Detection(BBox(0, 0, 9, 9))])):
+        (found,) = detect_faces(Odd(lambda boxes=boxes: boxes), np.zeros((9, 9, 3), np.uint8))  # type: ignore[arg-type, misc]
+        assert found == Detection(BBox(0, 0, 9, 9))
+
+
+@pytest.mark.parametrize("factory", [lambda options: None, lambda options: sys.exit(3), 5])
+def test_a_foreign_factory_that_makes_no_detector(factory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(base._factories, "odd", factory)
+    with pytest.raises(InputError, match=r"detector 'odd' cannot be made|expected one of .* got NoneType"):
+        create_detector("odd")
+
+
+def test_boxes_without_a_finite_score_are_left_out() -> None:
+    boxes = np.array([[0, 0, 9, 9], [0, 0, 8, 8.0]])
+    assert [d.bbox.width for d in detections_from_arrays(boxes, np.array([np.nan, 0.5]))] == [8.0]

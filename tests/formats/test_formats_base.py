@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from facealign_cli.errors import InputError
-from facealign_cli.formats.base import format_for_path, format_names, get_format
+from facealign_cli.formats.base import format_for_path, format_names, get_format, register_format
 from facealign_cli.records import BBox, FrameResult
 from tests.formats.conftest import HIDDEN, POSE, QUALITY, SIZES, make_face
 
@@ -23,6 +23,12 @@ def test_knows_every_sibling() -> None:
 def test_unknown_names_list_the_known_ones() -> None:
     with pytest.raises(InputError, match=r"unknown format 'yaml': known are coco, .*csv, .*json.*openface.*pts"):
         get_format("yaml")
+
+
+def test_our_own_names_are_not_given_away() -> None:
+    for name in ("csv", "label-studio"):
+        with pytest.raises(ValueError, match=rf"the format '{name}' is one of facealign's own"):
+            register_format(name, [".csv"], write=lambda path, results, overwrite=False: None, read=lambda path: [])
 
 
 @pytest.mark.parametrize(("path", "name"), [("a.json", "json"), ("b/A.CSV", "csv"), ("x.pts", "pts")])
