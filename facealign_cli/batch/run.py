@@ -166,7 +166,7 @@ def _outcomes(
     if options.workers == 0:
         yield run_here(listing, make_work, progress.usage, stop), stop
         return
-    with Pool(make_work, options.workers, progress.usage, options.timeout_s) as pool:
+    with Pool(make_work, options.workers, progress.usage, options.timeout_s, options.in_flight) as pool:
         yield pool.outcomes(listing, stop), stop
 
 
