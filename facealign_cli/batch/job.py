@@ -31,8 +31,10 @@ class BatchOptions:
     engine: local, or ray, which writes Parquet only, and does not know of fail_fast. ray_address: of a
     running cluster; None: one is started here. workers: processes; 0: this one, which nothing protects from a picture
     that kills, but which needs no `if __name__ == "__main__":` in a script. batch_size: pictures that a worker works on
-    at a time. timeout_s: after so long without a finished picture a worker is taken for hung; None: never. restart:
-    begin anew. must_resume: refuse to begin. retry_errors: do failed pictures again. fail_fast: stop at the first one.
+    at a time. in_flight: such groups that a worker process holds, to read ahead; 1 where a group takes long, so that
+    nobody holds one that another could begin with. timeout_s: after so long without a finished picture a worker is
+    taken for hung; None: never. restart: begin anew. must_resume: refuse to begin. retry_errors: do failed pictures
+    again. fail_fast: stop at the first one.
     """
 
     output: str
@@ -40,6 +42,7 @@ class BatchOptions:
     shard_rows: int = 10_000
     workers: int = 0
     batch_size: int = 16
+    in_flight: int = 2
     timeout_s: float | None = 300.0
     restart: bool = False
     must_resume: bool = False
@@ -54,7 +57,7 @@ class BatchOptions:
             raise InputError(f"unknown format {self.fmt!r} of a batch: known are {', '.join(SHARD_SUFFIXES)}")
         if not self.output:
             raise InputError("output: expected a folder or a URL, got an empty name")
-        for name, least in (("shard_rows", 1), ("workers", 0), ("batch_size", 1)):
+        for name, least in (("shard_rows", 1), ("workers", 0), ("batch_size", 1), ("in_flight", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name}: expected {least} or more, got {getattr(self, name)}")
         if self.engine not in ("local", "ray"):

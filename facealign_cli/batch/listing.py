@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -20,19 +22,40 @@ _BETWEEN = b"\xff"
 """Stands between paths in memory: no path has it in UTF-8, while a list may hold paths with any character, NUL too."""
 
 
+def largest_first(paths: Iterable[str]) -> list[str]:
+    """The same, by the sizes of their files: a long clip that comes last would keep one worker busy on its own.
+
+    Those whose size is not known at once, such as URLs, come last.
+    """
+
+    def size(path: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            return os.path.getsize(path)
+        return 0
+
+    return sorted(paths, key=size, reverse=True)
+
+
 class Listing:
     """Chunks of paths for a pool, from a thread. Use as a context: leaving it stops the thread.
 
-    paths: lists them, and tells problems by what it is given. done: these are left out.
+    paths: lists them, and tells problems by what it is given. done: these are left out. ordered: puts those that were
+    found together, up to 256, into the order in which they are given out.
     found: pictures to do so far. skipped: done before, or named twice. ended: all there are have been taken.
     complete: `found` is the number of all there are. problems: what could not be listed, in words.
     """
 
-    def __init__(self, paths: Callable[[Callable[[str], None]], Iterator[str]], done: KeySet, chunk_size: int) -> None:
+    def __init__(
+        self,
+        paths: Callable[[Callable[[str], None]], Iterator[str]],
+        done: KeySet,
+        chunk_size: int,
+        ordered: Callable[[list[str]], list[str]] = lambda names: names,
+    ) -> None:
         self.found = self.skipped = 0
         self.complete = False
         self.problems: list[str] = []
-        self._paths, self._done, self._chunk_size = paths, done, chunk_size
+        self._paths, self._done, self._chunk_size, self._ordered = paths, done, chunk_size, ordered
         self._chunks: deque[bytes] = deque()  # joined: far smaller than lists of strings
         self._waiting = 0
         self._change = threading.Condition()
@@ -88,7 +111,7 @@ class Listing:
     def _enter(self, names: list[str]) -> bool:
         """Put those not done yet in the queue; False if nobody wants them any more."""
         new = self._done.add(np.array([key_of(name) for name in names], np.uint64))
-        fresh = [name for name, is_new in zip(names, new, strict=True) if is_new]
+        fresh = self._ordered([name for name, is_new in zip(names, new, strict=True) if is_new])
         chunks = [fresh[i : i + self._chunk_size] for i in range(0, len(fresh), self._chunk_size)]
         with self._change:
             self._change.wait_for(lambda: self._waiting < LISTED_AHEAD or self._closed)

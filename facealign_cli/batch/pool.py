@@ -1,15 +1,17 @@
 """Supervised worker processes. One that dies or hangs is replaced; its pictures are tried again, each on its own.
 
-A worker is started by spawn, talks over a pipe, and has up to `IN_FLIGHT` chunks, so that it can read ahead. When it
-dies the parent cannot know which picture did it, nor whether a picture did it at all: somebody may have killed it, or
-the memory was short. Each of its pictures goes to a worker that has nothing else. The one with which this worker dies,
-too, is put off until everything else is done, and is then tried once more while no other worker has anything to do.
-Only if that fails as well is the picture given up. A worker ends by itself when the parent does, however that ended.
+A worker is started by spawn, talks over a pipe, and has up to `in_flight` chunks, so that it can read ahead; a second
+one only when everybody has a first. When it dies the parent cannot know which picture did it, nor whether a picture
+did it at all: somebody may have killed it, or the memory was short. Each of its pictures goes to a worker that has
+nothing else. The one with which this worker dies, too, is put off until everything else is done, and is then tried once
+more while no other worker has anything to do. Only if that fails as well is the picture given up. A worker ends by
+itself when the parent does, however that ended.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import queue
@@ -26,9 +28,6 @@ from facealign_cli.batch.base import ChunkFeed, JournalLine, Outcome, Work
 from facealign_cli.errors import FacealignError, OutputError
 from facealign_cli.processes import GUARD_HINT, begin_worker, signals_held_back
 from facealign_cli.records import FrameResult
-
-IN_FLIGHT = 2
-"""Chunks that a worker has at a time: the one in work, and the next one to read ahead."""
 
 _STARTS, _RESTARTS = 3, 20
 """Workers that may die one after the other as they start. The larger number is for those of which somebody may have
@@ -93,14 +92,20 @@ class Pool:
     """Worker processes.
 
     make_work: called in each worker; it has to be picklable. timeout_s: a worker that finishes no picture for so
-    long is taken for hung and killed; None: wait for ever. Use as a context: leaving it ends the workers.
+    long is taken for hung and killed; None: wait for ever. in_flight: chunks that a worker has at a time: the one in
+    work, and those to read ahead. Use as a context: leaving it ends the workers.
     """
 
     def __init__(
-        self, make_work: Callable[[], Work], workers: int, usage: PoolUsage, timeout_s: float | None = None
+        self,
+        make_work: Callable[[], Work],
+        workers: int,
+        usage: PoolUsage,
+        timeout_s: float | None = None,
+        in_flight: int = 2,
     ) -> None:
         self.usage = usage
-        self._make_work, self._timeout_s = make_work, timeout_s
+        self._make_work, self._timeout_s, self._in_flight = make_work, timeout_s, in_flight
         self._target = workers
         self._workers: list[_Worker] = []
         self._again: deque[str] = deque()
@@ -144,17 +149,17 @@ class Pool:
             yield from self._listen(0.2 if feed.ended or busy else 0.02)
 
     def _give_out(self, feed: ChunkFeed) -> None:
-        for worker in sorted(self._workers, key=lambda w: len(w.tasks)):
-            if not worker.ready:
-                continue
+        ready = [worker for worker in self._workers if worker.ready]
+        for worker in ready:
             if self._again and not worker.tasks:
                 worker.give([self._again.popleft()], tries=2)
-            while len(worker.tasks) < IN_FLIGHT and not worker.alone and not self._again:
-                chunk = feed.take()
-                if chunk is None:
-                    self._give_the_last(feed)
-                    return
-                worker.give(chunk)
+        while not self._again:
+            free = [worker for worker in ready if len(worker.tasks) < self._in_flight and not worker.alone]
+            chunk = feed.take() if free else None
+            if chunk is None:
+                self._give_the_last(feed)
+                return
+            min(free, key=lambda worker: len(worker.tasks)).give(chunk)
 
     def _give_the_last(self, feed: ChunkFeed) -> None:
         """Give out a picture that was put off, if nothing else is left and nobody is at work."""
@@ -280,6 +285,7 @@ def _work(pipe: Connection, make_work: Callable[[], Work]) -> None:
     tell = _Teller(pipe)
     try:
         work = make_work()
+        gc.freeze()  # what was imported stays: looking through it again took 30 ms after each clip
         begin_s = time.process_time()  # starting costs the same for ten pictures and for ten million
         tell("ready", None)
         for outcomes in work.process_chunks(iter(_receiver(pipe).get, None), lambda: tell("picture", None)):

@@ -20,7 +20,7 @@ from facealign_cli.aligner import NETWORK_BATCH, checked_min_confidence
 from facealign_cli.batch.base import JournalLine, Work
 from facealign_cli.batch.job import BatchOptions, Job
 from facealign_cli.batch.keys import KeySet
-from facealign_cli.batch.listing import Listing
+from facealign_cli.batch.listing import Listing, largest_first
 from facealign_cli.batch.lock import check_places, hold_folders, lock_folder
 from facealign_cli.batch.manifest import differences, versions
 from facealign_cli.batch.pool import Pool, run_here
@@ -125,9 +125,8 @@ def run_batch(
     with lock_folder(storage, options.output, lambda text: report(Progress(problems=[text])), stop) as lock:
         job = Job(storage, partial(check_places, lock, places), work, options, config)
         progress = Progress(before=job.store.counts.pictures, counts=job.store.counts)
-        listing = Listing(
-            partial(sources.paths, note=progress.notes.append), KeySet(job.store.take_done_keys()), options.batch_size
-        )
+        paths, done = partial(sources.paths, note=progress.notes.append), KeySet(job.store.take_done_keys())
+        listing = Listing(paths, done, options.batch_size, largest_first if sources.clips else list)
         make_work = make_work or partial(PictureWork, work)
         if options.engine == "ray":
             make_work = partial(_same_work, make_work, work, options, job_config(work, options))
@@ -169,7 +168,7 @@ def _outcomes(
     if options.workers == 0:
         yield run_here(listing, make_work, progress.usage, stop), stop
         return
-    with Pool(make_work, options.workers, progress.usage, options.timeout_s) as pool:
+    with Pool(make_work, options.workers, progress.usage, options.timeout_s, options.in_flight) as pool:
         yield pool.outcomes(listing, stop), stop
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,11 @@ from facealign_cli.video.base import VideoFrame
 Item = TypeVar("Item")
 QUEUED, QUEUED_BYTES = 8, 256 << 20
 """Frames, and bytes of pictures, that may wait between two steps; one frame may always."""
+
+
+def stepping(source: Iterable[Item], name: str, beside: bool) -> contextlib.AbstractContextManager[Iterator[Item]]:
+    """The source's items, from a thread of its own (`Ahead`) or, if not `beside`, from the thread that asks."""
+    return Ahead(source, name) if beside else contextlib.nullcontext(iter(source))
 
 
 @dataclass(frozen=True)

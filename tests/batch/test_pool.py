@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from pathlib import Path
@@ -140,6 +141,29 @@ def test_a_chunk_larger_than_a_pipe() -> None:
         done = [line.path for chunk in pool.outcomes(ListFeed(paths, 100), threading.Event()) for line in chunk]
     assert done == paths
     assert usage.workers
+
+
+class ReadyWorker:
+    """A worker without a process: it takes chunks and does nothing."""
+
+    def __init__(self, _make_work: type) -> None:
+        self.ready, self.alone, self.tasks, self.pipe = True, False, [], io.BytesIO()
+
+    def give(self, chunk: list[str]) -> None:
+        self.tasks.append(chunk)
+
+    def end(self, _until: float) -> None:
+        """Nothing to end."""
+
+
+@pytest.mark.parametrize(("chunks", "in_flight", "held"), [(5, 2, [2, 2, 1]), (5, 1, [1, 1, 1]), (2, 2, [1, 1, 0])])
+def test_nobody_holds_a_second_chunk_while_somebody_has_none(
+    monkeypatch: pytest.MonkeyPatch, chunks: int, in_flight: int, held: list[int]
+) -> None:
+    monkeypatch.setattr("facealign_cli.batch.pool._Worker", ReadyWorker)
+    with Pool(FakeWork, 3, PoolUsage(), in_flight=in_flight) as pool:
+        pool._give_out(ListFeed([str(i) for i in range(chunks)], 1))
+        assert [len(worker.tasks) for worker in pool._workers] == held
 
 
 def test_stop_finishes_what_is_in_work() -> None:

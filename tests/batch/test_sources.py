@@ -16,7 +16,7 @@ import pytest
 
 from facealign_cli.batch import sources as sources_module
 from facealign_cli.batch.keys import KeySet, key_of
-from facealign_cli.batch.listing import Listing
+from facealign_cli.batch.listing import Listing, largest_first
 from facealign_cli.batch.sources import Sources
 from facealign_cli.errors import FacealignError, FormatError, InputError, MissingDependency
 from facealign_cli.files.storage import Entry, LocalStorage
@@ -253,6 +253,18 @@ def test_the_listing_leaves_out_what_is_done_and_what_comes_twice() -> None:
             chunks.append(listing.take())
     assert [chunk for chunk in chunks if chunk] == [["a", "c"], ["d\udcff"]]
     assert (listing.found, listing.skipped) == (3, 997)
+
+
+def test_the_largest_are_given_out_first(tmp_path: Path) -> None:
+    sizes = {"a": 3, "b": 7, "c": 7, "d\udcff": 9}
+    for name, size in sizes.items():
+        (tmp_path / name).write_bytes(bytes(size))
+    paths = ["memory://x/clip.mp4", *(str(tmp_path / name) for name in sizes)]
+    with Listing(lambda tell: iter(paths), KeySet(), 1, largest_first) as listing:
+        chunks = []
+        while not listing.ended:
+            chunks.append(listing.take())
+    assert [Path(*chunk).name for chunk in chunks if chunk] == ["d\udcff", "b", "c", "a", "clip.mp4"]
 
 
 @pytest.mark.parametrize("error", [FormatError("cut"), OSError("cut"), ValueError("cut"), SystemExit("cut")])
