@@ -1,7 +1,8 @@
 """What every benchmark does with its figures: prints them, and keeps them in files that can be compared later.
 
--o FILE.md writes what is printed. --json FILE writes a record of the run: the command, date, machine and versions, the
-tables that were printed, and what the benchmark measured besides, without rounding. docs/results holds such records.
+-o FILE.md writes what is printed. --json FILE writes a record of the run: the command, commit, date, machine and
+versions, the tables that were printed, and what the benchmark measured besides, without rounding. docs/results holds
+such records; record.py writes them for commands that have no --json.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import platform
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -42,11 +44,13 @@ def pairs(rows: Iterable[tuple[str, str]]) -> str:
     return "".join(f"| {what} | {value} |\n" for what, value in [("What", "Measured"), ("---", "---"), *rows])
 
 
-def circumstances() -> dict[str, Any]:
-    """What a figure depends on besides the code: command, date, machine, how busy it was, and versions."""
+def circumstances(command: list[str] | None = None) -> dict[str, Any]:
+    """What a figure depends on: command (this process's unless told), commit, date, machine, its load, and versions."""
     program = Path(sys.argv[0])
+    words = command or ["python", f"{program.parent.name}/{program.name}", *sys.argv[1:]]
     return {
-        "command": shlex.join(["python", f"{program.parent.name}/{program.name}", *map(_short, sys.argv[1:])]),
+        "command": shlex.join(map(_short, words)),
+        "commit": _commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {
             "processor": _processor(),
@@ -76,6 +80,23 @@ def _cells(line: str) -> list[str]:
 def _short(argument: str) -> str:
     """An argument without the folders of this machine: nobody else has them."""
     return Path(argument).name if argument.startswith(os.sep) else argument
+
+
+def _commit() -> str | None:
+    """The commit of this checkout, with "+changes" where the code or the models differ from it; None outside of git."""
+    found = _git("rev-parse", "--short=10", "HEAD")
+    changes = _git("status", "--porcelain", "--", "facealign_cli", "benchmarks", "models")
+    return f"{found}+changes" if found and changes else found
+
+
+def _git(*words: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *words], cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def _processor() -> str:

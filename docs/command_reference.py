@@ -32,9 +32,9 @@ def reference(command: click.Command, context: click.Context) -> Iterator[str]:
         yield "Examples:\n"
         yield from _code(examples)
     for title, options in sections(context, command).items():
-        if [option.name for option in options] != ["help"]:
+        if shown := [option for option in options if "--help" not in option.opts]:  # each command has it
             yield f"| {title} | |\n| --- | --- |"
-            yield from (_row(option, context) for option in options if option.name != "help")
+            yield from (_row(option, context) for option in shown)
             yield ""
     for below in getattr(command, "commands", {}).values():
         yield from reference(below, click.Context(below, parent=context, info_name=below.name))

@@ -65,13 +65,16 @@ def confident(faces: Iterable[Face], min_confidence: float) -> list[Face]:
 class Aligner:
     """Finds faces and places their landmarks.
 
-    It can be used from several threads at once, and be pickled: the copy loads its model and its detector anew.
-    model: a shipped model's name, an .onnx file, a loaded DanModel, or None for the default.
-    detector: a detector's name or a Detector. options: the detector's, where it is given by name.
-    device: "auto", "cpu", "cuda" or "cuda:N", for the landmark network. threads: within an operator.
-    min_confidence: faces of less are left out, 0 to 1; None: `MIN_CONFIDENCE`, but 0 where the boxes are given.
-    Raises InputError for unknown names and for a detector that lacks something, ModelError, DeviceError,
-    MissingDependency.
+    An aligner can be used from several threads at once. It can be pickled; the copy loads its model and detector anew.
+
+    model: the name of a shipped model, an .onnx file, a loaded `DanModel`, or None for the default model.
+    detector: the name of a detector, or a `Detector`. options: the detector's options, if it is given by its name.
+    device: where the landmark network runs: "auto", "cpu", "cuda" or "cuda:N". threads: how many threads one operator
+    of the network may use. min_confidence: faces of a lower confidence (0 to 1) are left out. None means
+    `MIN_CONFIDENCE`, or 0 with the detector `boxes`.
+    Raises InputError for an unknown name and for an object that is no detector, ModelError for a model file that cannot
+    be used, DeviceError if the device is not there, and MissingDependency if the detector needs a package that is not
+    installed.
     """
 
     def __init__(
@@ -89,25 +92,28 @@ class Aligner:
         self.min_confidence = checked_min_confidence(min_confidence, self.detector.name)
 
     def align(self, image: Picture, source: str | None = None) -> list[Face]:
-        """The faces of one picture of at least `min_confidence`, best detector score first; [] where there is none.
+        """Find the faces of one picture, and place their landmarks.
 
-        image: (H, W, 3) uint8 BGR or (H, W) uint8 grey, or the path of a file. source: the picture's path, which the
-        detector `boxes` needs beside an array. Raises InputError for another kind of array and for a file that cannot
-        be read.
+        image: (H, W, 3) uint8 BGR, (H, W) uint8 grey, or the path of a file. source: the picture's path, which the
+        detector `boxes` needs if `image` is an array.
+        Returns the faces of at least `min_confidence`, the best detector score first; an empty list if there is none.
+        Raises InputError for another kind of array, and for a file that cannot be read.
         """
         return confident(self.align_all(image, source), self.min_confidence)
 
     def align_all(self, image: Picture, source: str | None = None) -> list[Face]:
-        """What the detector finds, whatever the confidence; otherwise as `align`."""
+        """As `align`, but with every face that the detector finds, whatever its confidence."""
         (faces,) = place_landmarks(self.model, [self.find(image, source)])
         return faces
 
     def align_many(self, images: Iterable[Picture]) -> Iterator[list[Face]]:
-        """The faces of many pictures, a list for each in their order; the faces of several share a network batch.
+        """Find and align the faces of many pictures; faces of several pictures go through the network together.
 
-        images: each as for `align`; they are taken as they are needed, so there may be any number. A face's landmarks
-        do not depend on the other pictures: they are to the bit those of `facealign batch folder`. Raises InputError
-        for a picture that cannot be used, after the faces of the pictures before it; the message has its number.
+        images: as for `align`. They are taken as they are needed, so there may be any number of them.
+        Returns one list of faces for each picture, in the same order. The landmarks of a face do not depend on the
+        other pictures: they are, to the bit, those of `facealign batch folder`.
+        Raises InputError for a picture that cannot be used, after the faces of all pictures before it have been
+        given; the message has the picture's number, counted from 0.
         """
         model = self.model.padded_to(NETWORK_BATCH)
         waiting: list[FoundFaces] = []
@@ -132,42 +138,46 @@ class Aligner:
         boxes: Sequence[Detection | BBox | Sequence[float]] | ArrayLike,
         calibration: BoxCalibration | None = None,
     ) -> list[Face]:
-        """Place landmarks in boxes that are known already; the faces are in the boxes' order.
+        """Place landmarks in boxes that are known already; the faces come in the order of the boxes.
 
-        boxes: detections, boxes, (x1, y1, x2, y2) in pixels, or an (N, 4) array of these. calibration: from these boxes
-        to the tight box of the landmarks; None: they are that box. Raises InputError for other things.
+        image: as for `align`. boxes: a list of `Detection`, of `BBox` or of (x1, y1, x2, y2) in pixels, or an (N, 4)
+        array. calibration: how these boxes lead to the tight box of the landmarks. None means that they are that box.
+        Raises InputError for anything else.
         """
         array, _ = _read(image, None)
         (faces,) = place_landmarks(self.model, [self.cut_boxes(array, detections_of(boxes), calibration)])
         return faces
 
     def find(self, image: Picture, source: str | None = None) -> FoundFaces:
-        """The faces that the detector finds, cut out for `place_landmarks`; arguments as those of `align`."""
+        """Find the faces of one picture and cut them out for `place_landmarks`. The arguments are those of `align`."""
         array, source = _read(image, source)
         return self.cut_boxes(array, detect_faces(self.detector, array, source), self.detector.calibration)
 
     def cut_boxes(
         self, image_bgr: Image, detections: Sequence[Detection], calibration: BoxCalibration | None = None
     ) -> FoundFaces:
-        """Detections cut out for `place_landmarks`; calibration as in `align_boxes`."""
+        """Cut detections out for `place_landmarks`. calibration: as for `align_boxes`."""
         calibration = calibration or BoxCalibration()
         crops = self.cut_crops(image_bgr, init_shapes(detections, calibration))
         return FoundFaces(tuple(detections), crops, calibration)
 
     def align_detections(self, image_bgr: Image, detections: Sequence[Detection]) -> AlignedShapes:
-        """The shape of each face that this aligner's detector has found, chosen as `align` does it."""
+        """Place landmarks on what this aligner's detector has found; of several turns the best counts."""
         return place_shapes(self.model, [self.cut_boxes(image_bgr, detections, self.detector.calibration)])
 
     def align_shapes(self, image_bgr: Image, init_shapes: Sequence[Floats]) -> AlignedShapes:
-        """Place landmarks around init shapes, (68, 2) picture pixels each, such as the last frame's landmarks."""
+        """Place landmarks, starting from shapes such as the landmarks of the last frame.
+
+        init_shapes: (68, 2) each, in pixels of the picture.
+        """
         return self.align_crops(self.cut_crops(image_bgr, init_shapes))
 
     def cut_crops(self, image_bgr: Image, init_shapes: Sequence[Floats]) -> FaceCrops:
-        """What the network sees of a picture around init shapes, (68, 2) picture pixels each."""
+        """Cut out what the network sees around such shapes. init_shapes: (68, 2) each, in pixels of the picture."""
         return cut_crops(self.model.frame, image_bgr, init_shapes)
 
     def align_crops(self, faces: FaceCrops) -> AlignedShapes:
-        """Place landmarks in crops, of one picture or of several; each face's are in the pixels of its own picture."""
+        """Place landmarks in crops of one or several pictures. Each face's landmarks are pixels of its own picture."""
         return align_crops(self.model, faces)
 
 
@@ -184,7 +194,10 @@ def _read(image: Any, source: str | None) -> tuple[NDArray[np.uint8], str | None
 
 @dataclass(frozen=True, eq=False)
 class PictureResult:
-    """A record, and the picture it is of: (H, W, 3) uint8 BGR, upright; None where it could not be read."""
+    """The record of a picture, and the picture itself.
+
+    image: (H, W, 3) uint8 BGR, upright; None if it could not be read.
+    """
 
     record: FrameResult
     image: Image | None
@@ -198,10 +211,10 @@ def align_pictures(
     pose: PoseEstimator | None = None,
     quality: bool = False,
 ) -> Iterator[PictureResult]:
-    """Align each picture in turn. A picture that fails gives a record with status "error", and the others go on.
+    """Align one picture after another. A picture that fails gives a record with status "error", and the others go on.
 
-    paths: files, or "-" for standard input. pose: what gives faces their pose; None: they get none. quality: whether
-    they get the quality of their picture.
+    paths: files, or "-" for standard input. max_pixels: a picture of more pixels fails. pose: estimates the head pose
+    of each face; None means that faces get no pose. quality: whether faces get the quality of their picture.
     """
     for path in paths:
         yield _align_picture(path, aligner, max_pixels, pose, quality)

@@ -51,9 +51,10 @@ ARCFACE_112.setflags(write=False)
 
 @dataclass(frozen=True)
 class CropOptions:
-    """preset: one of `PRESET_SIZES`. size: the square's side in pixels; None: the preset's own.
+    """How a face is cut out.
 
-    Raises InputError for an unknown preset and a size that is not 8 to 4096.
+    preset: a key of `PRESET_SIZES`. size: the square's side in pixels; None means the preset's own. Raises InputError
+    for an unknown preset, and for a size that is not 8 to 4096.
     """
 
     preset: str = "upright"
@@ -73,7 +74,11 @@ class CropOptions:
 
 @dataclass(frozen=True, eq=False)
 class FaceCrop:
-    """A face cut out. image: (S, S[, 3]) uint8. transform: picture → crop. landmarks: (68, 2), the crop's pixels."""
+    """A face that was cut out of a picture.
+
+    image: (S, S) or (S, S, 3) uint8. transform: leads from pixels of the picture to pixels of the crop. landmarks:
+    (68, 2) pixels of the crop.
+    """
 
     image: Image
     transform: SimilarityTransform
@@ -81,10 +86,11 @@ class FaceCrop:
     preset: str
 
     def files(self, **facts: Any) -> dict[str, bytes]:
-        """Suffix → content of the two files that a crop makes: the picture, .jpg, and what is known of it, .json.
+        """The contents of the two files that a crop makes, by suffix: .jpg is the picture, .json what is known of it.
 
-        The document has the facts that are given (such as source and face_id), then preset, size, matrix (2 x 3,
-        picture → crop) and landmarks (68 x 2, pixels of the crop). Raises InputError for a crop that no JPEG can hold.
+        The document has the given facts (such as source and face_id), then preset, size, matrix (2 x 3, from the
+        picture to the crop) and landmarks (68 x 2, pixels of the crop).
+        Raises InputError for a crop that no JPEG can hold.
         """
         own = {
             "preset": self.preset,
@@ -104,13 +110,16 @@ def crop_face(
     preset: str = "upright",
     share: float = CROP_SHARE,
 ) -> Image:
-    """A face out of a picture, in a square; black where the square leaves the picture. `cut_face` gives the matrix too.
+    """Cut a face out of a picture as a square, which is black where it reaches beyond the picture.
 
-    image_bgr: (H, W, 3) uint8 BGR or (H, W) uint8 grey. face: a Face, or (68, 2) landmarks in the picture's pixels.
-    size: the square's side in pixels; None: 256, of arcface 112, of ffhq 1024. preset: upright, arcface or ffhq. share:
-    of upright alone: the landmarks' larger extent over the side. Returns (size, size[, 3]).
-    Raises InputError for another kind of array, an unknown preset, a size below 8 or above 4096, a share that does not
-    lie above 0 and up to 1, and landmarks that coincide.
+    `cut_face` does the same and also gives the matrix and the landmarks in the crop.
+
+    image_bgr: (H, W, 3) uint8 BGR or (H, W) uint8 grey. face: a `Face`, or (68, 2) landmarks in pixels of the picture.
+    size: the square's side in pixels; None means 256, for arcface 112, for ffhq 1024. preset: "upright", "arcface" or
+    "ffhq". share: for upright only, the larger extent of the landmarks over the side.
+    Returns (size, size, 3) or (size, size) uint8.
+    Raises InputError for another kind of array, an unknown preset, a size that is not 8 to 4096, a share that does not
+    lie above 0 and up to 1, and for landmarks that coincide.
     """
     return cut_face(image_bgr, face, CropOptions(preset, size), share=share).image
 
@@ -122,7 +131,7 @@ def cut_face(
     *,
     share: float = CROP_SHARE,
 ) -> FaceCrop:
-    """A face out of a picture, with the transform picture → crop and the landmarks in the crop; see `crop_face`."""
+    """Cut a face out of a picture, with the transform and the landmarks in the crop. Otherwise as `crop_face`."""
     options, landmarks = options or CropOptions(), _landmarks_of(face)
     return cut_square(check_image(image_bgr), landmarks, crop_transform(landmarks, options, share=share), options)
 

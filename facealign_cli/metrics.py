@@ -85,11 +85,11 @@ def scale_of(truth: Floats, normaliser: str) -> Floats:
 
 
 def nme(landmarks: Floats, truth: Floats, normaliser: str, points: str = "68") -> Floats:
-    """(N,) normalised mean error of each face, a fraction of the normaliser.
+    """The normalised mean error of each face, (N,), as a fraction of the normaliser.
 
-    landmarks, truth: (N, 68, 2) pixels. points: the set of points to average over, a key of `POINT_SETS`; the
-    normaliser is always the whole face's. Raises ValueError for other shapes, NaN, an unknown normaliser or set of
-    points, or a normaliser that is 0.
+    landmarks, truth: (N, 68, 2) pixels. normaliser: a key of `NORMALISERS`; it is always taken of the whole face.
+    points: the set of points that the mean is over, a key of `POINT_SETS`. Raises ValueError for other shapes, NaN, an
+    unknown normaliser or set of points, and for a normaliser that is 0.
     """
     distances = point_errors(landmarks, truth)
     if points not in POINT_SETS:
@@ -99,20 +99,20 @@ def nme(landmarks: Floats, truth: Floats, normaliser: str, points: str = "68") -
 
 
 def auc(nme: Floats, threshold: float) -> float:
-    """Area under the CED up to `threshold`, scaled to 0 … 1.
+    """The area under the CED up to `threshold`, scaled to 0 … 1.
 
     nme: (N,) fractions of the normaliser; a missed face counts as inf. threshold: a fraction of it, above 0.
-    Exact form of the sampled integral in the 300-W protocol: 1 - mean(min(e, t)) / t.
-    Raises ValueError if `nme` is empty, holds NaN or a negative number, or the threshold is not above 0.
+    This is the exact form of the sampled integral in the 300-W protocol: 1 - mean(min(e, t)) / t.
+    Raises ValueError if `nme` is empty or holds NaN or a negative number, or if the threshold is not above 0.
     """
     errors = _checked_errors(nme)
     return float(1 - np.minimum(errors, _checked_threshold(threshold)).mean() / threshold)
 
 
 def failure_rate(nme: Floats, threshold: float) -> float:
-    """Share of faces, 0 to 1, whose error is larger than `threshold`; one that equals it is no failure.
+    """The share of faces, 0 to 1, whose error is larger than `threshold`; an error that equals it is no failure.
 
-    nme, threshold, errors: as in `auc`. Source: DAN's code, 1 - CED(threshold).
+    nme, threshold: as for `auc`. Raises ValueError as `auc` does. Source: DAN's code, 1 - CED(threshold).
     """
     return float((_checked_errors(nme) > _checked_threshold(threshold)).mean())
 
@@ -120,9 +120,10 @@ def failure_rate(nme: Floats, threshold: float) -> float:
 def ced(nme: Floats, threshold: float | None = None) -> tuple[Floats, Floats]:
     """The cumulative error distribution as an exact step curve.
 
-    nme: as in `auc`. threshold: leave out the steps beyond it; None: all that are finite.
-    Returns (levels, shares), both (K,), K >= 0: at levels[i], rising, the share of all faces with an error up to it
-    steps up to shares[i] and keeps it up to the next level; below levels[0] it is 0. Raises ValueError as `auc` does.
+    nme: as for `auc`. threshold: steps beyond it are left out; None means all that are finite.
+    Returns (levels, shares), both (K,) with K >= 0. Up to levels[0] the curve is 0. At levels[i] it steps up to
+    shares[i], the share of all faces whose error is levels[i] or less. The levels rise.
+    Raises ValueError as `auc` does.
     """
     errors = _checked_errors(nme)
     levels, counts = np.unique(errors[np.isfinite(errors)], return_counts=True)

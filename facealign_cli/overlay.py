@@ -50,14 +50,16 @@ def draw_overlay(
     axes: bool = True,
     sigma: bool = False,
 ) -> Image:
-    """Draw points, contours, the detector's box and a label (id, confidence) of every face onto a copy of a picture.
+    """Draw points, contours, the detector's box and a label (id and confidence) of every face onto a copy of a picture.
 
-    A doubtful face has a dashed box and a question mark.
+    A doubtful face has a dashed box and a question mark. What lies outside the picture is cut off; only labels are
+    moved inside.
 
-    image_bgr: (H, W, 3) uint8. Returns the same. What lies outside the picture is cut off, but labels are moved inside.
-    axes: those of the head, where a face has a pose, from the tip of the nose: to the right in the picture (red), down
-    (green), and where the face looks (blue). sigma: a circle around each point, within which it lies in 68 of 100
-    cases, where a face says so.
+    image_bgr: (H, W, 3) uint8 BGR. points, contours, box, labels: whether these are drawn. axes: whether the axes of
+    the head are drawn from the tip of the nose, if a face has a pose: to the right in the picture (red), down (green),
+    and where the face looks (blue). sigma: whether each point gets the circle within which it lies in 68 of 100 cases,
+    if the model says so.
+    Returns (H, W, 3) uint8 BGR.
     Raises ValueError for another kind of array.
     """
     if image_bgr.ndim != 3 or image_bgr.shape[2] != 3 or image_bgr.dtype != np.uint8:

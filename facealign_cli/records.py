@@ -26,7 +26,7 @@ SMALLEST_SIDE = 1e-2
 
 @dataclass(frozen=True)
 class BBox:
-    """An axis-aligned box x1, y1, x2, y2 in pixels.
+    """An axis-aligned box: left x1, top y1, right x2, bottom y2, in pixels.
 
     Raises ValueError if it is empty, not finite, beyond `LARGEST_COORDINATE` or smaller than `SMALLEST_SIDE`.
     """
@@ -51,7 +51,7 @@ class BBox:
 
     @classmethod
     def from_xywh(cls, x: float, y: float, width: float, height: float) -> BBox:
-        """From a corner and a size."""
+        """Make a box from its upper left corner and its size."""
         return cls(x, y, x + width, y + height)
 
     @property
@@ -71,11 +71,11 @@ class BBox:
 
     @property
     def size(self) -> float:
-        """Mean of width and height."""
+        """The mean of width and height."""
         return (self.width + self.height) / 2
 
     def iou(self, other: BBox) -> float:
-        """Intersection over union, 0 to 1."""
+        """The area that both boxes share, over the area that they cover together: 0 to 1."""
         width = min(self.x2, other.x2) - max(self.x1, other.x1)
         height = min(self.y2, other.y2) - max(self.y1, other.y1)
         if width <= 0 or height <= 0:
@@ -86,9 +86,9 @@ class BBox:
 
 @dataclass(frozen=True)
 class BoxCalibration:
-    """How a detector's box leads to the tight box of the 68 points: each edge moved by a share of the box's own size.
+    """How a detector's box leads to the tight box of the 68 points: each edge is moved by a share of the box's size.
 
-    left, right: shares of the width, top, bottom: of the height; positive is right or down.
+    left, right: shares of the box's width, positive to the right. top, bottom: of its height, positive downwards.
     """
 
     left: float = 0.0
@@ -113,10 +113,11 @@ def _check_found(bbox: object, name: str, score: object) -> None:
 
 @dataclass(frozen=True)
 class Detection:
-    """One box of a detector, with its score (in the detector's own scale; None where it gives none).
+    """A box that a detector has found.
 
-    rolls: degrees, x towards y, by which the face may be turned in the picture; 0 is upright. Landmarks are tried from
-    each of them, and the most confident ones count. Raises ValueError for a box, score or roll that is none.
+    score: in the detector's own scale; None if it gives none. rolls: the angles, in degrees from x towards y, by which
+    the face may be turned in the picture; 0 is upright. Landmarks are tried from each; the most confident ones count.
+    Raises ValueError for a box, score or roll that is none.
     """
 
     bbox: BBox
@@ -154,11 +155,11 @@ class HeadPose:
 
 @dataclass(frozen=True)
 class Quality:
-    """How good the picture of a face is; `facealign_cli.quality` has the formulas.
+    """How good the picture of a face is; the module `facealign_cli.quality` has the formulas.
 
-    sharpness: without unit, 0 or more. brightness, contrast: grey levels, 0 to 255. cut_off: share of the face outside
-    the picture, 0 to 1. None: too little of the face is there to tell, or nothing in it could be sharp. Raises
-    ValueError.
+    sharpness: 0 or more, without a unit. brightness, contrast: grey levels, 0 to 255. cut_off: the share of the face
+    that lies outside the picture, 0 to 1. The first three are None if too little of the face is in the picture, and
+    sharpness is None if nothing in it could be sharp. Raises ValueError for other values.
     """
 
     sharpness: float | None
@@ -179,13 +180,12 @@ class Quality:
 class Face:
     """A face with its landmarks.
 
-    face_id: counts from 0 within a picture. bbox: the detector's box. detector_score: in the detector's own scale.
-    landmarks: (68, 2) float64, read-only. confidence: 0 to 1, how likely the landmarks are right. track_id: in video.
-    visible: (68,) bool, read-only: False where a labeller could not see the point; None where nobody has said.
-    sigma: (68,) float64 pixels, read-only, how far each landmark may be off: the true point is within that radius in 68
-    of 100 cases. None where the model does not say.
-    pose: where the head stands and how it is turned, where that was asked for.
-    quality: how good the face's picture is, where that was asked for.
+    face_id: counts the faces of a picture from 0. bbox: the detector's box. landmarks: (68, 2) float64 pixels,
+    read-only, x then y. confidence: how likely the landmarks are right, 0 to 1. detector_score: in the detector's own
+    scale. track_id: in video, the same number is the same face. visible: (68,) bool, read-only: False if a labeller
+    could not see the point. None if nobody has said. sigma: (68,) float64 pixels, read-only: the true point lies within
+    this radius in 68 of 100 cases. None if the model does not say. pose, quality: the head pose, and the quality of the
+    face's picture, if they were asked for; otherwise None.
     """
 
     face_id: int
@@ -234,7 +234,7 @@ class Face:
         return f"Face({self.face_id}{track}, bbox=({box}), confidence={self.confidence:.3f}{score})"
 
     def to_dict(self) -> dict[str, Any]:
-        """The face as it stands in facealign's JSON: plain values, pixels with 3 decimals."""
+        """The face as it stands in facealign's JSON: plain values, and pixels with 3 decimals."""
         values: dict[str, Any] = _from_above("formats.codec", "face_to_dict")(self)
         return values
 
@@ -259,12 +259,12 @@ def _checked_sigma(values: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class FrameResult:
-    """What came of one picture or one video frame, also when it failed.
+    """The record of one picture or one video frame, also if it failed.
 
-    source: path or "-". width, height: of the upright picture; 0 where it could not be read. status "no_face" has no
-    faces and no error; "error" has a message. warning: what is wrong with the input though it was used, such as a JPEG
-    that is damaged in places. frame, timestamp_s: in video only. left_out: faces that were found, but whose confidence
-    is below the one that was asked for; no format keeps it.
+    source: the path, or "-". status: "ok", "no_face", or "error", which comes with a message in `error`. width, height:
+    of the upright picture; 0 if it could not be read. warning: what is wrong with an input that was used all the same,
+    such as a JPEG that is damaged in places. frame, timestamp_s: in video only. left_out: the number of faces that were
+    found, but are below the confidence that was asked for; no file format keeps this number.
     """
 
     source: str
@@ -298,16 +298,16 @@ class FrameResult:
 
     @classmethod
     def of_faces(cls, source: str, faces: list[Face] | tuple[Face, ...], **fields: object) -> FrameResult:
-        """A result whose status follows from whether there are faces."""
+        """Make a record of these faces; the status is "no_face" if there are none."""
         return replace(cls(source, "no_face"), status="ok" if faces else "no_face", faces=tuple(faces), **fields)  # type: ignore[arg-type]
 
     @classmethod
     def of_error(cls, source: str, error: str, **fields: object) -> FrameResult:
-        """A result that records a failure."""
+        """Make a record of a failure."""
         return replace(cls(source, "no_face"), status="error", error=error, **fields)  # type: ignore[arg-type]
 
     def to_dict(self) -> dict[str, Any]:
-        """The record as one of the `results` of facealign's JSON: plain values, every key always there."""
+        """The record as one of the `results` of facealign's JSON: plain values, and every key is always there."""
         values: dict[str, Any] = _from_above("formats.codec", "to_dict")(self)
         return values
 

@@ -26,15 +26,17 @@ FLUSH_S = 2.0
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """How a job is run. output: its folder, or a URL. fmt: parquet, jsonl, csv or pts.
+    """How a job is run.
 
-    engine: local, or ray, which writes Parquet only, and does not know of fail_fast. ray_address: of a
-    running cluster; None: one is started here. workers: processes; 0: this one, which nothing protects from a picture
-    that kills, but which needs no `if __name__ == "__main__":` in a script. batch_size: pictures that a worker works on
-    at a time. in_flight: such groups that a worker process holds, to read ahead; 1 where a group takes long, so that
-    nobody holds one that another could begin with. timeout_s: after so long without a finished picture a worker is
-    taken for hung; None: never. restart: begin anew. must_resume: refuse to begin. retry_errors: do failed pictures
-    again. fail_fast: stop at the first one.
+    output: the folder of the rows, or a URL. fmt: "parquet", "jsonl", "csv" or "pts". shard_rows: rows in one file.
+    workers: the number of worker processes. With 0 this process does the work: nothing protects it from a picture that
+    kills it, but a script needs no `if __name__ == "__main__":`. batch_size: how many pictures a worker is given at a
+    time. in_flight: how many such groups a worker process holds, so that it can read ahead; 1 where a group takes long,
+    so that no worker holds one that another could begin with. timeout_s: a worker that has finished no picture for so
+    long counts as hung; None means never. restart: begin anew. must_resume: refuse to begin a new job. retry_errors: do
+    the failed pictures again. fail_fast: stop at the first failed picture. engine: "local", or "ray", which writes
+    Parquet only and cannot `fail_fast`. ray_address: of a cluster that runs already; None means that one is started
+    here. Raises InputError.
     """
 
     output: str

@@ -14,13 +14,15 @@ _SHOWN = 5
 
 @dataclass
 class Progress:
-    """How a run goes. done, failed, faces: in this run. before: done by earlier runs. total: to do in this run.
+    """How far a run has come.
 
-    doubtful: of these faces, those whose landmarks may be wrong. left_out: faces of too little confidence, which have
-    no row, in this run. total_known: the listing is complete. slowest: (milliseconds, path), longest first; failures:
-    (path, error), the first few. stopped: "interrupt" or "fail_fast", if it ended early. elapsed_s: with the workers'
-    start. skipped: done before or named twice. problems: what could not be listed. notes: what is no problem, but
-    should be known.
+    done, failed, faces: pictures, failed pictures and faces of this run. doubtful: the faces among them whose landmarks
+    may be wrong. left_out: faces of this run that have no row, since their confidence is too low. before: pictures that
+    earlier runs have done. skipped: pictures that were done before or named twice. total: pictures that this run has to
+    do; it still grows until `total_known` is true. elapsed_s: seconds, with the start of the workers. slowest: pairs of
+    milliseconds and path, the longest first. failures: the first few pairs of path and error. problems: sentences on
+    what could not be listed. notes: sentences on what is no problem, but should be known. stopped: "interrupt" or
+    "fail_fast" if the run ended early.
     """
 
     done: int = 0
@@ -44,16 +46,16 @@ class Progress:
 
     @property
     def per_second(self) -> float:
-        """Pictures a second, in this run."""
+        """Pictures a second in this run."""
         return self.done / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
     @property
     def left_s(self) -> float | None:
-        """Seconds left at this rate; None where that is not known."""
+        """The seconds that are left at this rate; None if that is not known."""
         return (self.total - self.done) / self.per_second if self.done and self.total_known else None
 
     def cpu_s(self) -> dict[str, float]:
-        """Seconds of processor time by stage, of all processes; `other` is what belongs to none."""
+        """Seconds of processor time by stage, over all processes; `other` is what belongs to no stage."""
         by_stage: Counter[str] = Counter()
         for worker in self.usage.workers.values():
             by_stage.update(worker.by_stage)

@@ -88,16 +88,16 @@ def run_batch(
     make_work: Callable[[], Work] | None = None,
     own_config: Mapping[str, Any] | None = None,
 ) -> Progress:
-    """Run a job to its end, or on to it: what the folder holds of it already is left out.
+    """Run a job to its end. What its folder holds already is not done again, so a job that was ended early goes on.
 
-    sources: which pictures, or just folders, files or globs. options: how, or just the folder of the rows. work: what
-    is done with a picture; None: the default detector and model, and no crops or overlays.
-    report: called often while it runs. stop: ends it when the chunks in work are done; all that is finished is written.
-    make_work: what workers do, in place of `PictureWork` of `work`; it has to be picklable. own_config: what decides
-    its rows besides, as JSON values: resuming needs the same.
-    Raises InputError (nothing there, no pictures), OutputError (another job's folder, another run in it, disk full),
-    ModelError, DeviceError, MissingDependency, FacealignError where workers cannot start. Whatever it raises, the
-    job can be resumed.
+    sources: which pictures; folders, files or globs are enough. options: how; the folder of the rows is enough. work:
+    what is done with a picture; None means the default detector and model, without crops and overlays. report: is
+    called often while the job runs. stop: if it is set, the job ends when the pictures in work are done, and all that
+    is finished is written. make_work: makes what the workers do, in place of `work`; it has to be picklable.
+    own_config: what the rows of `make_work` depend on, as JSON values; a job resumes only with the same ones.
+    Raises InputError if there is nothing to read, OutputError if the folder holds another job, is in use by another
+    run, or the disk is full, ModelError, DeviceError, MissingDependency, and FacealignError if no worker can start.
+    After any of these the job can be resumed.
     """
     sources = sources if isinstance(sources, Sources) else Sources(one_or_several(sources))
     options = options if isinstance(options, BatchOptions) else BatchOptions(os.fspath(options))

@@ -55,11 +55,11 @@ def one_or_several(places: str | os.PathLike[str] | Iterable[str | os.PathLike[s
 class Sources:
     """Where the pictures are. A single place or list need not stand in a tuple, and each may be a Path.
 
-    places: folders, files, globs, URLs, or "-" for a list of paths on standard input. lists: files of paths, one a
-    line, or .csv or .parquet with a column of them; a relative path counts from the working directory.
-    recursive: also folders in folders. glob: which names in folders are meant; None: those of pictures.
-    null: the paths in lists end with NUL bytes instead of line feeds. column: of a table; None: see `PATH_COLUMNS`.
-    skip: folders that are not looked into, such as the one that is written to. clips: clips are meant, not pictures.
+    places: folders, files, globs or URLs, or "-" for a list of paths on standard input. lists: files with one path a
+    line, or .csv and .parquet files with a column of paths; relative paths start from the working directory. recursive:
+    also look into folders in folders. glob: which names in folders count; None means those of pictures. null: the paths
+    of a list end with NUL bytes instead of line feeds. column: the column of paths; None means the first one of
+    `PATH_COLUMNS`. skip: folders that are not looked into. clips: whether clips are meant instead of pictures.
     """
 
     places: tuple[str, ...] = ()
@@ -77,11 +77,11 @@ class Sources:
 
     @property
     def what(self) -> str:
-        """What is looked for, for messages."""
+        """The word for what is looked for, for messages."""
         return "clips" if self.clips else "pictures"
 
     def check(self) -> None:
-        """Raise InputError for a place or list that is not there, MissingDependency for what a list or URL needs."""
+        """Raise InputError for a place or list that is not there, MissingDependency if one needs a package."""
         for place in (*self.places, *self.lists):
             if place == STDIN:
                 continue
@@ -94,7 +94,7 @@ class Sources:
             raise InputError('standard input ("-") can be read once only')
 
     def check_apart(self, folders: Iterable[str]) -> None:
-        """Raise InputError where pictures made in these folders, each in a tree like its source's, would be listed."""
+        """Raise InputError if pictures that are written to these folders would be among those that are read."""
         for place in self.places:
             base, rest = (place, "") if not _MAGIC.search(place) or os.path.isdir(place) else _parts(place)
             deep = _is_deep(rest) if rest else self.recursive

@@ -39,13 +39,14 @@ _HELD_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class WorkOptions:
-    """All that decides what becomes of a picture; it can be pickled. Folders may be URLs; None: nothing goes there.
+    """All that decides what becomes of a picture; it can be pickled. Folders may be URLs; None: there is none.
 
-    crops_folder: aligned faces, squares as `CropOptions` has them by `crop_preset` and `crop_size`, and beside each a
-    document with its matrix and landmarks. overlay_folder: pictures with their faces drawn. pts_folder: a .pts file for
-    each face. pose: what gives faces their pose; None: they get none. quality: whether they get the quality of their
-    picture. sigma: whether rows as CSV and drawings show how far each point may be off; other rows always do.
-    min_confidence: as `Aligner` has it. Raises InputError.
+    model, detector, detector_options, device, threads, min_confidence: as for `Aligner`. max_pixels: a picture of more
+    pixels fails. pose: estimates the head pose of each face; None means that faces get no pose. quality: whether faces
+    get the quality of their picture. sigma: whether CSV rows and drawings show how far each point may be off; Parquet
+    and JSON always do. crops_folder: gets each face as a square, and beside it a document with its matrix and
+    landmarks. crop_preset, crop_size: as for `CropOptions`. overlay_folder: gets the pictures with their faces drawn.
+    pts_folder: gets a .pts file for each face. Raises InputError.
     """
 
     model: str | None = None

@@ -31,19 +31,20 @@ SAME_FACE = 0.3
 
 @runtime_checkable
 class Detector(Protocol):
-    """Finds the boxes of faces.
+    """What finds the boxes of faces; any object with these two attributes and this method is a detector.
 
-    name: as in the registry. calibration: from this detector's box to the tight box of the 68 landmarks.
+    name: as in the registry. calibration: how this detector's box leads to the tight box of the 68 landmarks.
     """
 
     name: str
     calibration: BoxCalibration
 
     def detect(self, image: Image, source: str | None = None) -> list[Detection]:
-        """The faces of one picture, best score first; an empty list where there is none.
+        """Find the faces of one picture.
 
         image: (H, W, 3) uint8 BGR or (H, W) uint8 grey. source: the picture's path, which only `boxes` needs.
-        Boxes are in pixels with pixel centres at integers and may reach over the picture's edge.
+        Returns the detections, the best score first; an empty list if there is none. Boxes are in pixels, with pixel
+        centres at integers, and may reach beyond the picture's edge.
         Raises InputError for an array that is no such picture.
         """
         ...
@@ -51,14 +52,14 @@ class Detector(Protocol):
 
 @dataclass(frozen=True)
 class DetectorOptions:
-    """The options of all detectors; each takes those that mean something to it.
+    """The options of all detectors. Each detector takes those that mean something to it.
 
-    model_file: of `yunet` (.onnx) and `haar` (.xml). boxes_file: of `boxes`, see there.
-    min_face: smallest face looked for, pixels, in the height of the detector's box (`mtcnn`, `haar`, `yunet`).
-    score: lowest score of a face, in the detector's own scale; None: the detector's usual one.
-    any_roll: look for heads turned by any angle in the picture's plane, in four times the time (not `boxes`).
-    upsample: times the picture is doubled first (`dlib-hog`). max_faces: keep the largest so many; None: all.
-    threads: intra-op threads of the networks. Raises InputError for values out of range.
+    model_file: the file of `yunet` (.onnx) or `haar` (.xml). boxes_file: the file of `boxes`. min_face: the smallest
+    face that is looked for, as the height of the detector's box in pixels (`mtcnn`, `haar`, `yunet`). score: the lowest
+    score of a face, in the detector's own scale; None means the detector's usual one. any_roll: look for heads turned
+    by any angle in the picture's plane, which takes four times as long (not `boxes`). upsample: how many times the
+    picture is doubled first (`dlib-hog`). max_faces: only so many of the largest faces are kept; None means all.
+    threads: the threads of one operator of a network. Raises InputError for values out of range.
     """
 
     model_file: Path | None = None
@@ -101,7 +102,7 @@ _factories: dict[str, DetectorFactory] = {}
 def register_detector(name: str) -> Callable[[DetectorFactory], DetectorFactory]:
     """Make a class or function that takes `DetectorOptions` available as `create_detector(name)`.
 
-    Raises ValueError if something else has the name.
+    Raises ValueError if something else has that name already.
     """
 
     def enter(factory: DetectorFactory) -> DetectorFactory:
@@ -113,7 +114,7 @@ def register_detector(name: str) -> Callable[[DetectorFactory], DetectorFactory]
 
 
 def known_detectors() -> tuple[str, ...]:
-    """The names that `create_detector` takes, in the order in which they are worth trying."""
+    """The names that `create_detector` takes. The one to try first stands first."""
     return tuple(dict.fromkeys([*_MODULES, *_factories, *find_plugins(DETECTORS)]))
 
 
@@ -123,9 +124,11 @@ def is_own(name: str) -> bool:
 
 
 def create_detector(name: str, options: DetectorOptions | None = None, **changes: Any) -> Detector:
-    """The detector of that name; `changes` replace single fields of `options` (or of the defaults).
+    """Make the detector of that name.
 
-    Raises InputError for an unknown name or option value, ModelError for a bad model file, MissingDependency.
+    options: None means the defaults. changes: single fields of the options that have another value.
+    Raises InputError for an unknown name or a value out of range, ModelError for a bad model file, and
+    MissingDependency if a package is not installed.
     """
     if name not in known_detectors():
         raise InputError(f"unknown detector {name!r}; known: {', '.join(known_detectors())}")

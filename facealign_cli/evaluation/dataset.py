@@ -46,13 +46,15 @@ def evaluate_dataset(
 ) -> Evaluation:
     """Run a model on annotated pictures and measure it by the 300-W protocol.
 
-    root: 300-W folders, pictures with .pts files, or a dlib .xml file. aligner: None for the default one. init: where
-    each face is taken to be, see `predict.Init`; None: in the boxes of the aligner's detector if that is `boxes`, else
-    in those of the data set. split: "all", or "held-out": of training folders only the faces that are not trained on.
-    normaliser, threshold: of AUC, failure rate and percentiles. workers: processes; 0: this one. watch: called once,
-    before the first face is aligned.
-    Raises InputError for a root without faces that can be evaluated, for an init from boxes that are not there and for
-    an unknown normaliser, FacealignError if a worker dies.
+    root: the 300-W folders, pictures with .pts files, or a dlib .xml file. aligner: None means the default one. init:
+    where each face is taken to be: "dataset-boxes", "ground-truth", "detector" or "given-boxes". None means
+    "given-boxes" if the aligner's detector is `boxes`, and otherwise "dataset-boxes". split: "all", or "held-out": of
+    the training folders, only the faces that the shipped models were not trained on. normaliser: "inter-ocular",
+    "inter-pupil" or "bbox-diagonal". threshold: of AUC and failure rate, as a fraction of the normaliser. workers: the
+    number of worker processes; with 0 this process does the work. watch: is called once, before the first face is
+    aligned.
+    Raises InputError if the root has no face that can be evaluated, if boxes are missing or the normaliser is unknown,
+    and FacealignError if a worker dies.
     """
     _check(normaliser, threshold)
     selection = select_samples(Path(root), split)
@@ -80,11 +82,11 @@ def evaluate_predictions(
     normaliser: str = DEFAULT_NORMALISER,
     threshold: float = DEFAULT_THRESHOLD,
 ) -> Evaluation:
-    """Measure landmarks that any tool has written, by the 300-W protocol; no model runs and no picture is needed.
+    """Measure landmarks that any tool has written, by the 300-W protocol. No model runs, and no picture is needed.
 
-    predictions: .pts files in the layout of the ground truth, or a format that facealign reads. ground_truth: as
-    the root of `evaluate_dataset`, and so are the others. A face without a usable prediction counts as a failure.
-    Raises InputError, FormatError.
+    predictions: .pts files in the layout of the ground truth, or a file of a format that facealign reads. A face
+    without a usable prediction counts as a failure. ground_truth: as `root` of `evaluate_dataset`. split, normaliser,
+    threshold: as there. Raises InputError, and FormatError for a damaged file.
     """
     _check(normaliser, threshold)
     predictions, ground_truth = Path(predictions), Path(ground_truth)

@@ -52,8 +52,8 @@ _WRITE_OPTIONS: dict[str, tuple[str, int] | None] = {
 def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image:
     """Read a picture file, or standard input for "-". Returns (H, W, 3) uint8 BGR, upright.
 
-    Raises InputError, which names the file: missing, a folder, no permission, empty, no picture, cut short, damaged,
-    more than `max_pixels` pixels.
+    max_pixels: a larger picture is refused. Raises InputError, which names the file and says what is wrong: it is not
+    there, a folder, empty, no picture, cut short, damaged or too large, or there is no permission to read it.
     """
     return read_picture(path, max_pixels=max_pixels).image
 
@@ -116,7 +116,7 @@ class DecodedPicture:
 def decode_image(data: bytes, name: str = "picture", *, max_pixels: int = MAX_PIXELS) -> Image:
     """Decode the bytes of a picture file. Returns (H, W, 3) uint8 BGR, upright.
 
-    name: stands in the errors. Raises InputError as `read_image` does for a file of these bytes.
+    name: what errors call the picture. Raises InputError as `read_image` does for a file of these bytes.
     """
     return decode_picture(data, name, max_pixels=max_pixels).image
 
@@ -146,10 +146,10 @@ def decode_picture(data: bytes, name: str = "picture", *, max_pixels: int = MAX_
 
 
 def write_image(path: str | os.PathLike[str], image: Image, overwrite: bool = False) -> None:
-    """Write an (H, W, 3) BGR or (H, W) grey uint8 picture in the format of the path's suffix.
+    """Write a picture in the format of the path's suffix. image: (H, W, 3) BGR or (H, W) grey, uint8.
 
-    Raises InputError for an unknown suffix or a picture that is too large for the format, OutputError if it cannot be
-    written, ValueError for another kind of array.
+    Raises InputError for an unknown suffix and for a picture that is too large for the format, OutputError if it cannot
+    be written, and ValueError for another kind of array.
     """
     suffix = image_suffix(path)
     check_output(path, overwrite)

@@ -94,10 +94,10 @@ _FORMATS: dict[str, Format] = {}
 
 
 def register_format(name: str, extensions: Sequence[str], **parts: Any) -> None:
-    """Make a format known by name and by its file extensions (none for one that has to be named).
+    """Make a format known by its name and its file extensions. A format without extensions has to be named by users.
 
-    parts: write, read or scan (each follows from the other) and the others of `Format`. Raises ValueError for the name
-    of one of facealign's own formats.
+    parts: `write`, and `read` or `scan` (each follows from the other), and the other fields of `Format`. Raises
+    ValueError for the name of one of facealign's own formats.
     """
     if name.replace("-", "_") in _siblings() and not _is_own(parts["write"]):
         raise ValueError(f"the format {name!r} is one of facealign's own: yours needs another name")
@@ -149,9 +149,9 @@ def format_for_path(path: PathLike) -> Format:
 def write_results(
     path: PathLike, results: Iterable[FrameResult], *, format: str | None = None, overwrite: bool = False
 ) -> None:
-    """Write records to a file, in the format of its extension or in the one that is named.
+    """Write records to a file. format: its name; None means the one that the file's extension stands for.
 
-    Raises InputError for an unknown format, OutputError, MissingDependency.
+    Raises InputError for an unknown format, OutputError if the file exists or cannot be written, and MissingDependency.
     """
     chosen = format_for_path(path) if format is None else get_format(format)
     chosen.require()
@@ -159,9 +159,10 @@ def write_results(
 
 
 def read_results(path: PathLike, *, format: str | None = None) -> list[FrameResult]:
-    """Read records from a file or folder, in the format that it looks like or in the one that is named.
+    """Read records from a file or folder. format: its name; None means the one that the file looks like.
 
-    Raises InputError for an unknown format or a file that cannot be read, FormatError, MissingDependency.
+    Raises InputError for an unknown format or a file that cannot be read, FormatError for a damaged file, and
+    MissingDependency.
     """
     chosen = (find_format(path) or format_for_path(path)) if format is None else get_format(format)
     chosen.require()

@@ -107,12 +107,13 @@ class DanPrediction:
 
 
 class DanModel:
-    """A loaded graph.
+    """A DAN graph that has been loaded.
 
-    path: an ONNX file. device: "auto", "cpu", "cuda" or "cuda:N". threads: within one operator; one unless asked.
-    batch_size: the most crops that go through the graph at once; larger input is cut into such parts.
-    It can be used from several threads at once, and be pickled: the copy loads its file anew.
-    Raises ModelError for a file that is corrupt or not such a graph, DeviceError where the device cannot be had.
+    It can be used from several threads at once. It can be pickled; the copy loads its file anew.
+
+    path: an ONNX file. device: "auto", "cpu", "cuda" or "cuda:N". threads: how many threads one operator may use.
+    batch_size: how many crops go through the graph at once, at most; larger input is cut into such parts.
+    Raises ModelError for a file that is damaged or no such graph, and DeviceError if the device is not there.
     """
 
     def __init__(
@@ -136,7 +137,7 @@ class DanModel:
     def padded_to(self, batch_size: int) -> DanModel:
         """The same graph, loaded once, whose input is always filled up to so many crops.
 
-        So a crop's result does not depend on how many come with it.
+        The result of a crop then does not depend on how many crops come with it.
         """
         model = object.__new__(type(self))
         model.__dict__ |= self.__dict__ | {"batch_size": batch_size, "padded": True}
@@ -147,13 +148,14 @@ class DanModel:
 
     @property
     def name(self) -> str:
-        """Name and version, as records state it."""
+        """Name and version, as records state them."""
         return f"{self.metadata.name} {self.metadata.version}"
 
     def predict(self, crops: Image | Floats) -> DanPrediction:
-        """Landmarks of (N, 1, S, S) or (N, S, S) crops, grey, 0–255, uint8 or float. N may be 0.
+        """Place landmarks in crops.
 
-        Raises ValueError for another shape.
+        crops: (N, 1, S, S) or (N, S, S), grey, 0 to 255, uint8 or float; N may be 0. Raises ValueError for another
+        shape, and ModelError if the graph gives something else than landmarks.
         """
         size = self.metadata.crop_size
         crops = crops[:, None] if crops.ndim == 3 else crops

@@ -150,10 +150,10 @@ def load_model(
     threads: int = 1,
     batch_size: int = 16,
 ) -> DanModel:
-    """Load a shipped model by name (None: the default), its hash checked, or any facealign graph by its file.
+    """Load a shipped model by its name, or any graph of facealign's by its file.
 
-    The others as `DanModel` takes them. Raises InputError for an unknown name, ModelError for a file that is not such a
-    graph, DeviceError.
+    name: None means the default model. The hash of a shipped model is checked. device, threads, batch_size: as for
+    `DanModel`. Raises InputError for an unknown name, ModelError for a file that is no such graph, and DeviceError.
     """
     return DanModel(model_file(name), device=device, threads=threads, batch_size=batch_size)
 

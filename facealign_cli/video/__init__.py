@@ -16,11 +16,12 @@ def open_source(
     every: int = 1,
     most_fps: float | None = None,
 ) -> VideoSource:
-    """The clip at `path`: a file, a folder of pictures or a pattern like frames/%04d.png (`rate` of them a second).
+    """Open a clip: a file, a folder of pictures, or a pattern such as frames/%04d.png.
 
-    start_s, end_s: only the frames between. sound: pass its packets on. max_pixels: of a frame. every: only every so
-    many-th frame, from the first one on. most_fps: no more than so many frames a second. Raises InputError,
-    MissingDependency.
+    start_s, end_s: only the frames between these times, in seconds. rate: frames a second of numbered pictures. sound:
+    whether packets of the sound are passed on. max_pixels: a clip whose frames have more pixels is refused. every: take
+    one of so many frames, from the first one on. most_fps: take no more than so many frames a second.
+    Raises InputError if the clip cannot be opened, and MissingDependency without PyAV.
     """
     from facealign_cli.video.container import ContainerSource
     from facealign_cli.video.sequence import SequenceSource, is_sequence

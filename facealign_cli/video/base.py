@@ -51,9 +51,11 @@ class VideoInfo:
 
 @dataclass(frozen=True, eq=False)
 class VideoFrame:
-    """One frame. index: counts from 0. pts, duration: ticks, duration 0 where unknown.
+    """One frame of a clip.
 
-    image_bgr: (H, W, 3) uint8, upright; None where it could not be decoded. error: why, or what is wrong with it.
+    index: counts from 0. pts, duration: ticks of the clip's time base; a duration of 0 is unknown. timestamp_s: seconds
+    from the clip's beginning. image_bgr: (H, W, 3) uint8, upright; None if it could not be decoded. error: why not, or
+    what is wrong with the picture.
     """
 
     index: int

@@ -38,12 +38,13 @@ _POINT_BETA = 4.0
 
 @dataclass(frozen=True)
 class Smoothing:
-    """The filter's parameters.
+    """The parameters of the causal filter.
 
-    min_cutoff_hz: of a face at rest: lower is calmer. beta: Hz gained per face size a second: higher lags less.
-    d_cutoff_hz: of the low-pass on the speeds: higher follows a turn of the motion sooner, and takes in more noise.
+    min_cutoff_hz: for a face at rest; a lower one is calmer. beta: Hz that the cutoff gains for each face size a second
+    of speed; a higher one lags less. d_cutoff_hz: of the low-pass on the speeds; a higher one follows changes of the
+    motion sooner, and takes in more noise.
     The defaults were chosen by `python benchmarks/video_smoothing.py`: a photo with camera noise, at rest and moved
-    along known paths, and points without noise. Raises InputError.
+    along known paths, and points without noise. Raises InputError for numbers out of range.
     """
 
     min_cutoff_hz: float = 0.2
@@ -58,7 +59,7 @@ class Smoothing:
 
     @classmethod
     def parse(cls, text: str) -> Smoothing:
-        """From "causal" (the defaults) or up to three numbers with commas between them, in the order of the fields."""
+        """Read "causal" (the defaults), or up to three numbers with commas between them, in the order of the fields."""
         if text == "causal":
             return cls()
         try:
@@ -151,7 +152,10 @@ def _share(cutoff_hz: Floats, step: float) -> Floats:
 
 
 class FaceSmoother:
-    """One filter for each track; the box's corners are filtered with the landmarks."""
+    """Smooths the faces of a clip, with one filter for each track; the corners of the box are smoothed as well.
+
+    Call it with the faces of each frame and the frame's time in seconds.
+    """
 
     def __init__(self, smoothing: Smoothing) -> None:
         self._smoothing = smoothing

@@ -41,12 +41,14 @@ PathLike = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class VideoOptions:
-    """smoothing: `LookAhead` for files; `Smoothing`, which needs no frame that follows, for cameras; None for none.
+    """How a clip is worked on.
 
-    pose: what gives faces their pose, from the smoothed landmarks; None: they get none. blank: draw on black instead of
-    on the frames. sigma: draw how far each point may be off, where the model says so. quality: whether faces get the
-    quality of their picture, by the landmarks before smoothing. beside: read and track in threads of their own, beside
-    the caller's, which takes less time and up to two processors; the records are the same.
+    tracking: how faces are followed. smoothing: a `LookAhead` for files, a `Smoothing` for cameras, since it needs no
+    later frame, or None. pose: estimates the head pose from the smoothed landmarks; None means that faces get no pose.
+    blank: whether faces are drawn on black instead of on the frames. sigma: whether a drawing shows how far each point
+    may be off. quality: whether faces get the quality of their picture, by their landmarks before smoothing. beside:
+    read and track in threads of their own, beside the caller's, which takes less time and up to two processors; the
+    records are the same.
     """
 
     tracking: TrackingOptions = field(default_factory=TrackingOptions)
@@ -67,14 +69,17 @@ def track_video(
     stop: threading.Event | None = None,
     tell: Callable[[str], None] = lambda _sentence: None,
 ) -> Generator[FrameResult, None, None]:
-    """The records of a clip's frames, as they come; with a sink, the overlay is drawn into it.
+    """Follow the faces of a clip; the records of its frames come one by one.
 
-    With `LookAhead`, records come by its lag later than their frames are read, and with a sink so many frames are held;
-    beyond `HELD_BYTES` it looks less far ahead. tell: is then called with a sentence that says so.
-    source: what `open_source` opens, or what it gave; then it stays open. aligner: None for the default one. stop: ends
-    the clip after the frame in work. When the generator ends or is closed, all frames whose records it gave are in the
-    sink, which stays open. A frame without a picture has a record with status "error" and is not drawn.
-    Raises InputError for a clip that cannot be read, OutputError where the sink fails, MissingDependency.
+    With `LookAhead`, a record comes later than its frame is read, by the time that it looks ahead. With a sink, the
+    frames between are held in memory; if they have more than `HELD_BYTES`, it looks less far ahead.
+
+    source: a path that `open_source` takes, or what it returned, which then stays open. aligner: None means the default
+    one. options: None means the defaults. sink: gets the frames with their faces drawn, and stays open. When the
+    generator ends or is closed, it has all frames whose records were given. stop: if it is set, the clip ends after the
+    frame in work. tell: is called with a sentence if smoothing looks less far ahead.
+    A frame without a picture has a record with status "error" and is not drawn.
+    Raises InputError for a clip that cannot be read, OutputError if the sink fails, and MissingDependency.
     """
     if isinstance(source, str | os.PathLike):
         with contextlib.closing(open_source(os.fspath(source))) as opened:
@@ -168,12 +173,15 @@ def overlay_video(
     stop: threading.Event | None = None,
     tell: Callable[[str], None] = lambda _sentence: None,
 ) -> Generator[FrameResult, None, None]:
-    """Draw the faces onto a clip, which becomes `output`, while the records of its frames come; see `track_video`.
+    """Draw the faces onto a clip and write it, while the records of its frames come one by one; see `track_video`.
 
-    Times and sound stay as they are; a source that was opened by the caller has to have its sound. The clip is written
-    and can be played when the generator ends, also when it is closed early; after an error there is none. tell: called
-    with a sentence on sound that the clip cannot hold, before the work, and on sound that was damaged, after it.
-    Raises as `track_video` does, InputError for a suffix that no clip has, OutputError.
+    Times and sound stay as they are. The clip is whole and can be played when the generator ends, also if it is closed
+    early; after an error there is no clip.
+
+    source: as for `track_video`; one that you have opened yourself needs `sound=True` to keep the sound. output: the
+    file of the new clip. overwrite: replace a file of that name. tell: is called before the work with a sentence on
+    sound that the new clip cannot hold, and after it with one on sound that was damaged.
+    Raises what `track_video` raises, and InputError for a suffix that no clip has, and OutputError.
     """
     check_suffix(output)
     if isinstance(source, str | os.PathLike):

@@ -59,10 +59,12 @@ class FaceAligner(Protocol):
 
 @dataclass(frozen=True)
 class TrackingOptions:
-    """detect_every: frames between looks for new faces; None: about a second; 1: no tracking, each frame by itself.
+    """How faces are followed.
 
-    new_confidence, keep_confidence: least confidence of a face that is new, and of one that is followed.
-    keep_lost_s: how long the id of a lost face is kept. max_faces: the largest so many, None: all. Raises InputError.
+    detect_every: look for new faces every so many frames; None means about once a second, and 1 means that nothing is
+    followed and each frame is worked on by itself. new_confidence, keep_confidence: the least confidence of a face that
+    is new, and of one that is followed. keep_lost_s: for how many seconds the id of a lost face is kept. max_faces:
+    only so many of the largest faces; None means all. Raises InputError for values out of range.
     """
 
     detect_every: int | None = None
@@ -146,9 +148,10 @@ class Tracker:
         self._since_detection, self._detected_s, self._last_s = 0, -np.inf, -np.inf
 
     def update(self, image_bgr: Image, timestamp_s: float, source: str | None = None) -> list[Face]:
-        """The faces of the next frame, by track_id; their boxes are those that a detector would give.
+        """The faces of the next frame, in the order of their track_id; their boxes are such as the detector would give.
 
-        image_bgr: (H, W, 3) uint8. timestamp_s: later than the frame's before. source: for the detector `boxes`.
+        image_bgr: (H, W, 3) uint8. timestamp_s: seconds; later than that of the frame before. source: the clip's path,
+        which only the detector `boxes` needs.
         """
         if self._cuts.is_cut(image_bgr):
             self._tracks = []

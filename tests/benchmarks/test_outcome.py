@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from argparse import ArgumentParser
 from pathlib import Path
 from types import ModuleType
@@ -52,3 +53,26 @@ def test_each_kept_record_is_linked_and_names_its_command(path: Path) -> None:
     assert f"(results/{path.name})" in page
     assert record["command"].split()[1] in page
     assert record["date"] and record["machine"] and record["versions"]
+
+
+def test_a_command_without_json_gets_a_record(
+    outcome: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = importlib.import_module("record")
+    printing = "print('busy\\n\\n| a | b |\\n| --- | --- |\\n| 1 | 2 |')"
+    monkeypatch.setattr("sys.argv", ["record.py", str(tmp_path / "a.json"), "python", "-c", printing])
+    record.main()
+    kept = json.loads((tmp_path / "a.json").read_text("utf-8"))
+    assert kept["tables"] == [[{"a": "1", "b": "2"}]]
+    assert kept["printed"] == capsys.readouterr().out.splitlines() and kept["printed"][0] == "busy"
+    assert kept["command"].startswith("python -c") and kept["seconds"] >= 0
+    assert re.fullmatch(r"[0-9a-f]{10}(\+changes)?", kept["commit"] or "0" * 10)
+
+
+def test_a_command_that_fails_gets_none(outcome: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    record = importlib.import_module("record")
+    monkeypatch.setattr("sys.argv", ["record.py", str(tmp_path / "a.json"), "python", "-c", "raise SystemExit(3)"])
+    with pytest.raises(SystemExit, match="3"):
+        record.main()
+    assert not (tmp_path / "a.json").exists()
+    assert record.program(["facealign", "--help"])[1:] == ["-m", "facealign_cli", "--help"]
