@@ -44,3 +44,22 @@ def test_who_is_replaced_as_the_scene_changes_is_gone_unless_somebody_is_close(p
     assert list(clip.frame(at(100), at(place), count=3, image=before)) == [0, 1]
     assert list(clip.frame(at(100), at(place), image=after)) == [1, 2]
     assert centers(clip.frame(at(100), at(place), image=before)) == {first: 100.0, 1: float(place)}
+
+
+def test_who_is_replaced_while_the_scene_stands_still_is_only_lost() -> None:
+    """A small face in a large picture, which is hardly changed by it."""
+    clip, before = Clip(), np.tile(noise(1), (3, 3, 1))
+    after = with_part_of(before, np.tile(noise(2), (3, 3, 1)), 100)
+    assert list(clip.frame(at(100), count=3, image=before)) == [0]
+    assert list(clip.frame(at(100), image=after)) == [1]
+    assert list(clip.frame(at(100), image=before)) == [0]
+
+
+@pytest.mark.parametrize("replaced", [100, 300])
+def test_whoever_is_replaced_the_other_one_is_followed_in_the_same_frame(replaced: int) -> None:
+    clip, scene = Clip(), noise(1)
+    clip.frame(at(100), at(300), count=3, image=scene)
+    found = centers(clip.frame(at(104), at(304), image=with_part_of(scene, noise(2), replaced)))
+    stays = 0 if replaced == 300 else 1
+    assert found[stays] == (104.0, 304.0)[stays]
+    assert sorted(found) == [stays, 2]
