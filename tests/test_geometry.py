@@ -263,3 +263,35 @@ def test_a_crop_off_the_picture_is_black(shift: tuple[float, float]) -> None:
 
 def test_a_picture_smaller_than_the_reduction() -> None:
     assert warp(np.full((3, 3), 200, np.uint8), SimilarityTransform.from_parts(0.05), 16).shape == (16, 16)
+
+
+def test_whole_numbers_of_eight_bits_do_not_run_over() -> None:
+    small = np.array([[10, 200], [250, 20], [130, 240]], np.uint8)
+    moved = SimilarityTransform.from_parts(2.0, 90, (3, 4))
+    np.testing.assert_allclose(moved.apply(small), moved.apply(small.astype(float)))
+    for src, dst in ((small, small[::-1]), (small.astype(float), small[::-1]), (small, small[::-1].astype(float))):
+        got = SimilarityTransform.estimate(src, dst)
+        np.testing.assert_allclose(got.matrix, SimilarityTransform.estimate(small * 1.0, small[::-1] * 1.0).matrix)
+    assert bbox_of_shape(small).dtype == float
+    box = np.array([200, 100, 250, 220], np.uint8)
+    np.testing.assert_allclose(init_shape_from_bbox(box), init_shape_from_bbox(box.astype(float)))
+    np.testing.assert_allclose(SimilarityTransform.estimate([[0, 0], [1, 0]], [[0, 0], [0, 2]]).angle_deg, 90)
+
+
+def test_the_least_that_is_allowed() -> None:
+    assert CropFrame(8).shape.shape == (68, 2)
+    assert np.ptp(init_shape_from_bbox((5, 5, 5.5, 5.5)), axis=0).max() < 1
+    assert SimilarityTransform.estimate([[0, 0], [0.5, 0]], [[0, 0], [1, 0]]).scale == pytest.approx(2)
+
+
+@pytest.mark.parametrize("points", [np.zeros(68), np.zeros((68, 3)), np.zeros((2, 68, 2))])
+def test_what_are_no_points_is_said(points: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"expected two \(K, 2\) arrays of one shape"):
+        SimilarityTransform.estimate(points, points)
+
+
+def test_a_transform_that_does_not_exist_is_said() -> None:
+    with pytest.raises(ValueError, match=r"^the source points coincide"):
+        SimilarityTransform.estimate(np.ones((3, 2)), np.ones((3, 2)))
+    with pytest.raises(ValueError, match=r"^a similarity of scale 0 has no inverse$"):
+        SimilarityTransform(0, 0, 1, 1).inverse()
