@@ -133,6 +133,11 @@ _TRAINING = (
     type=kinds.EXISTING_FILE,
     help="Where the stages before come from, for stage 2 and later.",
 )
+@click.option(
+    "--warm-start",
+    is_flag=True,
+    help="Begin with the weights of the stage before, which takes fewer passes. In the paper a stage begins afresh.",
+)
 def stage(stage: int, previous: Path | None, **values: Any) -> None:
     """Train one stage, as the paper does: stage 1 first, then stage 2 on top of it."""
     if (stage > 1) != (previous is not None) and not values["resume"]:
@@ -191,6 +196,7 @@ def _train(
     else:
         weights = {"network": values.pop("network"), "init": values.pop("init", None), "previous": previous}
         weights["imagenet"] = values.pop("imagenet", False)
+        weights["warm_start"] = values.pop("warm_start", False)
         run = start_run(folder, pack, _config(stage, values), tell=console.message, teacher=teacher, **weights)
     try:
         with process.stop_on_signals(run.stop, lambda: run.stopped):

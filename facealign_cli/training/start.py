@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from facealign_cli.errors import InputError
 from facealign_cli.training.checkpoint import load_checkpoint, model_of, transfer_weights
 from facealign_cli.training.config import NetworkConfig, network_config
@@ -25,6 +27,7 @@ def start_run(
     previous: Path | None = None,
     init: Path | None = None,
     imagenet: bool = False,
+    warm_start: bool = False,
     teacher: Dan | None = None,
     tell: Callable[[str], object] = lambda text: None,
 ) -> Run:
@@ -33,7 +36,8 @@ def start_run(
     folder: for checkpoints, log and curves. config: its `stage` is 0 where all stages are trained together. previous:
     a checkpoint with the stages before that one. init: a checkpoint, also of another network, whose weights are taken
     where name and shape agree; tell: is told how many. imagenet: begin with ImageNet weights where the network has a
-    place for them; `init` comes on top. teacher: see `Run`. Raises InputError for a folder that holds a run, an unknown
+    place for them; `init` comes on top. warm_start: begin a later stage with the weights of the stage before, its last
+    layer aside. teacher: see `Run`. Raises InputError for a folder that holds a run, an unknown
     network, a stage that the network has not, or without the stages before it, and for a checkpoint of another network.
     """
     if (folder / "last.ckpt").exists():
@@ -46,6 +50,10 @@ def start_run(
     model = new_model(chosen, pack, config.seed) if previous is None else model_of(load_checkpoint(previous))
     if model.config.name != chosen.name:
         raise InputError(f"{previous} holds the network {model.config.name}, not {chosen.name}")
+    if warm_start:
+        if config.stage < 2:
+            raise InputError("there is no stage before this one whose weights it could begin with")
+        tell(f"{inherit_weights(model, config.stage)} tensors taken from stage {config.stage - 1}")
     if imagenet:
         tell(f"{take_imagenet(model)} tensors taken from ImageNet weights")
     origin = None
@@ -60,3 +68,26 @@ def start_run(
             else f"{origin['name']}, licence: {origin['licence'] or 'not stated'}: the new weights inherit this"
         )
     return Run(folder, model, config, pack, origin=origin, teacher=teacher)
+
+
+@torch.no_grad()
+def inherit_weights(model: Dan, stage: int) -> int:
+    """Give a stage (from 2 on) the weights of the one before where names and shapes agree; how many tensors it took.
+
+    A convolution that sees more maps than the stage before (image, heatmap, feature image) begins with looking at the
+    image alone. The last layers stay as they are: what they say of where the landmarks are would be said once more.
+    """
+    before, after = (model.stages[i].state_dict() for i in (stage - 2, stage - 1))
+    taken = 0
+    for name, value in before.items():
+        own = after.get(name)
+        if own is None or name.startswith(("out.", "confidence.")):
+            continue
+        if own.shape == value.shape:
+            own.copy_(value)
+        elif own.ndim == value.ndim == 4 and own.shape[1] > value.shape[1] and own[:, :1].shape == value[:, :1].shape:
+            own.zero_()[:, : value.shape[1]] = value
+        else:
+            continue
+        taken += 1
+    return taken

@@ -35,11 +35,30 @@ def test_a_run_begins_with_the_weights_of_another(tiny_pack: Pack, tiny_light: N
         start_run(tmp_path / "a", tiny_pack, CONFIG)
 
 
+def test_a_stage_begins_as_the_one_before_sees(tiny_pack: Pack, tiny_vgg: NetworkConfig, tmp_path: Path) -> None:
+    """Its net gives the same map of the image, whatever heatmap and feature image say; its last layer is fresh."""
+    import torch
+
+    first = start_run(tmp_path / "a", tiny_pack, CONFIG, network=tiny_vgg)
+    first.train(lambda row: None)
+    told: list[str] = []
+    options = {"network": tiny_vgg, "previous": tmp_path / "a" / "last.ckpt", "tell": told.append}
+    model = start_run(tmp_path / "b", tiny_pack, replace(CONFIG, stage=2), warm_start=True, **options).model.eval()
+    before, after = model.stages
+    n_last = len(before.out.state_dict()) + len(before.confidence.state_dict())
+    assert told == [f"{len(before.state_dict()) - n_last} tensors taken from stage 1"]
+    image, extra = torch.rand(2, 1, 32, 32), torch.rand(2, 2, 32, 32)
+    torch.testing.assert_close(after.backbone(image, extra)[-1], before.backbone(image, None)[-1])
+    assert torch.equal(before.dense.weight, after.dense.weight)
+    assert not torch.equal(before.out.weight, after.out.weight)
+
+
 def test_what_cannot_begin(tiny_pack: Pack, tmp_path: Path) -> None:
     for config, options, words in (
         (CONFIG, {"network": "none"}, "none"),
         (replace(CONFIG, stage=3), {"network": "dan"}, "dan has 2 stages"),
         (replace(CONFIG, stage=2), {"network": "dan"}, "needs the checkpoint"),
+        (replace(CONFIG, stage=1), {"network": "dan", "warm_start": True}, "no stage before this one"),
         (replace(CONFIG, stage=1), {"network": "dan", "previous": tmp_path / "x.ckpt"}, "starts afresh"),
     ):
         with pytest.raises(InputError, match=words):
