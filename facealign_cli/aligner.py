@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from facealign_cli.detectors import Detector, DetectorOptions, create_detector
 from facealign_cli.detectors.base import DEFAULT_DETECTOR, check_detector, detect_faces, detections_of
 from facealign_cli.errors import InputError
 from facealign_cli.files.pictures import MAX_PIXELS, check_image, read_image, read_picture
+from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.models.dan import DanModel
 from facealign_cli.models.registry import load_model
 from facealign_cli.placing import (
@@ -51,8 +53,8 @@ def checked_min_confidence(value: float | None, detector: str) -> float:
     """What `Aligner` takes for its `min_confidence` with a detector of that name. Raises InputError."""
     if value is None:
         return 0.0 if detector == "boxes" else MIN_CONFIDENCE
-    if not 0 <= value <= 1:
-        raise InputError(f"min_confidence: expected 0 to 1, got {value}")
+    if not isinstance(value, Real) or not 0 <= value <= 1:
+        raise InputError(f"min_confidence: expected 0 to 1, got {value!r:.40}")
     return float(value)
 
 
@@ -168,9 +170,9 @@ class Aligner:
     def align_shapes(self, image_bgr: Image, init_shapes: Sequence[Floats]) -> AlignedShapes:
         """Place landmarks, starting from shapes such as the landmarks of the last frame.
 
-        init_shapes: (68, 2) each, in pixels of the picture.
+        init_shapes: (68, 2) each, in pixels of the picture. Raises InputError for other shapes, which it names.
         """
-        return self.align_crops(self.cut_crops(image_bgr, init_shapes))
+        return self.align_crops(self.cut_crops(image_bgr, _checked_shapes(init_shapes)))
 
     def cut_crops(self, image_bgr: Image, init_shapes: Sequence[Floats]) -> FaceCrops:
         """Cut out what the network sees around such shapes. init_shapes: (68, 2) each, in pixels of the picture."""
@@ -183,6 +185,24 @@ class Aligner:
 
 _WAITING = 64
 """Pictures of `align_many` whose faces may wait for others."""
+
+
+def _checked_shapes(shapes: Any) -> list[Floats]:
+    if not isinstance(shapes, Sequence | np.ndarray):
+        raise InputError(f"init_shapes: expected a list of (68, 2) arrays, got {type(shapes).__name__}")
+    checked = []
+    for i, shape in enumerate(shapes):
+        try:
+            points = np.asarray(shape, float)
+        except (TypeError, ValueError):
+            points = np.array(np.nan)
+        if points.shape != (N_LANDMARKS, 2):
+            got = str(points.shape) if points.ndim else type(shape).__name__
+            raise InputError(f"init_shapes[{i}]: expected the ({N_LANDMARKS}, 2) points of a face, got {got}")
+        if not np.isfinite(points).all() or not np.ptp(points, axis=0).all():
+            raise InputError(f"init_shapes[{i}]: expected finite points of a face, got NaN, infinity or a line")
+        checked.append(points)
+    return checked
 
 
 def _read(image: Any, source: str | None) -> tuple[NDArray[np.uint8], str | None]:

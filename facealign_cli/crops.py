@@ -21,6 +21,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import lru_cache
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ class CropOptions:
     def __post_init__(self) -> None:
         if self.preset not in PRESET_SIZES:
             raise InputError(f"unknown crop preset {self.preset!r}: known are {', '.join(PRESET_SIZES)}")
-        if self.size is not None and not LEAST_SIZE <= self.size <= MOST_SIZE:
+        if self.size is not None and not (isinstance(self.size, Integral) and LEAST_SIZE <= self.size <= MOST_SIZE):
             raise InputError(f"crop size: expected {LEAST_SIZE} to {MOST_SIZE} pixels, got {self.size}")
 
     @property

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facealign_cli.arrays import Floats, Image, pixels
+from facealign_cli.files.pictures import to_bgr
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import CONTOURS
 from facealign_cli.pose import rotation_matrix
-from facealign_cli.records import Face
+from facealign_cli.records import Face, checked_records
 
 COLORS: tuple[tuple[int, int, int], ...] = (
     (255, 225, 90),
@@ -55,17 +56,16 @@ def draw_overlay(
     A doubtful face has a dashed box and a question mark. What lies outside the picture is cut off; only labels are
     moved inside.
 
-    image_bgr: (H, W, 3) uint8 BGR. points, contours, box, labels: whether these are drawn. axes: whether the axes of
-    the head are drawn from the tip of the nose, if a face has a pose: to the right in the picture (red), down (green),
-    and where the face looks (blue). sigma: whether each point gets the circle within which it lies in 68 of 100 cases,
-    if the model says so.
+    image_bgr: (H, W, 3) uint8 BGR, or (H, W) grey. points, contours, box, labels: whether these are drawn. axes: whether
+    the axes of the head are drawn from the tip of the nose, if a face has a pose: to the right in the picture (red),
+    down (green), and where the face looks (blue). sigma: whether each point gets the circle within which it lies in 68
+    of 100 cases, if the model says so.
     Returns (H, W, 3) uint8 BGR.
-    Raises ValueError for another kind of array.
+    Raises InputError for another kind of array, or of faces.
     """
-    if image_bgr.ndim != 3 or image_bgr.shape[2] != 3 or image_bgr.dtype != np.uint8:
-        raise ValueError(f"image_bgr: expected (H, W, 3) uint8, got {image_bgr.shape} {image_bgr.dtype}")
-    image = image_bgr.copy()
-    faces = sorted(faces, key=lambda face: face.bbox.size, reverse=True)  # small faces on top of large ones
+    image = np.array(to_bgr(image_bgr))
+    # small faces on top of large ones
+    faces = sorted(checked_records(faces, Face, "faces"), key=lambda face: face.bbox.size, reverse=True)
     for face in faces:
         style = _Style.of(face)
         layer = _Layer.around(face, style, image.shape[:2], sigma)

@@ -57,7 +57,7 @@ def telemetry_is_off() -> bool:
 
 def check_device(device: str) -> str:
     """Return `device` if it is a known name, else raise InputError."""
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+    if not isinstance(device, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise InputError(f"unknown device {device!r}; known: auto, cpu, cuda, cuda:N")
     return device
 

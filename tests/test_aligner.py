@@ -148,6 +148,27 @@ def test_another_array_is_an_input_error(aligner: Aligner) -> None:
         aligner.align(np.zeros((64, 64, 3), np.float32))
 
 
+@pytest.mark.parametrize(
+    ("shapes", "told"),
+    [
+        ([MEAN_SHAPE, MEAN_SHAPE[17:]], r"init_shapes\[1\]: expected the \(68, 2\) points of a face, got \(51, 2\)"),
+        (MEAN_SHAPE, r"init_shapes\[0\]: expected the \(68, 2\) points of a face, got \(2,\)"),
+        ([None], r"init_shapes\[0\]: .*, got NoneType"),
+        ([MEAN_SHAPE * np.nan], r"init_shapes\[0\]: expected finite points"),
+        ([MEAN_SHAPE * 0], r"init_shapes\[0\]: .* or a line"),
+        (None, "init_shapes: expected a list of .*, got NoneType"),
+    ],
+)
+def test_init_shapes_that_are_no_faces(aligner: Aligner, shapes: object, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        aligner.align_shapes(np.zeros((99, 99, 3), np.uint8), shapes)  # type: ignore[arg-type]
+
+
+def test_boxes_in_shares_of_the_picture(aligner: Aligner) -> None:
+    with pytest.raises(InputError, match=r"boxes\[0\]: bbox: expected pixels, got fractions of one"):
+        aligner.align_boxes(np.zeros((99, 99, 3), np.uint8), [(0.2, 0.2, 0.7, 0.8)])
+
+
 def test_a_loaded_model_is_taken_as_it_is() -> None:
     model = load_model()
     assert Aligner(model).model is model

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from facealign_cli.errors import InputError
 from facealign_cli.geometry import init_shape_from_bbox
 from facealign_cli.overlay import draw_overlay
 from facealign_cli.records import BBox, Face, HeadPose
@@ -152,10 +153,22 @@ def test_ids_have_their_own_colours() -> None:
     np.testing.assert_array_equal(two, tracked)
 
 
-@pytest.mark.parametrize("image", [np.zeros((5, 5), np.uint8), np.zeros((5, 5, 4), np.uint8), np.zeros((5, 5, 3))])
+@pytest.mark.parametrize("image", [np.zeros((5, 5, 4), np.uint8), np.zeros((5, 5, 3)), None])
 def test_refuses_other_arrays(image: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="uint8"):
+    with pytest.raises(InputError, match="uint8"):
         draw_overlay(image, [])
+
+
+def test_refuses_what_are_no_faces() -> None:
+    face = face_in([50, 60, 250, 260], 0)
+    for faces in (face, None, [face.landmarks]):
+        with pytest.raises(InputError, match="faces: expected a list of Face, got "):
+            draw_overlay(grey(), faces)  # type: ignore[arg-type]
+
+
+def test_a_grey_picture_is_drawn_on_in_colour() -> None:
+    face = face_in([50, 60, 250, 260], 0)
+    np.testing.assert_array_equal(draw_overlay(grey()[..., 0], [face]), draw_overlay(grey(), [face]))
 
 
 def test_a_doubtful_face_has_a_dashed_box() -> None:

@@ -33,7 +33,7 @@ _THRESHOLD = click.option(
     "--threshold",
     default=0.08,
     show_default=True,
-    type=kinds.FiniteFloat(0, min_open=True),
+    type=kinds.FiniteFloat(0, 1, min_open=True),
     help="Error from which a face is a failure, as a fraction of the normaliser; AUC goes up to it.",
 )
 _OUTPUTS = (

@@ -138,6 +138,11 @@ def _raise_interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+_asked = threading.Event()
+"""Whether the process was asked to end. The exception that says so is lost where Python calls a destructor or a weak
+reference's function, as it often does while modules are loaded; it prints it and goes on."""
+
+
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
     """SIGTERM and SIGHUP end the body as Ctrl-C does, once: files are closed, temporary ones and workers go.
@@ -145,7 +150,15 @@ def ended_by_signals() -> Iterator[None]:
     `timeout` sends its signal twice, so a second one would interrupt the ending. A signal that is ignored, as by
     nohup, stays so.
     """
-    with _handling(_once(_raise_interrupt), signal.SIGINT):
+    _asked.clear()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT or not _asked.is_set():
+            _asked.set()
+            _raise_interrupt(number, frame)
+
+    own_handler = signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    with _handling(handle, *[signal.SIGINT] * own_handler):
         yield
 
 
@@ -153,8 +166,10 @@ def ended_by_signals() -> Iterator[None]:
 def stop_on_signals(stop: Callable[[], object], is_stopped: Callable[[], bool]) -> Iterator[None]:
     """The first signal that asks the process to end calls `stop`, so that what is in work is finished and written.
 
-    A second Ctrl-C ends at once.
+    A second Ctrl-C ends at once. A signal that was lost before the work began ends it now.
     """
+    if _asked.is_set():
+        raise KeyboardInterrupt
 
     def handle(number: int, frame: FrameType | None) -> None:
         if not is_stopped():
@@ -164,17 +179,6 @@ def stop_on_signals(stop: Callable[[], object], is_stopped: Callable[[], bool]) 
 
     with _handling(handle):
         yield
-
-
-def _once(handler: Handler) -> Handler:
-    called = threading.Event()
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if not called.is_set():
-            called.set()
-            handler(number, frame)
-
-    return handle
 
 
 @contextlib.contextmanager

@@ -189,6 +189,17 @@ def detections_of(boxes: Any) -> list[Detection]:
 _BOXES = "expected boxes [(x1, y1, x2, y2), ...] in pixels, or an (N, 4) array"
 
 
+def box_of(values: Iterable[Any]) -> BBox:
+    """The box of x1, y1, x2, y2 that somebody gives in pixels. Raises ValueError for one that cannot be meant so."""
+    box = BBox(*values)
+    if max(box.width, box.height) < 1:
+        raise ValueError(
+            f"bbox: expected pixels, got fractions of one ({box.xyxy}); shares of the picture's size have "
+            "to be multiplied by it"
+        )
+    return box
+
+
 def _detection_of(box: Any, place: str) -> Detection:
     if isinstance(box, Detection):
         return box
@@ -199,7 +210,7 @@ def _detection_of(box: Any, place: str) -> Detection:
     except (ValueError, TypeError) as error:
         raise InputError(f"{place}: {_BOXES}, got {box!r:.80}") from error
     try:
-        return Detection(BBox(*values))
+        return Detection(box_of(values))
     except ValueError as error:
         raise InputError(f"{place}: {error}; BBox.from_xywh takes x, y, width, height") from error
 

@@ -14,13 +14,13 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from facealign_cli.arrays import Image
-from facealign_cli.detectors.base import DetectorOptions, ReloadedWhenPickled, register_detector, select_faces
+from facealign_cli.detectors.base import DetectorOptions, ReloadedWhenPickled, box_of, register_detector, select_faces
 from facealign_cli.detectors.box_files import read_faces, read_mat
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.files.documents import read_csv, read_json, reason
 from facealign_cli.files.pictures import check_image
 from facealign_cli.formats.base import find_format
-from facealign_cli.records import BBox, BoxCalibration, Detection
+from facealign_cli.records import BoxCalibration, Detection
 
 BoxTable = dict[str, list[Detection]]
 CSV_COLUMNS = ("image", "x1", "y1", "x2", "y2")
@@ -132,7 +132,7 @@ def _detection(place: str, box: Any, score: str | None = None) -> Detection:
         value = float(score) if score else None
         if value is not None and not math.isfinite(value):
             raise ValueError(f"score: expected a finite number, got {score:.40}")
-        return Detection(BBox(*box), value)
+        return Detection(box_of(box), value)
     except (ValueError, TypeError) as error:
         raise FormatError(f"{place}: {reason(error)}") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -29,8 +28,10 @@ def _check(normaliser: str, threshold: float) -> None:
     """Raise InputError before the work, rather than ValueError after it."""
     if normaliser not in NORMALISERS:
         raise InputError(f"unknown normaliser {normaliser!r}: known are {', '.join(NORMALISERS)}")
-    if not 0 < threshold < math.inf:
-        raise InputError(f"threshold: expected a fraction of the normaliser above 0, such as 0.08, got {threshold}")
+    if not 0 < threshold <= 1:
+        raise InputError(
+            f"threshold: expected a fraction of the normaliser, above 0 to 1, such as 0.08 for 8 %, got {threshold}"
+        )
 
 
 def evaluate_dataset(

@@ -21,7 +21,7 @@ from facealign_cli.errors import FormatError, InputError
 from facealign_cli.files.documents import PathLike, read_bytes, read_json, read_xml
 from facealign_cli.files.output import atomic_write
 from facealign_cli.plugins import FORMATS, find_plugins, load_plugin
-from facealign_cli.records import FrameResult, LeftOut
+from facealign_cli.records import FrameResult, LeftOut, checked_records
 
 OF_THE_RUN = "the pose, sigma, quality, which model placed the points"
 """For `Format.loses`: what only our own tables hold."""
@@ -151,11 +151,12 @@ def write_results(
 ) -> None:
     """Write records to a file. format: its name; None means the one that the file's extension stands for.
 
-    Raises InputError for an unknown format, OutputError if the file exists or cannot be written, and MissingDependency.
+    Raises InputError for an unknown format or for things that are no records, OutputError if the file exists or cannot
+    be written, and MissingDependency.
     """
     chosen = format_for_path(path) if format is None else get_format(format)
     chosen.require()
-    chosen.write(path, results, overwrite)
+    chosen.write(path, checked_records(results, FrameResult, "results"), overwrite)
 
 
 def read_results(path: PathLike, *, format: str | None = None) -> list[FrameResult]:

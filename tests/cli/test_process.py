@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +20,7 @@ import cv2
 import numpy as np
 import pytest
 
+from facealign_cli.__main__ import run
 from facealign_cli.cli import process
 
 ROOT = Path(__file__).parents[2]
@@ -283,3 +286,28 @@ def test_nohup_is_respected(face: Path) -> None:
     )
     done = shell(f'nohup {sys.executable} -c "{code}"', face.parent)
     assert done.stdout.endswith(b"alive\n"), done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_whose_exception_was_lost_ends_the_work_before_it_begins(number: signal.Signals) -> None:
+    with process.ended_by_signals():
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(number)
+        with pytest.raises(KeyboardInterrupt), process.stop_on_signals(lambda: None, lambda: False):
+            pytest.fail("the work began")
+    with process.ended_by_signals(), process.stop_on_signals(lambda: None, lambda: False):
+        pass  # the next command in this process is another one
+
+
+def test_ctrl_c_while_modules_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "facealign_cli.cli.main", Interrupting("facealign_cli.cli.main"))
+    with pytest.raises(SystemExit) as ended:
+        run()
+    assert ended.value.code == 130
+
+
+class Interrupting(types.ModuleType):
+    """A module during whose import somebody pressed Ctrl-C."""
+
+    def __getattr__(self, name: str) -> object:
+        raise KeyboardInterrupt

@@ -66,6 +66,7 @@ def test_boxes_that_are_given_are_the_init(root: Path, tmp_path: Path) -> None:
     [
         ({"normaliser": "nose"}, "unknown normaliser 'nose': known are inter-pupil"),
         ({"threshold": 0.0}, "0.08"),
+        ({"threshold": 8.0}, "0.08 for 8 %"),
         ({"threshold": float("nan")}, "0.08"),
         ({"split": "heldout"}, "unknown split 'heldout': known are all, held-out"),
         ({}, "the data set has no face boxes"),

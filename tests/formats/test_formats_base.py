@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from facealign_cli.errors import InputError
-from facealign_cli.formats.base import format_for_path, format_names, get_format, register_format
+from facealign_cli.formats.base import format_for_path, format_names, get_format, register_format, write_results
 from facealign_cli.records import BBox, FrameResult
 from tests.formats.conftest import HIDDEN, POSE, QUALITY, SIZES, make_face
 
@@ -23,6 +23,13 @@ def test_knows_every_sibling() -> None:
 def test_unknown_names_list_the_known_ones() -> None:
     with pytest.raises(InputError, match=r"unknown format 'yaml': known are coco, .*csv, .*json.*openface.*pts"):
         get_format("yaml")
+
+
+@pytest.mark.parametrize("results", [None, FrameResult("a.jpg", "no_face"), [make_face(0)]])
+def test_only_records_are_written(results: object, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="results: expected a list of FrameResult, got "):
+        write_results(tmp_path / "rows.json", results)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
 
 
 def test_our_own_names_are_not_given_away() -> None:
