@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     facealign measure openface.csv --size 1280x720
     """,
 )
-@click.argument("rows", metavar="ROWS...", nargs=-1, required=True, type=kinds.EXISTING_FILE)
+@click.argument("rows", metavar="ROWS...", nargs=-1, required=True, type=kinds.ROWS)
 @click.option("-o", "--output", metavar="M.csv", type=kinds.FILE, help="Write the measures: a row per face and frame.")
 @click.option(
     "--blinks", metavar="B.csv", type=kinds.FILE, help="Write the blinks: begin, deepest moment, end and depth."

@@ -16,7 +16,7 @@ from facealign_cli.cli.help import Command
     facealign video plot rows.csv -o page.html
     """,
 )
-@click.argument("rows", metavar="ROWS", type=kinds.EXISTING_FILE)
+@click.argument("rows", metavar="ROWS", type=kinds.ROWS)
 @click.option("-o", "--output", metavar="PAGE.html", type=kinds.FILE, required=True, help="The page to write.")
 @click.option("--clip", metavar="FILE", help="The clip itself: a few of its frames are shown with their landmarks.")
 @click.option("--start", metavar="TIME", callback=tracking.clock, help="Show only what follows: seconds or H:MM:SS.")

@@ -56,6 +56,22 @@ _FEW = 7
 _INTEGERS = {"width", "height", "frame", "face_id", "track_id"}
 
 
+_OTHERS: dict[tuple[str, ...], str] = {
+    ("source", "status", "error", "frames"): "the summary of clips that batch videos writes; the rows of each clip are "
+    "in the folder clips beside it",
+    (
+        "source",
+        "frame",
+        "timestamp_s",
+        "face_id",
+        "confidence",
+    ): "a table of measures; give the rows they were made of",
+    ("source", "face_id", "start_s", "peak_s"): "a table of blinks; give the rows in which they were found",
+    ("source", "face_id", "faces", "first_s"): "a summary of persons; give the rows that were measured",
+}
+"""The tables without landmarks that facealign writes, by their first columns: what they are, and what to give."""
+
+
 class UnixLines:
     """Ends rows by a line feed alone; the writer quotes a lone carriage return only while its own end has one."""
 
@@ -158,7 +174,7 @@ def _read_rows(path: PathLike) -> Iterator[tuple[int, dict[str, str]]]:
     rows = read_csv(path, strict=True)
     _, header = next(rows, (0, []))
     if not any(tuple(header[: len(own)]) == own for own in (COLUMNS, _COLUMNS_1)):
-        raise FormatError(f"{path}: not a facealign table: {_what_of_header(header)}")
+        raise FormatError(f"{path}: not a table of faces: {_what_of_header(header)}")
     for line, cells in rows:
         if len(cells) != len(header):
             raise FormatError(f"{path}: line {line}: expected {len(header)} cells, got {len(cells)}")
@@ -167,6 +183,11 @@ def _read_rows(path: PathLike) -> Iterator[tuple[int, dict[str, str]]]:
 
 def _what_of_header(header: Sequence[str]) -> str:
     """What is wrong with a header line that is not ours."""
+    if not any(header):
+        return "it is empty"
+    for columns, what in _OTHERS.items():
+        if tuple(header[: len(columns)]) == columns:
+            return f"it is {what}"
     text = ",".join(header)
     for character, name in ((";", "semicolons"), ("\t", "tabs")):
         if text.count(character) > len(header):
