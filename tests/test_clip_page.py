@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from facealign_cli.cli import tracking
 from facealign_cli.cli.main import main
 from facealign_cli.errors import InputError
 from facealign_cli.formats.base import get_format
@@ -222,6 +223,15 @@ def test_another_table_of_facealign_is_named(tmp_path: Path, columns: tuple[str,
     (tmp_path / "table.csv").write_text(",".join(columns))
     done = run(tmp_path / "table.csv", "-o", tmp_path / "page.html")
     assert done.exit_code == 1 and f"not a table of faces: {said}" in done.stderr
+
+
+def test_large_rows_are_told_while_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    get_format("csv").write(tmp_path / "rows.csv", make_clip(1.0))
+    quick = run(tmp_path / "rows.csv", "-o", tmp_path / "page.html")
+    monkeypatch.setattr(tracking, "LARGE_BYTES", 1000)
+    told = run(tmp_path / "rows.csv", "-o", tmp_path / "page.html", "--overwrite")
+    assert told.exit_code == 0 and len(quick.stderr.splitlines()) == 1
+    assert [line.split(" ")[0] for line in told.stderr.splitlines()] == ["Reading", "Measuring", "25"]
 
 
 def test_a_clip_or_a_folder_in_place_of_its_rows(tmp_path: Path) -> None:
