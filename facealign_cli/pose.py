@@ -117,6 +117,93 @@ def estimate_pose(landmarks: Floats, camera: Floats, sigma: Floats | None = None
     return HeadPose((x, y, z), rotation_angles(matrix))
 
 
+def estimate_poses(landmarks: Floats, camera: Floats) -> list[HeadPose | None]:
+    """`estimate_pose` of many faces of one camera at once, (N, 68, 2): several times as fast, to 0.0001 rad the same.
+
+    Raises ValueError for an array of another shape.
+    """
+    points = np.asarray(landmarks, float)
+    if points.ndim != 3 or points.shape[1:] != (68, 2):
+        raise ValueError(f"landmarks: expected shape (N, 68, 2), got {points.shape}")
+    poses: list[HeadPose | None] = []
+    for one, turn, translation, steady in zip(points, *_fitted(points[:, _INDICES], camera), strict=True):
+        if steady and turn[2, 2] > 0 and translation[2] > 0:
+            x, y, z = translation.tolist()
+            poses.append(HeadPose((x, y, z), rotation_angles(turn)))
+        else:  # this start does not bring every face to its end
+            poses.append(estimate_pose(one, camera))
+    return poses
+
+
+def _fitted(places: Floats, camera: Floats) -> tuple[Floats, Floats, np.ndarray]:
+    """(N, 3, 3) rotations and (N, 3) translations of the least error, and (N,) whether it was reached.
+
+    places: (N, K, 2) the rigid landmarks, pixels. The start is the nearest scaled rotation to the affine map of the
+    mean face onto them (weak perspective); Gauss-Newton steps in the axes of the camera follow.
+    """
+    model, focal = _rigid_points(), float(camera[0, 0])
+    rays = (places - camera[:2, 2]) / focal
+    affine = np.moveaxis(_affine_fit() @ rays, 1, 2)  # (N, 2, 4)
+    with np.errstate(all="ignore"):
+        left, scales, right = np.linalg.svd(np.nan_to_num(affine[:, :, :3]), full_matrices=False)
+        two = left @ right
+        turns = np.concatenate([two, np.cross(two[:, 0], two[:, 1])[:, None]], axis=1)
+        away = 1 / np.maximum(scales.mean(axis=1), 1e-9)[:, None]
+        translations = np.concatenate([affine[:, :, 3] * away, away], axis=1)
+        going, steady = np.arange(len(places)), np.zeros(len(places), bool)
+        for _ in range(_STEPS + 5):
+            steps = _newton_steps(rays[going], turns[going] @ model.T, translations[going])
+            translations[going] += steps[:, 3:]
+            turns[going] = _turned(steps[:, :3]) @ turns[going]
+            sizes = np.abs(steps[:, :3]).max(axis=1)
+            steady[going] = sizes < _STEADY_RAD
+            going = going[sizes >= _STEADY_RAD]
+            if not len(going):
+                break
+    return turns, translations, steady & np.isfinite(translations).all(axis=1)
+
+
+@functools.cache
+def _affine_fit() -> Floats:
+    """(4, K) from places to the affine map of the mean face that comes nearest to them, by the weights."""
+    model, roots = _rigid_points(), np.sqrt(_WEIGHTS)
+    fit: Floats = np.linalg.pinv(np.column_stack([model, np.ones(len(model))]) * roots[:, None]) * roots
+    return fit
+
+
+def _newton_steps(rays: Floats, turned: Floats, translations: Floats) -> Floats:
+    """(N, 6) small rotations about the camera's axes, and shifts. turned: (N, 3, K) the mean face, not yet shifted.
+
+    Zeros where the equations have no solution.
+    """
+    x, y, z = np.moveaxis(turned, 1, 0)
+    per_z = 1 / (z + translations[:, 2:])
+    u, v = (x + translations[:, :1]) * per_z, (y + translations[:, 1:2]) * per_z
+    zero = np.zeros_like(u)
+    slopes_u = np.stack([-y * u, z + x * u, -y, zero + 1, zero, -u], axis=1) * per_z[:, None]
+    slopes_v = np.stack([-y * v - z, x * v, x, zero, zero + 1, -v], axis=1) * per_z[:, None]
+    slopes = np.concatenate([slopes_u, slopes_v], axis=2)  # (N, 6, 2 K)
+    weighted = slopes * np.tile(_WEIGHTS, 2)
+    errors = np.concatenate([rays[:, :, 0] - u, rays[:, :, 1] - v], axis=1)
+    squares = weighted @ np.swapaxes(slopes, 1, 2)
+    known = np.isfinite(squares).all(axis=(1, 2))
+    known[known] = np.linalg.det(squares[known]) != 0
+    steps = np.full((len(rays), 6), np.nan)
+    steps[known] = np.linalg.solve(squares[known], weighted[known] @ errors[known][:, :, None])[:, :, 0]
+    return steps
+
+
+def _turned(rotation_vectors: Floats) -> Floats:
+    """(N, 3, 3) the rotations of (N, 3) vectors: Rodrigues' formula."""
+    x, y, z = rotation_vectors.T
+    zero = np.zeros_like(x)
+    cross = np.moveaxis(np.array([[zero, -z, y], [z, zero, -x], [-y, x, zero]]), 2, 0)
+    angles = np.linalg.norm(rotation_vectors, axis=1)[:, None, None]
+    first, second = np.sinc(angles / np.pi), np.sinc(angles / 2 / np.pi) ** 2 / 2
+    matrices: Floats = np.eye(3) + first * cross + second * (cross @ cross)
+    return matrices
+
+
 @functools.cache
 def _rigid_points() -> Floats:
     return np.ascontiguousarray(mean_face()[_INDICES])
@@ -156,15 +243,17 @@ def _refined(
 
 
 def rotation_matrix(rotation_rad: tuple[float, float, float] | Floats) -> Floats:
-    """(3, 3) R = Rx · Ry · Rz of the angles (Rx, Ry, Rz): camera = R · head."""
-    (sx, sy, sz), (cx, cy, cz) = np.sin(rotation_rad), np.cos(rotation_rad)
-    return np.array(
+    """(3, 3) R = Rx · Ry · Rz of the angles (Rx, Ry, Rz): camera = R · head. (N, 3, 3) of (N, 3) angles."""
+    angles = np.moveaxis(np.asarray(rotation_rad, float), -1, 0)
+    (sx, sy, sz), (cx, cy, cz) = np.sin(angles), np.cos(angles)
+    matrix = np.array(
         [
             [cy * cz, -cy * sz, sy],
             [cx * sz + sx * sy * cz, cx * cz - sx * sy * sz, -sx * cy],
             [sx * sz - cx * sy * cz, sx * cz + cx * sy * sz, cx * cy],
         ]
     )
+    return np.moveaxis(matrix, (0, 1), (-2, -1))
 
 
 def rotation_angles(matrix: Floats) -> tuple[float, float, float]:

@@ -13,14 +13,18 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from facealign_cli.cli import tracking
 from facealign_cli.cli.main import main
 from facealign_cli.errors import InputError
 from facealign_cli.formats.base import get_format
+from facealign_cli.measures.clip import CLIP_COLUMNS
+from facealign_cli.measures.tables import BLINK_COLUMNS, MEASURE_COLUMNS, SUMMARY_COLUMNS
 from facealign_cli.pose import camera_matrix, mean_face, project
 from facealign_cli.records import BBox, Face, FrameResult, HeadPose
 from facealign_cli.report.clip import MOST_CURVES, render_clip_page
 from facealign_cli.report.series import VALUES, read_series
 from facealign_cli.report.timeline import COLUMNS, TimeAxis, bar_path, clock, line_path, nice_ticks
+from tests.clips import write_clip
 
 EVIL = '<script>alert("x")&.mp4'
 
@@ -196,12 +200,56 @@ def test_part_of_a_clip(tmp_path: Path) -> None:
 def test_what_is_no_clip_is_refused(tmp_path: Path) -> None:
     clip = make_clip(1.0)
     for odd, match in (
-        ([], "no rows"),
-        ([*clip, replace(clip[0], source="other.mp4")], r"2 clips \(clip.mp4, other.mp4\)"),
+        ([], "holds no rows"),
+        ([*clip, replace(clip[0], source="other.mp4")], r"2 clips \(clip.mp4, other.mp4\).*OUT/clips"),
         ([replace(clip[0], frame=None)], "rows of pictures"),
     ):
         with pytest.raises(InputError, match=match):
             read_series(odd)
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        (CLIP_COLUMNS, "it is the summary of clips"),
+        (MEASURE_COLUMNS, "it is a table of measures"),
+        (BLINK_COLUMNS, "it is a table of blinks"),
+        (SUMMARY_COLUMNS, "it is a summary of persons"),
+        ((), "it is empty"),
+        (("a", "b"), "another header line"),
+    ],
+)
+def test_another_table_of_facealign_is_named(tmp_path: Path, columns: tuple[str, ...], said: str) -> None:
+    (tmp_path / "table.csv").write_text(",".join(columns))
+    done = run(tmp_path / "table.csv", "-o", tmp_path / "page.html")
+    assert done.exit_code == 1 and f"not a table of faces: {said}" in done.stderr
+
+
+def test_large_rows_are_told_while_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    get_format("csv").write(tmp_path / "rows.csv", make_clip(1.0))
+    quick = run(tmp_path / "rows.csv", "-o", tmp_path / "page.html")
+    monkeypatch.setattr(tracking, "LARGE_BYTES", 1000)
+    told = run(tmp_path / "rows.csv", "-o", tmp_path / "page.html", "--overwrite")
+    assert told.exit_code == 0 and len(quick.stderr.splitlines()) == 1
+    assert [line.split(" ")[0] for line in told.stderr.splitlines()] == ["Reading", "Measuring", "25"]
+
+
+def test_a_clip_or_a_folder_in_place_of_its_rows(tmp_path: Path) -> None:
+    (tmp_path / "job" / "clips").mkdir(parents=True)
+    (tmp_path / "clip.MP4").touch()
+    for place, said in (("job", "such as clips/NAME.csv"), ("clip.MP4", "facealign video track clip.MP4 -o rows.csv")):
+        done = run(tmp_path / place, "-o", tmp_path / "page.html")
+        assert done.exit_code == 2 and said in " ".join(done.stderr.split())
+
+
+def test_a_clip_without_the_frames_of_the_rows_is_refused(tmp_path: Path) -> None:
+    write_clip(tmp_path / "short.mp4", [np.zeros((48, 64, 3), np.uint8)])
+    rows = [replace(one, width=64, height=48) for one in make_clip(3.0)]
+    get_format("csv").write(tmp_path / "rows.csv", rows)
+    done = run(tmp_path / "rows.csv", "-o", tmp_path / "page.html", "--clip", tmp_path / "short.mp4")
+    assert done.exit_code == 1 and "no frame at the times of the rows" in done.stderr
+    get_format("csv").write(tmp_path / "one.csv", rows[:1])
+    assert run(tmp_path / "one.csv", "-o", tmp_path / "page.html", "--clip", tmp_path / "short.mp4").exit_code == 0
 
 
 def test_rows_without_faces_sizes_or_times() -> None:

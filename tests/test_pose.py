@@ -10,9 +10,11 @@ from facealign_cli.landmarks import MIRROR_ORDER
 from facealign_cli.pose import (
     RIGID,
     PoseEstimator,
+    _fitted,
     camera_matrix,
     default_focal,
     estimate_pose,
+    estimate_poses,
     mean_face,
     project,
     rotation_angles,
@@ -168,3 +170,24 @@ def test_the_estimator_gives_every_face_its_pose() -> None:
     assert far.pose.translation_mm[2] > 1.8 * found.pose.translation_mm[2]
     with pytest.raises(InputError, match="focal"):
         PoseEstimator(-5.0)
+
+
+def test_many_at_once_are_the_poses_of_each() -> None:
+    rng, shapes = np.random.default_rng(3), []
+    for _ in range(40):
+        angles = tuple(rng.uniform((-0.6, -1.2, -3), (0.6, 1.2, 3)).tolist())
+        pose = HeadPose((*rng.uniform(-300, 300, 2).tolist(), float(rng.uniform(300, 3000))), angles)
+        shapes.append(project(mean_face() + rng.normal(0, 3, (68, 3)), pose, CAMERA))
+    assert _fitted(np.array(shapes)[:, RIGID], CAMERA)[2].all(), "none of these needs another start"
+    odd = [np.full((68, 2), 100.0), np.zeros((68, 2)), project(mean_face(), HeadPose((0, 0, 500), (0, 3, 0)), CAMERA)]
+    found = estimate_poses(np.array([*shapes, *odd]), CAMERA)
+    for shape, many in zip([*shapes, *odd], found, strict=True):
+        one = estimate_pose(shape, CAMERA)
+        assert (one is None) == (many is None)
+        if one is not None and many is not None:
+            np.testing.assert_allclose(many.rotation_rad, one.rotation_rad, atol=2e-4)
+            np.testing.assert_allclose(many.translation_mm, one.translation_mm, rtol=1e-4, atol=0.05)
+    assert sum(pose is not None for pose in found) >= 40 and found[40] is None
+    assert estimate_poses(np.zeros((0, 68, 2)), CAMERA) == []
+    with pytest.raises(ValueError, match="shape"):
+        estimate_poses(shapes[0], CAMERA)

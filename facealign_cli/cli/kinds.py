@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,26 @@ class OutputFile(click.Path):
         if str(value) == "-" and not self.stdout:
             self.fail("this cannot go to standard output: name a file", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class RowsFile(click.Path):
+    """A file of a clip's rows. A clip or a folder in its place is answered by what makes rows, or where they are."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path."""
+        from facealign_cli.batch.sources import CLIP_SUFFIXES
+
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if path.is_dir():
+            inner = "clips/NAME.csv in it" if (path / "clips").is_dir() else "one of the files in it"
+            self.fail(f"{path} is a folder: give a file of rows, such as {inner}", param, ctx)
+        if path.suffix.lower() in CLIP_SUFFIXES:
+            rows = f"facealign video track {path.name} -o rows.csv"
+            self.fail(f"{path} is a clip, not the rows of one; its rows are made by: {rows}", param, ctx)
+        return path
 
 
 MOST = 10**9
@@ -124,4 +145,5 @@ FILE = OutputFile()
 FILE_OR_STDOUT = OutputFile(stdout=True)
 EXISTING_PATH = click.Path(exists=True, path_type=Path)
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+ROWS = RowsFile()
 EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)

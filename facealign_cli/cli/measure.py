@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     facealign measure openface.csv --size 1280x720
     """,
 )
-@click.argument("rows", metavar="ROWS...", nargs=-1, required=True, type=kinds.EXISTING_FILE)
+@click.argument("rows", metavar="ROWS...", nargs=-1, required=True, type=kinds.ROWS)
 @click.option("-o", "--output", metavar="M.csv", type=kinds.FILE, help="Write the measures: a row per face and frame.")
 @click.option(
     "--blinks", metavar="B.csv", type=kinds.FILE, help="Write the blinks: begin, deepest moment, end and depth."
@@ -65,14 +65,13 @@ def measure(
     on video has the formulas. No network runs. Without -o, --blinks and --summary, a table of the persons is printed.
     """
     from facealign_cli.files.output import check_output
-    from facealign_cli.formats.base import read_results
     from facealign_cli.measures import find_blinks, measure_results
     from facealign_cli.measures.tables import write_blinks, write_measures, write_summary
 
     for path in (output, blinks, summary):
         if path is not None:
             check_output(path, overwrite)
-    results = chain.from_iterable(read_results(path, format=format_name) for path in rows)
+    results = chain.from_iterable(tracking.read_rows(path, format_name) for path in rows)
     measured = measure_results(results, focal_px=focal, size=size)
     faces = [face for face in measured if face.confidence >= min_confidence]
     found = find_blinks(faces)

@@ -16,7 +16,7 @@ from facealign_cli.cli.help import Command
     facealign video plot rows.csv -o page.html
     """,
 )
-@click.argument("rows", metavar="ROWS", type=kinds.EXISTING_FILE)
+@click.argument("rows", metavar="ROWS", type=kinds.ROWS)
 @click.option("-o", "--output", metavar="PAGE.html", type=kinds.FILE, required=True, help="The page to write.")
 @click.option("--clip", metavar="FILE", help="The clip itself: a few of its frames are shown with their landmarks.")
 @click.option("--start", metavar="TIME", callback=tracking.clock, help="Show only what follows: seconds or H:MM:SS.")
@@ -56,14 +56,13 @@ def plot(
     mail and printed, and loads nothing from elsewhere.
     """
     from facealign_cli.files.output import check_output
-    from facealign_cli.formats.base import read_results
     from facealign_cli.report.clip import ClipPage, write_clip_page
 
     if start is not None and end is not None and end <= start:
         raise click.UsageError("--end has to lie after --start")
     check_output(output, overwrite)
     shown = ClipPage(clip, title, focal, size, fps, start, end)
-    series = write_clip_page(output, read_results(rows, format=format_name), shown, overwrite)
+    series = write_clip_page(output, tracking.read_rows(rows, format_name), shown, overwrite)
     summary = series.summary
     told = summary.blinks is not None
     blinks = console.counted(summary.blinks or 0, "blink") if told else "frames too far apart for blinks"

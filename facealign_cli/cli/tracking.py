@@ -18,6 +18,7 @@ from facealign_cli.errors import InputError
 if TYPE_CHECKING:
     from facealign_cli.measures import Blink, MeasuredFace
     from facealign_cli.measures.clip import ClipSummariser, ClipSummary
+    from facealign_cli.records import FrameResult
     from facealign_cli.video import VideoSource
     from facealign_cli.video.lookahead import LookAhead
     from facealign_cli.video.smoothing import Smoothing
@@ -168,6 +169,23 @@ def open_clip(path: str, part: dict[str, Any], *, sound: bool) -> VideoSource:
         raise click.UsageError("--every and --fps both say which frames of a clip are taken: give one of them")
     place = {"start_s": part["start"], "end_s": part["end"], "every": part["every"]}
     return open_source(path, **place, **rates, sound=sound, max_pixels=part["max_pixels"])
+
+
+LARGE_BYTES = 20_000_000
+"""Rows of so many bytes take some seconds to be read."""
+
+
+def read_rows(path: Path, format_name: str | None) -> list[FrameResult]:
+    """The records of a file of rows. Before a large one is read, a line says so. Raises InputError."""
+    from facealign_cli.formats.base import read_results
+
+    size = path.stat().st_size
+    if size < LARGE_BYTES:
+        return read_results(path, format=format_name)
+    console.message(f"Reading {path}, {size / 1e6:.0f} MB.")
+    results = read_results(path, format=format_name)
+    console.message(f"Measuring the faces of {console.counted(len(results), 'frame')}.")
+    return results
 
 
 def print_persons(faces: Sequence[MeasuredFace], blinks: Sequence[Blink]) -> None:

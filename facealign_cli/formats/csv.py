@@ -51,9 +51,26 @@ _COLUMNS_1 = tuple(column for column in COLUMNS if column != "warning")
 
 _KNOWN = {*COLUMNS, *POSE_COLUMNS, *QUALITY_COLUMNS, *SIGMA_COLUMNS}
 _TEXT = {"source", "status", "error", "warning", *RUN_COLUMNS}
+_LISTED = {*_X, *_Y, *SIGMA_COLUMNS}
 _FEW = 7
 """A table of so few of these names may be another one, such as of boxes: image, x1, y1, x2, y2, score."""
 _INTEGERS = {"width", "height", "frame", "face_id", "track_id"}
+
+
+_OTHERS: dict[tuple[str, ...], str] = {
+    ("source", "status", "error", "frames"): "the summary of clips that batch videos writes; the rows of each clip are "
+    "in the folder clips beside it",
+    (
+        "source",
+        "frame",
+        "timestamp_s",
+        "face_id",
+        "confidence",
+    ): "a table of measures; give the rows they were made of",
+    ("source", "face_id", "start_s", "peak_s"): "a table of blinks; give the rows in which they were found",
+    ("source", "face_id", "faces", "first_s"): "a summary of persons; give the rows that were measured",
+}
+"""The tables without landmarks that facealign writes, by their first columns: what they are, and what to give."""
 
 
 class UnixLines:
@@ -143,30 +160,32 @@ def read(path: PathLike) -> list[FrameResult]:
 
 def _rows(path: PathLike) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line, values) of each row, its landmarks in pairs."""
-    for line, cells in _read_rows(path):
-        try:
-            row = {"warning": None} | {column: _value(column, cell) for column, cell in cells.items()}
-        except ValueError as error:
-            raise FormatError(f"{path}: line {line}: {reason(error)}") from error
-        sigma = [row.get(column) for column in SIGMA_COLUMNS]
-        points = [[row[x], row[y]] for x, y in zip(_X, _Y, strict=True)]
-        yield line, row | {"landmarks": points, "sigma": None if set(sigma) == {None} else sigma}
-
-
-def _read_rows(path: PathLike) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line, cells of the own columns) of each row."""
     rows = read_csv(path, strict=True)
     _, header = next(rows, (0, []))
     if not any(tuple(header[: len(own)]) == own for own in (COLUMNS, _COLUMNS_1)):
-        raise FormatError(f"{path}: not a facealign table: {_what_of_header(header)}")
+        raise FormatError(f"{path}: not a table of faces: {_what_of_header(header)}")
+    index = {column: i for i, column in enumerate(header) if column in _KNOWN}
+    lists = [[(c, index[c]) for c in columns if c in index] for columns in (_X, _Y, SIGMA_COLUMNS)]
+    single = [(c, i) for c, i in index.items() if c not in _LISTED]
     for line, cells in rows:
         if len(cells) != len(header):
             raise FormatError(f"{path}: line {line}: expected {len(header)} cells, got {len(cells)}")
-        yield line, {c: cell for c, cell in zip(header, cells, strict=True) if c in _KNOWN}
+        try:
+            row = {"warning": None} | {column: _value(column, cells[i]) for column, i in single}
+            x, y, sigma = (_values(columns, cells) for columns in lists)
+        except ValueError as error:
+            raise FormatError(f"{path}: line {line}: {reason(error)}") from error
+        known = sigma if set(sigma) - {None} else None
+        yield line, row | {"landmarks": list(map(list, zip(x, y, strict=True))), "sigma": known}
 
 
 def _what_of_header(header: Sequence[str]) -> str:
     """What is wrong with a header line that is not ours."""
+    if not any(header):
+        return "it is empty"
+    for columns, what in _OTHERS.items():
+        if tuple(header[: len(columns)]) == columns:
+            return f"it is {what}"
     text = ",".join(header)
     for character, name in ((";", "semicolons"), ("\t", "tabs")):
         if text.count(character) > len(header):
@@ -177,6 +196,14 @@ def _what_of_header(header: Sequence[str]) -> str:
     return (
         f"no column {', '.join(missing[:5])}" if missing else "its columns are in another order, or one was put between"
     )
+
+
+def _values(columns: Sequence[tuple[str, int]], cells: Sequence[str]) -> list[float | None]:
+    """The numbers of these columns, each with its place; None for empty cells."""
+    try:
+        return [float(cell) if (cell := cells[i]) else None for _, i in columns]
+    except ValueError:
+        return [_value(column, cells[i]) for column, i in columns]  # says which one it is
 
 
 def _value(column: str, cell: str) -> Any:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from facealign_cli.measures.base import MeasuredFace, measure_results
+from facealign_cli.measures.base import CHUNK, MeasuredFace, measure_chunk
 from facealign_cli.measures.blinks import MAX_STEP_S, Blink, find_blinks
 from facealign_cli.records import FrameResult
 
@@ -59,9 +59,10 @@ class ClipSummariser:
     source: str
     focal_px: float | None = None
     measured: bool = False
-    measures: list[MeasuredFace] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self._measures: list[MeasuredFace] = []
+        self._waiting: list[FrameResult] = []  # to be measured
         self._frames = self._damaged = self._faces = self._doubtful = self._with_face = 0
         self._confidence = 0.0
         self._times: list[float] = []
@@ -82,8 +83,20 @@ class ClipSummariser:
                 seen[2] += self._frames > seen[1] + 1
                 seen[1] = self._frames
         if self.measured:
-            self.measures += measure_results([record], focal_px=self.focal_px)
+            self._waiting.append(record)
+            if len(self._waiting) == CHUNK:
+                self._measure()
         self._frames += 1
+
+    def _measure(self) -> None:
+        self._measures += measure_chunk(self._waiting, focal_px=self.focal_px)
+        self._waiting = []
+
+    @property
+    def measures(self) -> list[MeasuredFace]:
+        """Those of the faces so far; none unless `measured`."""
+        self._measure()
+        return self._measures
 
     def blinks(self) -> list[Blink]:
         """Those of the frames so far."""

@@ -98,13 +98,16 @@ def read_series(
 
 def _check(results: Sequence[FrameResult]) -> None:
     if not results:
-        raise InputError("there are no rows")
+        raise InputError("the table holds no rows: no frame of the clip was read")
     if any(result.frame is None for result in results):
         raise InputError("these are rows of pictures, not of a clip: they have no frame numbers")
     clips = list(dict.fromkeys(result.source for result in results))
     if len(clips) > 1:
         names = ", ".join(clips[:3]) + ", …" * (len(clips) > 3)
-        raise InputError(f"these are rows of {len(clips)} clips ({names}): a page shows one")
+        raise InputError(
+            f"these are rows of {len(clips)} clips ({names}), and a page shows one: give the table of one clip, as "
+            "batch videos writes it into OUT/clips"
+        )
 
 
 def _time(result: FrameResult) -> float:

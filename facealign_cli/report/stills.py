@@ -29,16 +29,20 @@ class Still:
 def read_stills(clip: str, series: ClipSeries, count: int = STILLS) -> Iterator[Still]:
     """Frames evenly over those that have a face. A frame that the clip does not have at its time is left out.
 
-    Raises InputError if the clip cannot be read, or has another size than the rows say; MissingDependency.
+    Raises InputError if the clip cannot be read, has another size than the rows say, or none of the frames;
+    MissingDependency.
     """
+    open_source(clip).close()
     rows = [row for row, record in enumerate(series.records) if record.faces]
     chosen = sorted({rows[int((i + 0.5) * len(rows) / count)] for i in range(count)}) if rows else []
     step = float(np.median(np.diff(series.times))) if len(series.times) > 1 else 0.04
-    for row in chosen:
-        record = series.records[row]
-        image = frame_at(clip, series.times[row], step / 2)
+    images = [(row, frame_at(clip, series.times[row], step / 2)) for row in chosen]
+    if images and all(image is None for _, image in images):
+        raise InputError(f"{clip}: it has no frame at the times of the rows: name the clip that was tracked")
+    for row, image in images:
         if image is None:
             continue
+        record = series.records[row]
         height, width = image.shape[:2]
         if record.width and (record.width, record.height) != (width, height):
             raise InputError(
@@ -49,8 +53,11 @@ def read_stills(clip: str, series: ClipSeries, count: int = STILLS) -> Iterator[
 
 
 def frame_at(clip: str, time_s: float, tolerance_s: float) -> Image | None:
-    """The clip's frame at a time, (H, W, 3) uint8; None if there is none, or if it is damaged."""
-    source = open_source(clip, start_s=max(0.0, time_s - tolerance_s), end_s=time_s + tolerance_s)
+    """The frame at a time, (H, W, 3) uint8, of a clip that can be read; None if there is none, or if it is damaged."""
+    try:
+        source = open_source(clip, start_s=max(0.0, time_s - tolerance_s), end_s=time_s + tolerance_s)
+    except InputError:  # nothing between these times
+        return None
     try:
         frames = [frame for frame in source if isinstance(frame, VideoFrame) and frame.image_bgr is not None]
     finally:

@@ -133,7 +133,7 @@ def test_refuses(results, tmp_path: Path, old: str, new: str, match: str) -> Non
 
 def test_empty_file(tmp_path: Path) -> None:
     (tmp_path / "a.csv").touch()
-    with pytest.raises(FormatError, match="header"):
+    with pytest.raises(FormatError, match="it is empty"):
         read(tmp_path / "a.csv")
 
 
