@@ -33,8 +33,8 @@ class VideoInfo:
 
     width, height: pixels, upright. time_base: seconds in a tick. rate: frames a second, in the mean; None if unknown.
     n_frames: as the file says, or else as its duration and rate give; None for a live source. end_pts: the tick at
-    which the last frame ends. pixel_aspect: the width of a pixel over its height. bt709: whether its colour matrix is that of
-    BT.709.
+    which the last frame ends. pixel_aspect: the width of a pixel over its height. bt709: whether its colour matrix is
+    that of BT.709.
     """
 
     name: str
