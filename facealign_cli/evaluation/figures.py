@@ -173,7 +173,7 @@ class Evaluation:
 
     @property
     def failed(self) -> bool:
-        """Whether an input could not be used: another status than "ok" and "missed", or an irregularity that hides one."""
+        """Whether an input could not be used: a status but "ok" and "missed", or an irregularity that hides one."""
         statuses = {row.status for row in self.rows}
         return bool(statuses - {"ok", "missed"} or {item.kind for item in self.irregularities} & FAILURES)
 
