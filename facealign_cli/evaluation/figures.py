@@ -43,11 +43,12 @@ FAILURES = {"left out", "extra prediction", "ambiguous prediction"}
 class FaceRow:
     """One annotated face and its prediction.
 
-    name: path relative to the root. folder: the protocol's name of its folder ("lfpw/testset"), or the folder's own,
-    "" for a flat one. image_path: absolute, None where no picture is known. scales_px: normaliser → pixels.
-    errors_px: point set ("68", "51", "jaw", "brows", "nose", "eyes", "mouth") or stage ("stage1", …) → mean distance
-    to the truth, pixels; empty unless status is "ok". truth: (68, 2) pixels. landmarks: (68, 2), None unless "ok".
-    detail: why there is none, for people. confidence: the model's, 0 to 1, if it gave one.
+    name: the path relative to the root. folder: the protocol's name of its folder ("lfpw/testset"), or the folder's own
+    name; "" if there are no folders. truth: (68, 2) pixels. scales_px: the pixels of each normaliser. errors_px: the
+    mean distance to the truth in pixels, for each point set ("68", "51", "jaw", "brows", "nose", "eyes", "mouth") and
+    each stage ("stage1", …); empty unless the status is "ok". landmarks: (68, 2) pixels; None unless the status is
+    "ok". detail: a sentence on why there are none. confidence: the model's, 0 to 1, if it gave one. image_path: an
+    absolute path; None if no picture is known.
     """
 
     name: str
@@ -74,7 +75,7 @@ class FaceRow:
             raise ValueError(f"{self.name}: expected finite errors_px of 0 or more, got {dict(self.errors_px)}")
 
     def nme(self, normaliser: str = DEFAULT_NORMALISER, points: str = "68") -> float:
-        """The face's error as a fraction of the normaliser; infinite where there is no prediction.
+        """The face's error as a fraction of the normaliser; infinite if there is no prediction.
 
         points: a key of `errors_px`.
         """
@@ -85,10 +86,10 @@ class FaceRow:
 
 @dataclass(frozen=True)
 class Distribution:
-    """Of the 68-point NME of a set's faces, as fractions of one normaliser.
+    """How the 68-point NME of a set's faces is distributed, in fractions of one normaliser.
 
-    mean: over the faces that have a prediction, NaN if none has. median and percentiles: over all faces, those without
-    a prediction as infinity.
+    mean: over the faces that have a prediction; NaN if none has. median, p90, p95, p99: over all faces, where one
+    without a prediction counts as infinite.
     """
 
     mean: float
@@ -100,13 +101,14 @@ class Distribution:
 
 @dataclass(frozen=True)
 class SubsetSummary:
-    """The figures of one set.
+    """The figures of one set of faces.
 
-    name: "full", "common", "challenging", "private", a folder, or "all". title: the name, or where it is not the whole
-    set of the protocol, the name with what there is of it: the only text to print. folders: what it is made of.
-    expected: faces by the protocol, None if it names no number. complete: it names none, or n is just that number.
-    statuses: status → faces. distributions: normaliser → figures. nme: point set or stage → normaliser → mean NME over
-    the faces with a prediction. auc, failure_rate: of 68 points at the evaluation's threshold and normaliser.
+    name: "full", "common", "challenging", "private", a folder, or "all". title: the text to print, which is the name,
+    with what is missing if it is not the whole set of the protocol. folders: the folders that the set is made of.
+    expected: how many faces the protocol has; None if it names no number. complete: whether `n` is that number, or no
+    number is named. statuses: the number of faces of each status. distributions: one for each normaliser. nme: the mean
+    over the faces with a prediction, by point set or stage and then by normaliser. auc, failure_rate: of 68 points, at
+    the evaluation's threshold and normaliser.
     """
 
     name: str
@@ -123,32 +125,33 @@ class SubsetSummary:
 
     @property
     def short_title(self) -> str:
-        """The title where `count` stands beside it."""
+        """The title to print if `count` is printed beside it."""
         return self.title if self.complete else self.title.partition(":")[0].rstrip(")") + ")"
 
     @property
     def count(self) -> str:
-        """How many faces, and where it is not that, of how many by the protocol."""
+        """The number of faces; if it is not the protocol's, also of how many."""
         return str(self.n) if self.complete else f"{self.n} of {self.expected}"
 
     @property
     def found(self) -> int:
-        """Faces with a prediction."""
+        """How many faces have a prediction."""
         return self.statuses.get("ok", 0)
 
     @property
     def missed(self) -> int:
-        """Faces without one, for whatever reason."""
+        """How many faces have none, for whatever reason."""
         return self.n - self.found
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """All of one evaluation.
+    """The whole of one evaluation.
 
-    about: what was evaluated on what, for people ("title", "root", "init", "detector", "model", "provider", "split").
-    normaliser, threshold: of every AUC and failure rate. summaries: in the order in which they are shown; never empty.
-    split: "all", or "held-out" where of the training folders only the held-out faces are here.
+    about: texts for people on what was evaluated ("title", "root", "init", "detector", "model", "provider", "split").
+    normaliser, threshold: those of every AUC and failure rate. rows: one for each annotated face. summaries: the
+    figures of each set, in the order in which they are shown; never empty. irregularities: inputs that were left out or
+    could not be used. split: "all", or "held-out" if only the held-out faces of the training folders are here.
     """
 
     about: Mapping[str, str]
@@ -160,23 +163,23 @@ class Evaluation:
     split: str = "all"
 
     def rows_of(self, summary: SubsetSummary) -> list[FaceRow]:
-        """The faces behind a summary."""
+        """The rows of the faces that a summary is made of."""
         return [row for row in self.rows if row.folder in summary.folders]
 
     @property
     def predicted(self) -> dict[str, Floats]:
-        """Name of each face that has a prediction → its (68, 2) landmarks, pixels."""
+        """The (68, 2) landmarks, in pixels, of each face that has a prediction, by the face's name."""
         return {row.name: row.landmarks for row in self.rows if row.landmarks is not None}
 
     @property
     def failed(self) -> bool:
-        """Whether an input was unusable: any status but "ok" and "missed", or an irregularity that hides a face."""
+        """Whether an input could not be used: a status but "ok" and "missed", or an irregularity that hides one."""
         statuses = {row.status for row in self.rows}
         return bool(statuses - {"ok", "missed"} or {item.kind for item in self.irregularities} & FAILURES)
 
     @property
     def points(self) -> tuple[str, ...]:
-        """The point sets and stages that the rows have errors of."""
+        """The point sets and stages whose errors the rows have."""
         return tuple(self.summaries[0].nme)  # every summary has the same
 
 

@@ -39,7 +39,7 @@ FOUND_AT = 0.4
 
 @dataclass(frozen=True)
 class Selection:
-    """The annotated faces of a data set. samples: those to evaluate. known: all that can be read, in or out."""
+    """The annotated faces of a data set. samples: those to evaluate. known: all that can be read, also the others."""
 
     samples: tuple[Sample, ...]
     known: tuple[Sample, ...]
@@ -47,12 +47,12 @@ class Selection:
 
 
 def select_samples(root: Path, split: str = "all", *, need_pictures: bool = True) -> Selection:
-    """The faces of a data set that an evaluation may use; what is left out is named.
+    """Choose the faces of a data set that an evaluation may use; each one that is left out is named.
 
-    split: "all", or "held-out": of the training folders only the faces that `datasets.splits` holds out. Never used:
-    rough labels (they are no truth), mirrored copies (they stand in the organisers' folders but are not counted).
-    need_pictures: as `read_samples`. Raises InputError for another split and if nothing is left, FormatError as
-    `read_samples` does.
+    split: "all", or "held-out": of the training folders, only the faces that `datasets.splits` holds out. Two kinds of
+    faces are never used: those with rough labels, which are no truth, and mirrored copies, which stand in the
+    organisers' folders but do not count. need_pictures: as for `read_samples`.
+    Raises InputError for an unknown split and if nothing is left, and FormatError as `read_samples` does.
     """
     if split not in SPLITS:
         raise InputError(f"unknown split {split!r}: known are {', '.join(SPLITS)}")
@@ -87,10 +87,11 @@ def _is_unseen(sample: Sample) -> bool:
 
 
 def predict_samples(samples: Sequence[Sample], aligner: Aligner, init: Init, workers: int = 0) -> Iterator[Prediction]:
-    """The prediction for each sample, in their order; one that fails says why, and the others go on.
+    """Give the prediction for each sample, in their order. One that fails says why, and the others go on.
 
-    workers: processes, each with a copy of the aligner; 0: this one. init: see `Init`; with "detector" it is the box
-    that overlaps the truth best, if by `FOUND_AT`. Raises FacealignError if a process dies.
+    init: see `Init`; "detector" means the box that overlaps the truth best, if the overlap is `FOUND_AT` or more.
+    workers: the number of processes, each with a copy of the aligner; with 0 this process does the work. Raises
+    FacealignError if a process dies.
     """
     if workers == 0:
         yield from (predict_sample(sample, aligner, init) for sample in samples)

@@ -61,17 +61,17 @@ class Dump(Protocol):
 
 @dataclass(frozen=True)
 class Format:
-    """A registered format. extensions: with the dot, the first one is its own. dump: None where it fills a folder.
+    """A registered format.
 
-    check: for a format that fills a folder, whose names follow from those of the pictures.
-    require: raises MissingDependency where a package that the format needs is not there; to be asked before long work.
-    grows: what stands in a file can be read while more is written; else only the finished file can.
-    scan: as `read`, but it names what has to be left out and goes on, where `read` raises FormatError.
-    why_not: why a record cannot be held, which `write` then passes over; None where it can.
-    loses: what of a face the format cannot hold, "" if it holds all. names_pictures: made for labelling tools, which
-    name pictures by their paths in a folder of them. takes_root: `write` takes that folder as `root`.
-    recognises: whether a parsed JSON document, the root tag of an XML file (a str), the first characters of a .csv
-    file or a folder (a Path) is of this format.
+    extensions: with the dot; the first one is the format's own. dump: None if the format fills a folder. check: only
+    for a format that fills a folder, since its file names follow from those of the pictures. require: raises
+    MissingDependency if a package that the format needs is not installed; it is called before long work. grows: whether
+    a file can be read while more is written to it. scan: as `read`, but where `read` raises FormatError it names what
+    has to be left out, and goes on. why_not: says why a record cannot be held, and `write` leaves that record out; None
+    if it can. recognises: whether a parsed JSON document, the root tag of an XML file (a str), the first characters of
+    a .csv file, or a folder (a Path) is of this format. loses: what of a face the format cannot hold; "" if it holds
+    all. names_pictures: whether the format is made for labelling tools, which name pictures by their paths in a folder
+    of pictures. takes_root: whether `write` takes that folder as `root`.
     """
 
     name: str
@@ -171,10 +171,10 @@ def read_results(path: PathLike, *, format: str | None = None) -> list[FrameResu
 
 
 def find_format(path: PathLike) -> Format | None:
-    """The format of the records that stand there, by what they look like; None where they look like none.
+    """Find the format of the records at a path by what they look like; None if they look like none.
 
-    Of a JSON document, an XML file's root tag or a folder each format says whether it is its own; else the extension
-    tells. Raises InputError if the file cannot be read, FormatError if it is damaged JSON or XML.
+    Each format says whether a JSON document, the root tag of an XML file, or a folder is its own; for other files the
+    extension decides. Raises InputError if the file cannot be read, FormatError if it is damaged JSON or XML.
     """
     _import_siblings()
     content = _content(Path(path))

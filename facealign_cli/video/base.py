@@ -31,10 +31,10 @@ LIVE_TICKS = 90_000
 class VideoInfo:
     """The facts of a clip.
 
-    width, height: pixels, upright. time_base: seconds per tick. rate: mean frames a second, None where unknown.
-    n_frames: as the file says or as its duration and rate give, None for a live source. end_pts: ticks at which the
-    last frame ends. pixel_aspect: width of a pixel over its height. bt709: whose colour matrix
-    it has.
+    width, height: pixels, upright. time_base: seconds in a tick. rate: frames a second, in the mean; None if unknown.
+    n_frames: as the file says, or else as its duration and rate give; None for a live source. end_pts: the tick at
+    which the last frame ends. pixel_aspect: the width of a pixel over its height. bt709: whether its colour matrix is
+    that of BT.709.
     """
 
     name: str
@@ -80,10 +80,10 @@ class SoundPacket:
 
 
 class VideoSource(Protocol):
-    """Frames in the order of their times, and the sound's packets between them.
+    """The frames of a clip in the order of their times, and the packets of its sound between them.
 
-    sound: PyAV's audio streams, templates for a sink. offset_s: what a sink takes off all times, so that a part of
-    a clip begins at zero. notes: sentences for the person who gave the clip, on what was chosen or changed.
+    sound: PyAV's audio streams, which a sink takes as templates. offset_s: what a sink takes off all times, so that a
+    part of a clip begins at zero. notes: sentences for the person who gave the clip, on what was chosen or changed.
     """
 
     info: VideoInfo
@@ -94,7 +94,7 @@ class VideoSource(Protocol):
     def notes(self) -> tuple[str, ...]: ...
 
     def sound_samples(self, stream: Stream) -> list[Packet[Stream]]:
-        """The first packets of one of the sound streams, for trying out whether a container holds them."""
+        """The first packets of one of the sound streams, with which it is tried whether a container can hold them."""
 
     def __iter__(self) -> Iterator[VideoFrame | SoundPacket]: ...
 
