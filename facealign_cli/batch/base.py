@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any, Protocol
 from facealign_cli.batch.keys import key_of
 from facealign_cli.errors import FormatError
 from facealign_cli.files.documents import parse_json, structured
-from facealign_cli.formats import jsonl, parquet
+from facealign_cli.formats import jsonl
 from facealign_cli.formats.codec import from_dict
 from facealign_cli.records import FrameResult
 
@@ -157,13 +156,3 @@ class ChunkFeed(Protocol):
     def take(self) -> list[str] | None:
         """The next chunk; None if there is none yet, or, when `ended` is true, none any more. Does not wait."""
         ...
-
-
-def parquet_without_failed(shard: bytes) -> bytes:
-    """The bytes of a Parquet file of rows, without the rows of failed pictures."""
-    pa, pq = parquet.import_pyarrow()
-    table, stream = pq.read_table(pa.BufferReader(shard)), io.BytesIO()
-    writer = parquet.open_writer(stream, table.schema)
-    writer.write_table(table.filter(pa.array([status != "error" for status in table["status"].to_pylist()])))
-    writer.close()
-    return stream.getvalue()

@@ -12,31 +12,20 @@ Each of these steps can be done twice. Nothing is appended to, so it works in an
 from __future__ import annotations
 
 import base64
-import csv
-import io
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 from facealign_cli.arrays import Keys
-from facealign_cli.batch.base import (
-    EXTRA,
-    RAY_FILE,
-    SHARD_SUFFIXES,
-    Counts,
-    JournalLine,
-    Outcome,
-    parquet_without_failed,
-)
+from facealign_cli.batch.base import RAY_FILE, SHARD_SUFFIXES, Counts, JournalLine
+from facealign_cli.batch.shard_files import encode_shard, without_failed
 from facealign_cli.errors import FormatError, InputError, OutputError
 from facealign_cli.files.documents import parse_json, structured
 from facealign_cli.files.storage import Storage, join
-from facealign_cli.formats import csv as csv_format
-from facealign_cli.formats import parquet
 
 JOURNAL = "_journal"
 
@@ -259,7 +248,7 @@ class RowStore:
 
     def _clean(self, number: int, index: _Index) -> None:
         path = self._shard(number)
-        self._storage.write(path, _without_failed(self._storage.read(path), self._format))
+        self._storage.write(path, without_failed(self._storage.read(path), self._format))
         self._put_index(number, replace(index, to_clean=False))
 
     def _read_indexes(self, known_shards: int) -> None:
@@ -310,40 +299,3 @@ def _fitting(lines: Sequence[JournalLine], room: int) -> int:
     """How many of the first lines have no more rows than there is room for."""
     total = np.cumsum([line.n_rows for line in lines])
     return int(np.searchsorted(total, room, side="right"))
-
-
-def encode_shard(lines: Sequence[bytes], fmt: str, *, sigma: bool = False) -> bytes:
-    """A shard's file from the journal's lines. sigma: see `RowStore`."""
-    if SHARD_SUFFIXES[fmt] == ".jsonl":
-        return b"".join(lines)
-    outcomes = [Outcome.from_line(line) for line in lines]
-    records, extra, stream = [o.record for o in outcomes], [o.extra for o in outcomes], io.BytesIO()
-    if fmt == "csv":
-        csv_format.dump(records, stream, tuple(EXTRA), extra, sigma=sigma)
-        return stream.getvalue()
-    writer = parquet.open_writer(stream, parquet.table_schema(EXTRA))
-    for start in range(0, len(records), parquet.ROWS_PER_GROUP):
-        part = slice(start, start + parquet.ROWS_PER_GROUP)
-        writer.write_table(parquet.to_table(records[part], EXTRA, extra[part]))
-    writer.close()
-    return stream.getvalue()
-
-
-def _without_failed(shard: bytes, fmt: str) -> bytes:
-    clean: Callable[[bytes], bytes] = {".parquet": parquet_without_failed, ".csv": _clean_csv, ".jsonl": _clean_jsonl}[
-        SHARD_SUFFIXES[fmt]
-    ]
-    return clean(shard)
-
-
-def _clean_jsonl(shard: bytes) -> bytes:
-    return b"".join(line for line in shard.splitlines(keepends=True) if not JournalLine.parse(line).error)
-
-
-def _clean_csv(shard: bytes) -> bytes:
-    text = io.StringIO(shard.decode("utf-8", "surrogateescape"), newline="")
-    rows, out = csv.reader(text, strict=True), io.StringIO(newline="")
-    writer = csv.writer(csv_format.UnixLines(out))
-    status = csv_format.COLUMNS.index("status")
-    writer.writerows(row for row in rows if row[status] != "error")
-    return out.getvalue().encode("utf-8", "surrogateescape")

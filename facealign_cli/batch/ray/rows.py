@@ -24,9 +24,9 @@ from facealign_cli.batch.base import (
     Counts,
     JournalLine,
     Outcome,
-    parquet_without_failed,
 )
 from facealign_cli.batch.keys import key_of
+from facealign_cli.batch.shard_files import parquet_without_failed
 from facealign_cli.errors import FacealignError, OutputError
 from facealign_cli.files.storage import Storage, arrow_folder, join
 from facealign_cli.formats import parquet
