@@ -56,10 +56,10 @@ def draw_overlay(
     A doubtful face has a dashed box and a question mark. What lies outside the picture is cut off; only labels are
     moved inside.
 
-    image_bgr: (H, W, 3) uint8 BGR, or (H, W) grey. points, contours, box, labels: whether these are drawn. axes: whether
-    the axes of the head are drawn from the tip of the nose, if a face has a pose: to the right in the picture (red),
-    down (green), and where the face looks (blue). sigma: whether each point gets the circle within which it lies in 68
-    of 100 cases, if the model says so.
+    image_bgr: (H, W, 3) uint8 BGR, or (H, W) grey. points, contours, box, labels: whether these are drawn. axes:
+    whether the axes of the head are drawn from the tip of the nose, if a face has a pose: to the right in the picture
+    (red), down (green), and where the face looks (blue). sigma: whether each point gets the circle within which it lies
+    in 68 of 100 cases, if the model says so.
     Returns (H, W, 3) uint8 BGR.
     Raises InputError for another kind of array, or of faces.
     """
