@@ -99,7 +99,8 @@ class ContainerSource:
             if isinstance(item, VideoFrame) and item.image_bgr is not None:
                 return head, item.image_bgr
         part = "" if self._start is None and self._end is None else " between --start and --end"
-        raise InputError(f"{self.path}: no frame that can be decoded{part}")
+        reason = f": {self._packets.problem}" if self._packets.problem else ""
+        raise InputError(f"{self.path}: no frame that can be decoded{part}{reason}")
 
     def _info(self, first: Image) -> VideoInfo:
         stream, end = self._stream, self._packets.stated_end(self._stream)

@@ -13,6 +13,7 @@ from typing import Any
 
 from facealign_cli.errors import InputError
 from facealign_cli.video.base import import_av
+from facealign_cli.video.whole import lacks_index
 
 _URL = re.compile(r"(https?|rtsps?|rtmps?|srt|udp|rtp|tcp|mmsh?)://")
 _PROTOCOLS = "http,https,httpproxy,tcp,tls,udp,rtp,srtp,rtmp,rtmps,rtmpt,srt,mmsh,mmst"
@@ -95,6 +96,10 @@ def _reason(path: str) -> str:
             return "not a file that can be read"
         with open(path, "rb") as stream:
             head = stream.read(4096)
+        if not head:
+            return "the file is empty"
+        if lacks_index(path):
+            return "it has no index (moov): the file is cut short, or its recording was broken off"
     except (OSError, ValueError):
         return "not a file that can be read"
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")

@@ -208,7 +208,8 @@ def choose_video(container: Any, name: str, note: Callable[[str], None] = lambda
     """
     kind = container.format.name
     if any(kind == part or kind.endswith(part) for part in _PICTURE_FORMATS):
-        raise InputError(f"{name}: a still picture; for pictures there is: facealign detect image")
+        moving = ", or an animated WebP, which cannot be read: make a GIF or a clip of it" if "webp" in kind else ""
+        raise InputError(f"{name}: a still picture{moving}; for pictures there is: facealign detect image")
     flags = import_av().stream.Disposition
     streams = [s for s in container.streams.video if not s.disposition & (flags.attached_pic | flags.timed_thumbnails)]
     if not streams:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 _HEAD, _NEAR = 1 << 16, 1 << 12
@@ -82,6 +83,12 @@ def _riff(stream: BinaryIO, size: int) -> bool | None:
 
 def _boxes(stream: BinaryIO, size: int) -> bool | None:
     """MP4 and MOV: boxes of a stated length, one after another; 0 means up to the end."""
+    ends = [end for _, end in _each_box(stream, size)]
+    return ends[-1:] == [size]
+
+
+def _each_box(stream: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
+    """The kind of each box, and where it ends by what it states. Raises ValueError for a length that cannot be."""
     position = 0
     while position < size:
         stream.seek(position)
@@ -89,12 +96,19 @@ def _boxes(stream: BinaryIO, size: int) -> bool | None:
         length = struct.unpack(">I", head[:4])[0]
         if length == 1:
             length = struct.unpack(">Q", head[8:16])[0]
-        if length == 0:
-            return True
-        if length < 8:
-            return None
-        position += length
-    return position == size
+        if 0 < length < 8:
+            raise ValueError("a box is shorter than its head")
+        position = position + length if length else size
+        yield head[4:8], position
+
+
+def lacks_index(path: str) -> bool:
+    """Whether an MP4 or MOV has no index, the box `moov`, which cameras write last: without it no frame is found."""
+    with open(path, "rb") as stream:
+        kinds: list[bytes] = []
+        with contextlib.suppress(struct.error, ValueError):
+            kinds.extend(kind for kind, _ in _each_box(stream, os.fstat(stream.fileno()).st_size))
+        return kinds[:1] == [b"ftyp"] and b"moov" not in kinds
 
 
 def _flv(stream: BinaryIO, size: int) -> bool | None:

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from clips import facts, pictures, write_clip, write_truncated
+from clips import facts, noisy_pictures, pictures, write_clip, write_truncated
 
 from facealign_cli.errors import InputError
 from facealign_cli.video import VideoFrame, open_source
@@ -121,3 +121,23 @@ def test_an_flv_that_is_joined_to_another_is_told(tmp_path: Path) -> None:
     assert [frame.error for frame in frames[:-1]] == [None] * 8
     assert f"another clip is joined to this one at byte {len(one):,}" in str(frames[-1].error)
     assert count(tmp_path / "a.flv") == 8
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [(0.0, "the file is empty"), (0.3, r"it has no index \(moov\)"), (-1, "damaged at its start")],
+)
+def test_why_a_file_cannot_be_opened(tmp_path: Path, kept: float, said: str) -> None:
+    """x264 writes the index behind the pictures, as cameras do."""
+    data = write_clip(tmp_path / "whole.mp4", pictures(10)).read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(b"\0" * 99 + data if kept < 0 else data[: int(kept * len(data))])
+    with pytest.raises(InputError, match=said):
+        open_source(str(tmp_path / "cut.mp4"))
+
+
+def test_a_clip_that_is_cut_before_its_first_frame_says_so(tmp_path: Path) -> None:
+    options = {"movflags": "faststart"}
+    data = write_clip(tmp_path / "whole.mp4", noisy_pictures(3), options=options).read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(data[: len(data) // 4])
+    with pytest.raises(InputError, match="no frame that can be decoded: the file is cut short"):
+        open_source(str(tmp_path / "cut.mp4"))
