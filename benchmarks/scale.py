@@ -1,6 +1,6 @@
 """What a job of very many pictures takes beside the pictures themselves: time and memory of the driver, part by part.
 
-    python benchmarks/scale.py [--keys 1e7] [--shards 20] [--indexes 1000] [--work FOLDER]
+    python benchmarks/scale.py [--keys 1e7] [--shards 20] [--shard-rows 10000] [--indexes 1000] [--work FOLDER]
 
 No picture is read. Each part runs in a process of its own, whose largest memory is stated, and is measured at the
 numbers asked for; the last columns say what that makes for 10^8, 10^9 and 10^10 pictures, if it grows in proportion.
@@ -45,8 +45,9 @@ def main() -> None:
     """Parse, run each part in a process of its own, print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keys", type=float, default=1e7, help="names to list")
-    parser.add_argument("--shards", type=int, default=20, help=f"shards of {SHARD_ROWS} rows to write")
-    parser.add_argument("--indexes", type=int, default=1000, help="indexes of such shards to read again")
+    parser.add_argument("--shards", type=int, default=20, help="shards to write")
+    parser.add_argument("--shard-rows", type=int, default=SHARD_ROWS, help="rows of such a shard of the local engine")
+    parser.add_argument("--indexes", type=int, default=1000, help=f"indexes of shards of {SHARD_ROWS} to read again")
     parser.add_argument("--work", type=Path, help="where to put files [default: a temporary folder]")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -62,6 +63,7 @@ def main() -> None:
 
 def _measured(name: str, options: argparse.Namespace, work: Path) -> dict[str, float]:
     numbers = ["--keys", str(options.keys), "--shards", str(options.shards), "--indexes", str(options.indexes)]
+    numbers += ["--shard-rows", str(options.shard_rows)]
     command = [sys.executable, __file__, "--part", name, "--work", str(work), *numbers]
     return dict(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
 
@@ -107,19 +109,18 @@ def listing(options: argparse.Namespace, _: Path) -> tuple[int, float, int]:
 def shards(options: argparse.Namespace, work: Path) -> tuple[int, float, int]:
     """Rows come back from workers, go to the journal and become shards."""
     folder = work / "shards"
-    store = RowStore(storage_for(str(folder)), str(folder), "parquet", SHARD_ROWS)
-    seconds = 0.0
-    for shard in range(options.shards):
-        for start in range(0, SHARD_ROWS, 500):
-            lines = [JournalLine.of(_outcome(shard * SHARD_ROWS + start + i)) for i in range(500)]  # workers do this
-            begin = time.process_time()
-            store.add(lines)
-            store.flush()
-            seconds += time.process_time() - begin
+    store = RowStore(storage_for(str(folder)), str(folder), "parquet", options.shard_rows)
+    seconds, count = 0.0, options.shards * options.shard_rows
+    for start in range(0, count, 500):
+        lines = [JournalLine.of(_outcome(i)) for i in range(start, min(start + 500, count))]  # workers do this
+        begin = time.process_time()
+        store.add(lines)
+        store.flush()
+        seconds += time.process_time() - begin
     begin = time.process_time()
     store.close()
     disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return options.shards * SHARD_ROWS, seconds + time.process_time() - begin, disk
+    return count, seconds + time.process_time() - begin, disk
 
 
 def resuming(options: argparse.Namespace, work: Path) -> tuple[int, float, int]:

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable
 
 from facealign_cli.batch.base import EXTRA, SHARD_SUFFIXES, JournalLine, Outcome
 from facealign_cli.formats import csv as csv_format
 from facealign_cli.formats import parquet
 
 
-def encode_shard(lines: Sequence[bytes], fmt: str, *, sigma: bool = False) -> bytes:
-    """A shard's file from the journal's lines. sigma: see `RowStore`."""
+def encode_shard(lines: Iterable[bytes], fmt: str, *, sigma: bool = False) -> bytes:
+    """A shard's file from the journal's lines, of which as many are unpacked at a time as make a row group.
+
+    sigma: see `RowStore`.
+    """
     if SHARD_SUFFIXES[fmt] == ".jsonl":
         return b"".join(lines)
-    outcomes = [Outcome.from_line(line) for line in lines]
-    records, extra, stream = [o.record for o in outcomes], [o.extra for o in outcomes], io.BytesIO()
+    outcomes, stream = map(Outcome.from_line, lines), io.BytesIO()
     if fmt == "csv":
+        for_records, for_extra = itertools.tee(outcomes)
+        records, extra = (outcome.record for outcome in for_records), (outcome.extra for outcome in for_extra)
         csv_format.dump(records, stream, tuple(EXTRA), extra, sigma=sigma)
         return stream.getvalue()
-    writer = parquet.open_writer(stream, parquet.table_schema(EXTRA))
-    for start in range(0, len(records), parquet.ROWS_PER_GROUP):
-        part = slice(start, start + parquet.ROWS_PER_GROUP)
-        writer.write_table(parquet.to_table(records[part], EXTRA, extra[part]))
-    writer.close()
+    with parquet.open_writer(stream, parquet.table_schema(EXTRA)) as writer:
+        while group := list(itertools.islice(outcomes, parquet.ROWS_PER_GROUP)):
+            writer.write_table(parquet.to_table([o.record for o in group], EXTRA, [o.extra for o in group]))
     return stream.getvalue()
 
 

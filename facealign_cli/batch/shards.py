@@ -6,6 +6,7 @@ hold enough rows they become a shard, in this order: the shard, its index, the s
   stands, these segments count no more, whether they are still there or not.
 - A shard without its index is one whose writing was interrupted: its segments are all there, and it is made again.
 - To take failed pictures out of a shard, the index loses their keys first and says that the shard is to be cleaned.
+The lines stand in the journal only, and are read again for their shard, so memory does not grow with a shard's rows.
 Each of these steps can be done twice. Nothing is appended to, so it works in an object store, too.
 """
 
@@ -15,6 +16,7 @@ import base64
 import json
 import os
 import re
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -87,6 +89,27 @@ class _Index:
 _KEY_FIELDS = ("keys", "failed_keys")
 
 
+@dataclass(frozen=True, eq=False)
+class _Segment:
+    """What a segment holds: all that is kept of it in memory. keys, failed_keys: uint64. checksum: of its bytes."""
+
+    counts: Counts
+    keys: Keys
+    failed_keys: Keys
+    checksum: int
+
+    @classmethod
+    def of(cls, lines: Sequence[JournalLine]) -> _Segment:
+        good, bad = (
+            np.array([line.key for line in lines if bool(line.error) == failed], np.uint64) for failed in (False, True)
+        )
+        return cls(Counts.of(lines), good, bad, zlib.crc32(_joined(lines)))
+
+
+def _joined(lines: Iterable[JournalLine]) -> bytes:
+    return b"".join(line.line for line in lines)
+
+
 @dataclass(frozen=True)
 class _IndexFields:
     """What stands in an index's file."""
@@ -110,14 +133,14 @@ class RowStore:
         self._sigma = sigma
         self._indexes: list[_Index] = []
         self._in_shards = Counts()
-        self._segments: dict[int, list[JournalLine]] = {}
+        self._segments: dict[int, _Segment] = {}
         self._next_segment = 0
         self._fresh: list[JournalLine] = []
 
     @property
     def counts(self) -> Counts:
         """Of all that would survive a kill now."""
-        return sum((Counts.of(lines) for lines in self._segments.values()), self._in_shards)
+        return self._in_shards + self._waiting()
 
     @property
     def n_shards(self) -> int:
@@ -126,10 +149,9 @@ class RowStore:
 
     def take_done_keys(self) -> list[Keys]:
         """The keys of all pictures that `recover` found; several (N,) uint64. They are not kept, so this works once."""
-        waiting = [line.key for lines in self._segments.values() for line in lines]
-        found = [keys for index in self._indexes for keys in (index.keys, index.failed_keys)]
+        found = [keys for part in (*self._indexes, *self._segments.values()) for keys in (part.keys, part.failed_keys)]
         self._indexes = [index.without_keys() for index in self._indexes]
-        return [*found, np.array(waiting, np.uint64)]
+        return found
 
     def recover(self, known_shards: int = 0) -> None:
         """Read what an earlier run left, and bring to an end what it was about to do.
@@ -150,7 +172,7 @@ class RowStore:
     def flush(self) -> None:
         """Write what was added as segments, and what makes a whole shard as one. Raises OutputError."""
         while self._fresh:
-            room = self._shard_rows - self._waiting_rows()
+            room = self._shard_rows - self._waiting().rows
             count = _fitting(self._fresh, room)
             if not count and self._segments:
                 self._make_shard()
@@ -159,13 +181,13 @@ class RowStore:
             self._put_segment(self._next_segment, part)
             self._next_segment += 1
             self._fresh = rest
-        if self._waiting_rows() >= self._shard_rows:
+        if self._waiting().rows >= self._shard_rows:
             self._make_shard()
 
     def close(self) -> None:
         """Write all there is as shards: the last one may be smaller. Raises OutputError."""
         self.flush()
-        if self._waiting_rows():
+        if self._waiting().rows:
             self._make_shard()
 
     def check_whole(self) -> None:
@@ -183,8 +205,10 @@ class RowStore:
                 whole = self._read_index(number) if index.bare else index
                 self._put_index(number, whole.without_failed())
                 self._clean(number, self._indexes[number])
-        for number, lines in list(self._segments.items()):
-            self._put_segment(number, [line for line in lines if not line.error])
+        for number, segment in list(self._segments.items()):
+            if segment.counts.failed:
+                lines = map(JournalLine.parse, self._lines(number))
+                self._put_segment(number, [line for line in lines if not line.error])
         self._count_shards()
         return before
 
@@ -213,27 +237,30 @@ class RowStore:
     def _shard_is_gone(self, number: int) -> OutputError:
         return OutputError(f"{self._shard(number)}: is gone; put it back, or begin anew with --restart")
 
-    def _waiting_rows(self) -> int:
-        return sum(line.n_rows for lines in self._segments.values() for line in lines)
+    def _waiting(self) -> Counts:
+        """Of what is in no shard yet."""
+        return sum((segment.counts for segment in self._segments.values()), Counts())
+
+    def _segment(self, number: int) -> str:
+        return self._path(JOURNAL, f"{number:06d}.jsonl")
 
     def _put_segment(self, number: int, lines: list[JournalLine]) -> None:
-        self._storage.write(self._path(JOURNAL, f"{number:06d}.jsonl"), b"".join(line.line for line in lines))
-        self._segments[number] = lines
+        self._storage.write(self._segment(number), _joined(lines))
+        self._segments[number] = _Segment.of(lines)
 
     def _put_index(self, number: int, index: _Index) -> None:
         self._storage.write(self._index(number), index.to_json())
         self._indexes[number : number + 1] = [index]
 
     def _make_shard(self) -> None:
-        lines = [line for number in sorted(self._segments) for line in self._segments[number]]
+        waiting = [self._segments[number] for number in sorted(self._segments)]
         number, segments = len(self._indexes), (min(self._segments), max(self._segments) + 1)
-        shard = encode_shard([line.line for line in lines], self._format, sigma=self._sigma)
-        self._storage.write(self._shard(number), shard)
-        good, bad = (
-            np.sort(np.array([line.key for line in lines if bool(line.error) == failed], np.uint64))
-            for failed in (False, True)
+        lines = (line for segment in sorted(self._segments) for line in self._lines(segment))
+        self._storage.write(self._shard(number), encode_shard(lines, self._format, sigma=self._sigma))
+        keys, failed_keys = (
+            np.sort(np.concatenate([getattr(segment, name) for segment in waiting])) for name in _KEY_FIELDS
         )
-        self._put_index(number, _Index(segments, Counts.of(lines), good, bad))
+        self._put_index(number, _Index(segments, self._waiting(), keys, failed_keys))
         self._indexes[number] = self._indexes[number].without_keys()
         self._in_shards += self._indexes[number].counts
         self._remove_segments(range(*segments))
@@ -243,7 +270,7 @@ class RowStore:
 
     def _remove_segments(self, numbers: Iterable[int]) -> None:
         for number in numbers:
-            self._storage.remove(self._path(JOURNAL, f"{number:06d}.jsonl"))
+            self._storage.remove(self._segment(number))
             self._segments.pop(number, None)
 
     def _clean(self, number: int, index: _Index) -> None:
@@ -285,14 +312,30 @@ class RowStore:
         first = max((index.segments[1] for index in self._indexes), default=0)
         numbers = sorted(int(m[1]) for name in self._storage.names(journal) if (m := _SEGMENT.fullmatch(name)))
         self._remove_segments([number for number in numbers if number < first])
-        self._segments = {n: self._read_segment(self._path(JOURNAL, f"{n:06d}.jsonl")) for n in numbers if n >= first}
+        self._segments = {n: self._read_segment(n) for n in numbers if n >= first}
         self._next_segment = max([first, *(number + 1 for number in self._segments)])
 
-    def _read_segment(self, path: str) -> list[JournalLine]:
+    def _read_segment(self, number: int) -> _Segment:
+        path = self._segment(number)
         try:
-            return [JournalLine.parse(line) for line in self._storage.read(path).splitlines(keepends=True)]
+            return _Segment.of([JournalLine.parse(line) for line in _split(self._storage.read(path))])
         except FormatError as error:
             raise OutputError(f"{path}: damaged ({error}); remove it to have its pictures done again") from error
+
+    def _lines(self, number: int) -> list[bytes]:
+        """A segment's lines, from its file. Raises OutputError where that is not as it was."""
+        path = self._segment(number)
+        try:
+            data = self._storage.read(path)
+        except InputError as error:
+            raise OutputError(f"{error}; start the command again, and its pictures are done again") from error
+        if zlib.crc32(data) != self._segments[number].checksum:
+            raise OutputError(f"{path}: was changed while the job ran; remove it to have its pictures done again")
+        return _split(data)
+
+
+def _split(data: bytes) -> list[bytes]:
+    return data.splitlines(keepends=True)
 
 
 def _fitting(lines: Sequence[JournalLine], room: int) -> int:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +16,8 @@ from facealign_cli.batch.keys import KeySet, key_of
 from facealign_cli.batch.shards import SHARD_SUFFIXES, Counts, RowStore
 from facealign_cli.errors import FormatError, OutputError
 from facealign_cli.files.storage import LocalStorage
+from facealign_cli.formats import parquet
+from facealign_cli.records import FrameResult
 
 PATHS = [f"{i}-{kind}" for i in range(8) for kind in ("one", "two", "bad", "none")]
 
@@ -134,6 +139,46 @@ def test_a_damaged_journal_is_told(tmp_path: Path, name: str) -> None:
     (tmp_path / "_journal" / name).write_bytes(b"{}\n")
     with pytest.raises(OutputError, match="damaged"):
         RowStore(LocalStorage(), str(tmp_path), "jsonl", 7).recover()
+
+
+def test_memory_does_not_grow_with_the_rows_of_a_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines stand in the journal, and are unpacked a row group at a time."""
+    monkeypatch.setattr(parquet, "ROWS_PER_GROUP", 5)
+    unpacked: list[int] = []
+    groups: list[tuple[int, int]] = []
+    from_line, to_table = Outcome.from_line, parquet.to_table
+
+    def counted_line(line: bytes) -> Outcome:
+        unpacked.append(len(line))
+        return from_line(line)
+
+    def counted_table(records: Sequence[FrameResult], *rest: Any) -> Any:
+        groups.append((len(records), len(unpacked)))
+        return to_table(records, *rest)
+
+    monkeypatch.setattr(Outcome, "from_line", counted_line)
+    monkeypatch.setattr(parquet, "to_table", counted_table)
+    store = RowStore(LocalStorage(), str(tmp_path), "parquet", 100)
+    waiting = lines([f"{i}" for i in range(12)])
+    held = [weakref.ref(line) for line in waiting]
+    store.add(waiting)
+    store.flush()
+    del waiting
+    assert [ref() for ref in held] == [None] * 12
+    store.close()
+    assert groups == [(5, 5), (5, 10), (2, 12)]
+    assert len(rows_of(tmp_path)) == 12
+
+
+@pytest.mark.parametrize(("change", "told"), [(Path.unlink, "no such file"), (lambda p: p.write_bytes(b""), "changed")])
+def test_a_journal_that_somebody_touches_is_told(tmp_path: Path, change: Callable[[Path], object], told: str) -> None:
+    store = RowStore(LocalStorage(), str(tmp_path), "jsonl", 100)
+    store.add(lines(["a", "b"]))
+    store.flush()
+    change(tmp_path / "_journal" / "000000.jsonl")
+    with pytest.raises(OutputError, match=told):
+        store.close()
+    assert not list(tmp_path.glob("part-*"))
 
 
 def test_restart_removes_only_what_is_ours(tmp_path: Path) -> None:
