@@ -149,7 +149,8 @@ class RowStore:
 
     def take_done_keys(self) -> list[Keys]:
         """The keys of all pictures that `recover` found; several (N,) uint64. They are not kept, so this works once."""
-        found = [keys for part in (*self._indexes, *self._segments.values()) for keys in (part.keys, part.failed_keys)]
+        parts: list[_Index | _Segment] = [*self._indexes, *self._segments.values()]
+        found = [keys for part in parts for keys in (part.keys, part.failed_keys)]
         self._indexes = [index.without_keys() for index in self._indexes]
         return found
 
