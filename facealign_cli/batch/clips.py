@@ -180,7 +180,8 @@ class ClipWork:
         clips = self._clips
         with contextlib.closing(self._open(file, sound=clips.overlay_folder is not None)) as source:
             if clips.overlay_folder is None:
-                yield from track_video(source, self._aligner, clips.video)
+                with contextlib.closing(track_video(source, self._aligner, clips.video)) as records:
+                    yield from records
                 return
             place = _place(clips.overlay_folder, path, "")
             yield from overlay_video(source, f"{place}.mp4", self._aligner, clips.video, overwrite=True)

@@ -85,10 +85,10 @@ def _track(
     with contextlib.closing(tracking.open_clip(source, part, sound=False)) as opened:
         console.messages(opened.notes)
         summariser = ClipSummariser(source)
-        records = track_video(opened, aligner, video, stop=stop)
-        for record in tracking.progress(cutter.passing(passing(records, summariser)), opened.info.n_frames):
-            if record.error is not None:
-                console.message(f"Error: frame {record.frame} at {record.timestamp_s:.3f} s: {record.error}")
+        with contextlib.closing(track_video(opened, aligner, video, stop=stop)) as records:
+            for record in tracking.progress(cutter.passing(passing(records, summariser)), opened.info.n_frames):
+                if record.error is not None:
+                    console.message(f"Error: frame {record.frame} at {record.timestamp_s:.3f} s: {record.error}")
     return summariser.summary()
 
 

@@ -7,6 +7,7 @@ file (external links), and can claim any size: what was never written reads as z
 from __future__ import annotations
 
 import contextlib
+import io
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -51,6 +52,37 @@ def open_hdf5(path: Path | str, names: Sequence[str]) -> Iterator[Any]:
             if name in file:
                 _check(h5py, path, name, file[name])
         yield file
+
+
+@contextlib.contextmanager
+def new_hdf5(path: Path) -> Iterator[Any]:
+    """A new file, open for writing. Raises OSError for what cannot be written, such as a full disk, at the end.
+
+    HDF5 itself gets over no such error: it raises it once more while it closes the file, and then crashes Python.
+    """
+    with _Deaf(path, "w+") as stream:
+        try:
+            with import_h5py().File(stream, "w") as file:
+                yield file
+        except Exception as error:  # noqa: BLE001 - HDF5 may stumble in many ways over what was not written
+            raise (stream.error or error) from None
+        if stream.error is not None:
+            raise stream.error
+
+
+class _Deaf(io.FileIO):
+    """A file that takes everything. error: the first one that it met; from then on nothing is written."""
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data).cast("B")
+        try:
+            while self.error is None and rest:
+                rest = rest[super().write(rest) or 0 :]
+        except OSError as error:
+            self.error = error
+        return len(data)
 
 
 def _check(h5py: Any, path: Path | str, name: str, dataset: Any) -> None:

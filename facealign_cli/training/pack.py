@@ -26,7 +26,7 @@ from facealign_cli.geometry import (
     init_shape_from_bbox,
 )
 from facealign_cli.landmarks import N_LANDMARKS
-from facealign_cli.training.hdf5 import import_h5py, open_hdf5
+from facealign_cli.training.hdf5 import import_h5py, new_hdf5, open_hdf5
 
 FORMAT = "facealign-pack/2"
 _OLD_FORMAT = "facealign-pack/1"
@@ -122,7 +122,7 @@ def write_rows(
     Raises OutputError if `path` cannot be written.
     """
     h5py = import_h5py()
-    with atomic_path(path, overwrite) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_path(path, overwrite) as temporary, new_hdf5(temporary) as file:
         file.attrs.update({**attributes, "format": FORMAT})
         pictures = file.create_dataset("jpeg", (len(names),), dtype=h5py.vlen_dtype(np.uint8))
         for i, jpeg in enumerate(jpegs):

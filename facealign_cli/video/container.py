@@ -8,6 +8,7 @@ missing.
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain, islice
@@ -47,6 +48,7 @@ class ContainerSource:
         self._packets = ClipPackets(path, self._start, max_pixels)
         self._stream, self._times = self._packets.stream, self._packets.times
         self._upright = UprightPictures()
+        self._in_use = threading.Lock()
         try:
             self.sound: tuple[Any, ...] = tuple(self._packets.heard) if sound else ()
             self.offset_s = self._start or Fraction(0)
@@ -64,12 +66,18 @@ class ContainerSource:
         return tuple(f"{self.path}: {note}." for note in (*self._packets.notes, *self._upright.notes))
 
     def __iter__(self) -> Iterator[VideoFrame | SoundPacket]:
-        return iter(self._items)
+        while True:
+            with self._in_use:
+                item = next(self._items, None)
+            if item is None:
+                return
+            yield item
 
     def close(self) -> None:
-        """Close the file."""
-        self._items = iter(())
-        self._packets.container.close()
+        """Close the file, also while another thread iterates: its iteration ends, as FFmpeg would crash."""
+        with self._in_use:
+            self._items = iter(())
+            self._packets.container.close()
         gc.collect()  # PyAV's side data and its frame hold each other: else a picture stays for every file
 
     def sound_samples(self, stream: Any) -> list[Any]:

@@ -10,6 +10,7 @@ Memory: 48 bytes for each face of each frame. The landmarks themselves lie in a 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import tempfile
 from array import array
@@ -98,7 +99,7 @@ class Sighted:
     """All persons of a clip, from its records as they pass, and their landmarks in a temporary file in `folder`."""
 
     def __init__(self, folder: Path, options: CropOptions) -> None:
-        self._options = options
+        self._folder, self._options = folder, options
         self.persons: dict[int, Sightings] = {}
         self.n_frames = 0
         try:
@@ -116,14 +117,13 @@ class Sighted:
             person.add(record.frame, record.timestamp_s, face)
             row = np.zeros(1, _ROW)
             row["frame"], row["track"], row["landmarks"] = record.frame, face.track_id, face.landmarks
-            try:
+            with self._disk_errors():
                 self._spool.write(row.tobytes())
-            except OSError as error:
-                raise OutputError(f"cannot keep the landmarks in a temporary file: {error.strerror}") from error
 
     def landmarks(self, frames: Iterable[int]) -> Iterator[dict[int, Floats]]:
         """For each of these frames, in rising order: id → (68, 2) picture pixels."""
-        self._spool.seek(0)
+        with self._disk_errors():  # seeking writes what still waits
+            self._spool.seek(0)
         rows = self._rows()
         row = next(rows, None)
         for frame in frames:
@@ -140,4 +140,13 @@ class Sighted:
 
     def close(self) -> None:
         """Let the temporary file go."""
-        self._spool.close()
+        with contextlib.suppress(OSError):  # what could not be written there is not needed any more
+            self._spool.close()
+
+    @contextlib.contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            why = f"cannot keep the landmarks in a temporary file in {self._folder}: {error.strerror}"
+            raise OutputError(why) from error

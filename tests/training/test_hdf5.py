@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from facealign_cli.errors import FormatError, InputError
-from facealign_cli.training.hdf5 import open_hdf5
+from facealign_cli.training.hdf5 import new_hdf5, open_hdf5
 
 
 def write(path: Path, fill: Callable[[Any], object]) -> Path:
@@ -68,3 +69,19 @@ def test_no_such_file_and_no_hdf5(tmp_path: Path) -> None:
     (tmp_path / "text.h5").write_text("no HDF5")
     with pytest.raises(FormatError, match="not an HDF5 file, or damaged"), open_hdf5(tmp_path / "text.h5", ()):
         pass
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_a_full_disk_is_told_and_leaves_python_alive() -> None:
+    for size in (1, 100_000):  # so little that only closing writes it, and more than HDF5 keeps back
+        with pytest.raises(OSError, match="No space left"), new_hdf5(Path("/dev/full")) as file:
+            file["a"] = np.arange(size)
+
+
+def test_what_is_written_is_all_there(tmp_path: Path) -> None:
+    with new_hdf5(tmp_path / "a.h5") as file:
+        varying(file)
+        file["b"] = np.arange(100_000)
+    with open_hdf5(tmp_path / "a.h5", ("a", "b")) as file:
+        np.testing.assert_array_equal(file["a"][2], np.arange(50))
+        np.testing.assert_array_equal(file["b"][:], np.arange(100_000))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -169,3 +171,25 @@ def test_pictures_are_a_clip(tmp_path: Path) -> None:
     for missing in (tmp_path / "f%04d.png", tmp_path):
         with pytest.raises(InputError, match="no such"):
             open_source(str(missing))
+
+
+def test_a_clip_that_is_closed_has_no_more_frames_and_waits_for_who_reads(tmp_path: Path) -> None:
+    source = ContainerSource(str(write_clip(tmp_path / "a.mp4", pictures(12))))
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(items: Iterator[VideoFrame | SoundPacket]) -> Iterator[VideoFrame | SoundPacket]:
+        begun.set()
+        assert go_on.wait(60)
+        yield from items
+
+    source._items, seen = slow(source._items), list[object]()
+    reader = threading.Thread(target=lambda: seen.extend(source))
+    reader.start()
+    assert begun.wait(60)
+    closer = threading.Thread(target=source.close)
+    closer.start()
+    assert source._in_use.locked() and closer.is_alive()  # a frame is being read, and nothing was closed under it
+    go_on.set()
+    reader.join()
+    closer.join()
+    assert len(seen) <= 12 and list(source) == []

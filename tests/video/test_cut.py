@@ -280,3 +280,16 @@ def test_what_is_there_stays_unless_it_may_be_replaced(tmp_path: Path) -> None:
 def test_options_that_are_wrong() -> None:
     with pytest.raises(InputError, match="best: expected 1"):
         CutOptions(best=0)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_told_once(tmp_path: Path) -> None:
+    sighted = Sighted(tmp_path, CropOptions())
+    sighted._spool.close()
+    sighted._spool = open("/dev/full", "w+b")  # noqa: SIM115 - closed by `close`, as the one before
+    with pytest.raises(
+        OutputError, match=f"cannot keep the landmarks in a temporary file in {tmp_path}: No space left"
+    ):
+        for number in range(100):
+            sighted.add(record(number, face_at(50, 50)))
+    sighted.close()
