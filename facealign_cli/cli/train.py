@@ -181,6 +181,9 @@ def _train(
     from facealign_cli.training import require_packages, use_threads
 
     require_packages()
+    from facealign_cli.batch.lock import lock_folder
+    from facealign_cli.files.output import make_folder
+    from facealign_cli.files.storage import LocalStorage
     from facealign_cli.training.checkpoint import load_checkpoint, model_of
     from facealign_cli.training.curves import draw_curves
     from facealign_cli.training.loop import Run
@@ -198,12 +201,13 @@ def _train(
         weights["imagenet"] = values.pop("imagenet", False)
         weights["warm_start"] = values.pop("warm_start", False)
         run = start_run(folder, pack, _config(stage, values), tell=console.message, teacher=teacher, **weights)
-    try:
-        with process.stop_on_signals(run.stop, lambda: run.stopped):
-            run.train(_report, loaders)
-    finally:
-        if (folder / "log.csv").exists():
-            draw_curves(folder / "log.csv", folder / "curves.png")
+    with lock_folder(LocalStorage(), str(make_folder(folder))):
+        try:
+            with process.stop_on_signals(run.stop, lambda: run.stopped):
+                run.train(_report, loaders)
+        finally:
+            if (folder / "log.csv").exists():
+                draw_curves(folder / "log.csv", folder / "curves.png")
     if run.stopped:
         console.message(f"Interrupted at step {run.step}: --resume goes on from here.")
         sys.exit(console.INTERRUPTED)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from facealign_cli.errors import FacealignError, InputError, OutputError
-from facealign_cli.files.output import check_output
+from facealign_cli.files.output import check_output, exists_already
 from facealign_cli.formats import jsonl
 from facealign_cli.formats.base import Dump, Format
 from facealign_cli.records import FrameResult
@@ -65,19 +65,25 @@ def write_rows(
     dump = check_rows(fmt, path, overwrite)
     partial = partial_path(fmt, path)
     if partial is None:
-        _write_straight(path, results, dump, _TAILS.get(fmt.name, b""))
+        _write_straight(path, results, dump, _TAILS.get(fmt.name, b""), overwrite)
         return
     try:
-        _write_straight(partial, results, jsonl.dump, b"")
+        _write_straight(partial, results, jsonl.dump, b"", overwrite)
     except Exception:
         _finish(partial, path, fmt, overwrite)
         raise
     _finish(partial, path, fmt, overwrite)
 
 
-def _write_straight(path: str | os.PathLike[str], results: Iterable[FrameResult], dump: Dump, tail: bytes) -> None:
+def _write_straight(
+    path: str | os.PathLike[str], results: Iterable[FrameResult], dump: Dump, tail: bytes, overwrite: bool
+) -> None:
+    """A file is made here and by nobody else: another run may have begun it since it was asked for."""
+    taken_over = overwrite or (os.path.exists(path) and not os.path.isfile(path))
     try:
-        stream = open(path, "wb", buffering=0)  # noqa: SIM115 - closed below
+        stream = open(path, "wb" if taken_over else "xb", buffering=0)  # noqa: SIM115 - closed below
+    except FileExistsError as error:
+        raise exists_already(path) from error
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
     with stream:

@@ -12,7 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from facealign_cli import __version__
+from facealign_cli.batch.lock import lock_folder
 from facealign_cli.cli.main import main
+from facealign_cli.files.storage import LocalStorage
 
 
 def run(*args: object) -> Result:
@@ -160,8 +162,11 @@ def test_from_a_pack_to_a_model(shared_data: Path, tmp_path: Path) -> None:
     common = ("--data", data, "--run", folder, "--batch-size", 4, "--eval-every", 2, "--checkpoint-every", 2)
     assert run("train", "run", *common, "--steps", 2).exit_code == 0
     assert run("train", "run", *common, "--steps", 4).exit_code == 1  # a run is there already
+    with lock_folder(LocalStorage(), str(folder)):  # as a run that goes on there meanwhile
+        second = run("train", "run", *common, "--steps", 4, "--resume")
+    assert second.exit_code == 1 and f"{folder}: another run is writing there" in second.output
     assert run("train", "run", *common, "--steps", 4, "--resume").exit_code == 0
-    assert {path.name for path in folder.iterdir()} == {"last.ckpt", "best.ckpt", "log.csv", "curves.png"}
+    assert {path.name for path in folder.glob("[!.]*")} == {"last.ckpt", "best.ckpt", "log.csv", "curves.png"}
     again = ("--data", data, "--run", tmp_path / "second", "--batch-size", 4, "--steps", 1)
     begun = run("train", "run", *again, "--init", folder / "last.ckpt")
     assert begun.exit_code == 0

@@ -111,3 +111,13 @@ def test_rows_that_cannot_be_moved_over_stay_where_they_are(tmp_path: Path) -> N
     with pytest.raises(OutputError, match=r"exists already.*the rows are in .*partial\.jsonl"):
         write_rows(path, meanwhile(), get_format("parquet"))
     assert path.read_text() == "mine" and len(get_format("jsonl").read(partial)) == 5
+
+
+def test_a_file_that_another_run_has_begun_since_it_was_asked_for_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "rows.csv").write_text("another run's")
+    monkeypatch.setattr("facealign_cli.formats.growing.check_output", lambda path, overwrite: None)
+    with pytest.raises(OutputError, match="exists already"):
+        write_rows(tmp_path / "rows.csv", results(), get_format("csv"))
+    assert (tmp_path / "rows.csv").read_text() == "another run's"
