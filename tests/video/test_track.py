@@ -113,7 +113,7 @@ def test_no_more_than_a_few_frames_wait(aligner: Aligner, photo: np.ndarray) -> 
     for _ in range(3):
         next(results)
     results.close()
-    assert source.read <= 3 + AHEAD + QUEUED + 2
+    assert source.read <= 3 + AHEAD + 2 * (QUEUED + 1)  # before and after tracking: waiting, and one without room
     assert not threads()
 
 
