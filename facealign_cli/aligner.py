@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from facealign_cli.arrays import Floats, Image
 from facealign_cli.detectors import Detector, DetectorOptions, create_detector
-from facealign_cli.detectors.base import DEFAULT_DETECTOR, check_detector, detect_faces, detections_of
+from facealign_cli.detectors.base import DEFAULT_DETECTOR, check_detector, detect_faces
+from facealign_cli.detectors.given import detections_of
 from facealign_cli.errors import InputError
 from facealign_cli.files.pictures import MAX_PIXELS, check_image, read_image, read_picture
 from facealign_cli.landmarks import N_LANDMARKS

@@ -63,7 +63,7 @@ SHARED = {
     "files": {"arrays", "base", "documents", "header", "header_base", "jpeg", "local", "output"},
     "batch": {"base", "keys", "pool", "session", "shard_files"},
     "datasets": {"base", "beside", "splits"},
-    "detectors": {"base", "box_files"},
+    "detectors": {"base", "box_files", "given"},
     "cli": {"console", "cropping", "help", "jobs", "kinds", "options", "process", "tracking"},
     "report": {"base", "series", "style"},
     "review": {"pictures", "session"},

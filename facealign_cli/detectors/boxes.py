@@ -14,8 +14,9 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from facealign_cli.arrays import Image
-from facealign_cli.detectors.base import DetectorOptions, ReloadedWhenPickled, box_of, register_detector, select_faces
+from facealign_cli.detectors.base import DetectorOptions, ReloadedWhenPickled, register_detector, select_faces
 from facealign_cli.detectors.box_files import read_faces, read_mat
+from facealign_cli.detectors.given import box_of
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.files.documents import read_csv, read_json, reason
 from facealign_cli.files.pictures import check_image
