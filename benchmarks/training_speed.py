@@ -31,13 +31,12 @@ def faces_a_second(name: str, batch_size: int, steps: int) -> float:
     import torch
 
     from facealign_cli.training.config import NETWORKS
-    from facealign_cli.training.network import Backbone, Dan
+    from facealign_cli.training.loop import run_backbones_in_bf16
+    from facealign_cli.training.network import Dan
 
     torch.set_num_threads(1)
     model = Dan(NETWORKS[name]).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    for module in model.modules():
-        if isinstance(module, Backbone):
-            module.forward = torch.autocast("cpu", torch.bfloat16)(module.forward)  # type: ignore[method-assign]
+    run_backbones_in_bf16(model, "cpu")
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
     crops = 255 * torch.rand(batch_size, 1, model.config.crop_size, model.config.crop_size)
     begin = 0.0

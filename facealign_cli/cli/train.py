@@ -188,7 +188,7 @@ def _train(
     from facealign_cli.training.curves import draw_curves
     from facealign_cli.training.loop import Run
     from facealign_cli.training.pack import read_packs
-    from facealign_cli.training.start import start_run
+    from facealign_cli.training.start import Beginning, start_run
 
     use_threads(threads)
     pack, teacher_file = read_packs(data), values.pop("teacher")
@@ -197,10 +197,10 @@ def _train(
     if resume:
         run = Run.resume(folder, pack, teacher, **{key: values[key] for key in ("steps", "minutes", "device")})
     else:
-        weights = {"network": values.pop("network"), "init": values.pop("init", None), "previous": previous}
-        weights["imagenet"] = values.pop("imagenet", False)
-        weights["warm_start"] = values.pop("warm_start", False)
-        run = start_run(folder, pack, _config(stage, values), tell=console.message, teacher=teacher, **weights)
+        given = {key: values.pop(key) for key in ("init", "imagenet", "warm_start") if key in values}
+        begin, network = Beginning(previous, **given), values.pop("network")
+        config = _config(stage, values)
+        run = start_run(folder, pack, config, network=network, begin=begin, tell=console.message, teacher=teacher)
     with lock_folder(LocalStorage(), str(make_folder(folder))):
         try:
             with process.stop_on_signals(run.stop, lambda: run.stopped):

@@ -89,7 +89,7 @@ class Run:
             self.teacher.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for network in (self.model, self.teacher):
             if config.bf16 and network is not None:
-                _run_backbones_in_bf16(network, self.device.type)
+                run_backbones_in_bf16(network, self.device.type)
         cv2.setNumThreads(1)
 
     @classmethod
@@ -300,7 +300,7 @@ def _groups(parameters: list[torch.nn.Parameter], weight_decay: float) -> list[d
     ]
 
 
-def _run_backbones_in_bf16(model: Dan, device: str) -> None:
+def run_backbones_in_bf16(model: Dan, device: str) -> None:
     """Convolutions in bfloat16; coordinates, heads and connection layers stay in float32, where pixels need it."""
     for module in model.modules():
         if isinstance(module, Backbone):

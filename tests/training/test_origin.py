@@ -18,7 +18,7 @@ from facealign_cli.training.loop import Run
 from facealign_cli.training.origin import inherited, origin_of
 from facealign_cli.training.pack import Pack
 from facealign_cli.training.schedule import TrainConfig
-from facealign_cli.training.start import start_run
+from facealign_cli.training.start import Beginning, start_run
 
 CONFIG = TrainConfig(1, batch_size=6, warmup_steps=0, decay_steps=1, eval_every=1, checkpoint_every=1, device="cpu")
 ABOUT = {"name": "mine 1", "licence": "CC0", "training_data": "my photos"}
@@ -31,7 +31,12 @@ def test_a_chain_of_runs_inherits(tiny_pack: Pack, tiny_light: NetworkConfig, tm
     save_weights(tmp_path / "w.ckpt", load_checkpoint(tmp_path / "a" / "last.ckpt"), origin=ABOUT)
     told: list[str] = []
     second = start_run(
-        tmp_path / "b", tiny_pack, CONFIG, network=tiny_light, init=tmp_path / "w.ckpt", tell=told.append
+        tmp_path / "b",
+        tiny_pack,
+        CONFIG,
+        network=tiny_light,
+        begin=Beginning(init=tmp_path / "w.ckpt"),
+        tell=told.append,
     )
     assert told[-1] == "mine 1, licence: CC0: the new weights inherit this"
     second.train(lambda row: None)
@@ -39,7 +44,9 @@ def test_a_chain_of_runs_inherits(tiny_pack: Pack, tiny_light: NetworkConfig, tm
     assert load_checkpoint(last)["origin"] == ABOUT
     resumed = Run.resume(tmp_path / "b", tiny_pack, steps=2)
     assert resumed.origin == ABOUT
-    third = start_run(tmp_path / "c", tiny_pack, replace(CONFIG, seed=1), network=tiny_light, init=last)
+    third = start_run(
+        tmp_path / "c", tiny_pack, replace(CONFIG, seed=1), network=tiny_light, begin=Beginning(init=last)
+    )
     assert third.origin == ABOUT
 
 

@@ -14,7 +14,7 @@ from facealign_cli.errors import InputError
 from facealign_cli.training.config import NetworkConfig
 from facealign_cli.training.pack import Pack
 from facealign_cli.training.schedule import TrainConfig
-from facealign_cli.training.start import start_run
+from facealign_cli.training.start import Beginning, start_run
 
 CONFIG = TrainConfig(1, batch_size=6, warmup_steps=0, decay_steps=1, eval_every=1, checkpoint_every=1, device="cpu")
 
@@ -24,7 +24,9 @@ def test_a_run_begins_with_the_weights_of_another(tiny_pack: Pack, tiny_light: N
     first.train(lambda row: None)
     told: list[str] = []
     last, other = tmp_path / "a" / "last.ckpt", replace(CONFIG, seed=1)
-    second = start_run(tmp_path / "b", tiny_pack, other, network=tiny_light, init=last, tell=told.append)
+    second = start_run(
+        tmp_path / "b", tiny_pack, other, network=tiny_light, begin=Beginning(init=last), tell=told.append
+    )
     count = len(second.model.state_dict())
     assert told == [
         f"{count} of {count} tensors taken from {last}",
@@ -42,8 +44,10 @@ def test_a_stage_begins_as_the_one_before_sees(tiny_pack: Pack, tiny_vgg: Networ
     first = start_run(tmp_path / "a", tiny_pack, CONFIG, network=tiny_vgg)
     first.train(lambda row: None)
     told: list[str] = []
-    options = {"network": tiny_vgg, "previous": tmp_path / "a" / "last.ckpt", "tell": told.append}
-    model = start_run(tmp_path / "b", tiny_pack, replace(CONFIG, stage=2), warm_start=True, **options).model.eval()
+    begin = Beginning(previous=tmp_path / "a" / "last.ckpt", warm_start=True)
+    second = replace(CONFIG, stage=2)
+    run = start_run(tmp_path / "b", tiny_pack, second, network=tiny_vgg, begin=begin, tell=told.append)
+    model = run.model.eval()
     before, after = model.stages
     n_last = len(before.out.state_dict()) + len(before.confidence.state_dict())
     assert told == [f"{len(before.state_dict()) - n_last} tensors taken from stage 1"]
@@ -53,13 +57,24 @@ def test_a_stage_begins_as_the_one_before_sees(tiny_pack: Pack, tiny_vgg: Networ
     assert not torch.equal(before.out.weight, after.out.weight)
 
 
+def test_a_stage_does_not_begin_as_another_net(tiny_pack: Pack, tiny_light: NetworkConfig, tmp_path: Path) -> None:
+    start_run(tmp_path / "a", tiny_pack, CONFIG, network=tiny_light).train(lambda row: None)
+    begin = Beginning(previous=tmp_path / "a" / "last.ckpt", warm_start=True)
+    with pytest.raises(InputError, match="another net than the stage before"):
+        start_run(tmp_path / "b", tiny_pack, replace(CONFIG, stage=2), network=tiny_light, begin=begin)
+
+
 def test_what_cannot_begin(tiny_pack: Pack, tmp_path: Path) -> None:
     for config, options, words in (
         (CONFIG, {"network": "none"}, "none"),
         (replace(CONFIG, stage=3), {"network": "dan"}, "dan has 2 stages"),
         (replace(CONFIG, stage=2), {"network": "dan"}, "needs the checkpoint"),
-        (replace(CONFIG, stage=1), {"network": "dan", "warm_start": True}, "no stage before this one"),
-        (replace(CONFIG, stage=1), {"network": "dan", "previous": tmp_path / "x.ckpt"}, "starts afresh"),
+        (replace(CONFIG, stage=1), {"network": "dan", "begin": Beginning(warm_start=True)}, "no stage before this one"),
+        (
+            replace(CONFIG, stage=1),
+            {"network": "dan", "begin": Beginning(previous=tmp_path / "x.ckpt")},
+            "starts afresh",
+        ),
     ):
         with pytest.raises(InputError, match=words):
             start_run(tmp_path / "run", tiny_pack, config, **options)
