@@ -146,8 +146,9 @@ def test_where_nothing_is_known_the_lock_is_watched(folder: str, values: dict[st
 def test_what_is_no_lock_is_watched_too(folder: str, quick: None) -> None:
     for text in (b"", b"[]", b"{", b"[" * 100_000):
         storage_for(folder).write(f"{folder}/{LOCK}", text)
-        with take(folder):
-            pass
+        told: list[str] = []
+        with take(folder, told):
+            assert "watching for 0.5 s" in told[0]
 
 
 @pytest.mark.parametrize("how", ["followed", "removed", "overwritten"])
