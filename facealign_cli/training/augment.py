@@ -22,6 +22,7 @@ from facealign_cli.geometry import (
 )
 from facealign_cli.landmarks import MIRROR_ORDER
 from facealign_cli.training.augmentation import SYMMETRIC_SETS, Augmentation
+from facealign_cli.training.cover import covered
 from facealign_cli.training.pack import Pack, decode_grey
 
 _MIRROR = np.array(MIRROR_ORDER)
@@ -64,7 +65,7 @@ def make_batch(pack: Pack, rows: Ints, frame: CropFrame, augmentation: Augmentat
             crop, landmarks[i] = _crop(image, truth, matrix, frame.size)
         if faceless:
             crop = _faceless(image, truth, crop, frame, rng)
-        crops[i, 0] = _photometric(crop, augmentation, rng)
+        crops[i, 0] = _photometric(crop, landmarks[i], augmentation, rng)
         has_face[i], aligned[i] = not faceless, not (faceless or displaced)
     return Batch(crops, landmarks, weights, has_face, aligned)
 
@@ -205,10 +206,10 @@ def _shuffled(crop: Image, rng: np.random.Generator) -> Image:
     return out
 
 
-def _photometric(crop: Image, augmentation: Augmentation, rng: np.random.Generator) -> Image:
+def _photometric(crop: Image, landmarks: Floats, augmentation: Augmentation, rng: np.random.Generator) -> Image:
     chance = rng.random(6)
     if chance[0] < augmentation.cover:
-        crop = _covered(crop, rng)
+        crop = covered(crop, landmarks, rng)
     if chance[1] < augmentation.low_resolution:
         crop = _low_resolution(crop, rng)
     if chance[2] < augmentation.blur:
@@ -222,20 +223,6 @@ def _photometric(crop: Image, augmentation: Augmentation, rng: np.random.Generat
         jpeg = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(12, 50))])[1]
         crop = decode_grey(pixels(jpeg))
     return crop
-
-
-def _covered(crop: Image, rng: np.random.Generator) -> Image:
-    size = crop.shape[0]
-    width, height = (rng.uniform(0.08, 0.32, 2) * size).astype(int)
-    x, y = (rng.uniform(0.15, 0.85, 2) * size - np.array([width, height]) / 2).astype(int).clip(0)
-    out = crop.copy()
-    patch = out[y : y + height, x : x + width]
-    if rng.random() < 0.5:
-        patch[:] = rng.integers(0, 256)
-    else:  # another piece of the same crop
-        sy, sx = rng.integers(0, size - patch.shape[0] + 1), rng.integers(0, size - patch.shape[1] + 1)
-        patch[:] = crop[sy : sy + patch.shape[0], sx : sx + patch.shape[1]]
-    return out
 
 
 def _low_resolution(crop: Image, rng: np.random.Generator) -> Image:

@@ -35,7 +35,7 @@ class Augmentation:
     low_resolution: float = 0.15
     noise: float = 0.2
     jpeg: float = 0.1
-    cover: float = 0.4
+    cover: float = 0.5
     displaced: float = 0.05
     faceless: float = 0.07
 
@@ -77,7 +77,7 @@ MILD = Augmentation(
     low_resolution=0.05,
     noise=0.08,
     jpeg=0.05,
-    cover=0.15,
+    cover=0.3,
 )
 """For the end of a training: faces in their own proportions, most of them plain to see, as those to come will be."""
 

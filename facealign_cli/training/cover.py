@@ -1,0 +1,135 @@
+"""What covers faces in photographs, drawn onto training crops: patches, masks, dark glasses, fingers, a picture's edge.
+
+The landmarks stay where they are: a network that sees covered parts has to learn where the rest of the face puts them.
+Grey shades, textures, sizes and edges are chosen at random, so that the face is what can be learnt and not the cover.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from facealign_cli.arrays import Floats, Image, Ints, pixels
+from facealign_cli.geometry import extent_of_shape
+from facealign_cli.landmarks import GROUPS
+
+SHARES = {"patch": 0.4, "mask": 0.15, "glasses": 0.15, "fingers": 0.15, "edge": 0.15}
+"""What covers a face that is covered, and how often it is that."""
+_SUBPIXEL = 4
+"""Binary digits behind the point in the coordinates that OpenCV draws with."""
+
+
+def covered(crop: Image, landmarks: Floats, rng: np.random.Generator) -> Image:
+    """A copy of a (S, S) grey crop with something in front of its face. landmarks: (68, 2) in crop pixels."""
+    kind = str(rng.choice(list(SHARES), p=list(SHARES.values())))
+    mask = cover_mask(kind, crop.shape[0], landmarks, rng)
+    if rng.random() < 0.3:  # out of focus
+        mask = pixels(cv2.GaussianBlur(mask, (0, 0), float(rng.uniform(0.6, 2.0))))
+    alpha = mask.astype(np.float32) / 255
+    return np.round(crop + alpha * (_surface(crop, rng) - crop)).astype(np.uint8)
+
+
+def cover_mask(kind: str, size: int, landmarks: Floats, rng: np.random.Generator) -> Image:
+    """(S, S) uint8, 255 where something of that kind, a key of `SHARES`, hides the face. landmarks: (68, 2) pixels."""
+    return _SHAPES[kind](size, landmarks, rng)
+
+
+def _surface(crop: Image, rng: np.random.Generator) -> Floats:
+    """(S, S) grey values of what covers: one shade, a shaded one, cloth, or another piece of the same picture."""
+    size = crop.shape[0]
+    kind = rng.random()
+    if kind < 0.3:  # turned by half a turn, so that what covers is no face that stands upright
+        shift = rng.integers(0, size, 2)
+        return np.roll(crop[::-1, ::-1], shift, axis=(0, 1)).astype(np.float32)
+    shade = float(rng.uniform(0, 255))
+    if kind < 0.5:
+        return np.full((size, size), shade, np.float32)
+    coarse = rng.normal(shade, rng.uniform(5, 40), tuple(rng.integers(2, 5 if kind < 0.75 else 40, 2)))
+    return np.clip(cv2.resize(coarse.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR), 0, 255)
+
+
+def _patch(size: int, landmarks: Floats, rng: np.random.Generator) -> Image:
+    """A turned rectangle or an ellipse somewhere on the face."""
+    extent = extent_of_shape(landmarks)
+    center = landmarks[rng.integers(68)] + rng.normal(0, 0.15, 2) * extent
+    axes = rng.uniform(0.12, 0.62, 2) * extent * rng.uniform(0.6, 1.0)
+    angle = float(rng.uniform(0, 180))
+    mask = np.zeros((size, size), np.uint8)
+    if rng.random() < 0.5:
+        corners = cv2.boxPoints((center.tolist(), axes.tolist(), angle))
+        return _filled(mask, np.asarray(corners, float))
+    cv2.ellipse(mask, (center.tolist(), axes.tolist(), angle), 255, -1, cv2.LINE_AA)
+    return mask
+
+
+def _mask(size: int, landmarks: Floats, rng: np.random.Generator) -> Image:
+    """A medical mask or a scarf: from the bridge of the nose to beyond the chin, between the cheeks."""
+    extent = extent_of_shape(landmarks)
+    first = int(rng.integers(1, 5))
+    lower = landmarks[first : 17 - first]
+    middle = landmarks[:17].mean(axis=0)
+    lower = middle + (lower - middle) * rng.uniform(1.0, 1.15)
+    bridge = landmarks[int(rng.integers(28, 31))]
+    outline = np.concatenate([lower, bridge[None]]) + rng.normal(0, 0.015, (len(lower) + 1, 2)) * extent
+    return _filled(np.zeros((size, size), np.uint8), outline)
+
+
+def _glasses(size: int, landmarks: Floats, rng: np.random.Generator) -> Image:
+    """Glasses: an ellipse over each eye and a bridge, filled or as a frame alone."""
+    extent = extent_of_shape(landmarks)
+    mask = np.zeros((size, size), np.uint8)
+    eyes = [landmarks[list(GROUPS[name])] for name in ("left_eye", "right_eye")]
+    middles = [eye.mean(axis=0) for eye in eyes]
+    across = middles[1] - middles[0]
+    angle = float(np.degrees(np.arctan2(across[1], across[0])))
+    grow = rng.uniform((1.5, 0.15), (2.2, 0.30))
+    frame = max(1, round(extent * float(rng.uniform(0.01, 0.04))))
+    thickness = frame if rng.random() < 0.3 else -1
+    for eye, middle in zip(eyes, middles, strict=True):
+        axes = (max(2.0, float(np.linalg.norm(eye[3] - eye[0])) * grow[0]), max(2.0, extent * grow[1]))
+        cv2.ellipse(mask, (middle.tolist(), axes, angle), 255, thickness, cv2.LINE_AA)
+    _line(mask, np.stack(middles), frame)
+    return mask
+
+
+def _fingers(size: int, landmarks: Floats, rng: np.random.Generator) -> Image:
+    """Up to five bent strokes side by side that come in from outside: fingers, strands of hair, a microphone."""
+    extent = extent_of_shape(landmarks)
+    mask = np.zeros((size, size), np.uint8)
+    tip = landmarks[rng.integers(68)]
+    angle = rng.uniform(0, 2 * np.pi)
+    along, side = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
+    width = extent * float(rng.uniform(0.03, 0.14))
+    steps = np.linspace(0, 1, 8)[:, None]
+    for i in range(int(rng.integers(1, 6))):
+        start = tip + side * width * 1.1 * i + along * rng.normal(0, 0.08) * extent
+        bend = rng.normal(0, 0.15) * extent
+        _line(mask, start + along * steps * extent * 1.5 + side * steps**2 * bend, max(1, round(width)))
+    return mask
+
+
+def _edge(size: int, landmarks: Floats, rng: np.random.Generator) -> Image:
+    """Everything beyond a straight line: where a picture ends, or a door begins."""
+    extent = extent_of_shape(landmarks)
+    middle = landmarks.mean(axis=0)
+    angle = rng.uniform(0, 2 * np.pi) if rng.random() < 0.4 else np.pi / 2 * rng.integers(4)
+    along, side = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
+    near = middle + along * rng.uniform(0.1, 0.5) * extent
+    far = near + along * 3 * size
+    return _filled(np.zeros((size, size), np.uint8), np.stack([near - side * 3 * size, near + side * 3 * size, far]))
+
+
+def _filled(mask: Image, outline: Floats) -> Image:
+    cv2.fillPoly(mask, [_fixed(outline)], 255, cv2.LINE_AA, _SUBPIXEL)
+    return mask
+
+
+def _line(mask: Image, places: Floats, thickness: int) -> None:
+    cv2.polylines(mask, [_fixed(places)], False, 255, thickness, cv2.LINE_AA, _SUBPIXEL)
+
+
+def _fixed(places: Floats) -> Ints:
+    return np.asarray(np.round(places * 2**_SUBPIXEL), np.int32)
+
+
+_SHAPES = {"patch": _patch, "mask": _mask, "glasses": _glasses, "fingers": _fingers, "edge": _edge}

@@ -1,0 +1,120 @@
+"""What hides faces in training crops: where it is drawn, and that all else stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from facealign_cli.arrays import Bools, Floats, Ints
+from facealign_cli.geometry import CropFrame
+from facealign_cli.landmarks import GROUPS
+from facealign_cli.training.cover import SHARES, cover_mask, covered
+
+SIZE = 160
+FRAME = CropFrame(SIZE, 0.5)
+FACE = FRAME.shape
+EYES = [*GROUPS["left_eye"], *GROUPS["right_eye"]]
+MOUTH = list(GROUPS["mouth"])
+DRAWS = 60
+
+
+def masks(kind: str, draws: int = DRAWS) -> list[Bools]:
+    rng = np.random.default_rng(3)
+    return [cover_mask(kind, SIZE, FACE, rng) > 127 for _ in range(draws)]
+
+
+def hidden(mask: Bools, points: Floats = FACE) -> Ints:
+    """Which of the points are covered."""
+    x, y = points.round().astype(int).T
+    return np.flatnonzero(mask[y, x])
+
+
+def test_a_mask_hides_the_mouth_and_never_the_eyes() -> None:
+    for mask in masks("mask"):
+        assert set(MOUTH) <= set(hidden(mask))
+        assert not set(EYES) & set(hidden(mask))
+
+
+def test_glasses_are_about_both_eyes_and_touch_neither_mouth_nor_chin() -> None:
+    filled = 0
+    for mask in masks("glasses"):
+        assert not set(hidden(mask)) & {*MOUTH, *range(5, 12)}
+        middles = np.stack([FACE[list(GROUPS[name])].mean(axis=0) for name in ("left_eye", "right_eye")])
+        filled += len(hidden(mask, middles)) == 2 and mask.mean() > 0.01
+        row = mask[int(middles[0, 1])]
+        assert row[: SIZE // 2].any() and row[SIZE // 2 :].any()
+    assert filled >= 0.5 * DRAWS
+
+
+def test_an_edge_hides_one_side_of_a_straight_line_and_leaves_the_middle_of_the_face() -> None:
+    shares, corners = [], []
+    for mask in masks("edge"):
+        y, x = np.nonzero(mask)
+        rest_y, rest_x = np.nonzero(~mask)
+        apart = np.array([x.mean() - rest_x.mean(), y.mean() - rest_y.mean()])
+        side = np.stack([x, y], axis=1) @ apart
+        rest = np.stack([rest_x, rest_y], axis=1) @ apart
+        assert (side < np.quantile(rest, 0.99)).mean() < 0.15  # a line separates them, but for its stairs and angle
+        x, y = FACE.mean(axis=0).round().astype(int)
+        assert not mask[y, x]
+        shares.append(len(hidden(mask)) / 68)
+        corners.append(mask[[0, 0, -1, -1], [0, -1, 0, -1]].sum())
+    assert np.mean(shares) > 0.1 and max(shares) < 0.5
+    assert min(corners) >= 1
+
+
+def test_fingers_come_from_outside_and_leave_most_of_the_face() -> None:
+    box = np.array([FACE.min(axis=0), FACE.max(axis=0)]).round().astype(int)
+    drawn = masks("fingers")
+    beyond = []
+    for mask in drawn:
+        around = mask.copy()
+        around[box[0, 1] : box[1, 1], box[0, 0] : box[1, 0]] = False
+        beyond.append(around.any())
+    assert all(beyond)
+    assert 0.02 < np.mean([len(hidden(mask)) / 68 for mask in drawn]) < 0.4
+
+
+def test_a_patch_is_anywhere_on_the_face() -> None:
+    counts = np.zeros(68, int)
+    for mask in masks("patch", 300):
+        counts[hidden(mask)] += 1
+        assert mask.any()
+    assert counts.min() >= 3 and counts.max() < 150
+
+
+@pytest.mark.parametrize("turn", [np.eye(2), np.array([[0.0, -1.0], [1.0, 0.0]])])
+def test_covers_turn_with_the_face(turn: np.ndarray) -> None:
+    middle = (SIZE - 1) / 2
+    face = (FACE - middle) @ turn.T + middle
+    mask = cover_mask("mask", SIZE, face, np.random.default_rng(0)) > 127
+    assert set(MOUTH) <= set(hidden(mask, face)) and not set(EYES) & set(hidden(mask, face))
+
+
+def test_what_is_not_covered_stays_as_it_was() -> None:
+    rng = np.random.default_rng(1)
+    crop = rng.integers(0, 256, (SIZE, SIZE), np.uint8)
+    before, landmarks = crop.copy(), FACE.copy()
+    changed = np.array([(covered(crop, landmarks, rng) != crop).mean() for _ in range(DRAWS)])
+    np.testing.assert_array_equal(crop, before)
+    np.testing.assert_array_equal(landmarks, FACE)
+    assert changed.min() > 0 and changed.max() < 0.75 and np.median(changed) < 0.3
+
+
+def test_each_kind_comes_as_often_as_its_share_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def nothing(kind: str, size: int, landmarks: Floats, rng: np.random.Generator) -> np.ndarray:
+        seen.append(kind)
+        return np.zeros((size, size), np.uint8)
+
+    watched: Callable[..., np.ndarray] = nothing
+    monkeypatch.setattr("facealign_cli.training.cover.cover_mask", watched)
+    rng = np.random.default_rng(2)
+    crop = np.zeros((8, 8), np.uint8)
+    for _ in range(600):
+        np.testing.assert_array_equal(covered(crop, FACE, rng), crop)
+    assert {kind: seen.count(kind) / 600 for kind in SHARES} == pytest.approx(SHARES, abs=0.06)
+    assert sum(SHARES.values()) == pytest.approx(1)
