@@ -85,10 +85,12 @@ def _glasses(size: int, landmarks: Floats, rng: np.random.Generator) -> Image:
     grow = rng.uniform((1.5, 0.15), (2.2, 0.30))
     frame = max(1, round(extent * float(rng.uniform(0.01, 0.04))))
     thickness = frame if rng.random() < 0.3 else -1
-    for eye, middle in zip(eyes, middles, strict=True):
+    rims = []
+    for eye, middle, inwards in zip(eyes, middles, (across, -across), strict=True):
         axes = (max(2.0, float(np.linalg.norm(eye[3] - eye[0])) * grow[0]), max(2.0, extent * grow[1]))
         cv2.ellipse(mask, (middle.tolist(), axes, angle), 255, thickness, cv2.LINE_AA)
-    _line(mask, np.stack(middles), frame)
+        rims.append(middle + inwards / max(1e-6, float(np.linalg.norm(inwards))) * axes[0] / 2)
+    _line(mask, np.stack(rims), frame)
     return mask
 
 
