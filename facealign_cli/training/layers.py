@@ -81,7 +81,7 @@ def warp_image(image: Tensor, back: Tensor, size: int) -> Tensor:
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     grid = torch.stack([x, y, torch.ones_like(x)]).reshape(3, size * size)
     before, fraction = _split(back @ grid, side)  # (N, 2, size²)
-    corner = (image.new_tensor([[1.0, side]]) @ before).long()  # (N, 1, size²)
+    corner = (image.new_tensor([[1.0, side]]) @ before).int()  # (N, 1, size²)
     fx, fy = torch.split(fraction, 1, dim=1)
     pixels = image.reshape(-1, 1, side * side)
     top, bottom = pixels.gather(2, corner), pixels.gather(2, corner + side)

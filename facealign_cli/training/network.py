@@ -228,7 +228,7 @@ class Dan(nn.Module):
 
     def forward(self, crop: Tensor, n_stages: int | None = None) -> DanOutput:
         """crop: (N, 1, S, S) float, 0–255. n_stages: how many stages to run; all of them by default."""
-        image = (crop - self.mean_image) / self.std_image
+        image = self._normalised(crop, whole=True)
         output = self._first_stage(image)
         result = DanOutput([[self._to_crop(step) for step in output.steps]], output.logit)
         for i in range(1, len(self.stages) if n_stages is None else n_stages):
@@ -241,9 +241,14 @@ class Dan(nn.Module):
                 result.sigma = output.sigma * scale.unsqueeze(1)
         return result
 
+    def _normalised(self, image: Tensor, *, whole: bool) -> Tensor:
+        """Less the mean, over the deviation: of the whole crop where each of its pixels has its own two numbers, else
+        of what a stage sees of it, which is fewer pixels."""
+        return (image - self.mean_image) / self.std_image if whole == self.config.mean_image else image
+
     def _first_stage(self, image: Tensor) -> StageOutput:
         small = F.avg_pool2d(image, self.reduce) if self.reduce > 1 else image
-        output: StageOutput = self.stages[0](small, None, self.mean_shape0)
+        output: StageOutput = self.stages[0](self._normalised(small, whole=False), None, self.mean_shape0)
         return output
 
     def _to_crop(self, landmarks: Tensor) -> Tensor:
@@ -253,7 +258,7 @@ class Dan(nn.Module):
     def _later_stage(self, i: int, image: Tensor, previous: Tensor, features: Tensor) -> tuple[StageOutput, Tensor]:
         stage = self.config.stages[i]
         landmarks, back = self._into_frame(i, previous)
-        warped = warp_image(image, back, stage.frame_size)
+        warped = self._normalised(warp_image(image, back, stage.frame_size), whole=False)
         size = self._extra_size(stage)
         heatmap = landmark_heatmap(landmarks * (size / stage.frame_size), size)
         extra = torch.cat([heatmap, self.feature_images[i - 1](features)], dim=1)

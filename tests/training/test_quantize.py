@@ -124,20 +124,24 @@ class TestNodes:
             make("Gemm", ["j", "out"], ["k"], "out"),
             make("MatMul", ["k", "stack"], ["m"], "stack"),
             make("Relu", ["k"], ["n"], "behind float"),
+            make("Gemm", ["n", "shared"], ["o"], "shared", transB=1),
+            make("MatMul", ["o", "grid"], ["p"], "grid"),
+            make("Gemm", ["p", "few"], ["q"], "few", transB=1),
             make("MatMul", ["j", "k"], ["l"], "transform"),
         ]
         shapes: dict[str, tuple[int, ...]] = {"stem": (32, 1, 3, 3), "w": (32, 32, 3, 3), "dense": (800, 256)}
         shapes |= {"small": (9, 9), "out": (136, 200), "stack": (68, 100, 16)}
+        shapes |= {"shared": (64, 288), "grid": (3, 9216), "few": (300, 256)}
         weights = [numpy_helper.from_array(np.zeros(s, np.float32), name) for name, s in shapes.items()]
         return helper.make_model(helper.make_graph(nodes, "g", [], [], weights))
 
     def test_which(self) -> None:
         names = [node.name for node in nodes_to_quantize(self.graph())]
-        assert names == ["conv", "relu", "conv 2", "residual", "pool", "fc1", "stack"]
+        assert names == ["conv", "relu", "conv 2", "residual", "pool", "fc1", "stack", "shared"]
 
     def test_kept(self) -> None:
         names = [node.name for node in nodes_to_quantize(self.graph(), ["conv 2", "fc*"])]
-        assert names == ["conv", "relu", "stack"], "what needs the kept one's output stays in float too"
+        assert names == ["conv", "relu", "stack", "shared"], "what needs the kept one's output stays in float too"
 
     def test_a_pattern_that_matches_nothing(self) -> None:
         with pytest.raises(InputError, match="--keep-float fc9: no such node"):
