@@ -5,6 +5,7 @@
     python benchmarks/hard_faces.py confidence ROOT    # of the faces shown, how many have right landmarks
     python benchmarks/hard_faces.py landmarks ROOT     # the same kind, and init boxes that are off, from organisers'
     boxes
+    python benchmarks/hard_faces.py covers ROOT        # behind masks, glasses, fingers: hidden points, and the others
     python benchmarks/hard_faces.py pose AFLW2000      # by yaw, inner points, % of the face's size
     python benchmarks/hard_faces.py ages FGNET         # by age, points placed by hand
     python benchmarks/hard_faces.py points NET7876     # hand points of faces that no model was trained on, by pose
@@ -12,7 +13,8 @@
     python benchmarks/hard_faces.py masks RWMFD        # real masks: found, believed, steady by part of the face
 
 A detector's box, calibrated, counts as a find at IoU 0.4 with the tight box of the landmarks. Errors are inter-pupil
-NME, mean over faces. One thread; nothing is random. `pose`, `ages`, `points`, `groups` and `masks` take folders of
+NME, mean over faces. One thread; what is drawn at random
+has a fixed seed. `pose`, `ages`, `points`, `groups` and `masks` take folders of
 ../shared/data/more.
 """
 
@@ -25,6 +27,7 @@ from pathlib import Path
 import click
 import cv2
 import numpy as np
+from covered_faces import covers
 from face_groups import ages, groups, masks, points, pose
 from hard_conditions import FOR_CONFIDENCE, FOR_DETECTORS, FOR_LANDMARKS, Change, rotated
 
@@ -47,7 +50,7 @@ def main() -> None:
     cv2.setNumThreads(1)
 
 
-for command in (ages, groups, masks, points, pose):
+for command in (ages, covers, groups, masks, points, pose):
     main.add_command(command)
 
 

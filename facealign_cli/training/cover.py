@@ -22,16 +22,19 @@ _SUBPIXEL = 4
 def covered(crop: Image, landmarks: Floats, rng: np.random.Generator) -> Image:
     """A copy of a (S, S) grey crop with something in front of its face. landmarks: (68, 2) in crop pixels."""
     kind = str(rng.choice(list(SHARES), p=list(SHARES.values())))
-    mask = cover_mask(kind, crop.shape[0], landmarks, rng)
+    mask = cover_mask(kind, crop.shape[:2], landmarks, rng)
     if rng.random() < 0.3:  # out of focus
         mask = pixels(cv2.GaussianBlur(mask, (0, 0), float(rng.uniform(0.6, 2.0))))
     alpha = mask.astype(np.float32) / 255
     return np.round(crop + alpha * (_surface(crop, rng) - crop)).astype(np.uint8)
 
 
-def cover_mask(kind: str, size: int, landmarks: Floats, rng: np.random.Generator) -> Image:
-    """(S, S) uint8, 255 where something of that kind, a key of `SHARES`, hides the face. landmarks: (68, 2) pixels."""
-    return _SHAPES[kind](size, landmarks, rng)
+def cover_mask(kind: str, shape: tuple[int, int], landmarks: Floats, rng: np.random.Generator) -> Image:
+    """(H, W) uint8 as `shape` says, 255 where something of that kind, a key of `SHARES`, hides the face.
+
+    landmarks: (68, 2) pixels.
+    """
+    return _SHAPES[kind](shape, landmarks, rng)
 
 
 def _surface(crop: Image, rng: np.random.Generator) -> Floats:
@@ -48,13 +51,13 @@ def _surface(crop: Image, rng: np.random.Generator) -> Floats:
     return np.clip(cv2.resize(coarse.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR), 0, 255)
 
 
-def _patch(size: int, landmarks: Floats, rng: np.random.Generator) -> Image:
+def _patch(shape: tuple[int, int], landmarks: Floats, rng: np.random.Generator) -> Image:
     """A turned rectangle or an ellipse somewhere on the face."""
     extent = extent_of_shape(landmarks)
     center = landmarks[rng.integers(68)] + rng.normal(0, 0.15, 2) * extent
     axes = rng.uniform(0.12, 0.62, 2) * extent * rng.uniform(0.6, 1.0)
     angle = float(rng.uniform(0, 180))
-    mask = np.zeros((size, size), np.uint8)
+    mask = np.zeros(shape, np.uint8)
     if rng.random() < 0.5:
         corners = cv2.boxPoints((center.tolist(), axes.tolist(), angle))
         return _filled(mask, np.asarray(corners, float))
@@ -62,7 +65,7 @@ def _patch(size: int, landmarks: Floats, rng: np.random.Generator) -> Image:
     return mask
 
 
-def _mask(size: int, landmarks: Floats, rng: np.random.Generator) -> Image:
+def _mask(shape: tuple[int, int], landmarks: Floats, rng: np.random.Generator) -> Image:
     """A medical mask or a scarf: from the bridge of the nose to beyond the chin, between the cheeks."""
     extent = extent_of_shape(landmarks)
     first = int(rng.integers(1, 5))
@@ -71,13 +74,13 @@ def _mask(size: int, landmarks: Floats, rng: np.random.Generator) -> Image:
     lower = middle + (lower - middle) * rng.uniform(1.0, 1.15)
     bridge = landmarks[int(rng.integers(28, 31))]
     outline = np.concatenate([lower, bridge[None]]) + rng.normal(0, 0.015, (len(lower) + 1, 2)) * extent
-    return _filled(np.zeros((size, size), np.uint8), outline)
+    return _filled(np.zeros(shape, np.uint8), outline)
 
 
-def _glasses(size: int, landmarks: Floats, rng: np.random.Generator) -> Image:
+def _glasses(shape: tuple[int, int], landmarks: Floats, rng: np.random.Generator) -> Image:
     """Glasses: an ellipse over each eye and a bridge, filled or as a frame alone."""
     extent = extent_of_shape(landmarks)
-    mask = np.zeros((size, size), np.uint8)
+    mask = np.zeros(shape, np.uint8)
     eyes = [landmarks[list(GROUPS[name])] for name in ("left_eye", "right_eye")]
     middles = [eye.mean(axis=0) for eye in eyes]
     across = middles[1] - middles[0]
@@ -94,10 +97,10 @@ def _glasses(size: int, landmarks: Floats, rng: np.random.Generator) -> Image:
     return mask
 
 
-def _fingers(size: int, landmarks: Floats, rng: np.random.Generator) -> Image:
+def _fingers(shape: tuple[int, int], landmarks: Floats, rng: np.random.Generator) -> Image:
     """Up to five bent strokes side by side that come in from outside: fingers, strands of hair, a microphone."""
     extent = extent_of_shape(landmarks)
-    mask = np.zeros((size, size), np.uint8)
+    mask = np.zeros(shape, np.uint8)
     tip = landmarks[rng.integers(68)]
     angle = rng.uniform(0, 2 * np.pi)
     along, side = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
@@ -110,15 +113,16 @@ def _fingers(size: int, landmarks: Floats, rng: np.random.Generator) -> Image:
     return mask
 
 
-def _edge(size: int, landmarks: Floats, rng: np.random.Generator) -> Image:
+def _edge(shape: tuple[int, int], landmarks: Floats, rng: np.random.Generator) -> Image:
     """Everything beyond a straight line: where a picture ends, or a door begins."""
     extent = extent_of_shape(landmarks)
     middle = landmarks.mean(axis=0)
     angle = rng.uniform(0, 2 * np.pi) if rng.random() < 0.4 else np.pi / 2 * rng.integers(4)
     along, side = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
     near = middle + along * rng.uniform(0.1, 0.5) * extent
-    far = near + along * 3 * size
-    return _filled(np.zeros((size, size), np.uint8), np.stack([near - side * 3 * size, near + side * 3 * size, far]))
+    reach = 3 * max(shape)
+    corners = [near - side * reach, near + side * reach, near + along * reach]
+    return _filled(np.zeros(shape, np.uint8), np.stack(corners))
 
 
 def _filled(mask: Image, outline: Floats) -> Image:

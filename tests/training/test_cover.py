@@ -22,7 +22,7 @@ DRAWS = 60
 
 def masks(kind: str, draws: int = DRAWS) -> list[Bools]:
     rng = np.random.default_rng(3)
-    return [cover_mask(kind, SIZE, FACE, rng) > 127 for _ in range(draws)]
+    return [cover_mask(kind, (SIZE, SIZE), FACE, rng) > 127 for _ in range(draws)]
 
 
 def hidden(mask: Bools, points: Floats = FACE) -> Ints:
@@ -91,7 +91,7 @@ def test_a_patch_is_anywhere_on_the_face() -> None:
 def test_covers_turn_with_the_face(turn: np.ndarray) -> None:
     middle = (SIZE - 1) / 2
     face = (FACE - middle) @ turn.T + middle
-    mask = cover_mask("mask", SIZE, face, np.random.default_rng(0)) > 127
+    mask = cover_mask("mask", (SIZE, SIZE), face, np.random.default_rng(0)) > 127
     assert set(MOUTH) <= set(hidden(mask, face)) and not set(EYES) & set(hidden(mask, face))
 
 
@@ -117,9 +117,9 @@ def test_where_something_covers_only_that_is_seen(monkeypatch: pytest.MonkeyPatc
 def test_each_kind_comes_as_often_as_its_share_says(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
 
-    def nothing(kind: str, size: int, landmarks: Floats, rng: np.random.Generator) -> np.ndarray:
+    def nothing(kind: str, shape: tuple[int, int], landmarks: Floats, rng: np.random.Generator) -> np.ndarray:
         seen.append(kind)
-        return np.zeros((size, size), np.uint8)
+        return np.zeros(shape, np.uint8)
 
     watched: Callable[..., np.ndarray] = nothing
     monkeypatch.setattr("facealign_cli.training.cover.cover_mask", watched)
