@@ -7,7 +7,9 @@ are shown. The page may load nothing from elsewhere (Content-Security-Policy).
 
 from __future__ import annotations
 
+import contextlib
 import hmac
+import json
 import secrets
 import socket
 from collections.abc import Awaitable, Callable
@@ -70,6 +72,13 @@ class _DrawnBoxes:
 def drawn_aligner(model: str | None, device: str, threads: int) -> Aligner:
     """An Aligner for boxes that are drawn by hand. Raises as `Aligner` does."""
     return Aligner(model, _DrawnBoxes(), device=device, threads=threads)
+
+
+class _Json(JSONResponse):
+    """JSON in ASCII: a name whose bytes are no UTF-8 has lone surrogates, which UTF-8 cannot hold."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
 
 
 class _Refused(Exception):
@@ -142,13 +151,13 @@ class ReviewServer:
                 self._check(request)
                 response = await answer(request)
             except _Refused as error:  # the connection is closed, so that no more of a long body is taken
-                response = JSONResponse({"error": str(error)}, error.status, {"Connection": "close"})
+                response = _Json({"error": str(error)}, error.status, {"Connection": "close"})
             except StaleError as error:
-                response = JSONResponse({"error": str(error)}, 409)
+                response = _Json({"error": str(error)}, 409)
             except OutputError as error:
-                response = JSONResponse({"error": str(error)}, 507)
+                response = _Json({"error": str(error)}, 507)
             except FacealignError as error:
-                response = JSONResponse({"error": str(error)}, 422)
+                response = _Json({"error": str(error)}, 422)
             response.headers.update(_HEADERS)
             return response
 
@@ -173,7 +182,7 @@ class ReviewServer:
     async def _list(self, _request: Request) -> Response:
         scheme = {"names": POINT_NAMES, "groups": GROUPS, "contours": CONTOURS}
         rows = [_summary(i, picture) for i, picture in enumerate(self.session.pictures)]
-        return JSONResponse({"scheme": scheme, "pictures": rows, "side_file": str(self.session.side_file)})
+        return _Json({"scheme": scheme, "pictures": rows, "side_file": str(self.session.side_file)})
 
     def _found(self, request: Request) -> tuple[int, Picture]:
         number = request.path_params["number"]
@@ -190,10 +199,11 @@ class ReviewServer:
         number, picture = self._found(request)
         self._inside(picture)
         if not picture.result.width and picture.result.status != "error":
-            height, width = (await run_in_threadpool(self._shown.read, picture.path)).shape[:2]
-            self.session.resized(number, width, height)
-            picture = self.session.pictures[number]
-        return JSONResponse(_whole(number, picture))
+            with contextlib.suppress(InputError):  # the page asks for the picture, too, and is told why there is none
+                height, width = (await run_in_threadpool(self._shown.read, picture.path)).shape[:2]
+                self.session.resized(number, width, height)
+                picture = self.session.pictures[number]
+        return _Json(_whole(number, picture))
 
     async def _put(self, request: Request) -> Response:
         number, _ = self._found(request)
@@ -206,7 +216,7 @@ class ReviewServer:
         except (KeyError, TypeError, ValueError) as error:
             raise _Refused(400, f"not a step: {error}") from error
         after = await run_in_threadpool(self.session.step, number, revision, state, faces)
-        return JSONResponse(_summary(number, after))
+        return _Json(_summary(number, after))
 
     async def _place(self, request: Request) -> Response:
         _, picture = self._found(request)
@@ -216,7 +226,7 @@ class ReviewServer:
         except (KeyError, TypeError, ValueError) as error:
             raise _Refused(400, f"not a box: {error}") from error
         face = await run_in_threadpool(self._face_in, self._inside(picture), box)
-        return JSONResponse(face)
+        return _Json(face)
 
     def _face_in(self, picture: Picture, box: BBox) -> dict[str, Any]:
         self._aligner = self._aligner or self._make_aligner()
@@ -227,7 +237,8 @@ class ReviewServer:
 
     async def _picture(self, request: Request) -> Response:
         _, picture = self._found(request)
-        data = await run_in_threadpool(self._shown.picture, self._inside(picture).path)
+        size = picture.result.width, picture.result.height
+        data = await run_in_threadpool(self._shown.picture, self._inside(picture).path, *size)
         return Response(data, headers={"Content-Type": "image/jpeg"})
 
     async def _thumbnail(self, request: Request) -> Response:
@@ -266,7 +277,7 @@ async def _body(request: Request) -> dict[str, Any]:
 
 
 def _not_found(_request: Request, _error: Exception) -> Response:
-    return JSONResponse({"error": "no such page"}, 404, headers=_HEADERS)
+    return _Json({"error": "no such page"}, 404, headers=_HEADERS)
 
 
 def _summary(number: int, picture: Picture) -> dict[str, Any]:

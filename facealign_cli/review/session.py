@@ -164,6 +164,8 @@ class Session:
             raise OutputError(f"cannot write {self.side_file}: it is not open")
         line = json_line(dict(record)) + b"\n"
         try:
+            if not self._is_in_place():
+                self._begin_anew()
             written = self._stream.write(line)
             os.fsync(self._stream.fileno())
         except OSError as error:
@@ -171,6 +173,32 @@ class Session:
         if written != len(line):
             self._stream.write(b"\n")  # the torn part is passed over at reading
             raise OutputError(f"cannot write {self.side_file}: the disk is full")
+
+    def _is_in_place(self) -> bool:
+        """Whether the side file is still found under its name; what is written to a deleted one is lost."""
+        assert self._stream is not None
+        try:
+            return os.path.samestat(os.stat(self.side_file), os.fstat(self._stream.fileno()))
+        except FileNotFoundError:
+            return False
+
+    def _begin_anew(self) -> None:
+        """Write every step that counts into a new side file. Raises OutputError if another file has taken its place."""
+        try:
+            stream = open(self.side_file, "xb", buffering=0)  # noqa: SIM115 - closed by `close`
+        except FileExistsError as error:
+            raise OutputError(
+                f"{self.side_file}: another file has taken the place of the work. Give it another name."
+            ) from error
+        _lock(stream)
+        steps = [_to_step(picture) for picture in self.pictures if picture.revision]
+        whole = b"".join(json_line(step) + b"\n" for step in [{"format": _FORMAT}, *steps])
+        if stream.write(whole) != len(whole):
+            stream.close()
+            os.unlink(self.side_file)
+            raise OutputError(f"cannot write {self.side_file}: the disk is full")
+        self.close()
+        self._stream = stream
 
     def results(self, states: Iterable[State] = ("accepted",)) -> list[FrameResult]:
         """The pictures in these states, in the order of their names; the faces of an accepted one have confidence 1."""

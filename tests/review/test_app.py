@@ -263,3 +263,34 @@ def test_a_port_that_is_taken(rows, serve) -> None:
     served = serve(rows(0.9))
     with pytest.raises(OutputError, match=r"cannot listen on 127\.0\.0\.1"):
         ReviewServer(served.session, None, served.port)  # type: ignore[arg-type]
+
+
+def test_a_picture_that_was_replaced_is_not_shown_below_its_old_points(rows, serve) -> None:
+    results = rows(0.9, 0.8)
+    served = serve(results)
+    assert ask(served, "picture/0")[0] == 200
+    for result, (height, width) in zip(results, [(600, 200), (240, 320)], strict=True):
+        cv2.imwrite(result.source, np.full((height, width, 3), 255, np.uint8))
+    by_name = {picture.name: i for i, picture in enumerate(served.session.pictures)}
+    status, content, _ = ask(served, f"picture/{by_name[results[0].source]}")
+    assert status == 422 and b"it has 200 x 600 pixels, but its faces were found in 320 x 240" in content
+    status, content, _ = ask(served, f"picture/{by_name[results[1].source]}")
+    assert status == 200 and cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR).min() > 250
+
+
+def test_a_name_that_is_no_utf8(rows, serve) -> None:
+    (result,) = rows(0.9)
+    served = serve([replace(result, source=str(Path(result.source).with_name("\udcff.jpg")))])
+    status, content, _ = ask(served, "api/pictures")
+    assert status == 200
+    assert json.loads(content)["pictures"][0]["name"].endswith("\udcff.jpg")
+
+
+def test_what_cannot_be_read_and_has_no_size_can_be_skipped(serve, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    served = serve([FrameResult(str(tmp_path / "photos" / "gone.jpg"), "no_face")])
+    assert ask(served, "api/pictures/0")[0] == 200
+    status, content, _ = ask(served, "picture/0")
+    assert status == 422 and b"gone.jpg: no such file" in content
+    skip = {"state": "skipped", "revision": 0, "faces": []}
+    assert ask(served, "api/pictures/0", "PUT", skip)[0] == 200

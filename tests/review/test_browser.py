@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,8 +41,8 @@ def visit(browser) -> Iterator[Callable]:
 
 
 def _is_odd(text: str) -> bool:
-    """Chromium notes each answer that is an error; these two belong to the tests that bring them about."""
-    return "409" not in text and "507" not in text
+    """Chromium notes each answer that is an error; these belong to the tests that bring them about."""
+    return not any(status in text for status in ("409", "422", "507"))
 
 
 def ready(page, name: str | None = None) -> None:
@@ -300,3 +301,28 @@ def test_the_help_opens_and_closes(rows, serve, visit) -> None:
     assert page.locator("#keys").is_visible()
     page.get_by_role("button", name="Close").click()
     assert not page.locator("#keys").is_visible()
+
+
+def test_on_a_telephone_what_is_gone_can_be_skipped_but_not_accepted(rows, serve, visit) -> None:
+    results = rows(0.1, 0.9)
+    Path(results[0].source).unlink()
+    served = serve(results)
+    page = visit(served.url, 390, 844)
+    until(page, "document.querySelector('#notice').textContent.includes('p000.jpg: no such file')")
+    for key in (".", "Delete", "ArrowRight", "Enter"):
+        page.keyboard.press(key)
+    page.keyboard.press("s")
+    after = saved(served, 0, 1)
+    assert (after.state, len(after.result.faces)) == ("skipped", 1)
+    ready(page, "p001.jpg")
+    until(page, "document.querySelector('#notice').hidden")  # it was about the other picture
+
+    page.evaluate("document.querySelector('#saved').textContent = 'Not saved: ' + 'the disk is full '.repeat(8)")
+    page.evaluate("document.querySelector('#saved').className = 'failed'")
+    for name in ("#saved", "#accept", "#name"):
+        box = page.locator(name).bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 390, name
+    assert page.locator("#stage").bounding_box()["height"] > 300
+    page.click("#menu")
+    page.locator(".item").first.click()
+    until(page, "document.querySelector('#side').offsetWidth === 0")  # the list lay over the picture

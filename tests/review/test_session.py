@@ -200,3 +200,26 @@ def test_folders_and_rows(rows, tmp_path: Path) -> None:
     assert len(read_proposals(tmp_path / "rows.json")) == 2
     assert default_side_file(folder) == folder / "facealign-review.jsonl"
     assert default_side_file(tmp_path / "rows.json") == tmp_path / "rows.json.review.jsonl"
+
+
+def test_a_deleted_side_file_is_written_anew(rows, tmp_path: Path, face) -> None:
+    results = rows(0.9, 0.8)
+    session = make(results, tmp_path)
+    session.open()
+    session.step(0, 0, "accepted", [face()])
+    (tmp_path / "work.jsonl").unlink()
+    session.step(1, 0, "skipped", [])
+    session.close()
+    assert [p.state for p in make(results, tmp_path).pictures] == ["accepted", "skipped"]
+
+
+def test_another_file_in_place_of_the_side_file_is_not_touched(rows, tmp_path: Path, face) -> None:
+    session = make(rows(0.9), tmp_path)
+    session.open()
+    (tmp_path / "work.jsonl").rename(tmp_path / "moved.jsonl")
+    (tmp_path / "work.jsonl").write_text("mine")
+    with pytest.raises(OutputError, match="another file has taken the place"):
+        session.step(0, 0, "accepted", [face()])
+    session.close()
+    assert (tmp_path / "work.jsonl").read_text() == "mine"
+    assert session.pictures[0].revision == 0

@@ -15,6 +15,7 @@ const send = (method, body) => ({ method, headers: { 'Content-Type': 'applicatio
 
 export const listPictures = () => call('api/pictures');
 export const getPicture = (number) => call(`api/pictures/${number}`);
+export const whyNoPicture = (number) => call(`picture/${number}`).then(() => '', (error) => error.message);
 export const placeFace = (number, bbox) => call(`api/pictures/${number}/place`, send('POST', { bbox }));
 
 export class Saver {
@@ -48,9 +49,9 @@ export class Saver {
         this.told({ state: 'saved', row });
       } catch (error) {
         if (error.status === 409) { this.told({ state: 'stale', number, step }); continue; }
+        if ([400, 403, 413].includes(error.status)) { this.told({ state: 'refused', number, message: error.message }); continue; }
         if (!this.waiting.has(number)) this.waiting.set(number, step);
         this.told({ state: 'failed', message: error.message });
-        if (error.status === 400 || error.status === 403 || error.status === 413) { this.waiting.delete(number); continue; }
         await new Promise((done) => setTimeout(done, 1500));
       }
     }

@@ -1,17 +1,17 @@
 // The page: what is shown, what keys and buttons do, and when a step is saved.
 
-import { Saver, getPicture, listPictures, placeFace } from './api.js';
+import { Saver, getPicture, listPictures, placeFace, whyNoPicture } from './api.js';
 import { Faces } from './faces.js';
 import { List } from './list.js';
 import { View } from './view.js';
 
 const $ = (id) => document.getElementById(id);
 let rows = []; let scheme; let view; let list; let faces = new Faces([]); let current = null; let whole = null;
-let mode = 'point'; let selected = null; let loading = 0; let nudge = null;
+let mode = 'point'; let selected = null; let loading = 0; let nudge = null; let unseen = null;
 
 const saver = new Saver((news) => {
   const shown = $('saved');
-  shown.classList.toggle('failed', news.state === 'failed');
+  shown.classList.toggle('failed', news.state === 'failed' || news.state === 'refused');
   if (news.state === 'saving') shown.textContent = 'Saving …';
   if (news.state === 'saved') {
     Object.assign(rows[news.row.number], news.row);
@@ -19,17 +19,25 @@ const saver = new Saver((news) => {
     showCounts(); list.draw();
   }
   if (news.state === 'failed') shown.textContent = `Not saved: ${news.message}. Trying again …`;
+  if (news.state === 'refused') {
+    shown.textContent = 'Not saved';
+    notice(`The last step on ${rows[news.number].name} cannot be saved: ${news.message}.`, ['Close', () => {}]);
+  }
   if (news.state === 'stale') askWhose(news);
 });
 
-function notice(text, ...buttons) {
-  $('notice').replaceChildren(text, ...buttons.map(([label, act]) => {
+function notice(text, ...buttons) {  // one below the other: a question stays until it is answered
+  const line = document.createElement('div');
+  const close = () => { line.remove(); $('notice').hidden = !$('notice').children.length; };
+  line.append(text, ...buttons.map(([label, act]) => {
     const button = document.createElement('button');
     button.textContent = label;
-    button.addEventListener('click', () => { $('notice').hidden = true; act(); });
+    button.addEventListener('click', () => { close(); act(); });
     return button;
   }));
+  $('notice').append(line);
   $('notice').hidden = false;
+  return close;
 }
 
 function askWhose({ number, step }) {
@@ -70,30 +78,46 @@ function neighbour(step) {
 async function open(number) {
   flush();
   const turn = ++loading;
+  unseen?.(); unseen = null;
   current = number; list.select(number);
   $('name').textContent = rows[number].name;
   history.replaceState(null, '', `#${number}`);
   try {
     while (saver.pending(number)) await new Promise((done) => setTimeout(done, 50));  // its revision is on its way
     const loaded = await getPicture(number);
-    const image = new Image();
-    image.src = `picture/${number}`;
-    await image.decode();
+    const image = await picture(number);
     if (turn !== loading) return;
     whole = loaded; faces = new Faces(loaded.faces); selected = null;
     saver.know(number, loaded.revision);
     Object.assign(rows[number], { state: loaded.state, revision: loaded.revision, faces: loaded.faces.length });
-    view.show(image, loaded.width, loaded.height, faces.faces);
-    if (faces.faces.length) view.fitFace(worst());
+    if (image) view.show(image, loaded.width, loaded.height, faces.faces);
+    else await sayUnseen(number);
+    if (turn !== loading) return;
+    if (image && faces.faces.length) view.fitFace(worst());
     showAll();
     const next = neighbour(1);
     if (next !== null) new Image().src = `picture/${next}`;  // so that the next one is there at once
   } catch (error) {
     if (turn !== loading) return;
     whole = null; faces = new Faces([]); view.show(null, 0, 0, []); showAll();
-    notice(`${rows[number].name} cannot be shown: ${error.message || 'the picture cannot be read'}`, ['Close', () => {}]);
+    unseen = notice(`${rows[number].name} cannot be shown: ${error.message}`, ['Close', () => {}]);
   }
 }
+
+async function picture(number) {  // null if it cannot be shown
+  const image = new Image();
+  image.src = `picture/${number}`;
+  return image.decode().then(() => image, () => null);
+}
+
+async function sayUnseen(number) {  // it can be skipped, but nobody can say that its points are right
+  const turn = loading;
+  view.show(null, 0, 0, []);
+  const why = await whyNoPicture(number) || 'the browser cannot read it';
+  if (turn === loading) unseen = notice(`${rows[number].name} cannot be shown: ${why}`, ['Close', () => {}]);
+}
+
+function seen() { return view.image ? faces.faces : []; }  // what can be worked on
 
 function worst() {
   const confidences = faces.faces.map((face) => face.confidence);
@@ -101,12 +125,13 @@ function worst() {
 }
 
 function showAll() {
-  view.faces = faces.faces; view.selected = selected; view.draw();
+  view.faces = seen(); view.selected = selected; view.draw();
   $('state').textContent = whole?.state ?? ''; $('state').className = `badge ${whole?.state ?? ''}`;
   $('undo').disabled = !faces.steps.length; $('redo').disabled = !faces.undone.length;
-  $('hidden').disabled = selected?.point == null; $('remove').disabled = !faces.faces.length;
-  $('fitFace').disabled = !faces.faces.length;
-  for (const id of ['accept', 'skip', 'add']) $(id).disabled = !whole;
+  $('hidden').disabled = selected?.point == null; $('remove').disabled = !seen().length;
+  $('fitFace').disabled = !seen().length;
+  $('skip').disabled = !whole;
+  for (const id of ['accept', 'add']) $(id).disabled = !view.image;
   $('add').setAttribute('aria-pressed', String(Boolean(view.boxing)));
   if (view.boxing) $('hint').textContent = 'Draw a box from the brows to the chin, or press Enter for the dashed one.';
   else if (selected) {
@@ -141,7 +166,7 @@ function travel(way) {
 }
 
 function finish(state) {
-  if (!whole) return;
+  if (!whole || (state === 'accepted' && !view.image)) return;
   flush();
   const next = neighbour(1);
   whole.state = state; rows[current].state = state;
@@ -159,14 +184,14 @@ function toggleHidden() {
 }
 
 function removeFace() {
-  if (!faces.faces.length) return;
+  if (!seen().length) return;
   flush();
   if (!selected && faces.faces.length > 1) { $('hint').textContent = 'Select a point of the face to delete.'; return; }
   faces.remove(selected?.face ?? 0); selected = null;
   stepDone();
 }
 
-function startBox() { if (whole) { flush(); view.boxing = view.boxing ? null : {}; showAll(); } }
+function startBox() { if (view.image) { flush(); view.boxing = view.boxing ? null : {}; showAll(); } }
 
 async function addFace(box) {
   const turn = loading;
@@ -188,7 +213,7 @@ function setMode(chosen) {
 }
 
 function cycle(step) {
-  if (!faces.faces.length) return;
+  if (!seen().length) return;
   flush();
   const count = scheme.names.length;
   selected = selected ? { face: selected.face, point: (selected.point + step + count) % count } : { face: worst(), point: 0 };
@@ -196,7 +221,7 @@ function cycle(step) {
 }
 
 function cycleFace() {
-  if (!faces.faces.length) return;
+  if (!seen().length) return;
   flush();
   const face = selected ? (selected.face + 1) % faces.faces.length : 0;
   selected = { face, point: selected?.point ?? 30 };
@@ -213,7 +238,7 @@ const KEYS = {
   1: () => setMode('point'), 2: () => setMode('part'), 3: () => setMode('face'),
   '.': () => cycle(1), ',': () => cycle(-1), g: cycleFace, v: toggleHidden, a: startBox, Delete: removeFace, Backspace: removeFace,
   '+': () => view.zoom(1.25), '=': () => view.zoom(1.25), '-': () => view.zoom(0.8), 0: () => view.fit(),
-  f: () => { if (faces.faces.length) view.fitFace(selected?.face ?? worst()); },
+  f: () => { if (seen().length) view.fitFace(selected?.face ?? worst()); },
   '?': () => $('keys').showModal(),
   Escape: () => { flush(); view.boxing = null; selected = null; showAll(); },
 };
@@ -247,11 +272,12 @@ const buttons = { undo: () => travel('undo'), redo: () => travel('redo'), hidden
   skip: () => finish('skipped'), accept: () => finish('accepted') };
 for (const [id, act] of Object.entries(buttons)) $(id).addEventListener('click', act);
 for (const button of document.querySelectorAll('[data-mode]')) button.addEventListener('click', () => setMode(button.dataset.mode));
+const small = window.matchMedia('(max-width: 640px)');
 $('menu').addEventListener('click', () => {
-  const small = window.matchMedia('(max-width: 640px)').matches;
-  const open_ = small ? document.body.classList.toggle('wide') : !document.body.classList.toggle('narrow');
+  const open_ = small.matches ? document.body.classList.toggle('wide') : !document.body.classList.toggle('narrow');
   $('menu').setAttribute('aria-expanded', String(open_));
 });
+$('menu').setAttribute('aria-expanded', String(!small.matches));
 for (const id of ['filter', 'order']) $(id).addEventListener('change', showList);
 $('search').addEventListener('input', showList);
 window.addEventListener('beforeunload', (event) => { flush(); if (saver.unsaved) event.preventDefault(); });
@@ -259,7 +285,10 @@ window.addEventListener('beforeunload', (event) => { flush(); if (saver.unsaved)
 const answer = await listPictures();
 ({ pictures: rows, scheme } = answer);
 $('saved').title = `Every step is kept in ${answer.side_file}`;
-list = new List($('list'), open);
+list = new List($('list'), (number) => {
+  if (small.matches && document.body.classList.contains('wide')) $('menu').click();  // it lies over the picture
+  open(number);
+});
 view = new View($('canvas'), scheme, {
   select: (face, point) => { flush(); selected = face === null ? null : { face, point }; showAll(); },
   move: (_face, _point, dx, dy, part) => movePoints(dx, dy, part ? 'part' : mode),
