@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from facealign_cli.arguments import check_kind, check_number
 from facealign_cli.arrays import Floats, Image
 from facealign_cli.detectors import Detector, DetectorOptions, create_detector
 from facealign_cli.detectors.base import DEFAULT_DETECTOR, check_detector, detect_faces
 from facealign_cli.detectors.given import detections_of
 from facealign_cli.errors import InputError
+from facealign_cli.files.base import check_path
 from facealign_cli.files.pictures import MAX_PIXELS, check_image, read_image, read_picture
-from facealign_cli.landmarks import N_LANDMARKS
+from facealign_cli.landmarks import checked_landmarks
 from facealign_cli.models.dan import DanModel
 from facealign_cli.models.registry import load_model
 from facealign_cli.placing import (
@@ -54,8 +55,7 @@ def checked_min_confidence(value: float | None, detector: str) -> float:
     """What `Aligner` takes for its `min_confidence` with a detector of that name. Raises InputError."""
     if value is None:
         return 0.0 if detector == "boxes" else MIN_CONFIDENCE
-    if not isinstance(value, Real) or not 0 <= value <= 1:
-        raise InputError(f"min_confidence: expected 0 to 1, got {value!r:.40}")
+    check_number("min_confidence", value, 0, 1)
     return float(value)
 
 
@@ -118,6 +118,9 @@ class Aligner:
         Raises InputError for a picture that cannot be used, after the faces of all pictures before it have been
         given; the message has the picture's number, counted from 0.
         """
+        _check_many("images", images)
+        if isinstance(images, np.ndarray) and (images.ndim < 3 or (images.shape[-1:] == (3,) and images.ndim == 3)):
+            raise InputError(f"images: expected several pictures, got one of {images.shape}: put it into a list")
         model = self.model.padded_to(NETWORK_BATCH)
         waiting: list[FoundFaces] = []
         for number, image in enumerate(images):
@@ -148,6 +151,7 @@ class Aligner:
         Raises InputError for anything else.
         """
         array, _ = _read(image, None)
+        check_kind("calibration", calibration, BoxCalibration, None)
         (faces,) = place_landmarks(self.model, [self.cut_boxes(array, detections_of(boxes), calibration)])
         return faces
 
@@ -191,19 +195,28 @@ _WAITING = 64
 def _checked_shapes(shapes: Any) -> list[Floats]:
     if not isinstance(shapes, Sequence | np.ndarray):
         raise InputError(f"init_shapes: expected a list of (68, 2) arrays, got {type(shapes).__name__}")
-    checked = []
+    checked: list[Floats] = []
     for i, shape in enumerate(shapes):
         try:
-            points = np.asarray(shape, float)
-        except (TypeError, ValueError):
-            points = np.array(np.nan)
-        if points.shape != (N_LANDMARKS, 2):
-            got = str(points.shape) if points.ndim else type(shape).__name__
-            raise InputError(f"init_shapes[{i}]: expected the ({N_LANDMARKS}, 2) points of a face, got {got}")
-        if not np.isfinite(points).all() or not np.ptp(points, axis=0).all():
-            raise InputError(f"init_shapes[{i}]: expected finite points of a face, got NaN, infinity or a line")
+            points = checked_landmarks(shape)
+        except ValueError as error:
+            raise InputError(f"init_shapes[{i}]: {error}") from error
+        if not np.ptp(points, axis=0).all():
+            raise InputError(f"init_shapes[{i}]: expected the points of a face, got a line")
         checked.append(points)
     return checked
+
+
+def checked_aligner(aligner: Any) -> Aligner:
+    """The aligner itself, or the default one for None.
+
+    Raises InputError for what is none, such as a model's name.
+    """
+    if aligner is None:
+        return Aligner()
+    if not hasattr(aligner, "detector"):
+        check_kind("aligner", aligner, Aligner, None, hint="Aligner(model, detector) makes one")
+    return cast(Aligner, aligner)
 
 
 def _read(image: Any, source: str | None) -> tuple[NDArray[np.uint8], str | None]:
@@ -225,7 +238,7 @@ class PictureResult:
 
 
 def align_pictures(
-    paths: Iterable[str],
+    paths: Iterable[str | os.PathLike[str]],
     aligner: Aligner,
     *,
     max_pixels: int = MAX_PIXELS,
@@ -237,8 +250,18 @@ def align_pictures(
     paths: files, or "-" for standard input. max_pixels: a picture of more pixels fails. pose: estimates the head pose
     of each face; None means that faces get no pose. quality: whether faces get the quality of their picture.
     """
+    _check_many("paths", paths)
+    aligner = checked_aligner(aligner)
+    check_number("max_pixels", max_pixels, 1, whole=True)
+    check_kind("pose", pose, PoseEstimator, None)
     for path in paths:
-        yield _align_picture(path, aligner, max_pixels, pose, quality)
+        check_path("paths", path)
+        yield _align_picture(os.fspath(path), aligner, max_pixels, pose, quality)
+
+
+def _check_many(name: str, things: Any) -> None:
+    if isinstance(things, str | bytes | os.PathLike) or not isinstance(things, Iterable):
+        check_kind(name, things, list, hint="a single one has to be put into a list")
 
 
 def _align_picture(

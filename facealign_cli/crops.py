@@ -27,11 +27,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from facealign_cli.arguments import check_kind, check_number
 from facealign_cli.arrays import Floats, Image
 from facealign_cli.errors import InputError
 from facealign_cli.files.pictures import check_image, encode_image
 from facealign_cli.geometry import CropFrame, SimilarityTransform, warp
-from facealign_cli.landmarks import GROUPS, N_LANDMARKS
+from facealign_cli.landmarks import GROUPS, checked_landmarks
 from facealign_cli.records import Face
 from facealign_cli.schemes import subset
 
@@ -133,6 +134,7 @@ def cut_face(
     share: float = CROP_SHARE,
 ) -> FaceCrop:
     """Cut a face out of a picture, with the transform and the landmarks in the crop. Otherwise as `crop_face`."""
+    check_kind("options", options, CropOptions, None)
     options, landmarks = options or CropOptions(), _landmarks_of(face)
     return cut_square(check_image(image_bgr), landmarks, crop_transform(landmarks, options, share=share), options)
 
@@ -146,6 +148,7 @@ def crop_transform(
     face: Face | ArrayLike, options: CropOptions | None = None, *, share: float = CROP_SHARE
 ) -> SimilarityTransform:
     """The similarity that takes the picture's pixels to those of the crop. Raises InputError as `crop_face` does."""
+    check_number("share", share, 1e-6, 1)
     options, landmarks = options or CropOptions(), _landmarks_of(face)
     try:
         if options.preset == "upright":
@@ -187,7 +190,9 @@ def _ffhq(landmarks: Floats, size: int) -> SimilarityTransform:
 
 
 def _landmarks_of(face: Any) -> Floats:
-    landmarks = np.asarray(face.landmarks if isinstance(face, Face) else face)
-    if landmarks.shape != (N_LANDMARKS, 2) or landmarks.dtype.kind not in "iuf" or not np.isfinite(landmarks).all():
-        raise InputError(f"expected a Face or ({N_LANDMARKS}, 2) finite landmarks, got {type(face).__name__}")
-    return landmarks.astype(np.float64)
+    if isinstance(face, Face):
+        return face.landmarks
+    try:
+        return checked_landmarks(face)
+    except ValueError as error:
+        raise InputError(f"face: a Face, or its landmarks: {error}") from error

@@ -7,6 +7,8 @@ from 1. "Left" and "right" are the picture's, not the person's.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -141,3 +143,27 @@ MEAN_SHAPE: NDArray[np.float64] = np.array(
 )
 """(68, 2) the mean face of the DAN authors, x right, y down, in units of its own; never changed in place."""
 MEAN_SHAPE.setflags(write=False)
+
+
+LARGEST_COORDINATE = 1e9
+"""In pixels. No picture reaches beyond it, so that arithmetic on coordinates stays exact."""
+
+
+def checked_landmarks(points: Any) -> NDArray[np.float64]:
+    """The (68, 2) landmarks of a face, as numbers of their own. Raises ValueError, which says what is wrong with them.
+
+    A point may lie outside its picture, but nowhere near `LARGEST_COORDINATE` squared.
+    """
+    try:
+        given = np.asarray(points)
+    except ValueError:  # rows of different lengths
+        given = np.array(None)
+    if given.shape != (N_LANDMARKS, 2) or given.dtype.kind not in "iuf":
+        got = f"{given.shape} {given.dtype}" if given.ndim else type(points).__name__
+        raise ValueError(f"expected ({N_LANDMARKS}, 2) numbers, got {got}")
+    if not np.isfinite(given).all():
+        raise ValueError("expected finite numbers, got NaN or infinity")
+    landmarks = np.array(given, dtype=np.float64)
+    if np.abs(landmarks).max() > LARGEST_COORDINATE**2:
+        raise ValueError(f"expected pixels of a picture, got {np.abs(landmarks).max():g}")
+    return landmarks

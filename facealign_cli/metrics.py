@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 
@@ -191,6 +192,6 @@ def _checked_errors(nme: Floats) -> Floats:
 
 
 def _checked_threshold(threshold: float) -> float:
-    if not 0 < threshold < np.inf:
-        raise ValueError(f"expected a threshold above 0, got {threshold}")
+    if not isinstance(threshold, Real) or not 0 < threshold < np.inf:
+        raise ValueError(f"expected a threshold above 0, got {threshold!r:.40}")
     return threshold

@@ -6,23 +6,23 @@ Coordinates are pixels of the upright picture (EXIF rotation applied), x then y,
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from importlib import import_module
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from facealign_cli.arrays import Bools, Floats
 from facealign_cli.errors import InputError
-from facealign_cli.landmarks import N_LANDMARKS, SCHEME
+from facealign_cli.landmarks import LARGEST_COORDINATE, N_LANDMARKS, SCHEME, checked_landmarks
 
 Status = Literal["ok", "no_face", "error"]
 
-LARGEST_COORDINATE = 1e9
 SMALLEST_SIDE = 1e-2
-"""In pixels. No picture reaches beyond the first, no face fits into the second: arithmetic on them stays exact."""
+"""In pixels. No face fits into it, so that arithmetic on boxes stays exact."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,10 @@ class BBox:
 
     def __post_init__(self) -> None:
         for name in ("x1", "y1", "x2", "y2"):
-            object.__setattr__(self, name, float(getattr(self, name)))
+            try:
+                object.__setattr__(self, name, float(getattr(self, name)))
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"bbox: {name}: expected a number, got {getattr(self, name)!r:.40}") from error
         if not all(math.isfinite(v) for v in self.xyxy):
             raise ValueError(f"bbox: expected four finite numbers, got {self.xyxy}")
         if self.x2 <= self.x1 or self.y2 <= self.y1:
@@ -90,12 +93,20 @@ class BoxCalibration:
     """How a detector's box leads to the tight box of the 68 points: each edge is moved by a share of the box's size.
 
     left, right: shares of the box's width, positive to the right. top, bottom: of its height, positive downwards.
+    Raises ValueError for shares that are no finite numbers, and for such as leave nothing of a box.
     """
 
     left: float = 0.0
     top: float = 0.0
     right: float = 0.0
     bottom: float = 0.0
+
+    def __post_init__(self) -> None:
+        shares = self.left, self.top, self.right, self.bottom
+        if not all(isinstance(share, Real) and math.isfinite(share) for share in shares):
+            raise ValueError(f"calibration: expected four finite numbers, got {shares!r:.80}")
+        if min(1 + self.right - self.left, 1 + self.bottom - self.top) <= 0:
+            raise ValueError(f"calibration: {shares} leaves nothing of a box")
 
     def landmarks_bbox(self, bbox: BBox) -> BBox:
         """The box that the landmarks are expected to fill."""
@@ -127,8 +138,8 @@ class Detection:
 
     def __post_init__(self) -> None:
         _check_found(self.bbox, "score", self.score)
-        if not self.rolls or not all(math.isfinite(roll) for roll in self.rolls):
-            raise ValueError(f"rolls: expected one or more finite numbers, got {self.rolls}")
+        if not self.rolls or not all(isinstance(roll, Real) and math.isfinite(roll) for roll in self.rolls):
+            raise ValueError(f"rolls: expected one or more finite numbers, got {self.rolls!r:.80}")
 
 
 DOUBTFUL = 0.9
@@ -201,15 +212,14 @@ class Face:
     quality: Quality | None = None
 
     def __post_init__(self) -> None:
-        landmarks = np.array(self.landmarks, dtype=np.float64)
-        if landmarks.shape != (N_LANDMARKS, 2):
-            raise ValueError(f"landmarks: expected shape ({N_LANDMARKS}, 2), got {landmarks.shape}")
-        if not np.isfinite(landmarks).all():
-            raise ValueError("landmarks: expected finite numbers, got NaN or infinity")
-        if np.abs(landmarks).max() > LARGEST_COORDINATE**2:  # a point may lie outside its box, but not anywhere
-            raise ValueError(f"landmarks: expected pixels of a picture, got {np.abs(landmarks).max():g}")
-        if not 0 <= self.confidence <= 1:
-            raise ValueError(f"confidence: expected 0 to 1, got {self.confidence}")
+        try:
+            landmarks = checked_landmarks(self.landmarks)
+        except ValueError as error:
+            raise ValueError(f"landmarks: {error}") from error
+        if not isinstance(self.face_id, Integral):
+            raise ValueError(f"face_id: expected a whole number, got {self.face_id!r:.40}")
+        if not isinstance(self.confidence, Real) or not 0 <= self.confidence <= 1:
+            raise ValueError(f"confidence: expected 0 to 1, got {self.confidence!r:.40}")
         _check_found(self.bbox, "detector_score", self.detector_score)
         landmarks.setflags(write=False)
         object.__setattr__(self, "landmarks", landmarks)
@@ -285,6 +295,11 @@ class FrameResult:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "faces", tuple(self.faces))
+        if isinstance(self.source, os.PathLike):
+            object.__setattr__(self, "source", os.fspath(self.source))
+        if not isinstance(self.source, str) or not all(isinstance(face, Face) for face in self.faces):
+            got = ", ".join(sorted({type(thing).__name__ for thing in (self.source, *self.faces)}))
+            raise ValueError(f"expected a text as source and Face in faces, got {got}")
         if self.status not in ("ok", "no_face", "error"):
             raise ValueError(f"status: expected ok, no_face or error, got {self.status!r}")
         if (self.status == "ok") != bool(self.faces):

@@ -151,11 +151,11 @@ def test_another_array_is_an_input_error(aligner: Aligner) -> None:
 @pytest.mark.parametrize(
     ("shapes", "told"),
     [
-        ([MEAN_SHAPE, MEAN_SHAPE[17:]], r"init_shapes\[1\]: expected the \(68, 2\) points of a face, got \(51, 2\)"),
-        (MEAN_SHAPE, r"init_shapes\[0\]: expected the \(68, 2\) points of a face, got \(2,\)"),
+        ([MEAN_SHAPE, MEAN_SHAPE[17:]], r"init_shapes\[1\]: expected \(68, 2\) numbers, got \(51, 2\)"),
+        (MEAN_SHAPE, r"init_shapes\[0\]: expected \(68, 2\) numbers, got \(2,\)"),
         ([None], r"init_shapes\[0\]: .*, got NoneType"),
-        ([MEAN_SHAPE * np.nan], r"init_shapes\[0\]: expected finite points"),
-        ([MEAN_SHAPE * 0], r"init_shapes\[0\]: .* or a line"),
+        ([MEAN_SHAPE * np.nan], r"init_shapes\[0\]: expected finite numbers"),
+        ([MEAN_SHAPE * 0], r"init_shapes\[0\]: .* got a line"),
         (None, "init_shapes: expected a list of .*, got NoneType"),
     ],
 )

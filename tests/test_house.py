@@ -20,7 +20,7 @@ ROOT = Path(facealign_cli.__file__).resolve().parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("arrays", "errors", "landmarks", "version"),
-    ("files", "geometry", "onnx_sizes", "plugins", "processes", "records", "runtime", "schemes"),
+    ("arguments", "files", "geometry", "onnx_sizes", "plugins", "processes", "records", "runtime", "schemes"),
     ("pose", "quality"),
     ("crops", "formats", "metrics", "overlay"),
     ("datasets", "detectors", "measures", "notebook"),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from facealign_cli.arguments import check_number
 from facealign_cli.batch.base import SHARD_SUFFIXES, JournalLine
 from facealign_cli.batch.listing import Listing
 from facealign_cli.batch.manifest import Manifest
@@ -18,6 +19,7 @@ from facealign_cli.batch.ray.rows import RayRows
 from facealign_cli.batch.shards import RowStore
 from facealign_cli.batch.work import WorkOptions
 from facealign_cli.errors import InputError, OutputError
+from facealign_cli.files.base import check_path
 from facealign_cli.files.storage import Storage
 
 FLUSH_S = 2.0
@@ -54,14 +56,14 @@ class BatchOptions:
     ray_address: str | None = None
 
     def __post_init__(self) -> None:
+        check_path("output", self.output)
         object.__setattr__(self, "output", os.fspath(self.output))
         if self.fmt not in SHARD_SUFFIXES:
             raise InputError(f"unknown format {self.fmt!r} of a batch: known are {', '.join(SHARD_SUFFIXES)}")
-        if not self.output:
-            raise InputError("output: expected a folder or a URL, got an empty name")
         for name, least in (("shard_rows", 1), ("workers", 0), ("batch_size", 1), ("in_flight", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name}: expected {least} or more, got {getattr(self, name)}")
+            check_number(name, getattr(self, name), least, whole=True)
+        if self.timeout_s is not None:
+            check_number("timeout_s", self.timeout_s, 0)
         if self.engine not in ("local", "ray"):
             raise InputError(f"unknown engine {self.engine!r}: known are local, ray")
         if self.engine == "local" and self.ray_address is not None:

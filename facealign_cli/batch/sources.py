@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from facealign_cli.arguments import check_kind
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.files.base import password_hidden
 from facealign_cli.files.documents import csv_rows, parsing
@@ -48,7 +49,11 @@ def one_or_several(places: str | os.PathLike[str] | Iterable[str | os.PathLike[s
     """The places as texts, also of a single one."""
     if isinstance(places, str | os.PathLike):
         return (os.fspath(places),)
-    return tuple(os.fspath(place) for place in places)
+    check_kind("sources", places, Iterable, hint="give a path, several, or Sources")
+    given = tuple(places)
+    for place in given:
+        check_kind("sources", place, str, os.PathLike)
+    return tuple(os.fspath(place) for place in given)
 
 
 @dataclass(frozen=True)

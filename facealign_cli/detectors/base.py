@@ -9,7 +9,6 @@ medians over the training part of the 300-W faces, measured by `python benchmark
 from __future__ import annotations
 
 import importlib
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,9 +16,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from facealign_cli.arguments import check_kind, check_number
 from facealign_cli.arrays import Floats, Image, Ints
 from facealign_cli.detectors.given import detections_of
 from facealign_cli.errors import FacealignError, InputError, ModelError
+from facealign_cli.files.base import check_path
 from facealign_cli.files.pictures import check_image
 from facealign_cli.plugins import DETECTORS, find_plugins, load_plugin
 from facealign_cli.records import BBox, BoxCalibration, Detection
@@ -75,17 +76,16 @@ class DetectorOptions:
     def __post_init__(self) -> None:
         for name in ("model_file", "boxes_file"):
             if getattr(self, name) is not None:
+                check_path(f"detector option {name}", getattr(self, name))
                 object.__setattr__(self, name, Path(getattr(self, name)))
-        self._check("min_face", self.min_face, math.isfinite(self.min_face) and self.min_face >= 12, "12 px or more")
-        self._check("score", self.score, self.score is None or math.isfinite(self.score), "a finite number")
-        self._check("upsample", self.upsample, 0 <= self.upsample <= 4, "0 to 4")
-        self._check("max_faces", self.max_faces, self.max_faces is None or self.max_faces >= 1, "1 or more")
-        self._check("threads", self.threads, self.threads >= 1, "1 or more")
-
-    @staticmethod
-    def _check(name: str, value: object, good: bool, expected: str) -> None:
-        if not good:
-            raise InputError(f"detector option {name}: expected {expected}, got {value}")
+        check_number("detector option min_face", self.min_face, 12, 1e6)
+        if self.score is not None:
+            check_number("detector option score", self.score, -1e9, 1e9)
+        check_kind("detector option any_roll", self.any_roll, bool)
+        check_number("detector option upsample", self.upsample, 0, 4, whole=True)
+        if self.max_faces is not None:
+            check_number("detector option max_faces", self.max_faces, 1, whole=True)
+        check_number("detector option threads", self.threads, 1, whole=True)
 
 
 DetectorFactory = Callable[[DetectorOptions], Detector]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from numbers import Real
 from pathlib import Path
 
-from facealign_cli.aligner import Aligner
+from facealign_cli.aligner import Aligner, checked_aligner
+from facealign_cli.arguments import check_number
 from facealign_cli.datasets.base import Sample
 from facealign_cli.errors import InputError
 from facealign_cli.evaluation.base import Prediction
@@ -14,6 +16,7 @@ from facealign_cli.evaluation.figures import DEFAULT_NORMALISER, DEFAULT_THRESHO
 from facealign_cli.evaluation.foreign import read_predictions
 from facealign_cli.evaluation.predict import Init, check_boxes, describe, predict_samples, select_samples
 from facealign_cli.evaluation.predictions import match_predictions
+from facealign_cli.files.base import check_path
 from facealign_cli.landmarks import N_LANDMARKS, SCHEME
 from facealign_cli.metrics import NORMALISERS
 
@@ -28,9 +31,10 @@ def _check(normaliser: str, threshold: float) -> None:
     """Raise InputError before the work, rather than ValueError after it."""
     if normaliser not in NORMALISERS:
         raise InputError(f"unknown normaliser {normaliser!r}: known are {', '.join(NORMALISERS)}")
-    if not 0 < threshold <= 1:
+    if not isinstance(threshold, Real) or not 0 < threshold <= 1:
         raise InputError(
-            f"threshold: expected a fraction of the normaliser, above 0 to 1, such as 0.08 for 8 %, got {threshold}"
+            "threshold: expected a fraction of the normaliser, above 0 to 1, such as 0.08 for 8 %, "
+            f"got {threshold!r:.40}"
         )
 
 
@@ -58,9 +62,11 @@ def evaluate_dataset(
     and FacealignError if a worker dies.
     """
     _check(normaliser, threshold)
+    check_path("root", root)
+    check_number("workers", workers, 0, whole=True)
+    aligner = checked_aligner(aligner)
     selection = select_samples(Path(root), split)
     samples = selection.samples
-    aligner = aligner or Aligner()
     init = init or ("given-boxes" if aligner.detector.name == "boxes" else "dataset-boxes")
     check_boxes(samples, aligner, init)
     results = watch(predict_samples(samples, aligner, init, workers), samples)
@@ -90,6 +96,8 @@ def evaluate_predictions(
     threshold: as there. Raises InputError, and FormatError for a damaged file.
     """
     _check(normaliser, threshold)
+    check_path("predictions", predictions)
+    check_path("ground_truth", ground_truth)
     predictions, ground_truth = Path(predictions), Path(ground_truth)
     selection = select_samples(ground_truth, split, need_pictures=False)
     truths = {sample.name: sample.landmarks for sample in selection.known}

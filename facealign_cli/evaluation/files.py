@@ -19,9 +19,8 @@ from facealign_cli.evaluation.figures import Distribution, Evaluation, FaceRow, 
 from facealign_cli.files.documents import read_json as read_document
 from facealign_cli.files.documents import structured
 from facealign_cli.files.output import write_bytes
-from facealign_cli.landmarks import N_LANDMARKS
+from facealign_cli.landmarks import LARGEST_COORDINATE, N_LANDMARKS
 from facealign_cli.metrics import NORMALISERS
-from facealign_cli.records import LARGEST_COORDINATE
 
 SCHEMA = "facealign-evaluation/1"
 LARGEST_THRESHOLD = 1e6

@@ -24,8 +24,8 @@ from facealign_cli.evaluation.base import Status
 from facealign_cli.files.documents import read_csv, read_json, structured
 from facealign_cli.formats.base import find_format
 from facealign_cli.formats.pts import PTS_FILES, read_points
-from facealign_cli.landmarks import N_LANDMARKS
-from facealign_cli.records import LARGEST_COORDINATE, FrameResult, LeftOut
+from facealign_cli.landmarks import LARGEST_COORDINATE, N_LANDMARKS
+from facealign_cli.records import FrameResult, LeftOut
 from facealign_cli.schemes import KNOWN_NUMBERS, to_68
 
 

@@ -116,3 +116,11 @@ def reason_of(error: Exception) -> str:
         return "the disk is full"
     said = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(said)
+
+
+def check_path(name: str, value: object) -> None:
+    """Raise InputError unless the value is a path; an empty one, which Python takes for the working folder, is none."""
+    if not isinstance(value, str | os.PathLike):
+        raise InputError(f"{name}: expected a path, got {type(value).__name__}")
+    if not os.fspath(value):
+        raise InputError(f"{name}: expected a path, got an empty one")

@@ -23,6 +23,7 @@ import numpy as np
 
 from facealign_cli.arrays import Image, pixels
 from facealign_cli.errors import InputError
+from facealign_cli.files.base import check_path
 from facealign_cli.files.header import is_known, plain_png, read_header, unread_kind
 from facealign_cli.files.header_base import ImageHeader
 from facealign_cli.files.jpeg import decode_jpeg
@@ -60,6 +61,7 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
 
 def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> DecodedPicture:
     """As `read_image`, with what is wrong with the file though it can be read."""
+    check_path("path", path)
     from_stdin = os.fspath(path) == STDIN
     if not from_stdin and os.path.isdir(path):
         raise InputError(f"{path}: is a folder, not a picture; `facealign batch folder` takes folders")
@@ -148,9 +150,10 @@ def decode_picture(data: bytes, name: str = "picture", *, max_pixels: int = MAX_
 def write_image(path: str | os.PathLike[str], image: Image, overwrite: bool = False) -> None:
     """Write a picture in the format of the path's suffix. image: (H, W, 3) BGR or (H, W) grey, uint8.
 
-    Raises InputError for an unknown suffix and for a picture that is too large for the format, OutputError if it cannot
-    be written, and ValueError for another kind of array.
+    Raises InputError for an unknown suffix, for another kind of array, and for a picture that is too large for the
+    format, and OutputError if it cannot be written.
     """
+    check_path("path", path)
     suffix = image_suffix(path)
     check_output(path, overwrite)
     write_bytes(path, encode_image(image, suffix, os.fspath(path)), overwrite)
@@ -159,19 +162,11 @@ def write_image(path: str | os.PathLike[str], image: Image, overwrite: bool = Fa
 def encode_image(image: Image, suffix: str, name: str = "picture") -> bytes:
     """The file's content for `write_image`; `suffix`: a known one; `name` stands in the errors.
 
-    Raises InputError for a picture that is too large for the format, ValueError for another kind of array.
+    Raises InputError for a picture that is too large for the format, and for another kind of array.
     """
     import cv2
 
-    if not isinstance(image, np.ndarray):
-        raise ValueError(f"image: expected (H, W, 3) or (H, W) uint8, got {type(image).__name__}")
-    if (
-        image.dtype != np.uint8
-        or image.ndim not in (2, 3)
-        or (image.ndim == 3 and image.shape[2] != 3)
-        or not image.size
-    ):
-        raise ValueError(f"image: expected (H, W, 3) or (H, W) uint8, got {image.shape} {image.dtype}")
+    image = check_image(image)
     option = _WRITE_OPTIONS[suffix]
     try:
         with quiet_opencv():
@@ -303,11 +298,29 @@ def check_image(image: Image) -> Image:
         raise InputError(f"{_EXPECTED}, got {type(image).__name__}; {_hint(image)}")
     colour = image.ndim == 3 and image.shape[2] == 3
     if image.dtype != np.uint8 or not (image.ndim == 2 or colour) or image.size == 0:
-        raise InputError(f"{_EXPECTED}, got {image.shape} {image.dtype}")
+        raise InputError(f"{_EXPECTED}, got {image.shape} {image.dtype}{_array_hint(image)}")
     return np.ascontiguousarray(image)
 
 
 _EXPECTED = "expected a picture (H, W, 3) BGR or (H, W) grey, uint8"
+
+
+def _array_hint(image: np.ndarray) -> str:
+    """What makes a picture of such an array, where that is likely to be meant."""
+    if image.size == 0:
+        return "; it has no pixel"
+    if image.dtype.kind == "f":
+        return "; of values from 0 to 1, (image * 255).round().astype(numpy.uint8) makes one"
+    if image.dtype == np.uint16:
+        return "; (image >> 8).astype(numpy.uint8) makes one"
+    if image.dtype != np.uint8 or image.ndim not in (3, 4):
+        return ""
+    if image.ndim == 4:
+        return "; align_many takes several pictures"
+    return {
+        1: "; image[..., 0] is a grey picture",
+        4: "; image[..., :3] leaves the transparency out",
+    }.get(image.shape[2], "; image.transpose(1, 2, 0) puts the colours last" if image.shape[0] == 3 else "")
 
 
 def _hint(thing: object) -> str:

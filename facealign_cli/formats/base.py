@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from facealign_cli.errors import FormatError, InputError
+from facealign_cli.files.base import check_path
 from facealign_cli.files.documents import PathLike, read_bytes, read_json, read_xml
 from facealign_cli.files.output import atomic_write
 from facealign_cli.plugins import FORMATS, find_plugins, load_plugin
@@ -97,8 +98,12 @@ def register_format(name: str, extensions: Sequence[str], **parts: Any) -> None:
     """Make a format known by its name and its file extensions. A format without extensions has to be named by users.
 
     parts: `write`, and `read` or `scan` (each follows from the other), and the other fields of `Format`. Raises
-    ValueError for the name of one of facealign's own formats.
+    ValueError for the name of one of facealign's own formats, and where a part is missing.
     """
+    if "write" not in parts or not {"read", "scan"} & set(parts):
+        raise ValueError(f"the format {name!r} lacks a part: it needs write, and read or scan")
+    if isinstance(extensions, str) or not all(isinstance(e, str) and e.startswith(".") for e in extensions):
+        raise ValueError(f"the format {name!r}: expected a list of extensions such as ['.txt'], got {extensions!r:.80}")
     if name.replace("-", "_") in _siblings() and not _is_own(parts["write"]):
         raise ValueError(f"the format {name!r} is one of facealign's own: yours needs another name")
     if "read" not in parts:
@@ -154,6 +159,7 @@ def write_results(
     Raises InputError for an unknown format or for things that are no records, OutputError if the file exists or cannot
     be written, and MissingDependency.
     """
+    check_path("path", path)
     chosen = format_for_path(path) if format is None else get_format(format)
     chosen.require()
     chosen.write(path, checked_records(results, FrameResult, "results"), overwrite)
@@ -165,6 +171,7 @@ def read_results(path: PathLike, *, format: str | None = None) -> list[FrameResu
     Raises InputError for an unknown format or a file that cannot be read, FormatError for a damaged file, and
     MissingDependency.
     """
+    check_path("path", path)
     chosen = (find_format(path) or format_for_path(path)) if format is None else get_format(format)
     chosen.require()
     return chosen.read(path)
@@ -178,10 +185,23 @@ def find_format(path: PathLike) -> Format | None:
     """
     _import_siblings()
     content = _content(Path(path))
-    known = [fmt for fmt in _FORMATS.values() if content is not None and fmt.recognises(content)]
+    known = [fmt for fmt in _FORMATS.values() if content is not None and _recognises(fmt, content, path)]
     if known or Path(path).suffix.lower() in _SHARED_SUFFIXES or Path(path).is_dir():
         return known[0] if known else None
     return next((fmt for fmt in _FORMATS.values() if Path(path).suffix.lower() in fmt.extensions), None)
+
+
+def _recognises(fmt: Format, content: Any, path: PathLike) -> bool:
+    try:
+        return bool(fmt.recognises(content))
+    except (Exception, SystemExit) as error:
+        if _is_own(fmt.write):
+            raise
+        module = getattr(fmt.write, "__module__", "another package")
+        raise InputError(
+            f"{path}: the format {fmt.name!r} of {module} failed to say whether the file is of its kind: {error!r}; "
+            f"name the file's format, or remove that package"
+        ) from error
 
 
 _SHARED_SUFFIXES = (".json", ".xml", ".csv")

@@ -37,8 +37,8 @@ from facealign_cli.files.output import (
 )
 from facealign_cli.formats.base import OF_THE_RUN, register_format
 from facealign_cli.geometry import bbox_of_shape
-from facealign_cli.landmarks import MEAN_SHAPE, N_LANDMARKS
-from facealign_cli.records import LARGEST_COORDINATE, BBox, Face, FrameResult
+from facealign_cli.landmarks import LARGEST_COORDINATE, MEAN_SHAPE, N_LANDMARKS
+from facealign_cli.records import BBox, Face, FrameResult
 
 _MAX_BYTES = 1 << 20
 _NUMBERED = re.compile(r"(.+)#(\d{1,9})", re.DOTALL)

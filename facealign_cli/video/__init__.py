@@ -1,5 +1,6 @@
 """Clips in and out: files, numbered pictures and cameras as sources, H.264 with the sound as a sink. Needs PyAV."""
 
+from facealign_cli.files.base import check_path
 from facealign_cli.video.base import MAX_FRAME_PIXELS, SoundPacket, VideoFrame, VideoInfo, VideoSource, import_av
 
 __all__ = ["SoundPacket", "VideoFrame", "VideoInfo", "VideoSource", "import_av", "open_source"]
@@ -27,6 +28,7 @@ def open_source(
     from facealign_cli.video.sequence import SequenceSource, is_sequence
     from facealign_cli.video.thinned import ThinnedSource, check_thinning
 
+    check_path("path", path)
     check_thinning(every, most_fps)
     source: VideoSource
     if is_sequence(path):

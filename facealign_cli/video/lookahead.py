@@ -23,8 +23,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from facealign_cli.arguments import check_number
 from facealign_cli.arrays import Floats
-from facealign_cli.errors import InputError
 from facealign_cli.landmarks import GROUPS
 from facealign_cli.records import BBox, Face
 from facealign_cli.video.smoothing import MAX_GAP_S, RIGID, Smoothing
@@ -68,8 +68,7 @@ class LookAhead:
     lag_s: float = 0.25
 
     def __post_init__(self) -> None:
-        if not 0 < self.lag_s <= MAX_GAP_S:
-            raise InputError(f"smoothing: lag_s: expected more than 0 and at most {MAX_GAP_S} s, got {self.lag_s}")
+        check_number("smoothing: lag_s", self.lag_s, 1e-6, MAX_GAP_S)
 
 
 def parse_smoothing(text: str) -> LookAhead | Smoothing | None:

@@ -18,10 +18,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from facealign_cli.arguments import check_kind, check_number
 from facealign_cli.arrays import Floats
 from facealign_cli.errors import InputError
 from facealign_cli.geometry import bbox_of_shape
-from facealign_cli.records import BBox, Face
+from facealign_cli.records import BBox, Face, checked_records
 
 MAX_GAP_S = 0.5
 """After a longer gap in a track the filter begins anew."""
@@ -53,9 +54,7 @@ class Smoothing:
 
     def __post_init__(self) -> None:
         for name, least in (("min_cutoff_hz", 1e-6), ("beta", 0.0), ("d_cutoff_hz", 1e-6)):
-            value = getattr(self, name)
-            if not least <= value <= 1e9:  # NaN is not, either
-                raise InputError(f"smoothing: {name}: expected a number above 0 and up to 1e9, got {value}")
+            check_number(f"smoothing: {name}", getattr(self, name), least, 1e9)
 
     @classmethod
     def parse(cls, text: str) -> Smoothing:
@@ -158,12 +157,14 @@ class FaceSmoother:
     """
 
     def __init__(self, smoothing: Smoothing) -> None:
+        check_kind("smoothing", smoothing, Smoothing)
         self._smoothing = smoothing
         self._filters: dict[int, tuple[OneEuroFilter, float]] = {}
 
     def __call__(self, faces: Sequence[Face], timestamp_s: float) -> list[Face]:
         """The faces of one frame, smoothed; those without a track_id as they are."""
-        smoothed = [self._face(face, timestamp_s) for face in faces]
+        check_number("timestamp_s", timestamp_s, -math.inf)
+        smoothed = [self._face(face, timestamp_s) for face in checked_records(faces, Face, "faces")]
         self._filters = {
             track: (one, last) for track, (one, last) in self._filters.items() if timestamp_s - last <= MAX_GAP_S
         }

@@ -11,6 +11,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from facealign_cli.arguments import check_number
 from facealign_cli.errors import InputError
 from facealign_cli.video.base import SoundPacket, VideoFrame, VideoSource
 
@@ -24,10 +25,9 @@ _NEARLY = 1e-6
 
 def check_thinning(every: int, most_fps: float | None) -> None:
     """Raise InputError unless `every` is 1 or more, `most_fps` a number above 0, and only one of them asked for."""
-    if every < 1:
-        raise InputError(f"every: expected 1 or more, got {every}")
-    if most_fps is not None and not (math.isfinite(most_fps) and most_fps > 0):
-        raise InputError(f"most_fps: expected a number of frames a second above 0, got {most_fps}")
+    check_number("every", every, 1, whole=True)
+    if most_fps is not None:
+        check_number("most_fps", most_fps, 1e-6, 1e6)
     if every > 1 and most_fps is not None:
         raise InputError("every and most_fps (--every and --fps) both say which frames are taken: give one of them")
 

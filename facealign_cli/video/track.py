@@ -18,7 +18,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from facealign_cli.aligner import Aligner
+from facealign_cli.aligner import Aligner, checked_aligner
+from facealign_cli.arguments import check_kind
+from facealign_cli.files.base import check_path
 from facealign_cli.files.output import check_inputs_stay
 from facealign_cli.overlay import draw_overlay
 from facealign_cli.pose import PoseEstimator
@@ -59,6 +61,11 @@ class VideoOptions:
     quality: bool = False
     beside: bool = True
 
+    def __post_init__(self) -> None:
+        check_kind("tracking", self.tracking, TrackingOptions)
+        check_kind("smoothing", self.smoothing, LookAhead, Smoothing, None, hint="None switches it off")
+        check_kind("pose", self.pose, PoseEstimator, None, hint="None switches it off")
+
 
 def track_video(
     source: VideoSource | PathLike,
@@ -81,12 +88,16 @@ def track_video(
     A frame without a picture has a record with status "error" and is not drawn.
     Raises InputError for a clip that cannot be read, OutputError if the sink fails, and MissingDependency.
     """
+    check_kind("options", options, VideoOptions, None)
+    aligner = checked_aligner(aligner)
     if isinstance(source, str | os.PathLike):
         with contextlib.closing(open_source(os.fspath(source))) as opened:
             yield from track_video(opened, aligner, options, sink=sink, stop=stop, tell=tell)
         return
+    if not hasattr(source, "info"):
+        check_kind("source", source, str, os.PathLike, hint="open_source opens clips, folders of frames and cameras")
     options, stop = options or VideoOptions(), stop or threading.Event()
-    work, smoother = _FrameWork(source.info.name, aligner or Aligner(), options), _Smoother(options, tell)
+    work, smoother = _FrameWork(source.info.name, aligner, options), _Smoother(options, tell)
     with (
         stepping(source, "facealign-decode", options.beside) as items,
         stepping(work.tracked(items), "facealign-track", options.beside) as tracked,
@@ -183,7 +194,10 @@ def overlay_video(
     sound that the new clip cannot hold, and after it with one on sound that was damaged.
     Raises what `track_video` raises, and InputError for a suffix that no clip has, and OutputError.
     """
+    check_path("output", output)
     check_suffix(output)
+    check_kind("options", options, VideoOptions, None)
+    aligner = checked_aligner(aligner)
     if isinstance(source, str | os.PathLike):
         check_inputs_stay([output], [source])
         with contextlib.closing(open_source(os.fspath(source), sound=True)) as opened:

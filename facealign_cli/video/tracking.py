@@ -15,9 +15,10 @@ from typing import Protocol
 
 import numpy as np
 
+from facealign_cli.aligner import Aligner
+from facealign_cli.arguments import check_kind, check_number
 from facealign_cli.arrays import Floats, Image
 from facealign_cli.detectors.base import Detector, detect_faces
-from facealign_cli.errors import InputError
 from facealign_cli.geometry import SimilarityTransform, bbox_of_shape
 from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.records import BBox, BoxCalibration, Detection, Face
@@ -76,11 +77,11 @@ class TrackingOptions:
     def __post_init__(self) -> None:
         for name in ("detect_every", "max_faces"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"tracking option {name}: expected 1 or more, got {value}")
+            if value is not None:
+                check_number(f"tracking option {name}", value, 1, whole=True)
         for name in ("new_confidence", "keep_confidence"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"tracking option {name}: expected 0 to 1, got {getattr(self, name)}")
+            check_number(f"tracking option {name}", getattr(self, name), 0, 1)
+        check_number("tracking option keep_lost_s", self.keep_lost_s, 0)
 
 
 @dataclass(eq=False)
@@ -140,6 +141,9 @@ class Tracker:
     """
 
     def __init__(self, aligner: FaceAligner, options: TrackingOptions | None = None) -> None:
+        check_kind("options", options, TrackingOptions, None)
+        if not hasattr(aligner, "detector"):
+            check_kind("aligner", aligner, Aligner, hint="Aligner(model, detector) makes one")
         self._aligner, self._options = aligner, options or TrackingOptions()
         self._calibration = aligner.detector.calibration
         self._tracks: list[_Track] = []

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from facealign_cli.errors import InputError
+from facealign_cli.formats import base
 from facealign_cli.formats.base import format_for_path, format_names, get_format, register_format, write_results
 from facealign_cli.records import BBox, FrameResult
 from tests.formats.conftest import HIDDEN, POSE, QUALITY, SIZES, make_face
@@ -90,3 +91,15 @@ def _is_lost(written: object, read: object) -> bool:
     if isinstance(written, BBox) and isinstance(read, BBox):
         return float(np.abs(np.subtract(written.xyxy, read.xyxy)).max()) > 0.51  # dlib's are whole pixels
     return read is None or not np.array_equal(np.asarray(read), np.asarray(written))
+
+
+def test_a_plugin_that_cannot_tell_its_files_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def recognises(_content: object) -> bool:
+        raise RuntimeError("oops")
+
+    write_results(tmp_path / "rows.json", [FrameResult("a.jpg", "no_face")])
+    monkeypatch.setattr(base, "_FORMATS", dict(base._FORMATS))
+    register_format("odd", [], write=print, read=lambda path: [], recognises=recognises)
+    with pytest.raises(InputError, match=r"rows.json: the format 'odd' of builtins .*oops.*name the file's format"):
+        base.read_results(tmp_path / "rows.json")
+    assert len(base.read_results(tmp_path / "rows.json", format="json")) == 1

@@ -1,0 +1,159 @@
+"""Wrong arguments of public functions: the error names the argument, what it got and, where it can, the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import facealign_cli as fa
+from facealign_cli.landmarks import MEAN_SHAPE
+
+PICTURE = np.zeros((48, 64, 3), np.uint8)
+FACE = fa.Face(0, fa.BBox(0, 0, 40, 40), MEAN_SHAPE, 0.5)
+BOX = fa.BBox(0, 0, 9, 9)
+
+
+@pytest.fixture(scope="module")
+def aligner() -> fa.Aligner:
+    return fa.Aligner()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (PICTURE / 255.0, "got (48, 64, 3) float64; of values from 0 to 1, (image * 255)"),
+        (PICTURE.astype(np.uint16), "(image >> 8).astype(numpy.uint8) makes one"),
+        (np.dstack([PICTURE, PICTURE[..., 0]]), "image[..., :3] leaves the transparency out"),
+        (PICTURE[..., :1], "image[..., 0] is a grey picture"),
+        (PICTURE.transpose(2, 0, 1), "image.transpose(1, 2, 0) puts the colours last"),
+        (PICTURE[None], "align_many takes several pictures"),
+        (np.zeros((0, 0, 3), np.uint8), "it has no pixel"),
+        (None, "read_image says why"),
+    ],
+)
+def test_an_array_that_is_no_picture(aligner: fa.Aligner, tmp_path: Path, wrong: Any, words: str) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: aligner.align(wrong),
+        lambda: fa.draw_overlay(wrong, [FACE]),
+        lambda: fa.crop_face(wrong, FACE),
+        lambda: fa.write_image(tmp_path / "p.png", wrong),
+    ]
+    for call in calls:
+        with pytest.raises(fa.InputError) as caught:
+            call()
+        assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (np.zeros((68, 3)), "expected (68, 2) numbers, got (68, 3) float64"),
+        (MEAN_SHAPE[:67], "got (67, 2) float64"),
+        ([], "got (0,) float64"),
+        ([[1, 2], [3]], "got list"),
+        (MEAN_SHAPE * np.nan, "got NaN or infinity"),
+        (MEAN_SHAPE * 1e300, "expected pixels of a picture"),
+        (np.full((68, 2), None), "got (68, 2) object"),
+    ],
+)
+def test_landmarks_are_checked_alike_everywhere(aligner: fa.Aligner, wrong: Any, words: str) -> None:
+    with pytest.raises(fa.InputError) as cropped:
+        fa.crop_face(PICTURE, wrong)
+    with pytest.raises(fa.InputError) as placed:
+        aligner.align_shapes(PICTURE, [MEAN_SHAPE * 30, wrong])
+    with pytest.raises(ValueError) as made:
+        fa.Face(0, BOX, wrong, 0.5)
+    starts = "face: ", "init_shapes[1]: ", "landmarks: "
+    for caught, start in zip((cropped, placed, made), starts, strict=True):
+        assert str(caught.value).startswith(start)
+        assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", ["dan-light", 3, fa.Aligner])
+def test_what_is_no_aligner(tmp_path: Path, wrong: Any) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: next(fa.track_video("clip.mp4", wrong)),
+        lambda: next(fa.overlay_video("clip.mp4", tmp_path / "o.mp4", wrong)),
+        lambda: next(fa.align_pictures(["p.jpg"], wrong)),
+        lambda: fa.evaluate(tmp_path, wrong),
+        lambda: fa.Tracker(wrong),
+    ]
+    for call in calls:
+        with pytest.raises(fa.InputError, match=r"aligner: expected Aligner.*, got .*\(model, detector\) makes one"):
+            call()
+
+
+TRACKING, SMOOTHING = fa.TrackingOptions, fa.Smoothing
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: fa.VideoOptions(smoothing=True), "smoothing: expected LookAhead or Smoothing or None, got True"),
+        (lambda: fa.VideoOptions(tracking={}), "tracking: expected TrackingOptions, got dict"),
+        (lambda: fa.VideoOptions(pose=True), "pose: expected PoseEstimator or None"),
+        (lambda: next(fa.track_video("c.mp4", None, fa.TrackingOptions())), "options: expected VideoOptions"),
+        (lambda: next(fa.track_video(3)), "source: expected"),
+        (lambda: TRACKING(detect_every=float("nan")), "detect_every: expected a whole number, 1 or more, got nan"),
+        (lambda: TRACKING(keep_lost_s=-1), "keep_lost_s: expected 0 or more, got -1"),
+        (lambda: TRACKING(new_confidence="x"), "new_confidence: expected 0 to 1, got 'x'"),
+        (lambda: SMOOTHING(beta=None), "beta: expected 0 to 1e+09, got NoneType"),
+        (lambda: fa.FaceSmoother(SMOOTHING())([FACE], "x"), "timestamp_s: expected"),
+        (lambda: fa.FaceSmoother(SMOOTHING())(FACE, 0.0), "faces: expected a list of Face, got Face"),
+        (lambda: fa.DetectorOptions(min_face="x"), "min_face: expected 12 to 1e+06, got 'x'"),
+        (lambda: fa.DetectorOptions(max_faces=1.5), "max_faces: expected a whole number, 1 or more, got 1.5"),
+        (lambda: fa.DetectorOptions(any_roll="no"), "any_roll: expected bool, got 'no'"),
+        (lambda: fa.BatchOptions("out", workers=True), "workers: expected a whole number, 0 or more, got True"),
+        (lambda: fa.WorkOptions(pose=True), "pose: expected PoseEstimator or None"),
+        (lambda: fa.run_batch(3, "out"), "sources: expected Iterable, got 3"),
+        (lambda: next(fa.align_pictures("p.jpg", None)), "paths: expected list, got 'p.jpg'; a single one"),
+        (lambda: fa.read_image(None), "path: expected a path, got NoneType"),
+        (lambda: fa.read_results(""), "path: expected a path, got an empty one"),
+        (lambda: fa.write_results("", []), "path: expected a path, got an empty one"),
+        (lambda: fa.open_source(b"clip.mp4"), "path: expected a path, got bytes"),
+        (lambda: fa.evaluate_predictions("", "truth"), "predictions: expected a path, got an empty one"),
+        (lambda: fa.evaluate("truth", workers=-1), "workers: expected a whole number, 0 or more, got -1"),
+        (lambda: fa.crop_face(PICTURE, FACE, share="x"), "share: expected"),
+        (lambda: fa.cut_face(PICTURE, FACE, {}), "options: expected CropOptions or None, got dict"),
+    ],
+)
+def test_the_argument_is_named(call: Callable[[], object], words: str) -> None:
+    with pytest.raises(fa.InputError) as caught:
+        call()
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: fa.BBox("a", 0, 1, 1), "bbox: x1: expected a number, got 'a'"),
+        (lambda: fa.BoxCalibration(left="x"), "calibration: expected four finite numbers"),
+        (lambda: fa.BoxCalibration(0.9, 0, -0.9, 0), "leaves nothing of a box"),
+        (lambda: fa.Detection(BOX, rolls="x"), "rolls: expected one or more finite numbers"),
+        (lambda: fa.Face("x", BOX, MEAN_SHAPE, 0.5), "face_id: expected a whole number"),
+        (lambda: fa.Face(0, BOX, MEAN_SHAPE, None), "confidence: expected 0 to 1, got None"),
+        (lambda: fa.FrameResult("p.jpg", "ok", faces=(1,)), "expected a text as source and Face in faces, got int"),
+        (lambda: fa.auc([0.1], "x"), "expected a threshold above 0, got 'x'"),
+        (lambda: fa.register_format("mine", "my", write=print, read=print), "expected a list of extensions"),
+        (lambda: fa.register_format("mine", [".my"], write=print), "it needs write, and read or scan"),
+    ],
+)
+def test_records_say_what_is_wrong(call: Callable[[], object], words: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        call()
+    assert words in str(caught.value)
+
+
+def test_one_picture_is_not_many(aligner: fa.Aligner) -> None:
+    with pytest.raises(fa.InputError, match="images: expected several pictures, got one"):
+        next(aligner.align_many(PICTURE))
+    assert len(list(aligner.align_many(np.stack([PICTURE, PICTURE])))) == 2
+    assert len(list(aligner.align_many(np.zeros((2, 48, 64), np.uint8)))) == 2
+
+
+def test_a_path_object_is_a_source(tmp_path: Path) -> None:
+    assert fa.FrameResult(tmp_path / "p.jpg", "no_face").source == str(tmp_path / "p.jpg")
