@@ -134,10 +134,7 @@ class _Track:
 
 
 class Tracker:
-    """Follows faces from frame to frame.
-
-    >>> Tracker(aligner).update(image_bgr, timestamp_s=0.0)  # doctest: +SKIP
-    """
+    """Follows faces from frame to frame: make one for each clip, and give it each frame by `update`."""
 
     def __init__(self, aligner: FaceAligner, options: TrackingOptions | None = None) -> None:
         self._aligner, self._options = aligner, options or TrackingOptions()
