@@ -22,6 +22,10 @@ from typing import Any
 
 from facealign_cli.batch.manifest import versions
 
+ROOT = Path(__file__).resolve().parent.parent
+CODE = ("facealign_cli", "benchmarks", "models")
+"""Folders whose content decides what a benchmark measures."""
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options -o and --json."""
@@ -45,12 +49,16 @@ def pairs(rows: Iterable[tuple[str, str]]) -> str:
 
 
 def circumstances(command: list[str] | None = None) -> dict[str, Any]:
-    """What a figure depends on: command (this process's unless told), commit, date, machine, its load, and versions."""
+    """What a figure depends on: command (this process's unless told), code, date, machine, its load, and versions.
+
+    The code is named by its commit, and by git's hashes of the folders in CODE, which stay the same through a rebase.
+    """
     program = Path(sys.argv[0])
     words = command or ["python", f"{program.parent.name}/{program.name}", *sys.argv[1:]]
     return {
         "command": shlex.join(map(_short, words)),
         "commit": _commit(),
+        "trees": trees("HEAD"),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {
             "processor": _processor(),
@@ -82,21 +90,25 @@ def _short(argument: str) -> str:
     return Path(argument).name if argument.startswith(os.sep) else argument
 
 
-def _commit() -> str | None:
-    """The commit of this checkout, with "+changes" where the code or the models differ from it; None outside of git."""
-    found = _git("rev-parse", "--short=10", "HEAD")
-    changes = _git("status", "--porcelain", "--", "facealign_cli", "benchmarks", "models")
-    return f"{found}+changes" if found and changes else found
-
-
-def _git(*words: str) -> str | None:
+def git(*words: str) -> str | None:
+    """What git prints in this checkout, or None where it fails, is missing, or this is no checkout."""
     try:
-        done = subprocess.run(
-            ["git", *words], cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return None
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+def trees(commit: str, folders: tuple[str, ...] = CODE) -> dict[str, str | None]:
+    """Git's hash of each folder as it is in a commit; None where git does not know it."""
+    return {folder: git("rev-parse", "--verify", "--quiet", f"{commit}:{folder}") for folder in folders}
+
+
+def _commit() -> str | None:
+    """The commit of this checkout, with "+changes" where the code or the models differ from it; None outside of git."""
+    found = git("rev-parse", "--short=10", "HEAD")
+    changes = git("status", "--porcelain", "--", *CODE)
+    return f"{found}+changes" if found and changes else found
 
 
 def _processor() -> str:

@@ -28,8 +28,9 @@ CANDIDATES: tuple[Candidate, ...] = (
     *(
         Candidate(name, title, "68", "research only; the rest of these training faces", "pip install .", model=model)
         for name, title, model in (
-            ("facealign", "**facealign**", "dan-light"),
-            ("facealign-int8", "**facealign**, int8", "dan-light-int8"),
+            ("facealign", "**facealign**, `dan-light`", "dan-light"),
+            ("facealign-int8", "**facealign**, `dan-light-int8`", "dan-light-int8"),
+            ("facealign-large", "**facealign**, `dan-large`", "dan-large"),
         )
     ),
     *(

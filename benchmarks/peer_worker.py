@@ -102,11 +102,20 @@ def data_file(package: str, *parts: str) -> Path:
 def make_facealign(threads: int, model: str | None) -> Peer:
     """This project's model, without a detector."""
     from facealign_cli.aligner import Aligner
+    from facealign_cli.detectors.base import BoxCalibration, Detection
     from facealign_cli.geometry import init_shape_from_bbox
     from facealign_cli.models.registry import load_model
 
+    class NoDetector:
+        """Stands where an Aligner wants a detector: the boxes of the faces are given."""
+
+        name, calibration = "none", BoxCalibration()
+
+        def detect(self, image: np.ndarray, source: str | None = None) -> list[Detection]:
+            return []
+
     dan = load_model(model, device="cpu", threads=threads)
-    aligner = Aligner(dan, _NoDetector())  # type: ignore[arg-type]
+    aligner = Aligner(dan, NoDetector())
 
     def predict(image: np.ndarray, box: Box) -> np.ndarray:
         return aligner.align_shapes(image, [init_shape_from_bbox(box)]).landmarks[0]
@@ -201,12 +210,6 @@ def make_mediapipe_net(threads: int, model: str | None) -> Peer:
 
     options = {f"square, {scale} times the box": square(scale) for scale in (1.25, 1.5, 1.75, 2.0)}
     return Peer(importlib.metadata.version("mediapipe"), path.stat().st_size, options, predict)
-
-
-class _NoDetector:
-    """Stands where an Aligner wants a detector that is never asked."""
-
-    name = "none"
 
 
 def overlap(a: Box, b: Box) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import signal
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -51,10 +52,32 @@ def astronaut() -> np.ndarray:
     return np.ascontiguousarray(data.astronaut()[..., ::-1])
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The option --all."""
+    words = "also run the tests that are marked long; without it, only a command that names files or folders does"
+    parser.addoption("--all", action="store_true", dest="run_all", help=words)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave nothing out of the files or folders that the command names. pytest-xdist's workers get the same option."""
+    if not hasattr(config, "workerinput") and config.args_source is not config.ArgsSource.TESTPATHS:
+        config.option.run_all = True
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what takes minutes, unless it is asked for."""
+    """Skip what takes long, unless it is asked for."""
     if item.get_closest_marker("slow") and os.environ.get("FACEALIGN_SLOW") != "1":
-        pytest.skip("takes minutes: FACEALIGN_SLOW=1 runs it")
+        pytest.skip("take minutes; FACEALIGN_SLOW=1 runs them")
+    if item.get_closest_marker("long") and not item.config.option.run_all:
+        pytest.skip("take long; pytest --all runs them, too")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how much was left out, and why: a line for each reason."""
+    reasons = {report.nodeid: report.longrepr[2] for report in terminalreporter.getreports("skipped")}
+    kinds = Counter(("tests" if "::" in node else "files", reason) for node, reason in reasons.items())
+    for (kind, reason), count in kinds.most_common():
+        terminalreporter.write_line(f"left out: {count:5} {kind}: {reason.removeprefix('Skipped: ')}")
 
 
 class _WithoutItsPackages(pytest.Module):
@@ -63,7 +86,7 @@ class _WithoutItsPackages(pytest.Module):
     extras: str
 
     def collect(self) -> list[pytest.Item | pytest.Collector]:
-        pytest.skip(f"needs pip install 'facealign[{self.extras}]'", allow_module_level=True)
+        pytest.skip(f"need pip install -e '.[{self.extras}]'", allow_module_level=True)
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:

@@ -16,30 +16,28 @@ from facealign_cli.formats.codec import from_dict
 from facealign_cli.records import FrameResult
 
 STAGES = ("read", "decode", "detect", "align", "write")
-"""What a picture goes through. `align` is crop and network, `write` the crops, overlays and .pts files."""
+"""The stages of a picture. `align` is the crop and the network; `write` makes crops, overlays and .pts files."""
 
 EXTRA: dict[str, str] = {"bytes": "int64", "sha256": "string", "left_out": "int64"} | {
     f"{stage}_ms": "double" for stage in STAGES
 }
-"""Columns besides a record's own → type, in the names that `formats.parquet` takes.
+"""The columns of a batch besides those of a record, and their types by the names that `formats.parquet` takes.
 
-bytes, sha256: of the file's content. left_out: faces of too little confidence, which have no row. …_ms: wall time of
-each stage; a batch's network time is shared by its faces.
+bytes, sha256: the size and the hash of the file. left_out: how many faces have no row, because their confidence is too
+low. …_ms: the wall time of each stage; the network's time for a batch is shared out among its faces.
 """
 
 SHARD_SUFFIXES = {"parquet": ".parquet", "jsonl": ".jsonl", "csv": ".csv", "pts": ".jsonl"}
-"""Format → suffix of its shards. The .pts files lie in a tree of their own; their index is JSON lines."""
+"""The suffix of each format's shards. The .pts files lie in a tree of their own; their shards are JSON lines."""
 
 RAY_FILE = re.compile(r"part-ray(\d{3,})-\d{6,}\.parquet")
-"""A file of rows that a Ray job made; the group is the number of its run."""
-
+"""The name of a file of rows that a Ray job made. The group is the number of its run."""
 
 RAY_FOLDER = "_ray"
-"""Below OUT: where Ray writes; emptied when a run begins and ends."""
+"""The folder below OUT into which Ray writes. It is emptied when a run begins and when it ends."""
 
 FATAL = "fatal"
-"""Status of rows that end a Ray job; no file that counts has it."""
-
+"""The status of rows that end a Ray job. No finished file holds such a row."""
 
 _PYTHON_TYPES = {"int64": int | None, "string": str | None, "double": float | None}
 _Extra: Any = make_dataclass("_Extra", [(name, _PYTHON_TYPES[kind]) for name, kind in EXTRA.items()])
@@ -47,18 +45,18 @@ _Extra: Any = make_dataclass("_Extra", [(name, _PYTHON_TYPES[kind]) for name, ki
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one picture. extra: values of the columns `EXTRA`; a missing one is null."""
+    """What became of one picture. extra: the values of the columns `EXTRA`; one that is missing is null."""
 
     record: FrameResult
     extra: dict[str, Any] = field(default_factory=dict)
 
     def to_line(self) -> bytes:
-        """The line of JSON, with its line feed."""
+        """This outcome as a line of JSON, with its line feed."""
         return jsonl.line(self.record, {name: self.extra.get(name) for name in EXTRA})
 
     @classmethod
     def from_line(cls, line: bytes) -> Outcome:
-        """Raises FormatError."""
+        """The outcome of a line that `to_line` made. Raises FormatError."""
         try:
             values = parse_json(line)
             extra = vars(structured(values, _Extra))
@@ -69,10 +67,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class JournalLine:
-    """An outcome as it goes to the journal: its JSON line, and what the job needs to know of it without parsing it.
+    """An outcome as it goes to the journal: its line of JSON, and what the job needs to know without parsing the line.
 
-    key: of its path. n_doubtful: faces whose landmarks may be wrong. left_out: faces of too little confidence.
-    milliseconds: of all stages together.
+    key: stands for the path, see `keys`. n_doubtful: how many faces are doubtful. left_out: how many faces have too
+    little confidence. milliseconds: the time of all stages together.
     """
 
     line: bytes
@@ -86,12 +84,12 @@ class JournalLine:
 
     @classmethod
     def of(cls, outcome: Outcome) -> JournalLine:
-        """Of a fresh outcome."""
+        """The line of an outcome."""
         return cls._with(outcome, outcome.to_line())
 
     @classmethod
     def parse(cls, line: bytes) -> JournalLine:
-        """Of a line as it stands in a journal, with its line feed. Raises FormatError."""
+        """The same of a line that was read from a journal, with its line feed. Raises FormatError."""
         return cls._with(Outcome.from_line(line), line)
 
     @classmethod
@@ -104,13 +102,13 @@ class JournalLine:
 
     @property
     def n_rows(self) -> int:
-        """One per face, or one."""
+        """How many rows it becomes: one for each face, and one if there is no face."""
         return max(1, self.n_faces)
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Of what stands in the rows. no_face: pictures without one. failed: pictures with an error."""
+    """How much is in the rows. no_face: pictures without a face. failed: pictures with an error."""
 
     pictures: int = 0
     rows: int = 0
@@ -124,7 +122,7 @@ class Counts:
 
     @classmethod
     def of(cls, lines: Iterable[JournalLine]) -> Counts:
-        """Of some outcomes."""
+        """The counts of some outcomes."""
         lines = tuple(lines)
         faces, failed = [line.n_faces for line in lines], [bool(line.error) for line in lines]
         no_face = sum(not n and not error for n, error in zip(faces, failed, strict=True))
@@ -135,7 +133,7 @@ class Counts:
 
 
 class Work(Protocol):
-    """What a worker does; `work.PictureWork` is one. cpu_s: seconds of processor time by stage so far."""
+    """What a worker does, such as `work.PictureWork`. cpu_s: seconds of processor time that each stage took so far."""
 
     @property
     def cpu_s(self) -> Mapping[str, float]: ...
@@ -154,5 +152,5 @@ class ChunkFeed(Protocol):
         ...
 
     def take(self) -> list[str] | None:
-        """The next chunk; None if there is none yet, or, when `ended` is true, none any more. Does not wait."""
+        """The next chunk, without waiting; None if there is none yet or, when `ended` is true, none will come."""
         ...

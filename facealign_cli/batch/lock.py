@@ -1,13 +1,15 @@
-"""The lock on a job's folder: of two runs one gets it, and a run that is gone holds nobody up.
+"""The lock on a job's folder. Of two runs, one gets it. A run that has ended, in whatever way, keeps nobody waiting.
 
-On a local folder the system's own lock counts, which ends with its process, however that ended. Elsewhere (an object
-store, or a system without such locks) a file counts. It is created by a conditional put, which only one of two runs can
-do, and names its run; its holder writes it anew every `BEAT_S`. Who finds one whose process is known to be gone from
-this machine takes its place at once. If that cannot be known (another machine, or a container, whose first process
-always has the number 1), it watches the file, and takes its place if nothing is written to it for `WATCH_S`.
+On a local folder it is a lock of the operating system, which ends with the process that holds it. Elsewhere (in an
+object store, or on a system without such locks) it is a file. Only one of two runs can create it, by a conditional put.
+The file names its run, which writes it anew every `BEAT_S` seconds.
 
-To take a place is to create the file with the next number, so only one run can do that, too, and a holder that was
-only asleep sees that it has been followed, and ends.
+A run that finds such a file takes its place at once if the process that it names is known to have ended on this
+machine. If that cannot be known (the process ran on another machine, or in a container, whose first process always has
+the number 1), the run watches the file, and takes its place if nothing is written to it for `WATCH_S` seconds.
+
+To take its place, a run creates a file with the next number, which again only one run can do. A holder that was only
+asleep sees this file, knows that another run has taken over, and ends.
 """
 
 from __future__ import annotations
@@ -31,15 +33,15 @@ from facealign_cli.files.storage import Storage, join, storage_for
 LOCK = ".facealign-lock"
 
 BEAT_S, WATCH_S = 10.0, 35.0
-"""Seconds between two signs of life of a run that holds a folder, and without one after which it is taken for gone."""
+"""Seconds after which a run shows again that it lives; seconds without such a sign after which it counts as ended."""
 
 _NAME = re.compile(rf"{re.escape(LOCK)}(?:-(\d{{1,9}}))?")
 _runs_here: set[str] = set()
-"""Runs of this process that hold a lock."""
+"""The runs of this process that hold a lock."""
 
 
 class Lock(contextlib.AbstractContextManager["Lock"]):
-    """A lock that is held while this is used as a context, if the system itself takes care of it."""
+    """A lock on a folder, held from the time it is made until its context is left."""
 
     def __exit__(self, *_: object) -> None:
         """Give it back."""
@@ -54,10 +56,10 @@ def lock_folder(
     tell: Callable[[str], None] = lambda text: None,
     stop: threading.Event | None = None,
 ) -> Lock:
-    """Keep other runs away from a folder that is there, until the lock's context is left.
+    """Keep other runs away from a folder, which has to be there, until the lock's context is left.
 
-    tell: is given what is worth knowing while this waits, in words. stop: ends the waiting. Raises OutputError, which
-    says who holds the folder.
+    tell: is called with a sentence if this has to wait. stop: ends the waiting when it is set. Raises OutputError if
+    another run holds the folder; the error names that run.
     """
     local = storage.local_path(folder)
     if local is not None and _fcntl() is not None:
@@ -66,9 +68,10 @@ def lock_folder(
 
 
 def hold_folders(storage: Storage, inside: Sequence[str], elsewhere: Sequence[str]) -> list[Storage]:
-    """Make the folders that a job writes to; the storages that know whether these stay where they are.
+    """Make the folders that a job writes to. Return their storages, which can tell whether the folders were moved.
 
-    inside: folders of `storage`, outer ones first, so that none is reached by a link. Raises OutputError.
+    inside: folders of `storage`, outer ones first, so that none is reached by a link. elsewhere: other folders. Raises
+    OutputError.
     """
     for folder in inside:
         storage.hold(folder)
@@ -80,14 +83,14 @@ def hold_folders(storage: Storage, inside: Sequence[str], elsewhere: Sequence[st
 
 
 def check_places(lock: Lock, places: Sequence[Storage]) -> None:
-    """Raise OutputError where the job's folders are not ours to write to any more, or not where they were."""
+    """Raise OutputError if another run has taken the job's folder over, or if a folder is not where it was."""
     lock.check()
     for place in places:
         place.check_held()
 
 
 class _SystemLock(Lock):
-    """By `flock`. A link in the lock's place is not followed."""
+    """A lock by `flock` on a file in the folder. If there is a link in place of the file, it is not followed."""
 
     def __init__(self, path: str, folder: str) -> None:
         fcntl = _fcntl()
@@ -122,7 +125,7 @@ def _open(path: str) -> BinaryIO:
 
 
 class _FileLock(Lock):
-    """By a file that only one run can create, and that its holder keeps fresh."""
+    """A lock by a file that only one run can create, and that its run writes anew again and again."""
 
     def __init__(self, storage: Storage, folder: str, tell: Callable[[str], None], stop: threading.Event) -> None:
         self._storage, self._folder, self._tell, self._stop = storage, folder, tell, stop
@@ -172,14 +175,14 @@ class _FileLock(Lock):
         return _held(self._folder, self._read(number), f"wait for it or stop it; if it is over, remove {path}")
 
     def _read(self, number: int) -> dict[str, Any]:
-        """What the file of a number says; nothing if it is not there any more."""
+        """What the lock's file of this number says; nothing if the file has gone."""
         try:
             return _holder(self._storage.read(self._path(number)))
         except InputError:
             return {}
 
     def _is_gone(self, number: int) -> bool:
-        """Whether the run that made a file has ended without removing it."""
+        """Whether the run that made the file of this number has ended without removing it."""
         first = self._read(number)
         alive = _is_alive(first)
         if alive is not None:
@@ -195,7 +198,7 @@ class _FileLock(Lock):
         return True
 
     def _beat(self) -> None:
-        """Show that this run lives, and look whether it has been followed."""
+        """Show again and again that this run lives, until another run has taken the folder over."""
         path = self._path(self._number)
         while not self._ended.wait(BEAT_S):
             try:
@@ -224,7 +227,7 @@ def _own_values() -> dict[str, Any]:
 
 
 def _machine() -> str | None:
-    """What two processes share if one can see the other by its number: the system's start and the space of numbers."""
+    """The system's start and the namespace of process ids. Processes that share both can look each other up by id."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
             return f"{stream.read().strip()} {os.readlink('/proc/self/ns/pid')}"
@@ -233,7 +236,7 @@ def _machine() -> str | None:
 
 
 def _started(pid: int) -> str | None:
-    """When a process of this machine was started, in the system's ticks; None where there is no /proc."""
+    """When a process of this machine was started, in the system's ticks; None if it has gone or there is no /proc."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
             return stream.read().rpartition(")")[2].split()[19]
@@ -242,7 +245,7 @@ def _started(pid: int) -> str | None:
 
 
 def _is_alive(holder: dict[str, Any]) -> bool | None:
-    """Whether the process that wrote a lock lives; None if this cannot be known from here."""
+    """Whether the process that wrote a lock lives; None if this process cannot know."""
     if holder.get("run") in _runs_here:
         return True
     pid, machine = holder.get("pid"), _machine()

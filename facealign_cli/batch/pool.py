@@ -1,11 +1,12 @@
 """Supervised worker processes. One that dies or hangs is replaced; its pictures are tried again, each on its own.
 
-A worker is started by spawn, talks over a pipe, and has up to `in_flight` chunks, so that it can read ahead; a second
-one only when everybody has a first. When it dies the parent cannot know which picture did it, nor whether a picture
-did it at all: somebody may have killed it, or the memory was short. Each of its pictures goes to a worker that has
-nothing else. The one with which this worker dies, too, is put off until everything else is done, and is then tried once
-more while no other worker has anything to do. Only if that fails as well is the picture given up. A worker ends by
-itself when the parent does, however that ended.
+Workers are started by spawn and talk over a pipe. A worker has up to `in_flight` chunks of pictures, so that it can
+read ahead. It gets a second chunk only when every worker has a first one.
+
+When a worker dies, the parent cannot know which picture killed it, or whether a picture did: somebody may have killed
+it, or memory was short. So each of its pictures is given to a worker that has nothing else. If that worker dies, too,
+the picture is put off until everything else is done, and is then tried once more, while no other worker has anything to
+do. If that fails as well, the picture is recorded as failed. When the parent ends, in whatever way, its workers end.
 """
 
 from __future__ import annotations
@@ -30,22 +31,21 @@ from facealign_cli.processes import GUARD_HINT, begin_worker, signals_held_back
 from facealign_cli.records import FrameResult
 
 _STARTS, _RESTARTS = 3, 20
-"""Workers that may die one after the other as they start. The larger number is for those of which somebody may have
-killed some: by SIGKILL, or after the first one was ready."""
-
+"""How many workers may die one after the other as they start. The larger number holds if somebody may have killed some
+of them: if they died by SIGKILL, or after a worker had been ready."""
 
 _TRIES = 3
-"""Workers that have to die with a picture before it is given up: among others, alone, and alone at the end."""
-
+"""How many workers have to die with a picture until it is given up: among others, alone, and alone at the end."""
 _END_S = 1.0
-"""Seconds that workers have to end by themselves."""
+"""After so many seconds, workers that have not ended by themselves are killed."""
 
 
 @dataclass(frozen=True)
 class WorkerUsage:
-    """What a worker has used since it was ready. cpu_s: in all, by_stage: in its stages, seconds of processor time.
+    """What a worker has used since it was ready.
 
-    memory_bytes: resident now; 0: unknown.
+    cpu_s: seconds of processor time. by_stage: the same for each stage. memory_bytes: its resident memory now; 0 means
+    that it is not known.
     """
 
     cpu_s: float
@@ -55,21 +55,21 @@ class WorkerUsage:
 
 @dataclass
 class PoolUsage:
-    """workers: each process's latest usage, by its id. deaths: of workers so far."""
+    """What all workers have used. workers: the latest usage of each, by process id. deaths: how many have died."""
 
     workers: dict[int, WorkerUsage] = field(default_factory=dict)
     deaths: int = 0
 
 
 def usage_of(work: Work, begin_s: float) -> WorkerUsage:
-    """The usage of this process, its processor time since `begin_s` of it."""
+    """What this process has used since its processor time was `begin_s`."""
     return WorkerUsage(time.process_time() - begin_s, dict(work.cpu_s), _memory_bytes())
 
 
 def run_here(
     feed: ChunkFeed, make_work: Callable[[], Work], usage: PoolUsage, stop: threading.Event
 ) -> Iterator[list[JournalLine]]:
-    """The outcomes of the feed's chunks, without worker processes: nothing protects from a picture that kills."""
+    """The outcomes of the feed's chunks, made in this process: a picture that kills its process ends the job."""
     work = make_work()
     begin_s = time.process_time()
 
@@ -89,11 +89,11 @@ def run_here(
 
 
 class Pool:
-    """Worker processes.
+    """Worker processes. Use it as a context: leaving it ends the workers.
 
-    make_work: called in each worker; it has to be picklable. timeout_s: a worker that finishes no picture for so
-    long is taken for hung and killed; None: wait for ever. in_flight: chunks that a worker has at a time: the one in
-    work, and those to read ahead. Use as a context: leaving it ends the workers.
+    make_work: is called in each worker, and has to be picklable. timeout_s: a worker that finishes no picture for so
+    long counts as hung and is killed; None means never. in_flight: how many chunks a worker has at a time, counting the
+    one that it works on.
     """
 
     def __init__(
@@ -137,8 +137,8 @@ class Pool:
     def outcomes(self, feed: ChunkFeed, stop: threading.Event) -> Iterator[list[JournalLine]]:
         """The outcomes of the feed's chunks, in the order in which they are done.
 
-        stop: no more chunks are given out; those in work are still finished. Raises what `make_work` raised in a
-        worker (as FacealignError), OutputError where a worker cannot write.
+        stop: when it is set, no more chunks are given out, and those in work are finished. Raises FacealignError with
+        the text of what `make_work` raised in a worker, and OutputError if a worker cannot write.
         """
         while True:
             if not stop.is_set():
@@ -162,7 +162,7 @@ class Pool:
             min(free, key=lambda worker: len(worker.tasks)).give(chunk)
 
     def _give_the_last(self, feed: ChunkFeed) -> None:
-        """Give out a picture that was put off, if nothing else is left and nobody is at work."""
+        """Give out a picture that was put off, if nothing else is left and no worker has anything to do."""
         idle = [worker for worker in self._workers if worker.ready and not worker.tasks]
         if self._at_the_end and feed.ended and idle and not any(worker.tasks for worker in self._workers):
             idle[0].give([self._at_the_end.popleft()], tries=3)
@@ -194,7 +194,7 @@ class Pool:
             yield from self._bury(worker, None)
 
     def _bury(self, worker: _Worker, reason: str | None) -> Iterator[list[JournalLine]]:
-        """Replace a dead worker; see to its pictures. reason: why it was killed by us, None if it died by itself."""
+        """Replace a dead worker and see to its pictures. reason: why it was killed; None if it died by itself."""
         cause = reason or worker.cause_of_death()
         self._workers.remove(worker)
         self.usage.deaths += 1
@@ -214,10 +214,10 @@ class Pool:
 
 
 class _Worker:
-    """The parent's side of a process.
+    """A worker process, as the parent sees it.
 
-    tasks: the chunks it has. tries: from 2 on it has one picture only, with which so many workers less one have died.
-    was_killed: it died of SIGKILL.
+    tasks: the chunks that it has. tries: 1 is the usual; from 2 on it has a single picture, with which `tries - 1`
+    workers have died. was_killed: whether it died of SIGKILL.
     """
 
     def __init__(self, make_work: Callable[[], Work]) -> None:
@@ -233,11 +233,11 @@ class _Worker:
 
     @property
     def alone(self) -> bool:
-        """Whether it has one picture only, tried again."""
+        """Whether it has a single picture, which is tried again."""
         return self.tries > 1
 
     def give(self, chunk: list[str], *, tries: int = 1) -> None:
-        """Hand a chunk over. If the process has just died, its pipe says so later."""
+        """Hand a chunk over. If the process has just died, `_hear` notices it by the pipe."""
         if not self.tasks:
             self.heard_at = time.monotonic()
         self.tasks.append(chunk)
@@ -256,7 +256,7 @@ class _Worker:
         self._process.join()
 
     def cause_of_death(self) -> str:
-        """In words. Waits for the process to be gone."""
+        """Wait until the process has gone, and say in words what ended it."""
         self._process.join(5)
         code = self._process.exitcode
         self.pipe.close()
@@ -267,7 +267,7 @@ class _Worker:
         return f"{name}, perhaps for want of memory" if name == "SIGKILL" else name
 
     def end(self, until: float) -> None:
-        """Wait for the process, which sees its closed pipe; if it still lives at this monotonic time, kill it."""
+        """Wait for the process, which ends when its pipe is closed. If it lives at this monotonic time, kill it."""
         self._process.join(max(0.0, until - time.monotonic()))
         if self._process.is_alive():
             self._process.kill()
@@ -279,7 +279,7 @@ _ENDS: dict[str, type[FacealignError]] = {"failed": FacealignError, "output": Ou
 
 
 def _work(pipe: Connection, make_work: Callable[[], Work]) -> None:
-    """A worker's life. Only text comes back of its errors: not every exception survives being pickled."""
+    """What a worker process runs. It sends back the text of its errors, since not every exception can be pickled."""
     begin_worker(only_the_parent_ends_it=True)
     _quiet_codecs()
     tell = _Teller(pipe)
@@ -297,7 +297,7 @@ def _work(pipe: Connection, make_work: Callable[[], Work]) -> None:
 
 
 class _Teller:
-    """Sends to the parent; if it is gone, so is this process."""
+    """Sends to the parent. If the parent has gone, it ends this process."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
@@ -310,7 +310,7 @@ class _Teller:
 
 
 def _quiet_codecs() -> None:
-    """libjpeg writes a line to stderr for every odd file; Python's own messages still arrive there."""
+    """Silence libjpeg, which writes a line to stderr for every odd file. Python's own messages still arrive there."""
     if sys.stderr is None:  # the parent has none, so nobody would see them
         return
     sys.stderr.flush()
@@ -321,9 +321,9 @@ def _quiet_codecs() -> None:
 
 
 def _receiver(pipe: Connection) -> queue.SimpleQueue[list[str]]:
-    """Chunks as they come in, so that the parent never waits to be heard. The pipe's end ends the process.
+    """The chunks. A thread reads them as they come in, so that the parent never waits.
 
-    The parent closes its end when the job is over, and the system does when the parent dies.
+    The process ends when the other end of the pipe is closed: by the parent after the job, or because it has died.
     """
     chunks: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
 
@@ -339,7 +339,7 @@ def _receiver(pipe: Connection) -> queue.SimpleQueue[list[str]]:
 
 
 def _memory_bytes() -> int:
-    """Resident memory of this process; 0 where the system has no /proc."""
+    """The resident memory of this process; 0 if the system has no /proc."""
     try:
         with open("/proc/self/statm", encoding="ascii") as stream:
             return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -135,10 +135,7 @@ class _Track:
 
 
 class Tracker:
-    """Follows faces from frame to frame.
-
-    >>> Tracker(aligner).update(image_bgr, timestamp_s=0.0)  # doctest: +SKIP
-    """
+    """Follows faces from frame to frame: make one for each clip, and give it each frame by `update`."""
 
     def __init__(self, aligner: FaceAligner, options: TrackingOptions | None = None) -> None:
         check_kind("options", options, TrackingOptions, None)

@@ -6,12 +6,14 @@ import importlib
 import json
 import re
 from argparse import ArgumentParser
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+RECORDS = sorted((ROOT / "docs" / "results").glob("*.json"))
 TEXT = "2 pictures.\n\n| step | ms |\n| --- | ---: |\n| a \\| b | 1.50 |\n| c | 2 |\n\n|y|:\n\n| x |\n| --- |\n| 1 |\n"
 
 
@@ -46,7 +48,7 @@ def test_pairs_become_a_table(outcome: ModuleType) -> None:
     ]
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "results").glob("*.json")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.name)
 def test_each_kept_record_stands_beside_its_command(path: Path) -> None:
     record = json.loads(path.read_text("utf-8"))
     index = (ROOT / "docs" / "figures.md").read_text("utf-8")
@@ -54,6 +56,67 @@ def test_each_kept_record_stands_beside_its_command(path: Path) -> None:
     what = re.match(r"\S+ \S+( [a-z]+(?= |$))?", command)  # the program, and its subcommand if it has one
     assert what and record["command"].startswith(what[0])
     assert record["date"] and record["machine"] and record["versions"]
+
+
+def test_the_history_holds_the_code_of_each_kept_record(outcome: ModuleType) -> None:
+    if outcome.git("rev-parse", "--is-shallow-repository") != "false":
+        pytest.skip("needs a checkout with its history")
+    record = importlib.import_module("record")
+    kept = [json.loads(path.read_text("utf-8")) for path in RECORDS]
+    remedy = "python benchmarks/record.py --settle docs/results/*.json"
+    for commit, told in {(one["commit"], json.dumps(one["trees"])) for one in kept}:
+        trees = json.loads(told)
+        assert outcome.git("merge-base", "--is-ancestor", commit, "HEAD") is not None, remedy
+        assert outcome.trees(commit, record.MEASURED) == {folder: trees[folder] for folder in record.MEASURED}, remedy
+        assert record.holding({"benchmarks": trees["benchmarks"]}), remedy
+
+
+@pytest.fixture
+def checkout(outcome: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., str]:
+    """Makes a repository of the folders of code; each call writes a value into files, and commits as git is told."""
+    monkeypatch.setattr(outcome, "ROOT", tmp_path)
+    for name, value in {"NAME": "A", "EMAIL": "a@localhost"}.items():
+        monkeypatch.setenv(f"GIT_AUTHOR_{name}", value)
+        monkeypatch.setenv(f"GIT_COMMITTER_{name}", value)
+    assert outcome.git("init", "-q") is not None
+
+    def commit(value: str, *words: str, folders: Iterable[str] = outcome.CODE) -> str:
+        for folder in folders:
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / "code").write_text(value, encoding="utf-8")
+        assert outcome.git("add", ".") is not None and outcome.git("commit", "-q", "-m", value, *words) is not None
+        return str(outcome.circumstances()["commit"])
+
+    return commit
+
+
+def test_a_record_of_a_rebased_commit_gets_the_one_with_the_same_code(
+    outcome: ModuleType, checkout: Callable[..., str]
+) -> None:
+    settled = importlib.import_module("record").settled
+    checkout("0")
+    before = {"command": "x", **outcome.circumstances(["x"]), "commit": checkout("1"), "trees": outcome.trees("HEAD")}
+    assert settled(before, "a.json") == before
+    after = checkout("1", "--amend", "-m", "the same code with another message")
+    checkout("2", folders=["benchmarks"])
+    now = settled(before, "a.json")
+    assert now["commit"] == after != before["commit"] and now["note"].count(after) == 1
+    assert {**now, "commit": before["commit"]} == {**before, "note": now["note"]}
+    without = settled({key: before[key] for key in before if key != "trees"}, "a.json")
+    assert without["trees"] == before["trees"], "git still knows the commit that was rebased"
+
+
+def test_a_record_of_code_that_the_history_never_had_is_refused(
+    outcome: ModuleType, checkout: Callable[..., str]
+) -> None:
+    settled = importlib.import_module("record").settled
+    checkout("0")
+    record = {"command": "x", "commit": checkout("1"), "trees": outcome.trees("HEAD")}
+    checkout("other code", "--amend", folders=["models"])
+    with pytest.raises(SystemExit, match=r"a\.json: no commit of this history"):
+        settled(record, "a.json")
+    with pytest.raises(SystemExit, match="Run the command again"):
+        settled({**record, "commit": f"{record['commit']}+changes"}, "a.json")
 
 
 def test_a_command_without_json_gets_a_record(

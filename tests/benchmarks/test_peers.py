@@ -73,6 +73,13 @@ def test_answer_times_each_face_and_keeps_the_missed_ones(worker: ModuleType, tm
     assert len(reply["ms"]) == 2 and reply["rss"] > 1
 
 
+def test_facealign_itself_places_landmarks_in_a_box(worker: ModuleType, astronaut: np.ndarray) -> None:
+    peer = worker.make_facealign(1, "dan-light-int8")
+    landmarks = peer.predict(astronaut, (176.0, 84.0, 273.0, 184.0))
+    assert np.abs(landmarks.mean(axis=0) - (225, 133)).max() < 20 and np.ptp(landmarks, axis=0).min() > 70
+    assert peer.version.startswith("dan-light-int8") and peer.file_bytes > 1e6 and list(peer.options) == ["as given"]
+
+
 def test_mean_offset_is_found_and_taken_away(peers: ModuleType) -> None:
     rng = np.random.default_rng(0)
     truth = np.array([MEAN_SHAPE * s + rng.normal(0, 1, (68, 2)) + 200 for s in (1.0, 2.0, 0.5)])

@@ -1,13 +1,13 @@
 """The same job on Ray: a Ray Data pipeline from paths to Parquet files, on this machine or on a cluster.
 
-The paths go to Ray in rounds, cut into tasks. Actors, one per worker, turn a task's paths into a table of rows; Ray
-writes the tables as Parquet, and `rows` gives the finished files their place.
+The paths go to Ray in rounds, cut into tasks. There is one actor for each worker. An actor turns the paths of a task
+into a table of rows; Ray writes the tables as Parquet, and `rows` moves the finished files to their place.
 
-A task whose actor dies is lost (Ray starts another actor). At the end of its round each of its pictures is tried
-again in a task of its own, by Ray twice; the one that never comes back is recorded as failed. So is the work of a
-machine that went away done once more. An actor that finishes no picture for too long ends itself. An error that
-concerns the whole job (no such model on that machine, no room for crops) comes back as rows of a status of its own,
-which end the job and never get a file.
+If an actor dies, its task is lost, and Ray starts another actor. At the end of the round, each lost picture is tried
+again in a task of its own, by Ray twice. A picture that still does not come back is recorded as failed. The tasks of a
+machine that went away are done again in the same way. An actor that finishes no picture for too long ends itself. An
+error that concerns the whole job (a machine lacks the model, or has no room for crops) comes back as rows with a status
+of their own. Such rows end the job and never get a file.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 TASK_CHUNKS = 4
-"""Chunks of pictures in a task: what a dying actor loses, and reads ahead within."""
+"""How many chunks of pictures are a task. An actor reads ahead within its task, and loses the task if it dies."""
 
 ROUND_PICTURES, MOST_IN_ROUND = 10_000, 1_000_000
-"""Pictures of a round: for each worker, and at most. The driver holds their paths, about 100 bytes each."""
+"""How many pictures a round has for each worker, and at most. The driver holds their paths, about 100 bytes each."""
 
 FILE_PICTURES = 500
-"""Pictures for each worker after which a file is written, if `shard_rows` does not do so before."""
+"""A file is written after so many pictures for each worker, or after `shard_rows` rows if that is less."""
 
 WORKERS_PER_WRITER = 16
-"""Workers whose rows one task at a time writes."""
+"""There is one task that writes at a time for so many workers."""
 
 _POLL_S = 0.5
 _END_S = 60.0
@@ -50,9 +50,9 @@ _TASKS_TO_JUDGE = 8
 
 
 class FinishedRows(Protocol):
-    """Where the files go that Ray has finished; `rows.RayRows` is it.
+    """Takes the files that Ray has finished, such as `rows.RayRows`.
 
-    folder: the job's. stop_file: where it stands, workers do nothing any more.
+    folder: the job's folder. stop_file: as soon as this file exists, workers begin nothing new.
     """
 
     folder: str
@@ -63,11 +63,11 @@ class FinishedRows(Protocol):
         ...
 
     def clear(self) -> None:
-        """Remove what Ray wrote and nobody moved."""
+        """Remove what Ray wrote and what was not moved to its place."""
         ...
 
     def collect(self, *, ended: bool) -> list[JournalLine]:
-        """Move what Ray has finished to its place; its pictures. ended: Ray writes no more."""
+        """Move what Ray has finished to its place, and return its pictures. ended: whether Ray has stopped writing."""
         ...
 
     def put(self, outcomes: Sequence[Outcome]) -> list[JournalLine]:
@@ -76,9 +76,10 @@ class FinishedRows(Protocol):
 
 
 class RayEngine:
-    """Ray, while this is used as a context: connected when there is work. make_work: called in each actor; picklable.
+    """Ray, while this is used as a context. It connects to Ray when there is work.
 
-    Entering raises MissingDependency without the package, InputError if this process uses Ray already.
+    make_work: is called in each actor, and has to be picklable. Entering the context raises MissingDependency if the
+    package is missing, and InputError if this process uses Ray already.
     """
 
     def __init__(self, make_work: Callable[[], Work], cluster: Cluster, rows: FinishedRows) -> None:
@@ -93,10 +94,11 @@ class RayEngine:
         import_ray().shutdown()
 
     def outcomes(self, feed: ChunkFeed, stop: threading.Event) -> Iterator[list[JournalLine]]:
-        """The pictures of the feed as their files are finished, without lines; now and then nothing.
+        """The pictures of the feed, without their lines, as their files are finished; now and then an empty list.
 
-        stop: the workers finish the task they are at, and do nothing after it. Raises FacealignError (what `make_work`
-        raised in an actor; Ray cannot start or be reached), OutputError where nothing can be written.
+        stop: when it is set, the workers finish the task that they are at, and begin no other. Raises FacealignError if
+        Ray cannot start or be reached, or with what `make_work` raised in an actor, and OutputError if nothing can be
+        written.
         """
         cluster = self._cluster
         self._rows.clear()
@@ -200,11 +202,11 @@ class RayEngine:
 
 
 class RayWorker:
-    """An actor's work: a table of paths becomes a table of rows.
+    """What an actor does: it turns a table of paths into a table of rows.
 
-    folder: relative paths count from it. stop_file: where it stands, no more work is done. timeout_s: after so long
-    without a finished picture this process ends itself; None: never. Networks are loaded at the first call, so that
-    what goes wrong there comes back as rows, too.
+    folder: the folder that relative paths count from. stop_file: as soon as this file exists, no more work is done.
+    timeout_s: if no picture is finished for so long, this process ends itself; None means never. Networks are loaded at
+    the first call, so that an error there comes back as rows, too.
     """
 
     def __init__(
@@ -215,7 +217,7 @@ class RayWorker:
         self._work: Work | None = None
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """path: binary → the columns of `parquet.table_schema(EXTRA)`."""
+        """From a table with the binary column `path` to one with the columns of `parquet.table_schema(EXTRA)`."""
         paths = [raw.decode("utf-8", "surrogatepass") for raw in table["path"].to_pylist()]
         try:
             if storage_for(self._stop_file).kind(self._stop_file):
@@ -236,10 +238,10 @@ class RayWorker:
 
 
 class _Watchdog:
-    """Ends this process if for `timeout_s` nobody says that it is alive; None: never.
+    """Ends this process if `timeout_s` seconds pass without a call of what the context gives; None means never.
 
-    Python's faulthandler does it: its thread is none of Python's, so it also ends a decoder that never lets go of the
-    interpreter. It writes to Ray's log of the worker where that was.
+    Python's faulthandler does this. Its thread is not one of Python's, so it also ends a decoder that never gives the
+    interpreter back. It writes into Ray's log of the worker where the process was.
     """
 
     def __init__(self, timeout_s: float | None) -> None:
@@ -259,7 +261,7 @@ class _Watchdog:
 
 
 class _Job:
-    """Something that blocks, in a thread of its own."""
+    """Runs a function that blocks in a thread of its own."""
 
     def __init__(self, run: Callable[[], None]) -> None:
         self._target = run
@@ -274,18 +276,18 @@ class _Job:
             self._error = error
 
     def ended(self, timeout_s: float | None) -> bool:
-        """Whether it has come to its end within this time."""
+        """Whether it ends within this time."""
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def check(self) -> None:
-        """Raise what it raised, as FacealignError."""
+        """Raise FacealignError if the function raised an exception."""
         if self._error is not None:
             raise FacealignError(f"Ray: {first_line(self._error)}") from self._error
 
 
 def _take(feed: ChunkFeed, most: int, stop: threading.Event) -> list[str]:
-    """The paths of the next round; none at the end, or when `stop` is set. Waits for the listing."""
+    """The paths of the next round; none if there are no more, or if `stop` is set. It waits for the listing."""
     paths: list[str] = []
     while len(paths) < most and not stop.is_set():
         chunk = feed.take()
@@ -304,7 +306,7 @@ def _given_up(path: str, timeout_s: float | None) -> Outcome:
 
 
 def _fatal(paths: list[str], error: FacealignError) -> pa.Table:
-    """Rows that end the job: one per picture, so that a file is soon full of them and the driver sees it."""
+    """Rows that end the job: one for each picture, so that a file is soon full of them and the driver sees them."""
     pa, _ = parquet.import_pyarrow()
     kind = OutputError.__name__ if isinstance(error, OutputError) else FacealignError.__name__
     table = parquet.to_table([FrameResult.of_error(path, f"{kind}: {error}") for path in paths], EXTRA)

@@ -1,9 +1,9 @@
 """The rows of a job on Ray: the files that Ray writes, on their way to their place.
 
-Ray writes a file straight to its place (seen in 2.60: pyarrow's `write_dataset`), so a kill leaves a part of one there.
-It is therefore given `OUT/_ray`, and the driver moves what is whole to `OUT/part-rayRRR-NNNNNN.parquet`, R the run's
-number: a file of such a name is whole and counts, and nothing else does. Whatever stands in `OUT/_ray` when a run
-begins is removed: a worker of the last run may have written it after this one looked.
+Ray writes a file straight to its place (in 2.60, by pyarrow's `write_dataset`), so a kill leaves a part of a file
+there. Therefore Ray writes into `OUT/_ray`, and the driver moves whole files to `OUT/part-rayRRR-NNNNNN.parquet`, where
+RRR is the number of the run. A file of such a name is whole and counts; no other file does. What lies in `OUT/_ray`
+when a run begins is removed, since a worker of the last run may have written it after this run looked.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _COLUMNS = ("source", "source_bytes", "status", "error", *_OF_FACES, *(f"{stage}
 
 
 class RayRows:
-    """The rows of a Ray job in its folder: the files that are moved there, and what they hold."""
+    """The rows of a Ray job in its folder: it moves the files there, and knows what they hold."""
 
     def __init__(self, storage: Storage, folder: str) -> None:
         self._storage, self.folder = storage, folder
@@ -67,7 +67,7 @@ class RayRows:
             self._keys.append(np.array([line.key for line in lines], np.uint64))
 
     def drop_failed(self) -> int:
-        """Take the failed pictures out of the files; how many there were. Raises OutputError."""
+        """Take the failed pictures out of the files, and return how many there were. Raises OutputError."""
         failed = self.counts.failed
         for name in self._files() if failed else ():
             path = join(self.folder, name)
@@ -77,24 +77,25 @@ class RayRows:
         return failed
 
     def check_whole(self) -> None:
-        """Raise OutputError unless every file of rows stands in the folder."""
+        """Raise OutputError unless every file of rows is in the folder."""
         missing = self.n_shards - len(self._files())
         if missing > 0:
             raise OutputError(f"{self.folder}: {missing} files of rows are gone; the same command does them again")
 
     def clear(self) -> None:
-        """Remove what Ray wrote and nobody moved."""
+        """Remove what Ray wrote and what was not moved to its place."""
         for name in self._storage.names(self._temporary):
             self._storage.remove(join(self._temporary, name))
 
     def tell_workers_to_stop(self) -> None:
-        """Write the file at whose sight workers do no more. Raises OutputError."""
+        """Write the file that makes workers begin nothing new. Raises OutputError."""
         self._storage.write(self.stop_file, b"")
 
     def collect(self, *, ended: bool) -> list[JournalLine]:
-        """Move the files that Ray has finished to their place; their pictures, without their lines.
+        """Move the files that Ray has finished to their place, and return their pictures, without their lines.
 
-        ended: Ray writes no more, so each has to be whole. Raises OutputError, FacealignError for what ends the job.
+        ended: whether Ray has stopped writing, so that each file has to be whole. Raises OutputError, and
+        FacealignError for an error that ends the job.
         """
         lines: list[JournalLine] = []
         for name in self._storage.names(self._temporary):
@@ -124,7 +125,7 @@ class RayRows:
         return self._enter([JournalLine.of(outcome) for outcome in outcomes])
 
     def add(self, lines: Iterable[JournalLine]) -> None:
-        """Nothing to do: what comes out of Ray has its file."""
+        """Do nothing: what comes out of Ray is in a file already."""
 
     def flush(self) -> None:
         """Nothing to do."""
@@ -164,7 +165,7 @@ def _read(arrow: Any, name: str, path: str) -> pa.Table:
 
 
 def _read_if_whole(arrow: Any, name: str) -> pa.Table | None:
-    """The columns that a job needs to know of; None for a file that is not whole (yet)."""
+    """The columns of a file that a job needs; None if the file is not whole, or not yet."""
     pa, pq = parquet.import_pyarrow()
     try:
         with arrow.open_input_file(name) as stream:
@@ -176,7 +177,7 @@ def _read_if_whole(arrow: Any, name: str) -> pa.Table | None:
 
 
 def _lines_of(table: pa.Table) -> list[JournalLine]:
-    """A line, without its text, for each picture of a file."""
+    """A `JournalLine` for each picture of a file, without the line's text."""
     pictures: dict[str, list[dict[str, Any]]] = {}
     for row in table.to_pylist():
         odd = row["source_bytes"]

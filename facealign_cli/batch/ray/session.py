@@ -1,4 +1,4 @@
-"""Ray itself: connecting to it, or starting it, and keeping it quiet."""
+"""Connects to Ray, or starts it, and keeps it quiet."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ _OBJECT_STORE_BYTES = 512 << 20
 
 @dataclass(frozen=True)
 class Cluster:
-    """What is asked of Ray. address: of a cluster, or None to start one here for the run's time.
+    """What is asked of Ray.
 
-    workers: actors; each takes `cpus` processors and `gpus` GPUs. chunk_size: pictures that an actor works on at a
-    time. file_rows: at which a file is written. timeout_s: after so long without a finished picture an actor ends
-    itself; None: never.
+    address: the address of a cluster; None starts one on this machine until the run ends. workers: how many actors
+    there are; each takes `cpus` processors and `gpus` GPUs. chunk_size: how many pictures an actor works on at a time.
+    file_rows: how many rows a file has. timeout_s: an actor that finishes no picture for so long ends itself; None
+    means never.
     """
 
     address: str | None
@@ -37,7 +38,7 @@ class Cluster:
 
 
 def connect(cluster: Cluster) -> None:
-    """Connect to the cluster, or start one, unless that is done. Raises FacealignError, MissingDependency."""
+    """Connect to the cluster, or start one, unless that was done before. Raises FacealignError, MissingDependency."""
     ray = import_ray()
     if ray.is_initialized():
         return
@@ -60,7 +61,7 @@ def connect(cluster: Cluster) -> None:
 
 
 def import_ray() -> Any:
-    """The package. Raises MissingDependency."""
+    """The package ray. Raises MissingDependency if it is not installed."""
     with _environment(RAY_ENABLE_AUTO_CONNECT="0"):  # else a job that is shut down would start a cluster of its own
         try:
             import ray
@@ -71,7 +72,7 @@ def import_ray() -> Any:
 
 
 def _check_reachable(address: str | None) -> None:
-    """Raise FacealignError if nothing answers at HOST:PORT: Ray itself would try for minutes."""
+    """Raise FacealignError if nothing answers at HOST:PORT. Ray itself would go on trying for minutes."""
     host, _, port = (address or "").rpartition(":")
     if not host or "/" in host or not port.isdecimal():
         return  # "auto", or a scheme: Ray knows where that is
@@ -83,7 +84,7 @@ def _check_reachable(address: str | None) -> None:
 
 @contextlib.contextmanager
 def _environment(**values: str) -> Iterator[None]:
-    """Environment variables for a while; what the user has set stays."""
+    """Set environment variables while the context lasts, except those that the user has set."""
     fresh = {name: value for name, value in values.items() if name not in os.environ}
     os.environ.update(fresh)
     try:
@@ -95,7 +96,7 @@ def _environment(**values: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_stderr() -> Iterator[None]:
-    """Keep what Ray's C++ writes to stderr as it starts from the terminal; what goes wrong is raised all the same."""
+    """Hide what Ray's C++ code writes to stderr while it starts. Errors are raised all the same."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
@@ -109,10 +110,10 @@ def _no_stderr() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep Ray Data's messages from the terminal; its log files have them.
+    """Keep Ray Data's messages off the terminal; they are in its log files.
 
-    And three warnings: 2.60's of its own settings; of `max_restarts`, which has no other way in (setup.cfg: < 2.64);
-    and of a write without any rows, when all workers died.
+    Three warnings are hidden, too: that of Ray 2.60 about its own settings; that about `max_restarts`, which cannot be
+    given in another way (so setup.cfg asks for < 2.64); and that about writing no rows, after all workers died.
     """
     known = r"`(use_\w+|ray_remote_args)` is deprecated|The maximum number of concurrent tasks for 'Write'"
     handlers = [h for h in logging.getLogger("ray.data").handlers if isinstance(h, logging.StreamHandler)]
@@ -129,5 +130,5 @@ def quiet() -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """An error's first line: Ray's go on for pages."""
+    """The first line of an error. Ray's errors are pages long."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
