@@ -81,11 +81,34 @@ def astronaut_landmarks() -> np.ndarray:
     return draw_overlay(image, Aligner().align(image))
 
 
+def training_crops(columns: int = 6, rows: int = 2) -> np.ndarray:
+    """(H, W) uint8: the portrait's face as `train run` shows it, each time in another way. Needs the extra "train"."""
+    from facealign_cli.training.augment import make_batch
+    from facealign_cli.training.augmentation import Augmentation
+    from facealign_cli.training.config import network_config
+    from facealign_cli.training.pack import Pack
+
+    image = read_image(DOCS / "astronaut.jpg")
+    landmarks = Aligner().align(image)[0].landmarks.astype(np.float32)
+    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    unknown, no = np.full((1, 4), np.nan, np.float32), np.zeros(1, bool)
+    nowhere = np.full((1, 5, 2), np.nan, np.float32)
+    pack = Pack(
+        grey[None], landmarks[None], unknown, no, no, np.ones((1, 68), np.float32), unknown[:, 0], nowhere, ["a"]
+    )
+    frame, rng = network_config("dan-light").crop_frame, np.random.default_rng(8)
+    shown = Augmentation(cover=0.8, displaced=0.0, faceless=0.0)
+    crops = make_batch(pack, np.zeros(columns * rows, int), frame, shown, rng).crops[:, 0]
+    side = frame.size
+    return crops.reshape(rows, columns, side, side).swapaxes(1, 2).reshape(rows * side, columns * side)
+
+
 if __name__ == "__main__":
     pictures = {
         "points.png": numbered_points,
         "head_turns.png": head_turns,
         "astronaut_landmarks.jpg": astronaut_landmarks,
+        "training_crops.jpg": training_crops,
     }
     for name in sys.argv[1:] or pictures:
         picture = pictures[name]()
