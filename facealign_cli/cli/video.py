@@ -246,11 +246,12 @@ class _Run:
         measured = self.table or self.measures is not None
         clip = ClipSummariser(source.info.name, None if pose is None else pose.focal_px, measured)
         try:
-            console.messages(source.notes)
+            console.messages(told := source.notes)
             aligner = options.make_aligner(**self.aligner_settings, max_faces=None)
             stopping = process.stop_on_signals(self.stop.set, self.stop.is_set)
             with stopping, contextlib.closing(self._results(source, aligner)) as results:
                 self._write(_telling(passing(tracking.progress(results, source.info.n_frames), clip)))
+            console.messages(note for note in source.notes if note not in told)
         finally:
             source.close()
         if self.measures is not None:

@@ -83,12 +83,13 @@ def _track(
     of_tracking = ("detect_every", "keep_lost", "smooth", "max_faces")
     aligner = options.make_aligner(**{k: v for k, v in settings.items() if k not in of_tracking}, max_faces=None)
     with contextlib.closing(tracking.open_clip(source, part, sound=False)) as opened:
-        console.messages(opened.notes)
+        console.messages(told := opened.notes)
         summariser = ClipSummariser(source)
         with contextlib.closing(track_video(opened, aligner, video, stop=stop)) as records:
             for record in tracking.progress(cutter.passing(passing(records, summariser)), opened.info.n_frames):
                 if record.error is not None:
                     console.message(f"Error: frame {record.frame} at {record.timestamp_s:.3f} s: {record.error}")
+        console.messages(note for note in opened.notes if note not in told)
     return summariser.summary()
 
 

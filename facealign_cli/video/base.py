@@ -13,6 +13,8 @@ from fractions import Fraction
 from types import ModuleType
 from typing import TYPE_CHECKING, Protocol, cast
 
+import numpy as np
+
 from facealign_cli.arrays import Image
 from facealign_cli.errors import InputError, MissingDependency
 
@@ -117,3 +119,38 @@ def check_frame_size(name: str, width: int, height: int, max_pixels: int = MAX_F
             f"{name}: frames of {width} x {height} pixels are more than the limit of {max_pixels / 1e6:g} million; "
             "--max-pixels sets it"
         )
+
+
+class Fitting:
+    """Fits pictures of other sizes into the first one's: not distorted, in the middle, black where nothing lies.
+
+    size: width and height of the first one.
+    """
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.size, self._others = size, list[tuple[int, int]]()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A sentence for each other size that came until now."""
+        width, height = self.size
+        return tuple(
+            f"some of its frames have {w} x {h} pixels; they are fitted into the {width} x {height} of the first one, "
+            "and their landmarks are pixels of that"
+            for w, h in self._others
+        )
+
+    def inner(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The width and height that a picture of another size has to be scaled to."""
+        if size not in self._others:
+            self._others.append(size)
+        scale = min(self.size[0] / size[0], self.size[1] / size[1])
+        return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+    def lay(self, image: Image) -> Image:
+        """A scaled picture in the middle of one of the first size."""
+        (width, height), (h, w) = self.size, image.shape[:2]
+        left, top = (width - w) // 2, (height - h) // 2
+        whole = np.zeros((height, width, 3), np.uint8)
+        whole[top : top + h, left : left + w] = image
+        return whole

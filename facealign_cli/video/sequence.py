@@ -14,7 +14,7 @@ import cv2
 from facealign_cli.arrays import Image, pixels
 from facealign_cli.errors import InputError
 from facealign_cli.files.pictures import read_image
-from facealign_cli.video.base import MAX_FRAME_PIXELS, VideoFrame, VideoInfo
+from facealign_cli.video.base import MAX_FRAME_PIXELS, Fitting, VideoFrame, VideoInfo
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -26,13 +26,12 @@ _NUMBER = re.compile(r"%(0\d+)?d")
 
 
 class SequenceSource:
-    """Pictures one after another, `rate` of them a second; all are brought to the size of the first readable one.
+    """Pictures one after another, `rate` of them a second; all are fitted into the size of the first readable one.
 
     One that cannot be read is a frame with an error. Raises InputError where there is none that can be read.
     """
 
     sound: tuple[Stream, ...] = ()
-    notes: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -50,8 +49,8 @@ class SequenceSource:
             last = min(last, math.ceil(end_s * exact))
         self._files = list(enumerate(files))[first:last]
         self.offset_s = first / exact
-        self._size = self._first_size(path)
-        width, height = self._size
+        self._fitting = Fitting(self._first_size(path))
+        width, height = self._fitting.size
         self.info = VideoInfo(path, width, height, 1 / exact, exact, len(self._files))
 
     def _first_size(self, path: str) -> tuple[int, int]:
@@ -75,9 +74,15 @@ class SequenceSource:
 
     def _read(self, file: Path) -> Image:
         image = read_image(file, max_pixels=self._max_pixels)
-        if image.shape[1::-1] != self._size:
-            image = pixels(cv2.resize(image, self._size, interpolation=cv2.INTER_AREA))
-        return image
+        size = image.shape[1], image.shape[0]
+        if size == self._fitting.size:
+            return image
+        return self._fitting.lay(pixels(cv2.resize(image, self._fitting.inner(size), interpolation=cv2.INTER_AREA)))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Which other sizes came until now."""
+        return tuple(f"{self.info.name}: {note}." for note in self._fitting.notes)
 
     def sound_samples(self, _stream: Stream) -> list[Packet[Stream]]:
         """Pictures have no sound."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from facealign_cli.arrays import Image
-from facealign_cli.video.base import import_av
+from facealign_cli.arrays import Image, pixels
+from facealign_cli.video.base import Fitting, import_av
 from facealign_cli.video.colour import Colours
 
 if TYPE_CHECKING:
@@ -19,14 +19,15 @@ class UprightPictures:
     """Turns frames into pictures. The first one decides the size, the turn and the colours."""
 
     def __init__(self) -> None:
-        self._size, self._turn = (0, 0), _Turn()
+        self._fitting, self._turn = Fitting((0, 0)), _Turn()
         self._colours: Colours | None = None
         self._reformatter = import_av().video.reformatter.VideoReformatter()
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person has to know about the colours."""
-        return () if self._colours is None or self._colours.note is None else (self._colours.note,)
+        """What a person has to know about the colours, and about sizes that changed until now."""
+        colours = () if self._colours is None or self._colours.note is None else (self._colours.note,)
+        return *colours, *self._fitting.notes
 
     @property
     def bt709(self) -> bool:
@@ -41,10 +42,13 @@ class UprightPictures:
     def __call__(self, frame: DecodedFrame) -> Image:
         """(H, W, 3) BGR, upright, of the size of the first one."""
         if self._colours is None:
-            self._size, self._turn, self._colours = (frame.width, frame.height), _Turn.of(frame), Colours.of(frame)
-        width, height = self._size
-        bgr = self._reformatter.reformat(frame, width, height, "bgr24", **self._colours.how)
-        return self._turn(bgr.to_ndarray())
+            self._fitting, self._turn = Fitting((frame.width, frame.height)), _Turn.of(frame)
+            self._colours = Colours.of(frame)
+        size = frame.width, frame.height
+        is_other = size != self._fitting.size
+        width, height = self._fitting.inner(size) if is_other else size
+        image = pixels(self._reformatter.reformat(frame, width, height, "bgr24", **self._colours.how).to_ndarray())
+        return self._turn(self._fitting.lay(image) if is_other else image)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
 from collections.abc import Iterator
@@ -97,6 +98,23 @@ def test_a_part_begins_and_ends_where_it_should(tmp_path: Path) -> None:
     source = open_source(str(path), start_s=0.5, end_s=1.2, sound=True)
     sound = [item.packet for item in source if isinstance(item, SoundPacket)]
     assert sound and all(0.5 <= packet.pts * packet.time_base < 1.2 for packet in sound)
+
+
+def test_a_size_that_changes_distorts_nothing_and_is_told(tmp_path: Path) -> None:
+    wide, tall = (np.full((*size, 3), 200, np.uint8) for size in ((48, 64), (64, 48)))
+    parts = [write_clip(tmp_path / f"{i}.ts", [image] * 3) for i, image in enumerate((wide, tall))]
+    path = tmp_path / "joined.ts"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with contextlib.closing(open_source(str(path))) as source:
+        assert source.notes == ()
+        images = [item.image_bgr for item in source if isinstance(item, VideoFrame)]
+        (note,) = source.notes
+    assert "some of its frames have 48 x 64 pixels; they are fitted into the 64 x 48 of the first one" in note
+    assert [image.shape for image in images] == [(48, 64, 3)] * 6
+    assert images[0].min() > 190
+    lit = np.flatnonzero(images[-1][24, :, 0] > 100)  # 48 x 64 pixels of a height of 48 are 36 wide
+    assert (lit[0], len(lit)) == (14, 36)
+    assert images[-1][:, 30].min() > 190
 
 
 def test_of_a_truncated_clip_what_is_there_is_read(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from facealign_cli.video import open_source
+from facealign_cli.video import VideoFrame, open_source
 from facealign_cli.video.sequence import picture_files
 
 
@@ -37,3 +37,18 @@ def test_names_with_digits_that_are_no_numbers(tmp_path: Path) -> None:
     assert sorted(found) == sorted(names)
     assert found.index("9.png") < found.index("10.png") < found.index("9" * 200 + ".png")
     assert found.index("①1.png") < found.index("①10.png")
+
+
+def test_other_sizes_are_fitted_and_told(tmp_path: Path) -> None:
+    for i, size in enumerate([(48, 64, 3), (64, 48, 3)]):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.full(size, 200, np.uint8))
+    source = open_source(str(tmp_path))
+    images = [frame.image_bgr for frame in source if isinstance(frame, VideoFrame)]
+    assert [image is not None and image.shape for image in images] == [(48, 64, 3)] * 2
+    assert images[1] is not None
+    lit = np.flatnonzero(images[1][24, :, 0])
+    assert (lit[0], len(lit)) == (14, 36)
+    assert source.notes == (
+        f"{tmp_path}: some of its frames have 48 x 64 pixels; they are fitted into the 64 x 48 of the first one, "
+        "and their landmarks are pixels of that.",
+    )
