@@ -55,6 +55,7 @@ SHARED = {
         "sound",
         "thinned",
         "tracking",
+        "tracks",
         "upright",
         "whole",
     },
