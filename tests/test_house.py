@@ -47,6 +47,7 @@ SHARED = {
         "clock",
         "colour",
         "cuts",
+        "foresight",
         "lookahead",
         "opening",
         "packets",

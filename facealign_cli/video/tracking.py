@@ -21,6 +21,7 @@ from facealign_cli.arrays import Floats, Image
 from facealign_cli.detectors.base import Detector, detect_faces
 from facealign_cli.records import BoxCalibration, Detection, Face
 from facealign_cli.video.cuts import LOOK_S, CutDetector, is_another, look_of
+from facealign_cli.video.foresight import Foresight
 from facealign_cli.video.tracks import (
     Track,
     cost_of,
@@ -92,29 +93,44 @@ class TrackingOptions:
 
 
 class Tracker:
-    """Follows faces from frame to frame: make one for each clip, and give it each frame by `update`."""
+    """Follows faces from frame to frame: make one for each clip, and give it each frame by `update`.
 
-    def __init__(self, aligner: FaceAligner, options: TrackingOptions | None = None) -> None:
+    foresight: runs the network on the next frame meanwhile, if `update` is given that frame, too.
+    """
+
+    def __init__(
+        self, aligner: FaceAligner, options: TrackingOptions | None = None, foresight: Foresight | None = None
+    ) -> None:
         check_kind("options", options, TrackingOptions, None)
         if not hasattr(aligner, "detector"):
             check_kind("aligner", aligner, Aligner, hint="Aligner(model, detector) makes one")
-        self._aligner, self._options = aligner, options or TrackingOptions()
+        self._aligner, self._options, self._foresight = aligner, options or TrackingOptions(), foresight
+        self._upcoming: Image | None = None
         self._calibration = aligner.detector.calibration
         self._tracks: list[Track] = []
         self._next_id = 0
         self._cuts = CutDetector()
         self._since_detection, self._detected_s, self._last_s = 0, -np.inf, -np.inf
 
-    def update(self, image_bgr: Image, timestamp_s: float, source: str | None = None) -> list[Face]:
+    def update(
+        self,
+        image_bgr: Image,
+        timestamp_s: float,
+        source: str | None = None,
+        *,
+        upcoming: tuple[Image, float] | None = None,
+    ) -> list[Face]:
         """The faces of the next frame, in the order of their track_id; their boxes are such as the detector would give.
 
         image_bgr: (H, W, 3) uint8. timestamp_s: seconds; later than that of the frame before. source: the clip's path,
-        which only the detector `boxes` needs.
+        which only the detector `boxes` needs. upcoming: the picture of the frame that will be given next, and its time,
+        if they are known; the faces are the same without.
         """
+        self._upcoming = upcoming[0] if upcoming and self._is_followed(upcoming[1], timestamp_s) else None
         if self._cuts.is_cut(image_bgr):
             self._tracks = []
         self._forget(timestamp_s)
-        follows = self._options.detect_every != 1 and timestamp_s - self._last_s <= FOLLOW_S
+        follows = self._is_followed(timestamp_s, self._last_s)
         self._last_s = timestamp_s
         if follows:
             self._follow(image_bgr, timestamp_s)
@@ -122,8 +138,19 @@ class Tracker:
             self._detect(image_bgr, timestamp_s, source, follows)
             self._since_detection, self._detected_s = 0, timestamp_s
         self._since_detection += 1
-        held = sorted((t for t in self._tracks if not t.lost), key=lambda track: track.track_id)
+        held = [track for track in self._tracks if not track.lost]
+        self._begin_next([track.landmarks for track in held])
+        held.sort(key=lambda track: track.track_id)
         return [track.face(i, self._calibration) for i, track in enumerate(held)]
+
+    def _is_followed(self, time_s: float, before_s: float) -> bool:
+        """Whether a frame is worked on from the landmarks of the one before."""
+        return self._options.detect_every != 1 and time_s - before_s <= FOLLOW_S
+
+    def _begin_next(self, landmarks: list[Floats]) -> None:
+        """Let the network begin on the next frame from these landmarks."""
+        if self._foresight is not None and self._upcoming is not None and landmarks:
+            self._foresight.begin(self._upcoming, landmarks)
 
     def _forget(self, time_s: float) -> None:
         """Drop the tracks that were lost too long ago, or whose time has not come yet (the clip jumped back)."""
@@ -134,8 +161,9 @@ class Tracker:
         held = [track for track in self._tracks if not track.lost]
         if not held:
             return
-        aligned = self._aligner.align_shapes(image_bgr, [track.landmarks for track in held])
+        aligned = (self._foresight or self._aligner).align_shapes(image_bgr, [track.landmarks for track in held])
         found = [(float(c), np.asarray(s, float)) for c, s in zip(aligned.confidence, aligned.landmarks, strict=True)]
+        self._begin_next([landmarks for confidence, landmarks in found if confidence >= self._options.keep_confidence])
         taken: list[int] = []
         others: list[Track] = []
         order = (
