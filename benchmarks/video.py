@@ -1,19 +1,25 @@
 """How fast a clip is tracked, where the time goes, and whether memory stays flat.
 
-    python benchmarks/video.py speed CLIP... [--model NAME|FILE] [--rounds N] [-o FILE.md]
+    python benchmarks/video.py speed CLIP... [--model NAME|FILE] [--rounds N] [--against CHECKOUT] [-o FILE.md]
     python benchmarks/video.py crowd PHOTO      # `speed` on ten seconds of 1080p made from a photo of several faces
     python benchmarks/video.py memory CLIP [--minutes 1,10] [--overlay]
 
 `speed` runs `video track` (rows to a CSV file) over each clip, once with tracking and once with the detector in every
 frame, turn about, and gives the frames a second of the best round; then each step by itself, in milliseconds of
-processor time a frame, all threads together. `memory` plays one clip again and again, as one long film, and gives the
+processor time a frame, all threads together. With --against, only tracking, by this checkout and another one, turn
+about, each run in a process of its own: the frames a second of the best round, and the ratios of the medians. `memory`
+plays one clip again and again, as one long film, and gives the
 resident memory after so many minutes of film.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -150,6 +156,41 @@ def speed(path: Path, aligner: Aligner, rounds: int) -> Speed:
     return Speed(path.name, source.info, count, max(tracked), max(detected), steps_ms(path, aligner))
 
 
+def rates(clips: list[Path], aligner: Aligner) -> list[tuple[int, float, float]]:
+    """Frames, frames a second, and milliseconds of processor time a frame of each clip."""
+    found = []
+    for clip in clips:
+        begin = time.process_time()
+        count, fps = tracked_fps(clip, aligner, None)
+        found.append((count, fps, 1000 * (time.process_time() - begin) / count))
+    return found
+
+
+def against(clips: list[Path], other: Path, rounds: int, model: str | None) -> str:
+    """Markdown: tracking by this checkout beside that by another one."""
+    here, runs = Path(__file__).resolve().parents[1], []
+    command = [sys.executable, __file__, "rates", *map(str, clips), *(["--model", model] if model else [])]
+    for _ in range(rounds):
+        for checkout in (other.resolve(), here):
+            environment = os.environ | {"PYTHONPATH": str(checkout)}
+            runs.append(json.loads(subprocess.check_output(command, env=environment, text=True)))
+    lines = [
+        "| clip | frames | fps | × real time | before | ratio | ms of processor time a frame | before | ratio |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for i, clip in enumerate(clips):
+        source = open_source(str(clip))
+        rate = float(source.info.rate or 25)
+        source.close()
+        (fps_then, cpu_then), (fps, cpu) = ([[run[i][k] for run in runs[n::2]] for k in (1, 2)] for n in (0, 1))
+        lines.append(
+            f"| {clip.name} | {runs[1][i][0]} | {max(fps):.0f} | {max(fps) / rate:.1f} | {max(fps_then):.0f} "
+            f"| {statistics.median(fps) / statistics.median(fps_then):.2f} | {min(cpu):.2f} | {min(cpu_then):.2f} "
+            f"| {statistics.median(cpu) / statistics.median(cpu_then):.2f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def write_crowd(photo: Path, clip: Path, n_frames: int = 300) -> Path:
     """A clip of 1920 x 1080, 30 frames a second: a window that moves slowly over the photo, enlarged to 2048 wide."""
     picture = cv2.imread(str(photo))
@@ -214,22 +255,29 @@ def memory(path: Path, aligner: Aligner, minutes: list[float], overlay: bool) ->
 def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["speed", "crowd", "memory"])
+    parser.add_argument("what", choices=["speed", "crowd", "memory", "rates"])
     parser.add_argument("clips", type=Path, nargs="+")
     parser.add_argument("--model")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="speed, crowd: beside that of this checkout")
     parser.add_argument("--minutes", default="1,10")
     parser.add_argument("--overlay", action="store_true", help="memory: write the overlay, too")
     outcome.add_options(parser)
     args = parser.parse_args()
     cv2.setNumThreads(1)
     aligner = Aligner(args.model)
-    if args.what == "speed":
-        text = table([speed(clip, aligner, args.rounds) for clip in args.clips])
-    elif args.what == "crowd":
+    if args.what == "rates":
+        print(json.dumps(rates(args.clips, aligner)))
+        return
+    if args.what in ("speed", "crowd"):
         with tempfile.TemporaryDirectory() as folder:
-            clips = [write_crowd(photo, Path(folder) / f"{photo.stem}.mp4") for photo in args.clips]
-            text = table([speed(clip, aligner, args.rounds) for clip in clips])
+            clips = args.clips
+            if args.what == "crowd":
+                clips = [write_crowd(photo, Path(folder) / f"{photo.stem}.mp4") for photo in clips]
+            if args.against:
+                text = against(clips, args.against, args.rounds, args.model)
+            else:
+                text = table([speed(clip, aligner, args.rounds) for clip in clips])
     else:
         minutes = [float(part) for part in args.minutes.split(",")]
         found = memory(args.clips[0], aligner, minutes, args.overlay)

@@ -165,7 +165,7 @@ class Aligner:
     ) -> FoundFaces:
         """Cut detections out for `place_landmarks`. calibration: as for `align_boxes`."""
         calibration = calibration or BoxCalibration()
-        crops = self.cut_crops(image_bgr, init_shapes(detections, calibration))
+        crops = cut_crops(self.model.frame, image_bgr, init_shapes(detections, calibration))
         return FoundFaces(tuple(detections), crops, calibration)
 
     def align_detections(self, image_bgr: Image, detections: Sequence[Detection]) -> AlignedShapes:
@@ -177,11 +177,11 @@ class Aligner:
 
         init_shapes: (68, 2) each, in pixels of the picture. Raises InputError for other shapes, which it names.
         """
-        return self.align_crops(self.cut_crops(image_bgr, _checked_shapes(init_shapes)))
+        return self.align_crops(self.cut_crops(image_bgr, init_shapes))
 
     def cut_crops(self, image_bgr: Image, init_shapes: Sequence[Floats]) -> FaceCrops:
-        """Cut out what the network sees around such shapes. init_shapes: (68, 2) each, in pixels of the picture."""
-        return cut_crops(self.model.frame, image_bgr, init_shapes)
+        """Cut out what the network sees around such shapes; the arguments and errors are those of `align_shapes`."""
+        return cut_crops(self.model.frame, image_bgr, _checked_shapes(init_shapes))
 
     def align_crops(self, faces: FaceCrops) -> AlignedShapes:
         """Place landmarks in crops of one or several pictures. Each face's landmarks are pixels of its own picture."""

@@ -1,8 +1,7 @@
-"""A step of a run in a thread of its own, and the short queue between two steps."""
+"""A source read in a thread of its own, and the short queue between two threads."""
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -13,12 +12,7 @@ from facealign_cli.video.base import VideoFrame
 
 Item = TypeVar("Item")
 QUEUED, QUEUED_BYTES = 8, 256 << 20
-"""Frames, and bytes of pictures, that may wait between two steps; one frame may always."""
-
-
-def stepping(source: Iterable[Item], name: str, beside: bool) -> contextlib.AbstractContextManager[Iterator[Item]]:
-    """The source's items, from a thread of its own (`Ahead`) or, if not `beside`, from the thread that asks."""
-    return Ahead(source, name) if beside else contextlib.nullcontext(iter(source))
+"""Frames, and bytes of pictures, that may wait between two threads; one frame may always."""
 
 
 @dataclass(frozen=True)
@@ -29,16 +23,19 @@ class End:
 
 
 class Ahead(Generic[Item]):
-    """Iterates a source in a thread of its own, a few items ahead; leaving the context stops it."""
+    """Iterates a source in a thread of its own, a few items ahead; leaving the context stops it.
+
+    It is to be iterated once, in its context.
+    """
 
     def __init__(self, source: Iterable[Item], name: str) -> None:
         self._source = source
         self._queue: Pipe[Item | End] = Pipe()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
-    def __enter__(self) -> Iterator[Item]:
+    def __enter__(self) -> Ahead[Item]:
         self._thread.start()
-        return self._items()
+        return self
 
     def __exit__(self, *_: object) -> None:
         self._queue.close()
@@ -54,7 +51,11 @@ class Ahead(Generic[Item]):
             error = problem
         self._queue.put(End(error))
 
-    def _items(self) -> Iterator[Item]:
+    def waiting(self) -> list[Item | End]:
+        """What is there already, without waiting for it; it stays there."""
+        return self._queue.waiting()
+
+    def __iter__(self) -> Iterator[Item]:
         while not isinstance(item := self._queue.get(), End):
             yield item
         if item.error is not None:
@@ -88,6 +89,11 @@ class Pipe(Generic[Item]):
             self._bytes -= size
             self._changed.notify_all()
             return item
+
+    def waiting(self) -> list[Item]:
+        """What `get` would give without waiting, in its order; it stays there."""
+        with self._changed:
+            return [item for item, _ in self._waiting]
 
     def close(self) -> None:
         with self._changed:

@@ -1,9 +1,10 @@
 """A clip, frame by frame: each frame becomes a record, also the damaged one. Reading, aligning and writing overlap.
 
-One thread decodes, one tracks, the caller's thread smooths and makes the records (and writes them, most often), one
-draws and encodes; queues of a few frames lie between, so memory does not grow with the clip. The network leaves the
-interpreter free for the others while it runs. Where several clips are at work in as many processes as there are
-processors, threads only stand in each other's way: `VideoOptions.beside` is for that.
+One thread decodes, one runs the network, one draws and encodes; queues of a few frames lie between, so memory does not
+grow with the clip. The caller's thread does the rest, and most often writes the records: it is at work on a frame while
+the network, which leaves the interpreter to the others, is at work on the next one (`foresight`). Where several clips
+are at work in as many processes as there are processors, threads only stand in each other's way:
+`VideoOptions.beside` is for that.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 
 from facealign_cli.aligner import Aligner, checked_aligner
 from facealign_cli.arguments import check_kind
+from facealign_cli.arrays import Image
 from facealign_cli.files.base import check_path
 from facealign_cli.files.output import check_inputs_stay
 from facealign_cli.overlay import draw_overlay
@@ -28,10 +30,11 @@ from facealign_cli.quality import with_quality
 from facealign_cli.records import Face, FrameResult
 from facealign_cli.video import open_source
 from facealign_cli.video.base import SoundPacket, VideoFrame, VideoSource
+from facealign_cli.video.foresight import Foresight
 from facealign_cli.video.lookahead import LookAhead, LookAheadSmoother
 from facealign_cli.video.sink import VideoSink, check_suffix, open_sink
 from facealign_cli.video.smoothing import FaceSmoother, Smoothing
-from facealign_cli.video.threads import End, Pipe, bytes_of, stepping
+from facealign_cli.video.threads import Ahead, End, Pipe, bytes_of
 from facealign_cli.video.tracking import Tracker, TrackingOptions
 
 HELD_BYTES = 512 << 20
@@ -49,8 +52,8 @@ class VideoOptions:
     later frame, or None. pose: estimates the head pose from the smoothed landmarks; None means that faces get no pose.
     blank: whether faces are drawn on black instead of on the frames. sigma: whether a drawing shows how far each point
     may be off. quality: whether faces get the quality of their picture, by their landmarks before smoothing. beside:
-    read and track in threads of their own, beside the caller's, which takes less time and up to two processors; the
-    records are the same.
+    read and run the network in threads of their own, beside the caller's, which takes less time and up to two
+    processors; the records are the same.
     """
 
     tracking: TrackingOptions = field(default_factory=TrackingOptions)
@@ -97,14 +100,10 @@ def track_video(
     if not hasattr(source, "info"):
         check_kind("source", source, str, os.PathLike, hint="open_source opens clips, folders of frames and cameras")
     options, stop = options or VideoOptions(), stop or threading.Event()
-    work, smoother = _FrameWork(source.info.name, aligner, options), _Smoother(options, tell)
-    with (
-        stepping(source, "facealign-decode", options.beside) as items,
-        stepping(work.tracked(items), "facealign-track", options.beside) as tracked,
-        _Writer(sink, options) as writer,
-    ):
+    smoother = _Smoother(options, tell)
+    with _FrameWork(source, aligner, options) as work, _Writer(sink, options) as writer:
         try:
-            for item, faces in _until(stop, tracked):
+            for item, faces in _until(stop, work.tracked()):
                 if isinstance(item, SoundPacket):
                     writer.put(item)
                 else:
@@ -215,27 +214,43 @@ def overlay_video(
 
 
 class _FrameWork:
-    """From frames to records, not yet smoothed."""
+    """From frames to records, not yet smoothed; leaving the context ends its threads."""
 
-    def __init__(self, name: str, aligner: Aligner, options: VideoOptions) -> None:
-        self._name = name
-        self._tracker, self._quality = Tracker(aligner, options.tracking), options.quality
+    def __init__(self, source: VideoSource, aligner: Aligner, options: VideoOptions) -> None:
+        self._source, self._name = source, source.info.name
+        self._ahead = Ahead(source, "facealign-decode") if options.beside else None
+        self._foresight = Foresight(aligner) if options.beside else None
+        self._tracker, self._quality = Tracker(aligner, options.tracking, self._foresight), options.quality
+        self._threads = contextlib.ExitStack()
         self._used = {
             "detector": aligner.detector.name,
             "model": aligner.model.name,
             "provider": aligner.model.provider,
         }
 
-    def tracked(
-        self, items: Iterable[VideoFrame | SoundPacket]
-    ) -> Iterator[tuple[VideoFrame | SoundPacket, list[Face]]]:
-        """Each item with the faces of its picture."""
-        for item in items:
-            if isinstance(item, SoundPacket) or item.error is not None or item.image_bgr is None:
-                yield item, []
-            else:
-                faces = self._tracker.update(item.image_bgr, item.timestamp_s, self._name)
-                yield item, with_quality(item.image_bgr, faces) if self._quality else faces
+    def __enter__(self) -> _FrameWork:
+        for thread in (self._ahead, self._foresight):
+            if thread is not None:
+                self._threads.enter_context(thread)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.close()
+
+    def tracked(self) -> Iterator[tuple[VideoFrame | SoundPacket, list[Face]]]:
+        """Each item of the source, with the faces of its picture."""
+        for item in self._ahead or self._source:
+            picture, faces = _picture_of(item), list[Face]()
+            if picture is not None:
+                image_bgr, time_s = picture
+                faces = self._tracker.update(image_bgr, time_s, self._name, upcoming=self._upcoming())
+                faces = with_quality(image_bgr, faces) if self._quality else faces
+            yield item, faces
+
+    def _upcoming(self) -> tuple[Image, float] | None:
+        """The next picture and its time, if they are there; they are not waited for, as a camera may send them late."""
+        items = [] if self._ahead is None else self._ahead.waiting()
+        return next((picture for item in items if (picture := _picture_of(item)) is not None), None)
 
     def record(self, frame: VideoFrame, faces: list[Face]) -> FrameResult:
         """The record of a frame with the faces that were tracked in it."""
@@ -245,6 +260,13 @@ class _FrameWork:
         if frame.error is not None or frame.image_bgr is None:
             return FrameResult.of_error(self._name, frame.error or "no picture", **facts)
         return FrameResult.of_faces(self._name, faces, **facts)
+
+
+def _picture_of(item: VideoFrame | SoundPacket | End) -> tuple[Image, float] | None:
+    """The picture of an undamaged frame, and its time; None for everything else."""
+    if not isinstance(item, VideoFrame) or item.error is not None or item.image_bgr is None:
+        return None
+    return item.image_bgr, item.timestamp_s
 
 
 class _Writer:

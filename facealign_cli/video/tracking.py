@@ -10,7 +10,7 @@ face looks like another one from one frame to the next, as after a cut that keep
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -19,12 +19,20 @@ from facealign_cli.aligner import Aligner
 from facealign_cli.arguments import check_kind, check_number
 from facealign_cli.arrays import Floats, Image
 from facealign_cli.detectors.base import Detector, detect_faces
-from facealign_cli.geometry import SimilarityTransform, bbox_of_shape
-from facealign_cli.landmarks import MEAN_SHAPE
-from facealign_cli.records import BBox, BoxCalibration, Detection, Face
+from facealign_cli.records import BoxCalibration, Detection, Face
 from facealign_cli.video.cuts import LOOK_S, CutDetector, is_another, look_of
+from facealign_cli.video.foresight import Foresight
+from facealign_cli.video.tracks import (
+    Track,
+    cost_of,
+    covers,
+    is_beside,
+    is_same_place,
+    normalised,
+    size_of,
+    strangeness,
+)
 
-SHAPE_UNIT = float(np.ptp(MEAN_SHAPE, axis=0).mean())
 _LOST_EVERY, _LOST_S = 2, 0.08  # frames, or seconds, between looks for a face that was lost
 _EMPTY_EVERY, _EMPTY_S = 3, 0.12  # the same where no face has been for a while
 FOLLOW_S = 0.3
@@ -84,80 +92,45 @@ class TrackingOptions:
         check_number("tracking option keep_lost_s", self.keep_lost_s, 0)
 
 
-@dataclass(eq=False)
-class _Track:
-    """A face over time. velocity: (2,) pixels a second. shape: (68, 2), normalised, a running mean."""
-
-    track_id: int
-    landmarks: Floats
-    confidence: float
-    seen_s: float
-    shape: Floats
-    score: float | None = None
-    sigma: Floats | None = None
-    velocity: Floats = field(default_factory=lambda: np.zeros(2))
-    look: Floats | None = None
-    lost: bool = False
-
-    @property
-    def center(self) -> Floats:
-        return np.asarray(self.landmarks.mean(axis=0))
-
-    @property
-    def size(self) -> float:
-        return _size(self.landmarks)
-
-    def expected(self, time_s: float) -> Floats:
-        """(68, 2) where the face would be, had it moved on as it did."""
-        return self.landmarks + self.velocity * min(max(time_s - self.seen_s, 0.0), 1.0)
-
-    def move(
-        self,
-        landmarks: Floats,
-        confidence: float,
-        time_s: float,
-        score: float | None = None,
-        sigma: Floats | None = None,
-    ) -> None:
-        """Take the landmarks of a frame."""
-        step = time_s - self.seen_s
-        if 0 < step < 0.5 and not self.lost:
-            share = min(1.0, step / 0.1)
-            self.velocity = self.velocity + share * ((landmarks.mean(axis=0) - self.center) / step - self.velocity)
-        self.shape = self.shape + 0.1 * (normalised(landmarks) - self.shape)
-        self.landmarks, self.confidence, self.seen_s, self.score = landmarks, confidence, time_s, score
-        self.sigma = sigma
-        self.lost = False
-
-    def face(self, index: int, calibration: BoxCalibration) -> Face:
-        bbox = _detector_box(BBox(*bbox_of_shape(self.landmarks).tolist()), calibration)
-        return Face(index, bbox, self.landmarks, self.confidence, self.score, self.track_id, sigma=self.sigma)
-
-
 class Tracker:
-    """Follows faces from frame to frame: make one for each clip, and give it each frame by `update`."""
+    """Follows faces from frame to frame: make one for each clip, and give it each frame by `update`.
 
-    def __init__(self, aligner: FaceAligner, options: TrackingOptions | None = None) -> None:
+    foresight: runs the network on the next frame meanwhile, if `update` is given that frame, too.
+    """
+
+    def __init__(
+        self, aligner: FaceAligner, options: TrackingOptions | None = None, foresight: Foresight | None = None
+    ) -> None:
         check_kind("options", options, TrackingOptions, None)
         if not hasattr(aligner, "detector"):
             check_kind("aligner", aligner, Aligner, hint="Aligner(model, detector) makes one")
-        self._aligner, self._options = aligner, options or TrackingOptions()
+        self._aligner, self._options, self._foresight = aligner, options or TrackingOptions(), foresight
+        self._upcoming: Image | None = None
         self._calibration = aligner.detector.calibration
-        self._tracks: list[_Track] = []
+        self._tracks: list[Track] = []
         self._next_id = 0
         self._cuts = CutDetector()
         self._since_detection, self._detected_s, self._last_s = 0, -np.inf, -np.inf
 
-    def update(self, image_bgr: Image, timestamp_s: float, source: str | None = None) -> list[Face]:
+    def update(
+        self,
+        image_bgr: Image,
+        timestamp_s: float,
+        source: str | None = None,
+        *,
+        upcoming: tuple[Image, float] | None = None,
+    ) -> list[Face]:
         """The faces of the next frame, in the order of their track_id; their boxes are such as the detector would give.
 
         image_bgr: (H, W, 3) uint8. timestamp_s: seconds; later than that of the frame before. source: the clip's path,
-        which only the detector `boxes` needs.
+        which only the detector `boxes` needs. upcoming: the picture of the frame that will be given next, and its time,
+        if they are known; the faces are the same without.
         """
+        self._upcoming = upcoming[0] if upcoming and self._is_followed(upcoming[1], timestamp_s) else None
         if self._cuts.is_cut(image_bgr):
             self._tracks = []
         self._forget(timestamp_s)
-        follows = self._options.detect_every != 1 and timestamp_s - self._last_s <= FOLLOW_S
+        follows = self._is_followed(timestamp_s, self._last_s)
         self._last_s = timestamp_s
         if follows:
             self._follow(image_bgr, timestamp_s)
@@ -165,8 +138,19 @@ class Tracker:
             self._detect(image_bgr, timestamp_s, source, follows)
             self._since_detection, self._detected_s = 0, timestamp_s
         self._since_detection += 1
-        held = sorted((t for t in self._tracks if not t.lost), key=lambda track: track.track_id)
+        held = [track for track in self._tracks if not track.lost]
+        self._begin_next([track.landmarks for track in held])
+        held.sort(key=lambda track: track.track_id)
         return [track.face(i, self._calibration) for i, track in enumerate(held)]
+
+    def _is_followed(self, time_s: float, before_s: float) -> bool:
+        """Whether a frame is worked on from the landmarks of the one before."""
+        return self._options.detect_every != 1 and time_s - before_s <= FOLLOW_S
+
+    def _begin_next(self, landmarks: list[Floats]) -> None:
+        """Let the network begin on the next frame from these landmarks."""
+        if self._foresight is not None and self._upcoming is not None and landmarks:
+            self._foresight.begin(self._upcoming, landmarks)
 
     def _forget(self, time_s: float) -> None:
         """Drop the tracks that were lost too long ago, or whose time has not come yet (the clip jumped back)."""
@@ -177,18 +161,19 @@ class Tracker:
         held = [track for track in self._tracks if not track.lost]
         if not held:
             return
-        aligned = self._aligner.align_shapes(image_bgr, [track.landmarks for track in held])
+        aligned = (self._foresight or self._aligner).align_shapes(image_bgr, [track.landmarks for track in held])
         found = [(float(c), np.asarray(s, float)) for c, s in zip(aligned.confidence, aligned.landmarks, strict=True)]
+        self._begin_next([landmarks for confidence, landmarks in found if confidence >= self._options.keep_confidence])
         taken: list[int] = []
-        others: list[_Track] = []
+        others: list[Track] = []
         order = (
             [0]
             if len(held) == 1
-            else np.argsort([_strangeness(t, f[1], time_s) for t, f in zip(held, found, strict=True)])
+            else np.argsort([strangeness(t, f[1], time_s) for t, f in zip(held, found, strict=True)])
         )
         for i in order:
             confidence, landmarks = found[i]
-            doubled = any(_is_same_place(landmarks, found[j][1]) for j in taken)
+            doubled = any(is_same_place(landmarks, found[j][1]) for j in taken)
             if confidence < self._options.keep_confidence or doubled:
                 held[i].lost = True
             else:
@@ -205,10 +190,10 @@ class Tracker:
         if others:  # another person is in the same place: that one gets an id of its own in this frame
             self._detected_s = -np.inf
             if self._cuts.moved_on:  # and the first one is as gone as after a cut that is noticed by itself
-                gone = [track for track in others if not any(_is_beside(track, other) for other in held)]
+                gone = [track for track in others if not any(is_beside(track, other) for other in held)]
                 self._tracks = [track for track in self._tracks if track not in gone]
 
-    def _is_another(self, track: _Track, look: Floats | None, time_s: float) -> bool:
+    def _is_another(self, track: Track, look: Floats | None, time_s: float) -> bool:
         return time_s - track.seen_s <= LOOK_S and is_another(track.look, look, self._cuts.moved_on)
 
     def _is_detection_due(self, time_s: float) -> bool:
@@ -227,7 +212,7 @@ class Tracker:
         detections = [
             d
             for d in detect_faces(self._aligner.detector, image_bgr, source)
-            if not any(_covers(track, self._calibration.landmarks_bbox(d.bbox)) for track in followed)
+            if not any(covers(track, self._calibration.landmarks_bbox(d.bbox)) for track in followed)
         ]
         faces = self._distinct(self._aligner.align_boxes(image_bgr, detections, self._calibration), followed)
         free = [track for track in self._tracks if track not in followed]
@@ -242,26 +227,26 @@ class Tracker:
         for track in free:
             track.lost = all(track is not old for _, old in pairs)
 
-    def _distinct(self, faces: list[Face], followed: list[_Track]) -> list[Face]:
+    def _distinct(self, faces: list[Face], followed: list[Track]) -> list[Face]:
         """Those that the network is sure of, each place once, and no more than are wanted."""
         distinct: list[Face] = []
         for face in sorted(faces, key=lambda f: -f.confidence):
             others = [t.landmarks for t in followed] + [f.landmarks for f in distinct]
             if face.confidence >= self._options.new_confidence and not any(
-                _is_same_place(face.landmarks, other) for other in others
+                is_same_place(face.landmarks, other) for other in others
             ):
                 distinct.append(face)
         if self._options.max_faces is not None:
-            distinct.sort(key=lambda f: -_size(f.landmarks))
+            distinct.sort(key=lambda f: -size_of(f.landmarks))
             distinct = distinct[: max(0, self._options.max_faces - len(followed))]
         return distinct
 
     def _assign(
-        self, faces: list[Face], looks: list[Floats | None], tracks: list[_Track], time_s: float
-    ) -> list[tuple[Face, _Track | None]]:
+        self, faces: list[Face], looks: list[Floats | None], tracks: list[Track], time_s: float
+    ) -> list[tuple[Face, Track | None]]:
         """Each face with the track that it goes on with, the likeliest pairs first; None for a new one."""
         costs = [
-            (_cost(track, face, time_s), i, j)
+            (cost_of(track, face, time_s), i, j)
             for i, (face, look) in enumerate(zip(faces, looks, strict=True))
             for j, track in enumerate(tracks)
             if not self._is_another(track, look, time_s)
@@ -275,62 +260,6 @@ class Tracker:
     def _start(self, face: Face, look: Floats | None, time_s: float) -> None:
         shape = normalised(face.landmarks)
         known = (face.landmarks, face.confidence, time_s, shape, face.detector_score, face.sigma)
-        track = _Track(self._next_id, *known, look=look)
+        track = Track(self._next_id, *known, look=look)
         self._tracks.append(track)
         self._next_id += 1
-
-
-def normalised(landmarks: Floats) -> Floats:
-    """(68, 2) landmarks laid onto the mean shape by a similarity; unit: the mean shape's size."""
-    return SimilarityTransform.estimate(landmarks, MEAN_SHAPE).apply(landmarks) / SHAPE_UNIT
-
-
-def _cost(track: _Track, face: Face, time_s: float) -> float:
-    """How unlikely it is that a face goes on with a track: by where it is expected, and by shape; inf: it cannot."""
-    expected, size = track.expected(time_s), track.size
-    nearest = min(_distance(shape, face.landmarks) for shape in (expected, track.landmarks)) / size
-    scale = max(size, _size(face.landmarks)) / min(size, _size(face.landmarks))
-    if nearest > 1.0 + 1.0 * min(time_s - track.seen_s, 1.0) or scale > 1.8:
-        return float(np.inf)
-    away = _distance(expected, face.landmarks) / size
-    return away + 6.0 * _shape_distance(track, face.landmarks)
-
-
-def _is_beside(track: _Track, other: _Track) -> bool:
-    """Whether somebody else is so close that a face may be hidden by that one rather than gone."""
-    return other is not track and not other.lost and _distance(track.landmarks, other.landmarks) < track.size
-
-
-def _strangeness(track: _Track, landmarks: Floats, time_s: float) -> float:
-    """How unlike a track's own past its new landmarks are, in face sizes: tells who stays when two fall on one face."""
-    away = _distance(track.expected(time_s), landmarks) / track.size
-    return away + 2.0 * _shape_distance(track, landmarks)
-
-
-def _shape_distance(track: _Track, landmarks: Floats) -> float:
-    return float(np.linalg.norm(normalised(landmarks) - track.shape, axis=1).mean())
-
-
-def _distance(a: Floats, b: Floats) -> float:
-    return float(np.linalg.norm(a.mean(axis=0) - b.mean(axis=0)))
-
-
-def _size(landmarks: Floats) -> float:
-    return max(1e-6, float(np.ptp(landmarks, axis=0).mean()))
-
-
-def _is_same_place(a: Floats, b: Floats) -> bool:
-    """Whether two sets of landmarks lie on one face."""
-    return float(np.linalg.norm(a - b, axis=1).mean()) < 0.3 * min(_size(a), _size(b))
-
-
-def _covers(track: _Track, box: BBox) -> bool:
-    return BBox(*bbox_of_shape(track.landmarks).tolist()).iou(box) > 0.4
-
-
-def _detector_box(box: BBox, calibration: BoxCalibration) -> BBox:
-    """The box whose `landmarks_bbox` is `box`."""
-    width = box.width / (1 + calibration.right - calibration.left)
-    height = box.height / (1 + calibration.bottom - calibration.top)
-    x1, y1 = box.x1 - calibration.left * width, box.y1 - calibration.top * height
-    return BBox(x1, y1, x1 + width, y1 + height)

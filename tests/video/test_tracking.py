@@ -16,7 +16,8 @@ from facealign_cli.geometry import SimilarityTransform
 from facealign_cli.landmarks import MEAN_SHAPE, OUTER_EYE_CORNERS
 from facealign_cli.records import Face
 from facealign_cli.video.smoothing import FaceSmoother, Smoothing
-from facealign_cli.video.tracking import CutDetector, Tracker, TrackingOptions, _detector_box, _Track, normalised
+from facealign_cli.video.tracking import CutDetector, Tracker, TrackingOptions
+from facealign_cli.video.tracks import Track, detector_box, normalised
 
 RATE = 30
 Path = Callable[[float], tuple[float, float]]
@@ -213,7 +214,7 @@ def test_of_too_many_faces_the_largest_are_followed(
 
 def test_a_face_is_expected_where_its_motion_leads() -> None:
     shape = MEAN_SHAPE + 100
-    track = _Track(0, shape, 0.9, 0.0, normalised(shape))
+    track = Track(0, shape, 0.9, 0.0, normalised(shape))
     for i in range(1, 20):
         track.move(shape + np.array([30, -12]) * i / RATE, 0.9, i / RATE)
     ahead = track.expected(19 / RATE + 0.5) - track.landmarks
@@ -225,7 +226,7 @@ def test_boxes_are_those_of_the_detector(aligner: Aligner, photo: np.ndarray) ->
     (face,) = Tracker(aligner).update(photo, 0.0)
     assert face.bbox.iou(aligner.align(photo)[0].bbox) > 0.7
     tight = calibration.landmarks_bbox(face.bbox)
-    assert _detector_box(tight, calibration).xyxy == pytest.approx(face.bbox.xyxy)
+    assert detector_box(tight, calibration).xyxy == pytest.approx(face.bbox.xyxy)
     assert tight.xyxy == pytest.approx((*face.landmarks.min(axis=0), *face.landmarks.max(axis=0)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facealign_cli.video.tracking import normalised
+from facealign_cli.video.tracks import normalised
 from tests.video.scripted import SIZE, STEP, UNIT, Clip, at, centers
 
 
