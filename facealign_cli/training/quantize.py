@@ -37,6 +37,8 @@ MIN_CHANNELS = 16
 MIN_DENSE_WEIGHTS = 2**14
 MAX_FLOAT_INPUTS = 256
 """Dense layers that add up so many inputs or fewer stay in float: landmarks come of them, and little is to be won."""
+FLOAT_NODES = ("*/sigma/*",)
+"""Patterns of node names that stay in float: ONNX Runtime would make this layer's weights float again in every run."""
 MIN_FLOAT16_WEIGHTS = 1024
 _DENSE = ("Gemm", "MatMul")
 _FLOAT16_MAX = 65504.0
@@ -202,7 +204,7 @@ def nodes_to_quantize(model: Any, keep_float: Sequence[str] = ()) -> list[Any]:
     weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     chosen, tensors = [], set[str]()
     for node in model.graph.node:  # in the order of computation
-        kept = any(fnmatch.fnmatchcase(node.name, pattern) for pattern in keep_float)
+        kept = any(fnmatch.fnmatchcase(node.name, pattern) for pattern in (*FLOAT_NODES, *keep_float))
         if not kept and (_is_layer(node, weights) or _passes_on(node, tensors)):
             chosen.append(node)
             tensors.update(node.output if node.op_type not in _DENSE else ())

@@ -127,6 +127,7 @@ class TestNodes:
             make("Gemm", ["n", "shared"], ["o"], "shared", transB=1),
             make("MatMul", ["o", "grid"], ["p"], "grid"),
             make("Gemm", ["p", "few"], ["q"], "few", transB=1),
+            make("Gemm", ["q", "dense"], ["r"], "/stage/sigma/dense"),
             make("MatMul", ["j", "k"], ["l"], "transform"),
         ]
         shapes: dict[str, tuple[int, ...]] = {"stem": (32, 1, 3, 3), "w": (32, 32, 3, 3), "dense": (800, 256)}
