@@ -149,4 +149,9 @@ def _load_error(model: Path | bytes, device: str, error: Exception) -> Exception
     name = _name(model)
     if device.startswith("cuda") and "CUDA" in str(error):
         return DeviceError(f"device {device}: {str(error).splitlines()[0]}")
+    if "external data" in str(error).lower():
+        return ModelError(
+            f"{name}: it keeps its weights in another file, which is not read here; "
+            "onnx.save(onnx.load(file), new_file) writes a model that holds them"
+        )
     return ModelError(f"{name}: not an ONNX model that can be loaded: {str(error).splitlines()[0]}")

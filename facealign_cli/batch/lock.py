@@ -281,4 +281,5 @@ def _named(holder: dict[str, Any]) -> str:
 
 
 def _held(folder: str, holder: dict[str, Any], advice: str) -> OutputError:
-    return OutputError(f"{folder}: another run is writing there ({_named(holder).rstrip(',')}); {advice}")
+    who = f" ({_named(holder).rstrip(',')})" if holder else ""  # one that begins just now has not said who it is
+    return OutputError(f"{folder}: another run is writing there{who}; {advice}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -52,6 +53,8 @@ def _key(path: Path) -> _Key:
         now = path.stat()
     except OSError as error:
         raise InputError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+    if not stat.S_ISREG(now.st_mode):  # a pipe would be waited for, maybe for ever
+        raise InputError(f"{path}: is not a file")
     return path, now.st_mtime_ns, now.st_size
 
 
@@ -64,6 +67,7 @@ class Shown:
 
     def read(self, path: Path) -> Image:
         """The picture, (H, W, 3) uint8 BGR, upright. Raises InputError."""
+        _key(path)
         with self._turns:
             return read_image(path)
 

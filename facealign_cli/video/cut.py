@@ -84,6 +84,7 @@ class FaceCutter:
         self, folder: str | Path, options: CutOptions | None = None, *, clip: str = "", overwrite: bool = False
     ) -> None:
         self.folder, self.options = make_folder(folder), options or CutOptions()
+        self._overwrite = overwrite
         self._old = [file for file in sorted(self.folder.iterdir()) if _OWN.fullmatch(file.name)]
         if self._old and not overwrite:
             raise exists_already(self._old[0])
@@ -141,9 +142,13 @@ class FaceCutter:
             shots = [shot for shot in self._shots.best(self.options.best or 1) if shot.track_id in persons]
             yield from self._pictures(source, shots, stop)
             rows = [[_shot_name(shot), *shot.values()] for shot in shots]
-            _write_table(self.folder / "best.csv", ("file", *SHOT_COLUMNS), rows)
+            self._write_table("best.csv", ("file", *SHOT_COLUMNS), rows)
         names = tuple(one.name for one in fields(CutPerson))
-        _write_table(self.folder / "crops.csv", names, [astuple(person) for person in self.persons])
+        self._write_table("crops.csv", names, [astuple(person) for person in self.persons])
+
+    def _write_table(self, name: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+        with atomic_write(self.folder / name, self._overwrite) as stream:
+            write_cells(stream, list(columns), [list(row) for row in rows])
 
     def _pictures(self, source: VideoSource, shots: list[Shot], stop: threading.Event) -> Iterator[VideoFrame]:
         wanted: dict[int, list[Shot]] = {}
@@ -167,7 +172,7 @@ class FaceCutter:
             crop = cut_face(image_bgr, landmarks[shot.track_id], self.options.crop)
             own = {"track_id": shot.track_id, "rank": shot.rank, "score": round(shot.score, 4)}
             for suffix, data in crop.files(**facts, **own).items():
-                write_bytes((self.folder / _shot_name(shot)).with_suffix(suffix), data, True)
+                write_bytes((self.folder / _shot_name(shot)).with_suffix(suffix), data, self._overwrite)
             self._files[shot.track_id] = self._files.get(shot.track_id, 0) + 1
 
     def _clips(self, source: VideoSource, persons: dict[int, Sightings], stop: threading.Event) -> Iterator[VideoFrame]:
@@ -211,8 +216,8 @@ class FaceCutter:
         stem = self.folder / f"id{seen.track_id}"
         offset = first.pts * info.time_base
         how: dict[str, Any] = {"sound": sound.streams, "samples": sound.samples, "offset_s": offset}
-        sink = own.enter_context(open_sink(f"{stem}{sound.suffix}", info, **how, overwrite=True))
-        table = own.enter_context(atomic_write(f"{stem}.csv", True))
+        sink = own.enter_context(open_sink(f"{stem}{sound.suffix}", info, **how, overwrite=self._overwrite))
+        table = own.enter_context(atomic_write(f"{stem}.csv", self._overwrite))
         self._files[seen.track_id] = 1
         return _Clip(own, sink, table, seen, self.options.crop, offset)
 
@@ -319,8 +324,3 @@ def _copied(sound: SoundPacket) -> SoundPacket:
 
 def _shot_name(shot: Shot) -> str:
     return f"id{shot.track_id}_{shot.rank}.jpg"
-
-
-def _write_table(path: Path, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    with atomic_write(path, overwrite=True) as stream:
-        write_cells(stream, list(columns), [list(row) for row in rows])

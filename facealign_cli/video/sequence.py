@@ -57,7 +57,7 @@ class SequenceSource:
         problem = "no pictures"
         for _, file in self._files:
             try:
-                height, width = read_image(file, max_pixels=self._max_pixels).shape[:2]
+                height, width = self._picture(file).shape[:2]
             except InputError as error:
                 problem = str(error)
                 continue
@@ -72,8 +72,13 @@ class SequenceSource:
             except InputError as error:
                 yield VideoFrame(index, number, time, None, 1, str(error))
 
+    def _picture(self, file: Path) -> Image:
+        if file.exists() and not file.is_file():  # a pipe would be waited for, maybe for ever
+            raise InputError(f"{file}: is not a file")
+        return read_image(file, max_pixels=self._max_pixels)
+
     def _read(self, file: Path) -> Image:
-        image = read_image(file, max_pixels=self._max_pixels)
+        image = self._picture(file)
         size = image.shape[1], image.shape[0]
         if size == self._fitting.size:
             return image

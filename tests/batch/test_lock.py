@@ -206,3 +206,7 @@ def test_without_the_systems_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             lock_folder(LocalStorage(), str(tmp_path))
         assert os.listdir(tmp_path) == [LOCK]
     assert os.listdir(tmp_path) == []
+
+
+def test_a_run_that_has_not_said_who_it_is_gets_no_question_marks() -> None:
+    assert str(lock._held("out", {}, "wait for it")) == "out: another run is writing there; wait for it"

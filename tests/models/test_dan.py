@@ -199,3 +199,12 @@ class TestInterface:
         onnx.save(model, str(path))
         with pytest.raises(ModelError, match=f"{name} is "):
             DanModel(path)
+
+
+def test_weights_in_another_file_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    onnx.save_model(graph(), path, save_as_external_data=True, location="m.data", size_threshold=0)
+    with pytest.raises(
+        ModelError, match=r"m\.onnx: it keeps its weights in another file, which is not read here; onnx"
+    ):
+        DanModel(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import socket
 import threading
 from dataclasses import replace
@@ -294,3 +295,14 @@ def test_what_cannot_be_read_and_has_no_size_can_be_skipped(serve, tmp_path: Pat
     assert status == 422 and b"gone.jpg: no such file" in content
     skip = {"state": "skipped", "revision": 0, "faces": []}
     assert ask(served, "api/pictures/0", "PUT", skip)[0] == 200
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_pipe_is_not_waited_for(serve, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    os.mkfifo(tmp_path / "photos" / "pipe.jpg")
+    served = serve([FrameResult(str(tmp_path / "photos" / "pipe.jpg"), "no_face")])
+    for path in ("picture/0", "thumbnail/0"):
+        status, content, _ = ask(served, path)
+        assert status == 422 and b"pipe.jpg: is not a file" in content
+    assert ask(served, "api/pictures/0")[0] == 200

@@ -277,6 +277,20 @@ def test_what_is_there_stays_unless_it_may_be_replaced(tmp_path: Path) -> None:
     assert {file.name for file in tmp_path.iterdir()} == {"a.mp4", "other.txt", "id0.mp4", "id0.csv", "crops.csv"}
 
 
+def test_of_two_runs_into_one_folder_the_second_replaces_nothing(tmp_path: Path) -> None:
+    clip = blob_clip(tmp_path / "a.mp4", [(100.0, 90.0)] * 30, sound=None)
+    first, second = FaceCutter(tmp_path / "out"), FaceCutter(tmp_path / "out")
+    for cutter in (first, second):
+        list(cutter.passing([record(i, face_at(100, 90)) for i in range(30)]))
+    list(first.cut(open_source(str(clip))))
+    before = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
+    with pytest.raises(OutputError, match=r"id0\.\w+ exists already"):
+        list(second.cut(open_source(str(clip))))
+    first.close()
+    second.close()
+    assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
+
+
 def test_options_that_are_wrong() -> None:
     with pytest.raises(InputError, match="best: expected 1"):
         CutOptions(best=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -52,3 +53,11 @@ def test_other_sizes_are_fitted_and_told(tmp_path: Path) -> None:
         f"{tmp_path}: some of its frames have 48 x 64 pixels; they are fitted into the 64 x 48 of the first one, "
         "and their landmarks are pixels of that.",
     )
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_pipe_among_the_pictures_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "0.png")
+    cv2.imwrite(str(tmp_path / "1.png"), np.full((20, 30, 3), 40, np.uint8))
+    frames = [frame for frame in open_source(str(tmp_path)) if isinstance(frame, VideoFrame)]
+    assert [frame.error for frame in frames] == [f"{tmp_path / '0.png'}: is not a file", None]
