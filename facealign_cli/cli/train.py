@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from facealign_cli.cli import console, kinds, options, process
 from facealign_cli.cli.help import Group
@@ -195,7 +196,7 @@ def _train(
     teacher = None if teacher_file is None else model_of(load_checkpoint(teacher_file))
     values["teacher_share"] = values["teacher_share"] if teacher is not None else 0.0
     if resume:
-        run = Run.resume(folder, pack, teacher, **{key: values[key] for key in ("steps", "minutes", "device")})
+        run = Run.resume(folder, pack, teacher, **_resumed(stage, values))
     else:
         given = {key: values.pop(key) for key in ("init", "imagenet", "warm_start") if key in values}
         begin, network = Beginning(previous, **given), values.pop("network")
@@ -212,6 +213,21 @@ def _train(
         console.message(f"Interrupted at step {run.step}: --resume goes on from here.")
         sys.exit(console.INTERRUPTED)
     console.message(f"Done at step {run.step}: the weights with the least error are in {folder / 'best.ckpt'}.")
+
+
+def _resumed(stage: int, values: dict[str, Any]) -> dict[str, Any]:
+    """What `Run.resume` takes: the options that were given. The others stay as the run has them."""
+    context = click.get_current_context()
+    given = {k: v for k, v in values.items() if context.get_parameter_source(k) is not ParameterSource.DEFAULT}
+    changes = {key: given.pop(key) for key in ("steps", "minutes", "device") if key in given}
+    same = {"stage": stage} | {key: value for key, value in given.items() if key not in _OF_THE_BEGINNING}
+    if "augmentation" in same:
+        same["augmentation"] = AUGMENTATIONS[same["augmentation"]]
+    return {"same": same, **changes}
+
+
+_OF_THE_BEGINNING = ("init", "imagenet", "warm_start")
+"""Options that a resumed run has behind it."""
 
 
 def _config(stage: int, values: dict[str, Any]) -> TrainConfig:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from facealign_cli.training.measure import held_out_errors, measured_faces, turn
 from facealign_cli.training.network import Backbone, Dan, DanOutput
 from facealign_cli.training.origin import Origin
 from facealign_cli.training.pack import Pack, crops_in_frame
-from facealign_cli.training.schedule import TrainConfig
+from facealign_cli.training.schedule import TrainConfig, check_same
 
 RIGHT_WITHIN = 0.10
 """Landmarks whose error is below this share of `layers.normaliser` count as right for the confidence."""
@@ -93,9 +93,24 @@ class Run:
         cv2.setNumThreads(1)
 
     @classmethod
-    def resume(cls, folder: Path, pack: Pack, teacher: Dan | None = None, **changes: Any) -> Run:
-        """Go on from `last.ckpt`. changes: fields of the configuration to replace, such as a larger `steps`."""
+    def resume(
+        cls,
+        folder: Path,
+        pack: Pack,
+        teacher: Dan | None = None,
+        *,
+        same: Mapping[str, Any] | None = None,
+        **changes: Any,
+    ) -> Run:
+        """Go on from `last.ckpt`.
+
+        same: fields of the configuration, and "network" for the network's name, as somebody believes them to be; they
+        cannot be changed. changes: fields to replace, such as a larger `steps`. Raises InputError where `same` is not
+        what the run was begun with.
+        """
         values = load_checkpoint(Path(folder) / "last.ckpt")
+        begun = {"network": values["network"]["name"], **vars(TrainConfig.from_dict(values["config"]))}
+        check_same(Path(folder), begun, same or {})
         config = TrainConfig.from_dict({**values["config"], **changes})
         model, about = Dan(NetworkConfig.from_dict(values["network"])), values.get("origin")
         run = cls(folder, model, config, pack, origin=about, teacher=teacher)

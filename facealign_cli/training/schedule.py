@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
+from facealign_cli.errors import InputError
 from facealign_cli.training.augmentation import Augmentation
 
 TEACHER_SHARE = 0.5
@@ -70,3 +73,13 @@ class TrainConfig:
         renamed = {"batch_size" if name == "batch" else name: value for name, value in values.items()}
         turned = tuple(values.get("turned", (1, 1)))  # absent in some
         return cls(**{**renamed, "turned": turned, "augmentation": Augmentation(**values["augmentation"])})
+
+
+def check_same(folder: Path, begun: Mapping[str, Any], same: Mapping[str, Any]) -> None:
+    """Raise InputError for a setting of `same` that is not as in `begun`, with which the run in `folder` was begun."""
+    for name, value in same.items():
+        if value != begun[name]:
+            raise InputError(
+                f"{folder}: {name} was {begun[name]}, is {value}: a run goes on with the settings that it was begun "
+                "with. Leave the option out, or begin another run."
+            )

@@ -166,6 +166,10 @@ def test_from_a_pack_to_a_model(shared_data: Path, tmp_path: Path) -> None:
         second = run("train", "run", *common, "--steps", 4, "--resume")
     assert second.exit_code == 1 and f"{folder}: another run is writing there" in second.output
     assert run("train", "run", *common, "--steps", 4, "--resume").exit_code == 0
+    kept_on = run("train", "run", *common[:4], "--resume")  # the steps are those of the run, not the option's default
+    assert kept_on.exit_code == 0 and "Done at step 4" in kept_on.stderr
+    other = run("train", "run", *common, "--resume", "--lr", 0.5)
+    assert other.exit_code == 1 and "lr was 0.002, is 0.5" in other.stderr
     assert {path.name for path in folder.glob("[!.]*")} == {"last.ckpt", "best.ckpt", "log.csv", "curves.png"}
     again = ("--data", data, "--run", tmp_path / "second", "--batch-size", 4, "--steps", 1)
     begun = run("train", "run", *again, "--init", folder / "last.ckpt")

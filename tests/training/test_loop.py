@@ -90,6 +90,14 @@ class TestResume:
         for name in ("stages.0.out.weight", "stages.1.out.weight", "stages.0.norm.running_var"):
             assert not torch.equal(six[name], seven[name])
 
+    def test_other_settings_are_refused(self, tiny_vgg: NetworkConfig, tiny_pack: Pack, tmp_path: Path) -> None:
+        new_run(tmp_path, tiny_vgg, tiny_pack).save()
+        for name, value in (("lr", 0.5), ("network", "dan-large"), ("stage", 1), ("augmentation", None)):
+            with pytest.raises(InputError, match=rf"{name} was .*, is {value}: a run goes on with the settings"):
+                Run.resume(tmp_path, tiny_pack, same={name: value})
+        same = {"lr": CONFIG.lr, "network": tiny_vgg.name, "augmentation": CONFIG.augmentation}
+        assert Run.resume(tmp_path, tiny_pack, same=same).config == CONFIG
+
     def test_nothing_to_resume(self, tiny_pack: Pack, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"last\.ckpt: no such checkpoint"):
             Run.resume(tmp_path, tiny_pack)
