@@ -219,7 +219,7 @@ def _resumed(stage: int, values: dict[str, Any]) -> dict[str, Any]:
     """What `Run.resume` takes: the options that were given. The others stay as the run has them."""
     context = click.get_current_context()
     given = {k: v for k, v in values.items() if context.get_parameter_source(k) is not ParameterSource.DEFAULT}
-    changes = {key: given.pop(key) for key in ("steps", "minutes", "device") if key in given}
+    changes: dict[str, Any] = {key: given.pop(key) for key in ("steps", "minutes", "device") if key in given}
     same = {"stage": stage} | {key: value for key, value in given.items() if key not in _OF_THE_BEGINNING}
     if "augmentation" in same:
         same["augmentation"] = AUGMENTATIONS[same["augmentation"]]
