@@ -18,7 +18,7 @@ from typing import BinaryIO
 from facealign_cli.arguments import check_kind
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.files.base import password_hidden
-from facealign_cli.files.documents import csv_rows, parsing
+from facealign_cli.files.documents import UTF16, csv_rows, parsing
 from facealign_cli.files.output import safe_tree
 from facealign_cli.files.pictures import STDIN, standard_input
 from facealign_cli.files.storage import LocalStorage, Storage, is_url, join, storage_for
@@ -309,6 +309,8 @@ def _lines(stream: BinaryIO, null: bool) -> Iterator[str]:
 def _texts(lines: Sequence[bytes], null: bool) -> Iterator[str]:
     for line in lines:
         text = line if null else line.removesuffix(b"\r").removeprefix(b"\xef\xbb\xbf")
+        if text.startswith(UTF16):
+            raise FormatError("the list is in UTF-16: save it as UTF-8 (in PowerShell: Out-File -Encoding utf8)")
         if b"\0" in text:
             raise FormatError("the list holds NUL bytes: if they end its paths, say --null")
         if text:
@@ -341,6 +343,8 @@ def _parquet_paths(stream: BinaryIO, name: str, column: str | None) -> Iterator[
 
 
 def _column(names: Sequence[str], list_name: str, wanted: str | None) -> str:
+    if wanted is None and len(names) == 1 and re.search("[;\t]", names[0]):
+        raise FormatError(f"{list_name}: its cells are separated by semicolons or tabs; save it with commas")
     candidates = [wanted] if wanted is not None else [*PATH_COLUMNS, *(names if len(names) == 1 else ())]
     for candidate in candidates:
         for name in names:

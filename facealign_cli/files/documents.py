@@ -93,13 +93,22 @@ def reason(error: BaseException) -> str:
     return said[:200] if said else type(error).__name__
 
 
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
+"""What a text in UTF-16 begins with: PowerShell's `>` writes such files."""
+
+
+def as_utf8(data: bytes) -> bytes:
+    """A text's bytes as UTF-8, if they begin as UTF-16 does; others as they are. Raises ValueError for a torn text."""
+    return data.decode("utf-16").encode("utf-8", "surrogatepass") if data.startswith(UTF16) else data
+
+
 def parse_json(text: str | bytes, *, nan: bool = False) -> Any:
     """The value of a JSON text: every number in it is finite, every integer has 64 bits, no key stands twice.
 
     nan: take NaN and Infinity, which Python's own writer makes though they are no JSON.
     Raises ValueError, which says what is wrong, also for bytes that are no UTF-8 and for nesting too deep.
     """
-    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else as_utf8(text)
     numbers: dict[str, Any] = {}
     if _LONG_NUMBER.search(data):  # looking at each number takes twice as long: only where one may be too large
         numbers = {"parse_int": _integer, "parse_float": _number}
@@ -206,7 +215,9 @@ def csv_rows(path: PathLike, text: Iterable[str], **dialect: Any) -> Iterator[tu
 
 def read_csv(path: PathLike, **dialect: Any) -> Iterator[tuple[int, list[str]]]:
     """The rows of a CSV file; see `csv_rows`. Bytes that are no UTF-8 stay as Python keeps them in file names."""
-    text = read_bytes(path).decode("utf-8-sig", "surrogateescape")
+    data = read_bytes(path)
+    with parsing(path, "a table"):
+        text = as_utf8(data).decode("utf-8-sig", "surrogateescape")
     return csv_rows(path, io.StringIO(text, newline=""), **dialect)
 
 
@@ -233,7 +244,7 @@ _XML_ENCODING = re.compile(rb"<\?xml[^>]{0,200}?encoding\s{0,9}=\s{0,9}[\"']([A-
 
 def _xml_text(data: bytes) -> str:
     """Raises ValueError, LookupError for an encoding that nobody knows or that the content does not have."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if data.startswith(UTF16):
         return data.decode("utf-16")
     with contextlib.suppress(UnicodeDecodeError):
         return data.decode("utf-8-sig")

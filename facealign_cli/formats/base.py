@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Protocol
 
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.files.base import check_path
-from facealign_cli.files.documents import PathLike, read_bytes, read_json, read_xml
+from facealign_cli.files.documents import UTF16, PathLike, read_bytes, read_json, read_xml
 from facealign_cli.files.output import atomic_write
 from facealign_cli.plugins import FORMATS, find_plugins, load_plugin
 from facealign_cli.records import FrameResult, LeftOut, checked_records
@@ -217,7 +217,10 @@ def _content(path: Path) -> Any:
         return read_json(path, nan=True)
     if suffix == ".xml":
         return read_xml(path).tag
-    return read_bytes(path)[:200].decode("utf-8-sig", "replace") if suffix == ".csv" else None
+    if suffix != ".csv":
+        return None
+    start = read_bytes(path)[:400]
+    return start.decode("utf-16" if start.startswith(UTF16) else "utf-8-sig", "replace")[:200]
 
 
 @functools.cache

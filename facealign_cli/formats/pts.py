@@ -26,7 +26,7 @@ import numpy as np
 
 from facealign_cli.arrays import Floats
 from facealign_cli.errors import FormatError, InputError, OutputError
-from facealign_cli.files.documents import PathLike, read_bytes
+from facealign_cli.files.documents import PathLike, as_utf8, read_bytes
 from facealign_cli.files.output import (
     UniqueNames,
     check_output,
@@ -114,7 +114,7 @@ def _read_lines(path: PathLike) -> list[str]:
     if not data.strip():
         raise FormatError(f"{path}: empty")
     try:
-        text = data.decode("utf-8-sig")
+        text = as_utf8(data).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FormatError(f"{path}: not a text file") from error
     if "\0" in text:

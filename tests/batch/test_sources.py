@@ -206,6 +206,8 @@ def test_a_long_list_is_not_cut(tmp_path: Path) -> None:
         ("t.csv", b"a,b\n1,2\n", "no column path"),
         ("p.parquet", b"PAR1", "not a Parquet file"),
         ("l.txt", b"a\0b\n", "--null"),
+        ("t.csv", b"path;x\na.jpg;1\n", "separated by semicolons or tabs; save it with commas"),
+        ("l.txt", "a.jpg\n".encode("utf-16"), "the list is in UTF-16: save it as UTF-8"),
     ],
 )
 def test_lists_that_will_not_do(tmp_path: Path, name: str, content: bytes, words: str) -> None:

@@ -134,6 +134,18 @@ def test_csv(tmp_path: Path) -> None:
         list(read_csv(file))
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_texts_as_windows_writes_them(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.json").write_text('{"é.jpg":\r\n[1]}', encoding=encoding, newline="")
+    assert read_json(tmp_path / "a.json") == {"é.jpg": [1]}
+    (tmp_path / "a.csv").write_text("a,b\r\né,2\r\n", encoding=encoding, newline="")
+    assert [cells for _, cells in read_csv(tmp_path / "a.csv")] == [["a", "b"], ["é", "2"]]
+    (tmp_path / "torn").write_bytes(b"\xff\xfea")
+    for read in (read_json, lambda path: list(read_csv(path))):
+        with pytest.raises(FormatError, match=r"torn: not .*, or damaged"):
+            read(tmp_path / "torn")
+
+
 def test_xml(tmp_path: Path) -> None:
     file = tmp_path / "a.xml"
     file.write_bytes("<?xml version='1.0' encoding='ISO-8859-1'?><a n='é日'/>".encode())
