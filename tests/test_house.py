@@ -63,7 +63,7 @@ SHARED = {
     "evaluation": {"base", "figures", "compare", "foreign"},
     "models": {"dan", "registry"},
     "files": {"arrays", "base", "documents", "header", "header_base", "jpeg", "local", "output"},
-    "batch": {"base", "keys", "pool", "session", "shard_files"},
+    "batch": {"base", "keys", "lists", "pool", "session", "shard_files"},
     "datasets": {"base", "beside", "splits"},
     "detectors": {"base", "box_files", "given"},
     "cli": {"console", "cropping", "help", "jobs", "kinds", "options", "process", "tracking"},

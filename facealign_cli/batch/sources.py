@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from facealign_cli.arguments import check_kind
-from facealign_cli.errors import FormatError, InputError
+from facealign_cli.batch.lists import csv_paths, line_paths, parquet_paths
+from facealign_cli.errors import InputError
 from facealign_cli.files.base import password_hidden
-from facealign_cli.files.documents import UTF16, csv_rows, parsing
 from facealign_cli.files.output import safe_tree
 from facealign_cli.files.pictures import STDIN, standard_input
 from facealign_cli.files.storage import LocalStorage, Storage, is_url, join, storage_for
@@ -36,10 +36,6 @@ CLIP_SUFFIXES = frozenset({
 })  # fmt: skip
 """The same for clips."""
 
-PATH_COLUMNS = ("path", "source", "file", "filename", "image", "url")
-"""Columns of a list that are taken for its paths, the first that is there."""
-
-_BLOCK = 1 << 16
 _MAGIC = re.compile(r"[*?\[]")
 
 Tell = Callable[[str], None]
@@ -280,13 +276,13 @@ def _matches(pattern: Sequence[str], path: Sequence[str]) -> bool:
 
 def _listed(path: str, sources: Sources) -> Iterator[str]:
     suffix = os.path.splitext(path)[1].lower()
-    read = {".csv": _csv_paths, ".parquet": _parquet_paths}.get(suffix)
+    read = {".csv": csv_paths, ".parquet": parquet_paths}.get(suffix)
     try:
         if path == STDIN:
-            yield from _lines(standard_input(), sources.null)
+            yield from line_paths(standard_input(), sources.null)
             return
         with _open(path) as stream:
-            yield from read(stream, path, sources.column) if read else _lines(stream, sources.null)
+            yield from read(stream, path, sources.column) if read else line_paths(stream, sources.null)
     except OSError as error:
         name = "standard input" if path == STDIN else path
         raise InputError(f"{name}: cannot be read: {error.strerror or error}") from error
@@ -295,62 +291,3 @@ def _listed(path: str, sources: Sources) -> Iterator[str]:
 def _open(path: str) -> BinaryIO:
     storage = storage_for(path)
     return open(path, "rb") if isinstance(storage, LocalStorage) else io.BytesIO(storage.read(path))
-
-
-def _lines(stream: BinaryIO, null: bool) -> Iterator[str]:
-    """Paths in a stream of bytes; those that are no UTF-8 keep their bytes as Python does in file names."""
-    rest, end = b"", b"\0" if null else b"\n"
-    while block := getattr(stream, "read1", stream.read)(_BLOCK):
-        *whole, rest = (rest + block).split(end)
-        yield from _texts(whole, null)
-    yield from _texts([rest], null)
-
-
-def _texts(lines: Sequence[bytes], null: bool) -> Iterator[str]:
-    for line in lines:
-        text = line if null else line.removesuffix(b"\r").removeprefix(b"\xef\xbb\xbf")
-        if text.startswith(UTF16):
-            raise FormatError("the list is in UTF-16: save it as UTF-8 (in PowerShell: Out-File -Encoding utf8)")
-        if b"\0" in text:
-            raise FormatError("the list holds NUL bytes: if they end its paths, say --null")
-        if text:
-            yield os.fsdecode(text)
-
-
-def _csv_paths(stream: BinaryIO, name: str, column: str | None) -> Iterator[str]:
-    with io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="") as text:
-        rows = csv_rows(name, text)
-        _, header = next(rows, (0, []))
-        index = header.index(_column(header, name, column))
-        for _, row in rows:
-            if len(row) > index and row[index]:
-                yield row[index]
-
-
-def _parquet_paths(stream: BinaryIO, name: str, column: str | None) -> Iterator[str]:
-    _, pq = import_pyarrow()
-    with parsing(name, "a Parquet file with a column of paths"):
-        file = pq.ParquetFile(stream)
-        chosen = _column(file.schema_arrow.names, name, column)
-        batches = file.iter_batches(columns=[chosen])
-    while True:
-        with parsing(name, "a Parquet file with a column of paths"):
-            batch = next(batches, None)
-            paths = [os.fsdecode(value) for value in batch.column(0).to_pylist() if value] if batch is not None else []
-        if batch is None:
-            return
-        yield from paths
-
-
-def _column(names: Sequence[str], list_name: str, wanted: str | None) -> str:
-    if wanted is None and len(names) == 1 and re.search("[;\t]", names[0]):
-        raise FormatError(f"{list_name}: its cells are separated by semicolons or tabs; save it with commas")
-    candidates = [wanted] if wanted is not None else [*PATH_COLUMNS, *(names if len(names) == 1 else ())]
-    for candidate in candidates:
-        for name in names:
-            if name.strip().lower() == candidate.strip().lower():
-                return name
-    raise FormatError(
-        f"{list_name}: no column {' or '.join(candidates)}; it has {', '.join(names)[:200] or 'none'}: "
-        "name one by --column"
-    )
