@@ -242,6 +242,7 @@ def test_a_clip_or_a_folder_in_place_of_its_rows(tmp_path: Path) -> None:
         assert done.exit_code == 2 and said in " ".join(done.stderr.split())
 
 
+@pytest.mark.long
 def test_a_clip_without_the_frames_of_the_rows_is_refused(tmp_path: Path) -> None:
     write_clip(tmp_path / "short.mp4", [np.zeros((48, 64, 3), np.uint8)])
     rows = [replace(one, width=64, height=48) for one in make_clip(3.0)]

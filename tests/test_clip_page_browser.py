@@ -14,6 +14,8 @@ from facealign_cli.report.clip import render_clip_page
 from facealign_cli.report.series import DECIMALS, ClipSeries, read_series
 from tests.browser import launched
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:

@@ -21,6 +21,8 @@ from facealign_cli.formats.pts import read_pts
 from facealign_cli.review.proposals import read_proposals
 from facealign_cli.review.session import Session, default_side_file
 
+pytestmark = pytest.mark.long
+
 WEIGHTS = Path(__file__).resolve().parents[1] / "models" / "dan-light.ckpt"
 
 

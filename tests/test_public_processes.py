@@ -35,6 +35,7 @@ class TestProcessesAndThreads:
             pytest.skip(str(error))
         return str(request.param)
 
+    @pytest.mark.long
     @pytest.mark.parametrize("detector", SHIPPED, indirect=True)
     def test_a_pickled_aligner_is_the_same(self, detector: str, astronaut: np.ndarray) -> None:
         aligner = Aligner("dan-light", detector, device="cpu")
@@ -89,6 +90,7 @@ class TestPlainScripts:
         assert (done.stdout, done.returncode) == ("1\n", 0), done.stderr
         assert list((folder / "rows").glob("part-*.parquet"))
 
+    @pytest.mark.long
     def test_a_missing_guard_is_named(self, folder: Path) -> None:
         done = self.run(folder, SCRIPT.format(guard="", body=RUN.format(workers=2)))
         assert done.returncode == 1

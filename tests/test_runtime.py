@@ -58,6 +58,7 @@ def test_nothing_is_left_at_home_and_no_host_is_asked(
         assert "AF_INET" not in trace.read_text()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("value", "off"), [(None, True), ("", True), ("1", True), ("0", False), ("false", False)])
 def test_what_the_user_has_set_wins(value: str | None, off: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(runtime.NO_TELEMETRY, value or "")

@@ -19,8 +19,8 @@ import pytest
 from facealign_cli import Aligner
 from facealign_cli.formats.codec import from_dict
 
-uvicorn = pytest.importorskip("uvicorn", reason="needs pip install 'facealign[review]'")
-pytest.importorskip("starlette", reason="needs pip install 'facealign[review]'")
+uvicorn = pytest.importorskip("uvicorn", reason="need pip install -e '.[review]'")
+pytest.importorskip("starlette", reason="need pip install -e '.[review]'")
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 

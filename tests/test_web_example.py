@@ -162,6 +162,7 @@ def of_astronaut(folder: Path, kind: str) -> Path:
     return path
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["leaning", "large", "on its head", "small"])
 def test_python_places_the_same_landmarks(page, tmp_path: Path, kind: str) -> None:
     path = of_astronaut(tmp_path, kind)

@@ -13,6 +13,7 @@ import click
 
 from facealign_cli.cli import console, kinds, options
 from facealign_cli.cli.help import Command
+from facealign_cli.errors import InputError
 
 if TYPE_CHECKING:
     from facealign_cli.aligner import Aligner
@@ -95,6 +96,9 @@ def review(
 
         target = options.output_format(export_to, target_name)
         results = session.results(("accepted", "open") if everything else ("accepted",))
+        if not results and not everything:
+            pictures = console.counted(len(session.pictures), "picture")
+            raise InputError(f"{source}: none of {pictures} is accepted yet; --all exports those that are open, too")
         done = write_faces(results, export_to, target, images=images, overwrite=overwrite)
         sys.exit(console.conversion(done, target, export_to))
     _serve(session, port, partial(_aligner, model, device, threads))

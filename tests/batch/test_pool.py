@@ -39,6 +39,7 @@ def run(paths: list[str], *, workers: int = 2, timeout_s: float | None = None, m
     return lines, usage
 
 
+@pytest.mark.long
 def test_one_picture_that_kills_is_the_only_failure(tmp_path: Path) -> None:
     names = ["once-poison", *map(str, range(9)), "twice-poison", *map(str, range(10, 30)), "poison", "last"]
     paths = [str(tmp_path / name) for name in names]
@@ -50,6 +51,7 @@ def test_one_picture_that_kills_is_the_only_failure(tmp_path: Path) -> None:
     assert 5 <= usage.deaths <= 6  # 3 by the poison, 2 and 1 by the others, of which two may have been one
 
 
+@pytest.mark.long
 def test_what_was_put_off_is_tried_when_all_else_is_done(tmp_path: Path) -> None:
     paths = [str(tmp_path / "twice-poison"), *(f"slow-{i}" for i in range(20))]
     with Pool(FakeWork, 2, PoolUsage()) as pool:
@@ -73,6 +75,7 @@ def test_workers_that_are_killed_as_they_start(monkeypatch: pytest.MonkeyPatch, 
     assert usage.deaths == 8
 
 
+@pytest.mark.long
 def test_workers_that_do_not_end_are_killed_together() -> None:
     feed = ListFeed(["hang"] * 4, 1)
     with Pool(FakeWork, 4, PoolUsage()) as pool:
@@ -120,6 +123,7 @@ def test_after_a_picture_tried_alone_the_worker_goes_on_with_the_rest(tmp_path: 
     assert sorted(done) == sorted(paths)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("make_work", "kind", "words"),
     [

@@ -35,6 +35,8 @@ from facealign_cli.files.storage import storage_for
 
 pytest.importorskip("ray.data", reason="the engine ray needs ray[data]: pip install 'facealign[ray]'")
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def importable(monkeypatch: pytest.MonkeyPatch) -> None:

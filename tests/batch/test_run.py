@@ -53,6 +53,7 @@ def test_pictures_damage_and_all(pictures: Path, tmp_path: Path) -> None:
     assert len(progress.slowest) == len(progress.failures) == 5
 
 
+@pytest.mark.long
 def test_the_rows_do_not_depend_on_how_the_work_was_cut(pictures: Path, tmp_path: Path) -> None:
     for name, options in {"1": {"batch_size": 1}, "16": {}, "pool": {"workers": 2, "batch_size": 3}}.items():
         run(pictures, tmp_path / name, **options)

@@ -69,6 +69,7 @@ def _keys(paths: list[str]) -> np.ndarray:
     return np.array([key_of(path) for path in paths], np.uint64)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fmt", ["jsonl", "parquet", "csv"])
 def test_a_kill_before_any_write_loses_nothing(tmp_path: Path, fmt: str) -> None:
     run_job(LocalStorage(), tmp_path / "whole", fmt)
@@ -83,6 +84,7 @@ def test_a_kill_before_any_write_loses_nothing(tmp_path: Path, fmt: str) -> None
         assert same_rows(rows_of(folder), expected), last
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fmt", ["jsonl", "parquet", "csv"])
 def test_a_kill_while_failed_ones_are_taken_out(tmp_path: Path, fmt: str) -> None:
     run_job(LocalStorage(), tmp_path / "whole", fmt)

@@ -30,6 +30,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=550)
 
 
+@pytest.mark.long
 def test_every_step_with_the_cpu_in_its_place(tmp_path: Path) -> None:
     done = run("--device", "cpu", "--rounds", 1, "--seconds", 0.3, "--most", 4, "-o", tmp_path / "gpu.md")
     assert done.returncode == 0, done.stderr + done.stdout

@@ -36,6 +36,7 @@ def test_blinks_last_as_long_as_they_say(benchmark: ModuleType) -> None:
     assert (shut > 0).mean() * times[-1] == pytest.approx(sum(benchmark.DURATIONS_S), abs=0.05)
 
 
+@pytest.mark.long
 def test_a_table_by_yaw(benchmark: ModuleType, shared_data: Path) -> None:
     result = CliRunner().invoke(benchmark.main, ["turned", str(shared_data / "more" / "aflw2000")])
     assert result.exit_code == 0, result.output

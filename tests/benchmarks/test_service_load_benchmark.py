@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-pytest.importorskip("uvicorn", reason="needs pip install 'facealign[review]'")
+pytest.importorskip("uvicorn", reason="need pip install -e '.[review]'")
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -18,6 +18,7 @@ def benchmark(load: Callable[[str], ModuleType]) -> ModuleType:
     return load("video")
 
 
+@pytest.mark.long
 def test_a_looped_clip_goes_on(benchmark: ModuleType, tmp_path: Path) -> None:
     looped = benchmark.Looped(str(write_clip(tmp_path / "in.mp4", pictures(10))), 1.0)
     frames = list(looped)
@@ -25,6 +26,7 @@ def test_a_looped_clip_goes_on(benchmark: ModuleType, tmp_path: Path) -> None:
     assert np.allclose([frame.timestamp_s for frame in frames], np.arange(30) * 0.04)
 
 
+@pytest.mark.long
 def test_a_clip_is_measured(benchmark: ModuleType, tmp_path: Path, astronaut: np.ndarray) -> None:
     path, aligner = write_clip(tmp_path / "in.mp4", [astronaut[20:260, 100:340]] * 8), Aligner()
     found = benchmark.speed(path, aligner, 1)

@@ -33,6 +33,7 @@ def test_every_motion_begins_at_a_face_and_moves_what_it_says(benchmark: ModuleT
         assert np.ptp(path, axis=0)[points].mean() > 1, name
 
 
+@pytest.mark.long
 def test_a_short_run(benchmark: ModuleType, astronaut: np.ndarray) -> None:
     picture = np.ascontiguousarray(astronaut[:320, 60:380])
     lines = benchmark.with_network(picture, Aligner(), Smoothing(), 12).splitlines()

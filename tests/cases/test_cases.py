@@ -91,6 +91,7 @@ def records_of(*paths: object) -> list[dict[str, object]]:
 
 
 class TestPictures:
+    @pytest.mark.long
     @pytest.mark.parametrize(
         ("name", "words"),
         [
@@ -113,6 +114,7 @@ class TestPictures:
         assert record["status"] == "ok"
         assert (record["width"], record["height"]) == (256, 256)
 
+    @pytest.mark.long
     def test_too_wide_for_jpeg(self, tmp_path: Path) -> None:
         wide = CASES / "pictures" / "wide_70000x60.png"
         out, drawn = tmp_path / "w.json", tmp_path / "D"
@@ -125,6 +127,7 @@ class TestPictures:
         (result,) = json_format.read(tmp_path / "one.json")
         assert "70000 x 60 pixels do not go into .jpg" in (result.warning or "")
 
+    @pytest.mark.long
     def test_too_wide_in_a_folder_job(self, tmp_path: Path) -> None:
         (tmp_path / "src").mkdir()
         for picture in (ASTRONAUT, CASES / "pictures" / "wide_70000x60.png"):
@@ -190,6 +193,7 @@ class TestTexts:
         assert evaluation["faces"]
         assert {face["status"] for face in evaluation["faces"]} == {"ok"}
 
+    @pytest.mark.long
     def test_a_nul_in_a_list(self, tmp_path: Path) -> None:
         file = CASES / "text" / "list_nul.parquet"
         done = run(
@@ -214,6 +218,7 @@ class TestModels:
         done = run("detect", "image", ASTRONAUT, "--model", file)
         assert_refused(done, str(file), name)
 
+    @pytest.mark.long
     @pytest.mark.parametrize("name", ["deep", "sha_integer"])
     @pytest.mark.parametrize("command", [("model", "list"), ("model", "info", "dan-light"), ("doctor",)])
     def test_a_damaged_registry(self, name: str, command: tuple[str, ...], tmp_path: Path) -> None:

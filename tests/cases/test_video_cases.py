@@ -47,6 +47,7 @@ def sound(path: Path) -> tuple[str, int, float]:
         return stream.codec_context.name, len(packets), float(packets[0].pts * packets[0].time_base)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", WHOLE)
 def test_track_gives_a_row_per_frame_at_its_time(name: str, tmp_path: Path) -> None:
     result = run("track", CASES / name, "-o", tmp_path / "rows.csv")
@@ -62,6 +63,7 @@ def test_track_gives_a_row_per_frame_at_its_time(name: str, tmp_path: Path) -> N
     assert not any(r.error for r in records)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", WHOLE)
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_overlay_of_each_plays_at_the_same_times(name: str, suffix: str, tmp_path: Path) -> None:
@@ -73,6 +75,7 @@ def test_overlay_of_each_plays_at_the_same_times(name: str, suffix: str, tmp_pat
     assert np.allclose(times - times[0], np.arange(count) / PER_SECOND.get(name, 25), atol=1e-3)
 
 
+@pytest.mark.long
 def test_a_last_picture_may_stand_for_long(tmp_path: Path) -> None:
     result = run("track", CASES / "three_slides.gif", "-o", tmp_path / "rows.csv")
     assert (result.exit_code, result.stdout) == (0, "")
@@ -82,6 +85,7 @@ def test_a_last_picture_may_stand_for_long(tmp_path: Path) -> None:
     assert facts(tmp_path / "o.mp4").length == pytest.approx(9)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".ts"])
 def test_what_an_edit_list_trims_away_stays_away(suffix: str, tmp_path: Path) -> None:
     out = tmp_path / f"out{suffix}"
@@ -94,6 +98,7 @@ def test_what_an_edit_list_trims_away_stays_away(suffix: str, tmp_path: Path) ->
     assert heard[-1] - heard[0] < 0.7
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "suffix", "codec", "is_copy"),
     [
@@ -116,6 +121,7 @@ def test_sound_is_copied_or_encoded_and_said(name: str, suffix: str, codec: str,
     assert not is_copy or count == sound(CASES / name)[1]
 
 
+@pytest.mark.long
 def test_no_sound_leaves_it_out(tmp_path: Path) -> None:
     result = run("overlay", CASES / "wmav2.wmv", "-o", tmp_path / "o.mp4", "--blank", "--no-sound")
     assert (result.exit_code, result.stdout) == (0, "")

@@ -71,6 +71,7 @@ def test_it_counts_one_as_one(folder: Path, tmp_path: Path) -> None:
     assert "1 row of 1 picture, 1 face, 0 without" in result.stderr
 
 
+@pytest.mark.long
 def test_what_it_says(folder: Path, tmp_path: Path) -> None:
     result = run(folder, "-o", tmp_path / "out", "--workers", 1, "--format", "jsonl")
     assert result.exit_code == 3
@@ -86,6 +87,7 @@ def test_what_it_says(folder: Path, tmp_path: Path) -> None:
     assert "60 done before" in again.stderr
 
 
+@pytest.mark.long
 def test_killed_at_random_and_resumed(folder: Path, tmp_path: Path, undisturbed: list[dict]) -> None:
     out, rng = tmp_path / "out", random.Random(6)
     arguments = (folder, "-o", out, "--workers", 2, "--batch-size", 2, "--shard-rows", 20, "--device", "cpu")
@@ -113,6 +115,7 @@ def workers_of(process: subprocess.Popen[str]) -> list[int]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks for processes in /proc")
 def test_workers_that_somebody_kills_blame_no_picture(folder: Path, tmp_path: Path, undisturbed: list[dict]) -> None:
     out, rng, kills = tmp_path / "out", random.Random(6), 0
@@ -128,6 +131,7 @@ def test_workers_that_somebody_kills_blame_no_picture(folder: Path, tmp_path: Pa
     assert same(rows_of(out), undisturbed)
 
 
+@pytest.mark.long
 def test_interrupted(folder: Path, tmp_path: Path, undisturbed: list[dict]) -> None:
     out = tmp_path / "out"
     many = tmp_path / "list"

@@ -64,6 +64,7 @@ def undisturbed(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.long
 def test_each_clip_has_its_row_and_its_tables(folder: Path, undisturbed: Path) -> None:
     rows = {Path(row["source"]).relative_to(folder).as_posix(): row for row in table(undisturbed / "clips.csv")}
     assert sorted(rows) == ["0.mp4", "1.mp4", "2.mp4", "3.mp4", "4.mp4", "5.mp4", "grey.mp4", "inner/0.mp4", "text.mp4"]
@@ -93,6 +94,7 @@ def test_a_table_is_that_of_video_track(folder: Path, undisturbed: Path, tmp_pat
     assert place.read_bytes() == one.read_bytes()
 
 
+@pytest.mark.long
 def test_killed_again_and_again_it_ends_as_undisturbed(folder: Path, undisturbed: Path, tmp_path: Path) -> None:
     out, rng = tmp_path / "out", random.Random(1)
     command = [sys.executable, "-c", CODE, "batch", "videos", str(folder), "-o", str(out)]
@@ -114,7 +116,7 @@ def test_killed_again_and_again_it_ends_as_undisturbed(folder: Path, undisturbed
 @pytest.mark.parametrize("scheme", ["memory", "file"])
 def test_clips_behind_urls(folder: Path, undisturbed: Path, tmp_path: Path, scheme: str) -> None:
     """Their tables are those of local clips, but for the source; no copy stays."""
-    fsspec = pytest.importorskip("fsspec", reason="needs pip install 'facealign[cloud]'")
+    fsspec = pytest.importorskip("fsspec", reason="need pip install -e '.[cloud]'")
     base = "memory://clips/of a day" if scheme == "memory" else folder.as_uri()
     if scheme == "memory":
         for name in ("2.mp4", "text.mp4"):

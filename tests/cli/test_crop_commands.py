@@ -104,6 +104,7 @@ def test_batch_folder(folder: Path, tmp_path: Path) -> None:
     assert other.exit_code == 1 and "crop_preset" in other.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("option", "frames"), [(("--every", 5), list(range(0, 50, 5))), (("--fps", 10), None)])
 def test_fewer_frames(folder: Path, tmp_path: Path, option: tuple[str, int], frames: list[int] | None) -> None:
     clip = folder / "clips" / "face.mp4"
@@ -145,6 +146,7 @@ def test_pictures_of_a_rate(folder: Path, astronaut: np.ndarray, tmp_path: Path)
     assert [r.timestamp_s for r in read_results(tmp_path / "a.csv")] == [0, 0.4, 0.8]
 
 
+@pytest.mark.long
 def test_video_crop(folder: Path, tmp_path: Path) -> None:
     result = run("video", "crop", folder / "clips" / "face.mp4", "-o", tmp_path / "out", "--crop-size", 128)
     assert result.exit_code == 0
@@ -158,6 +160,7 @@ def test_video_crop(folder: Path, tmp_path: Path) -> None:
     assert again.exit_code == 1 and "exists already" in again.stderr
 
 
+@pytest.mark.long
 def test_video_crop_best(folder: Path, tmp_path: Path) -> None:
     how = ("--best", 3, "--crop-preset", "ffhq", "--crop-size", 96)
     result = run("video", "crop", folder / "clips" / "face.mp4", "-o", tmp_path / "out", *how)
@@ -173,6 +176,7 @@ def test_a_clip_without_a_face_says_so(folder: Path, tmp_path: Path) -> None:
     assert "0 clips in" in result.stderr and not list((tmp_path / "out").iterdir())
 
 
+@pytest.mark.long
 def test_an_id_that_is_seen_briefly(folder: Path, tmp_path: Path) -> None:
     how = ("-o", tmp_path / "out", "--min-seconds", 10)
     result = run("video", "crop", folder / "clips" / "face.mp4", *how)
@@ -180,6 +184,7 @@ def test_an_id_that_is_seen_briefly(folder: Path, tmp_path: Path) -> None:
     assert table(tmp_path / "out" / "crops.csv")[0]["left_out"].startswith("seen for 1.96 s")
 
 
+@pytest.mark.long
 def test_batch_videos(folder: Path, tmp_path: Path) -> None:
     how = ("--crops-dir", tmp_path / "crops", "--crop-preset", "arcface", "--every", 2, "--workers", 0)
     result = run("batch", "videos", folder / "clips", "-o", tmp_path / "out", *how)
@@ -190,6 +195,7 @@ def test_batch_videos(folder: Path, tmp_path: Path) -> None:
     assert {row["frames"] for row in table(tmp_path / "out" / "clips.csv")} == {"25", "13"}
 
 
+@pytest.mark.long
 def test_blinks_are_not_counted_where_frames_are_far_apart(folder: Path, tmp_path: Path) -> None:
     for every, blinks in ((1, "0"), (5, "")):
         out = tmp_path / f"{every}"

@@ -16,6 +16,8 @@ from facealign_cli.batch.lock import lock_folder
 from facealign_cli.cli.main import main
 from facealign_cli.files.storage import LocalStorage
 
+TRAIN = "need pip install -e '.[train]'"
+
 
 def run(*args: object) -> Result:
     return CliRunner().invoke(main, [str(arg) for arg in args])
@@ -94,6 +96,7 @@ def test_model_list_and_info() -> None:
     assert run("model", "info", "nothing").exit_code == 1
 
 
+@pytest.mark.long
 def test_doctor_is_content_here() -> None:
     result = run("doctor", "--format", "json")
     assert result.exit_code == 0
@@ -119,6 +122,7 @@ def checks_of(area: str) -> dict[str, dict[str, str]]:
     return {c["name"]: c for c in json.loads(run("doctor", "--format", "json").stdout) if c["area"] == area}
 
 
+@pytest.mark.long
 def test_doctor_runs_every_detector_and_writes_clips() -> None:
     detectors, codecs = checks_of("detector"), checks_of("codec")
     assert detectors["yunet"]["detail"].startswith("finds the face in a small picture; the default; weights")
@@ -126,6 +130,7 @@ def test_doctor_runs_every_detector_and_writes_clips() -> None:
     assert all("research only" in check["detail"] for check in checks_of("model").values())
 
 
+@pytest.mark.long
 def test_doctor_tells_of_a_detector_that_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     from facealign_cli.detectors.yunet import YunetDetector
 
@@ -141,6 +146,7 @@ def test_doctor_tells_of_a_codec_that_writes_nothing(monkeypatch: pytest.MonkeyP
     assert checks_of("codec")["H.264 in .mp4"]["state"] == "broken"
 
 
+@pytest.mark.long
 def test_doctor_names_the_python_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     from facealign_cli import doctor, errors
 
@@ -155,6 +161,7 @@ def test_doctor_names_the_python_that_runs(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_from_a_pack_to_a_model(shared_data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason=TRAIN)
     data, folder = tmp_path / "faces.h5", tmp_path / "run"
     result = run("train", "pack", shared_data / "300w" / "afw", "-o", data, "--size", 96)
     assert result.exit_code == 0
@@ -191,6 +198,7 @@ def test_from_a_pack_to_a_model(shared_data: Path, tmp_path: Path) -> None:
 
 def test_rough_labels_are_averaged_with_a_model_s(shared_data: Path, tmp_path: Path) -> None:
     """Eight frames of one person of ytf, of whom four stay."""
+    pytest.importorskip("torch", reason=TRAIN)
     frames = sorted((shared_data / "ytf").glob("Adam_Sandler_*.jpg"))[:8]
     (tmp_path / "ytf").mkdir()
     for frame in frames:
@@ -216,7 +224,7 @@ def test_stages_build_on_one_another(tmp_path: Path) -> None:
 
 
 def test_training_on_a_gpu_that_is_not_there(shared_data: Path, tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason=TRAIN)
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     data = tmp_path / "faces.h5"

@@ -47,6 +47,7 @@ def said(done: subprocess.CompletedProcess[bytes]) -> bytes:
     return b"".join(line for line in done.stderr.splitlines(keepends=True) if not re.match(rb"\d+ pictures?, ", line))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("streams", "code", "words"),
     [
@@ -75,6 +76,7 @@ def test_workers_without_standard_streams(face: Path) -> None:
     assert json.loads((face.parent / "out" / "manifest.json").read_bytes())["counts"]["faces"] == 1
 
 
+@pytest.mark.long
 def test_pictures_from_a_closed_standard_input(face: Path) -> None:
     done = shell(f"{FACEALIGN} detect image - <&-", face.parent)
     assert done.returncode == 3
@@ -90,6 +92,7 @@ def test_a_reader_that_goes_is_no_error_to_tell(face: Path) -> None:
     assert done.stderr in (b"1\n", b"0\n")  # 0: it had written all before its reader went
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
 def test_terminals_that_know_few_characters(face: Path, encoding: str) -> None:
     done = shell(f"{FACEALIGN} doctor", face.parent, PYTHONIOENCODING=encoding)
@@ -108,6 +111,7 @@ def test_a_stream_that_is_not_the_process_own_stays(monkeypatch: pytest.MonkeyPa
         assert sys.stdout is mine
 
 
+@pytest.mark.long
 def test_the_working_directory_has_gone(face: Path) -> None:
     (face.parent / "gone").mkdir()
     for command in (f"detect image {face}", f"detect image {face} -o x.json", f"batch folder {face} -o o --workers 1"):
@@ -181,6 +185,7 @@ def many(face: Path) -> Path:
     return face.parent
 
 
+@pytest.mark.long
 @needs_proc
 @pytest.mark.parametrize("to_all", [False, True], ids=["parent", "group"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -197,6 +202,7 @@ def test_a_batch_that_is_ended(many: Path, number: signal.Signals, to_all: bool)
     assert not hidden(many)
 
 
+@pytest.mark.long
 @needs_proc
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("delay", [0.0, 0.03, 0.15, 0.4])
@@ -227,6 +233,7 @@ def annotated(many: Path) -> Path:
     return many
 
 
+@pytest.mark.long
 @needs_proc
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 @pytest.mark.parametrize("delay", [0.0, 0.1, 1.5])

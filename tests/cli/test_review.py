@@ -56,6 +56,12 @@ def test_export(rows: Path) -> None:
     assert "exists already" in run("rows.json", "--images", "photos", "--export", "all.csv", code=1).stderr
 
 
+def test_an_export_before_anything_is_accepted_says_so(rows: Path) -> None:
+    fresh = ("rows.json", "--images", "photos", "--work", "fresh.jsonl", "--export", "out.csv")
+    assert "none of 3 pictures is accepted yet; --all exports" in run(*fresh, code=1).stderr
+    run(*fresh, "--all")
+
+
 def test_wrong_usage(rows: Path) -> None:
     assert "--to and --all go with --export" in run("rows.json", "--to", "coco", code=2).stderr
     assert "no such" in run("none.json", code=2).stderr.lower() or "does not exist" in run("none.json", code=2).stderr

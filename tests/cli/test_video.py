@@ -65,6 +65,7 @@ def test_overlay_keeps_times_and_sound_and_writes_rows(clip: Path, tmp_path: Pat
     assert len(get_format("json").read(tmp_path / "o.json")) == 12
 
 
+@pytest.mark.long
 def test_every_command_takes_rows_and_clip_alike(clip: Path, tmp_path: Path) -> None:
     """-o is what its name says, --landmarks the rows beside a clip, "-" standard output; `camera`: see its own test."""
     part, out = ("--end", "0.1"), tmp_path / "o.mp4"

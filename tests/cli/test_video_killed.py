@@ -45,6 +45,7 @@ def long_clip(tmp_path_factory: pytest.TempPathFactory, photo: np.ndarray) -> Pa
     return write_clip(tmp_path_factory.mktemp("long") / "in.mp4", [photo] * 1500)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize(
     ("name", "number"),
@@ -70,6 +71,7 @@ def test_ctrl_c_and_sigterm_close_the_clip_and_keep_the_rows(
     assert {path.name for path in tmp_path.iterdir()} == {name, "o.mp4"}
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize("delay", [0.3, 1.0, 1.5, 2.5])
 def test_whenever_sigterm_comes_no_hidden_file_stays(long_clip: Path, tmp_path: Path, delay: float) -> None:
@@ -83,6 +85,7 @@ def test_whenever_sigterm_comes_no_hidden_file_stays(long_clip: Path, tmp_path: 
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize("name", ["rows.csv", "rows.json", "rows.jsonl", "rows.parquet"])
 def test_a_killed_run_leaves_its_rows(long_clip: Path, tmp_path: Path, name: str) -> None:

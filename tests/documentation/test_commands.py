@@ -169,10 +169,11 @@ def run(line: str, folder: Path) -> None:
     assert code == 0, f"{line}\nexit code {code}\n{said[-1500:]}"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("block", [b for b in SHELL if not all(map(why_not, b.lines))], ids=str)
 def test_it_runs_as_it_is_printed(block: Block, place: Path) -> None:
     if any("train pack" in line for line in block.lines):
-        pytest.importorskip("torch", reason="train pack needs pip install 'facealign[train]'")
+        pytest.importorskip("torch", reason="need pip install -e '.[train]'")
     for line in block.lines:
         if why_not(line) is None:
             run(line, place)

@@ -32,7 +32,7 @@ def test_an_option_in_code_is_kept_whole(hooks: ModuleType) -> None:
 
 
 def test_parameters_become_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("griffe", reason="the site needs pip install 'facealign[docs]'")
+    pytest.importorskip("griffe", reason="need pip install -e '.[docs]'")
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
     as_markdown = importlib.import_module("docstrings").as_markdown
     text = (

@@ -27,6 +27,7 @@ _NEEDS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_damaged_files_are_read_or_refused(kind: str) -> None:
     if kind in _NEEDS and find_spec(_NEEDS[kind]) is None:

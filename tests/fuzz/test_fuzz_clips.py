@@ -100,6 +100,7 @@ def try_one(number: int, seed: int, clips: list[Path], folder: Path) -> None:
         made.unlink()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="a limit on the address space, as Linux has it")
 def test_damaged_clips_end_well(tmp_path: Path) -> None:
     number, ends = 0, time.monotonic() + max(300, COUNT * 3)

@@ -11,6 +11,8 @@ import pytest
 
 from tests.browser import launched, until
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[object]:

@@ -74,6 +74,7 @@ COUNTED: dict[str, tuple[Sequence[str], str]] = {
 }
 
 
+@pytest.mark.long
 @needs_ffmpeg
 @pytest.mark.parametrize("name", COUNTED)
 def test_frames_without_times_are_counted(name: str, tmp_path: Path) -> None:
@@ -98,6 +99,7 @@ STATED: dict[str, tuple[str, ...]] = {
 }
 
 
+@pytest.mark.long
 @needs_ffmpeg
 @pytest.mark.parametrize("name", STATED)
 def test_times_are_those_of_ffmpegs_copy(name: str, tmp_path: Path) -> None:
@@ -113,6 +115,7 @@ JOINED = {
 }
 
 
+@pytest.mark.long
 @needs_ffmpeg
 @pytest.mark.parametrize("sound", [True, False])
 @pytest.mark.parametrize("name", JOINED)
@@ -136,6 +139,7 @@ def test_joined_recordings_run_on(name: str, sound: bool, tmp_path: Path) -> Non
     )  # where packets overlap, a container shifts
 
 
+@pytest.mark.long
 @needs_ffmpeg
 @pytest.mark.parametrize(
     "name", ["a.ts", "a.mkv", "late.mkv", "a.avi", "a.h264", "joined.ts", "late.ts", "a.mp4", "a.flv"]
@@ -165,6 +169,7 @@ def test_a_last_picture_may_stand_for_long(name: str, tmp_path: Path) -> None:
     assert times_of(path)[:3] == [0, 3, 6]
 
 
+@pytest.mark.long
 @needs_ffmpeg
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".ts"])
 def test_what_ffmpeg_trimmed_stays_away(suffix: str, tmp_path: Path) -> None:

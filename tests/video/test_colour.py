@@ -63,6 +63,7 @@ def copy(path: Path, out: Path) -> None:
     source.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("size", "matrix", "tags", "expected"),
     [
@@ -85,6 +86,7 @@ def test_the_matrix_is_the_one_that_players_take(
     assert np.abs(first_of(tmp_path / "out.mp4")[0] - np.array(PATCHES)).max() <= 8
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("transfer", "name"), [(PQ, "PQ"), (HLG, "HLG")])
 def test_hdr_is_tone_mapped_and_said(tmp_path: Path, transfer: int, name: str) -> None:
     tags = {"colorspace": BT2020, "color_primaries": BT2020, "color_trc": transfer}

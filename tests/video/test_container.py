@@ -167,6 +167,7 @@ def test_without_pyav_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mon
         open_source(str(tmp_path / "a.mp4"))
 
 
+@pytest.mark.long
 def test_the_shared_clips_are_read_whole(shared_data: Path) -> None:
     for path in sorted((shared_data / "video").iterdir())[2:]:
         frames = frames_of(path)

@@ -227,6 +227,7 @@ def test_closed_eyes_and_turned_heads_are_no_best_shots() -> None:
     assert best[0].score > 0.9 and best[0].eye_opening is not None and abs(best[0].yaw_deg or 0) < 1
 
 
+@pytest.mark.long
 def test_best_shots_are_pictures_with_a_table(astronaut: np.ndarray, tmp_path: Path) -> None:
     """The photo, blurred but for two frames; the picture that is written is the frame that is named."""
     photo = np.ascontiguousarray(astronaut[20:260, 100:340])

@@ -22,6 +22,7 @@ def count(path: Path) -> int:
     return len(frames)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name", ["2024-01-05T12:30:05.mp4", "file:a.mp4", "concat:a|b.mp4", "a%04d.mp4", "é\udcff.mp4"]
 )
@@ -77,6 +78,7 @@ CUT = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.97])
 @pytest.mark.parametrize("name", CUT)
 def test_a_cut_file_is_told(tmp_path: Path, name: str, share: float) -> None:

@@ -85,6 +85,7 @@ def sound_of(path: Path) -> tuple[str, float, np.ndarray]:
         return stream.codec_context.name, frames[0].time, np.concatenate([part.to_ndarray()[0] for part in heard])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("codec", "source", "out", "expected"),
     [
@@ -165,6 +166,7 @@ def test_players_can_begin_before_all_is_there(tmp_path: Path) -> None:
     assert 0 < data.index(b"moov") < data.index(b"mdat")
 
 
+@pytest.mark.long
 def test_the_shared_clips_keep_times_length_and_sound(tmp_path: Path, shared_data: Path) -> None:
     for path in sorted((shared_data / "video").iterdir())[2:]:
         out = tmp_path / f"{path.stem}.mp4"

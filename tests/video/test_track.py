@@ -195,6 +195,7 @@ def test_what_goes_wrong_in_a_thread_arrives(aligner: Aligner, photo: np.ndarray
     assert not threads()
 
 
+@pytest.mark.long
 def test_memory_is_flat(aligner: Aligner, photo: np.ndarray) -> None:
     import tracemalloc
 
@@ -215,6 +216,7 @@ def test_memory_is_flat(aligner: Aligner, photo: np.ndarray) -> None:
     assert held[1] - held[0] < 2 * photo.nbytes * QUEUED
 
 
+@pytest.mark.long
 def test_faces_of_the_shared_clips(aligner: Aligner, shared_data: Path) -> None:
     clips = shared_data / "video"
     records = list(track_video(open_source(str(clips / "no_face.mp4")), aligner))
@@ -225,6 +227,7 @@ def test_faces_of_the_shared_clips(aligner: Aligner, shared_data: Path) -> None:
     assert all([f.track_id for f in r.faces] == [0] for r in records[101:168])
 
 
+@pytest.mark.long
 def test_a_path_is_opened_and_closed(aligner: Aligner, photo: np.ndarray, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mp4", [photo] * 4, sound="aac")
     assert [r.status for r in track_video(clip, aligner)] == ["ok"] * 4

@@ -71,6 +71,7 @@ def still(_: float) -> tuple[float, float]:
     return 0.0, 0.0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sigma", [2.0, 8.0])
 def test_a_still_face_stands_still(aligner: Aligner, photo: np.ndarray, sigma: float) -> None:
     calm = movement(followed(aligner, film(photo, still, 60, sigma), Smoothing()))
@@ -86,6 +87,7 @@ PATHS: dict[str, Path] = {
 """Pixels, at an outer-eye distance of 60: three of them a second in the pan, up to four in the nod."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", PATHS)
 def test_smoothing_does_not_lag(aligner: Aligner, photo: np.ndarray, truth: np.ndarray, name: str) -> None:
     errors = []
@@ -137,6 +139,7 @@ CROSSINGS: dict[str, tuple[Callable[[float], float], Callable[[float], float]]] 
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("front", [0, 1])
 @pytest.mark.parametrize("name", CROSSINGS)
 def test_ids_hold_when_faces_cross(
