@@ -21,6 +21,8 @@ import cv2
 import numpy as np
 import wider as wider_layout
 
+from facealign_cli.aligner import Aligner
+from facealign_cli.arrays import Image
 from facealign_cli.datasets import Sample, held_out_samples, read_samples
 from facealign_cli.datasets.splits import is_held_out
 from facealign_cli.detectors import Detector, create_detector
@@ -321,6 +323,20 @@ def mosaics(root: Path, folder: Path, heights: str, seed: int) -> None:
     click.echo(wider_layout.write_mosaics(samples, folder, pixels, (768, 1024)))
 
 
+class Shown:
+    """What facealign shows by default: the detector's boxes, sorted by the landmarks' confidence, as a detector."""
+
+    name = "shown"
+
+    def __init__(self) -> None:
+        self._aligner = Aligner()
+        self.calibration = self._aligner.detector.calibration
+
+    def detect(self, image: Image, source: str | None = None) -> list[Detection]:
+        """See `Detector.detect`."""
+        return [Detection(face.bbox, face.detector_score) for face in self._aligner.align(image, source)]
+
+
 @main.command()
 @click.argument("folder", type=click.Path(exists=True, path_type=Path))
 @click.argument("boxes", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -334,7 +350,8 @@ def wider(folder: Path, boxes: Path, limit: int | None) -> None:
         "yunet --score 0.5": ("yunet", {"score": 0.5}),
         "mtcnn --min-face 40": ("mtcnn", {"min_face": 40}),
     }
-    detectors = {label: create_detector(name, **options) for label, (name, options) in settings.items()}
+    detectors: dict[str, Detector] = {"shown by default, with the landmarks": Shown()}
+    detectors |= {label: create_detector(name, **options) for label, (name, options) in settings.items()}
     click.echo(f"{len(pictures)} pictures; one thread, turn about.\n")
     click.echo(wider_layout.table(wider_layout.measure(detectors, pictures)), nl=False)
 
