@@ -307,20 +307,28 @@ def compare(root: Path, photos: Path, output: Path, sheets: Path | None, step: i
     for tally, detector in tallies:
         if sheets:
             write_sheets(sheets, tally, detector, photos, list(marked))
-    output.write_text(table([tally for tally, _ in tallies], marked), encoding="utf-8")
+    text = table([tally for tally, _ in tallies], marked)
+    output.write_text(text, encoding="utf-8")
+    click.echo(text)
 
 
 @main.command()
 @click.argument("root", type=click.Path(exists=True, path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--heights", default="24,32,40,50,64,80,120,200", show_default=True, help="Of the faces, pixels.")
-@click.option("--seed", default=0, show_default=True, help="Of the faces' order.")
-def mosaics(root: Path, folder: Path, heights: str, seed: int) -> None:
+@click.option("--seeds", default="0", show_default=True, help="Of the faces' orders; each gives pictures of its own.")
+def mosaics(root: Path, folder: Path, heights: str, seeds: str) -> None:
     """Make crowds of the held-out faces: pictures and boxes.txt for `wider`."""
-    samples = held_out_samples(root)
-    np.random.default_rng(seed).shuffle(samples)  # type: ignore[arg-type]
-    pixels = [int(height) for height in heights.split(",")]
-    click.echo(wider_layout.write_mosaics(samples, folder, pixels, (768, 1024)))
+    samples, pixels = held_out_samples(root), [int(height) for height in heights.split(",")]
+    orders = [[samples[i] for i in shuffled(len(samples), int(seed))] for seed in seeds.split(",")]
+    click.echo(wider_layout.write_mosaics(orders, folder, pixels, (768, 1024)))
+
+
+def shuffled(count: int, seed: int) -> list[int]:
+    """The numbers below `count` in an order of the seed's."""
+    order = list(range(count))
+    np.random.default_rng(seed).shuffle(order)  # type: ignore[arg-type]
+    return order
 
 
 class Shown:
