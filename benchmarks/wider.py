@@ -153,8 +153,8 @@ def write_mosaics(
 ) -> Path:
     """Pictures of (height, width) `size`, each full of faces of one height, and `boxes.txt`. Returns that file.
 
-    orders: the samples, in one or more orders; each gives pictures of its own. A tile is 2.6 faces wide and high, out of
-    the sample's picture; what else it shows is not annotated, so of the false boxes some are faces.
+    orders: the samples, in one or more orders; each gives pictures of its own. A tile is 2.6 faces wide and high, out
+    of the sample's picture; what else it shows is not annotated, so of the false boxes some are faces.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lines: list[str] = []
