@@ -109,12 +109,17 @@ def turned_init_shape(bbox: BBox, calibration: BoxCalibration, roll_deg: float) 
 
 
 def place_landmarks(model: DanModel, pictures: Sequence[FoundFaces]) -> list[list[Face]]:
-    """The faces of some pictures, through the network together; a list for each picture, in the detections' order."""
+    """The faces of some pictures, through the network together; a list for each picture, in the detections' order.
+
+    What a detector was unsure of is left out unless its landmarks are beyond doubt.
+    """
     if not pictures:
         return []
     shapes, faces, row = place_shapes(model, pictures), [], 0
     for found in pictures:
-        faces.append([shapes.face(row + i, i, detection) for i, detection in enumerate(found.detections)])
+        rows = enumerate(found.detections, row)
+        counting = [(i, d) for i, d in rows if not d.unsure or shapes.confidence[i] >= DOUBTFUL]
+        faces.append([shapes.face(i, number, detection) for number, (i, detection) in enumerate(counting)])
         row += len(found.detections)
     return faces
 
@@ -154,6 +159,7 @@ def _worth_another_look(pictures: Sequence[FoundFaces], confidence: Floats) -> l
         for row, detection in enumerate(found.detections, begin):
             if (
                 len(detection.rolls) == 1
+                and not detection.unsure
                 and (none_is_sure or confidence[row] >= HARDLY)
                 and confidence[row] < LOOK_AGAIN
             ):

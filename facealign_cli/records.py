@@ -129,12 +129,15 @@ class Detection:
 
     score: in the detector's own scale; None if it gives none. rolls: the angles, in degrees from x towards y, by which
     the face may be turned in the picture; 0 is upright. Landmarks are tried from each; the most confident ones count.
+    unsure: the detector by itself would not call it a face, so it counts only if its landmarks are beyond doubt, which
+    is a confidence of 0.9 or more.
     Raises ValueError for a box, score or roll that is none.
     """
 
     bbox: BBox
     score: float | None = None
     rolls: tuple[float, ...] = (0.0,)
+    unsure: bool = False
 
     def __post_init__(self) -> None:
         _check_found(self.bbox, "score", self.score)

@@ -294,6 +294,25 @@ def test_faces_that_were_tried_from_all_turns_are_not_tried_again() -> None:
     assert network.seen == [2]
 
 
+def unsure(picture: FoundFaces, *numbers: int) -> FoundFaces:
+    """The same with detections that the detector is unsure of."""
+    marked = tuple(replace(d, unsure=i in numbers) for i, d in enumerate(picture.detections))
+    return replace(picture, detections=marked)
+
+
+def test_what_the_detector_is_unsure_of_counts_only_beyond_doubt() -> None:
+    """Neither is it tried from other turns. The others' numbers have no gap, and each picture keeps its own faces."""
+    network = SaysWhatItIsTold()
+    pictures = [unsure(picture_of(0.95, 0.89, 0.2, 0.91), 1, 2, 3), unsure(picture_of(0.7), 0), picture_of(0.85)]
+    placed = place_landmarks(network, pictures)  # type: ignore[arg-type]
+    assert [[(f.face_id, round(f.confidence, 2)) for f in faces] for faces in placed] == [
+        [(0, 0.95), (1, 0.91)],
+        [],
+        [(0, 0.85)],
+    ]
+    assert network.seen == [6]
+
+
 class NextToNothing:
     """Finds the face, and a box without one."""
 

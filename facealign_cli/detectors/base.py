@@ -161,12 +161,14 @@ def _foreign(name: str, factory: DetectorFactory, options: DetectorOptions) -> D
 
 
 def detect_faces(detector: Detector, image: Image, source: str | None = None) -> list[Detection]:
-    """What `detector.detect` finds. A detector of another package may give or raise anything.
+    """What a detector finds, with what it is unsure of if it has a method `detect_with_unsure`.
 
+    A detector of another package may give or raise anything.
     Raises InputError, which names the detector, for what is no detection and for errors that are not facealign's own.
     """
+    detect = getattr(detector, "detect_with_unsure", detector.detect)
     try:
-        return detections_of(detector.detect(image, source))
+        return detections_of(detect(image, source))
     except (FacealignError, MemoryError) as error:
         if is_own(detector.name) or not isinstance(error, InputError):
             raise
@@ -226,6 +228,10 @@ class AnyRoll:
 
     def detect(self, image: Image, source: str | None = None) -> list[Detection]:
         """See `Detector.detect`."""
+        return [found for found in self.detect_with_unsure(image, source) if not found.unsure]
+
+    def detect_with_unsure(self, image: Image, source: str | None = None) -> list[Detection]:
+        """As `detect`, with what the detector is unsure of."""
         image = check_image(image)
         found = [
             turned_back(detection, quarters, *image.shape[:2])
@@ -251,7 +257,8 @@ def turned_back(detection: Detection, quarters: int, height: int, width: int) ->
         (y1, bottom - x2, y2, bottom - x1),
     )[quarters]
     roll = detection.rolls[0] + 90 * quarters
-    return Detection(BBox(*box), detection.score, tuple((roll + turn + 180) % 360 - 180 for turn in (0, 90, 180, 270)))
+    rolls = tuple((roll + turn + 180) % 360 - 180 for turn in (0, 90, 180, 270))
+    return replace(detection, bbox=BBox(*box), rolls=rolls)
 
 
 def select_faces(detections: Iterable[Detection], max_faces: int | None = None) -> list[Detection]:
@@ -260,10 +267,11 @@ def select_faces(detections: Iterable[Detection], max_faces: int | None = None) 
     Boxes without a score come first, in the given order. So the order of the faces does not depend on a detector's own.
 
     The cut goes by size because scores hardly tell faces apart, while the largest face is mostly the one meant.
+    Those that the detector is unsure of are cut off first.
     """
     found = list(detections)
     if max_faces is not None and len(found) > max_faces:
-        order = sorted(range(len(found)), key=lambda i: (-found[i].bbox.size, found[i].bbox.xyxy))
+        order = sorted(range(len(found)), key=lambda i: (found[i].unsure, -found[i].bbox.size, found[i].bbox.xyxy))
         found = [found[i] for i in sorted(order[:max_faces])]
     scored = sorted((d for d in found if d.score is not None), key=lambda d: (-(d.score or 0.0), d.bbox.xyxy))
     return [d for d in found if d.score is None] + scored
@@ -294,12 +302,17 @@ def common_area(box: Floats, boxes: Floats) -> Floats:
     return area
 
 
-def detections_from_arrays(boxes: Floats, scores: Floats, rolls: Floats | None = None) -> list[Detection]:
-    """Detections of (N, 4) x1, y1, x2, y2, (N,) scores and (N,) rolls; empty and non-finite boxes are left out."""
+def detections_from_arrays(
+    boxes: Floats, scores: Floats, rolls: Floats | None = None, sure_from: float = -np.inf
+) -> list[Detection]:
+    """Detections of (N, 4) x1, y1, x2, y2, (N,) scores and (N,) rolls; empty and non-finite boxes are left out.
+
+    sure_from: the detector is unsure of those with a lower score.
+    """
     rolls = np.zeros(len(boxes)) if rolls is None else np.nan_to_num(rolls)
     good = np.isfinite(boxes).all(axis=1) & np.isfinite(scores) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     columns = zip(boxes[good].tolist(), scores[good].tolist(), rolls[good].tolist(), strict=True)
-    return [Detection(BBox(*box), score, (roll,)) for box, score, roll in columns]
+    return [Detection(BBox(*box), score, (roll,), score < sure_from) for box, score, roll in columns]
 
 
 def require_model_file(detector: str, options: DetectorOptions, what: str) -> Path:

@@ -42,6 +42,12 @@ def test_a_box_must_overlap_a_face_by_0_4_over_the_union(wider: ModuleType) -> N
         assert score.hits == [(0.9, found)]
 
 
+def test_a_face_of_40_pixels_is_one_of_40_wherever_it_lies(wider: ModuleType) -> None:
+    score = wider.Score("x")
+    score.take(wider.Picture(Path("a.jpg"), [BBox.from_xywh(10, y / 100, 30, 40) for y in range(999)], []), [], 0.0)
+    assert {height for height, _ in score.found} == {40.0}
+
+
 def test_boxes_on_ignored_faces_and_tiny_ones_are_not_counted(wider: ModuleType) -> None:
     score = wider.Score("x")
     picture = wider.Picture(Path("a.jpg"), [], [OTHER])

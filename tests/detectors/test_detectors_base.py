@@ -22,7 +22,7 @@ from facealign_cli.detectors import (
     register_detector,
     select_faces,
 )
-from facealign_cli.detectors.base import detect_faces, detections_from_arrays, turned_back
+from facealign_cli.detectors.base import AnyRoll, detect_faces, detections_from_arrays, turned_back
 from facealign_cli.errors import InputError
 from facealign_cli.files.pictures import check_image, to_bgr, to_grey
 from facealign_cli.records import BBox, BoxCalibration, Detection
@@ -190,6 +190,26 @@ def test_any_roll_finds_each_face_once(quarters: int, astronaut: np.ndarray) -> 
     }[quarters]
     assert turned.iou(face.bbox) > 0.8
     assert abs((face.rolls[0] + 90 * quarters + 180) % 360 - 180) < 15  # np.rot90 turns y towards x
+
+
+class Unsure:
+    """Finds one face in every turn of a picture, by the score of 0.9 and, in wide ones, by 0.6, which is too little."""
+
+    name, calibration = "unsure", BoxCalibration()
+
+    def detect_with_unsure(self, image: np.ndarray, source: str | None = None) -> list[Detection]:
+        wide = image.shape[1] > image.shape[0]
+        return [Detection(BBox(0, 0, 10, 10), 0.6 if wide else 0.9, unsure=wide)]
+
+    def detect(self, image: np.ndarray, source: str | None = None) -> list[Detection]:
+        return []
+
+
+def test_any_roll_passes_on_of_what_a_detector_is_unsure() -> None:
+    any_roll = AnyRoll(Unsure())
+    found = detect_faces(any_roll, np.zeros((40, 100, 3), np.uint8))
+    assert [(d.score, d.unsure) for d in found] == [(0.9, False)] * 2 + [(0.6, True)] * 2
+    assert any_roll.detect(np.zeros((40, 100, 3), np.uint8)) == found[:2]
 
 
 def test_any_roll_is_for_detectors_that_look(tmp_path: Path) -> None:

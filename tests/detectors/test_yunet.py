@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from facealign_cli.detectors import create_detector, yunet
-from facealign_cli.detectors.base import Detector
+from facealign_cli.detectors.base import Detector, detect_faces
 from facealign_cli.errors import MissingDependency, ModelError
 from facealign_cli.geometry import SimilarityTransform
 from facealign_cli.landmarks import MEAN_SHAPE
@@ -124,8 +124,72 @@ def test_min_face_bounds_the_search(astronaut: np.ndarray) -> None:
     assert FACE.iou(BBox(*(np.array(face.bbox.xyxy) * 5))) > 0.7
 
 
+def test_faces_at_both_ends_of_a_strip(detector: Detector, astronaut: np.ndarray) -> None:
+    """Sixty times as wide as high: each end has a tile of its own, and both faces fill the height."""
+    face = cv2.resize(astronaut[0:240, 90:330], (100, 100), interpolation=cv2.INTER_AREA)
+    strip = np.zeros((100, 6000, 3), np.uint8)
+    strip[:, :100], strip[:, -100:] = face, face
+    (alone,) = detector.detect(face)
+    boxes = sorted(found.bbox.xyxy for found in detector.detect(strip))
+    np.testing.assert_allclose(boxes, np.add(alone.bbox.xyxy, [[0, 0, 0, 0], [5900, 0, 5900, 0]]), atol=2)
+
+
+def test_hundreds_of_faces_are_found_each_in_its_place(detector: Detector, astronaut: np.ndarray) -> None:
+    face = cv2.resize(astronaut[0:256, 90:346], (72, 72), interpolation=cv2.INTER_AREA)
+    found = detector.detect(np.tile(face, (15, 20, 1)))
+    middles = np.array([[(d.bbox.x1 + d.bbox.x2) / 2, (d.bbox.y1 + d.bbox.y2) / 2] for d in found])
+    assert len({(x // 72, y // 72) for x, y in middles}) == len(found) == 300
+    assert np.ptp(middles % 72, axis=0).max() < 4
+
+
+@pytest.mark.parametrize(("side", "share"), [("left", 0.4), ("top", 0.4), ("bottom", 0.3)])
+def test_a_face_at_the_edge_that_is_cut_off(detector: Detector, astronaut: np.ndarray, side: str, share: float) -> None:
+    x, y = round(FACE.x1 + share * FACE.width), round(FACE.y1 + share * FACE.height)
+    cut = {"left": astronaut[:, x:], "top": astronaut[y:], "bottom": astronaut[: round(FACE.y2 - share * FACE.height)]}
+    (face,) = detector.detect(np.ascontiguousarray(cut[side]))
+    moved = BBox(
+        face.bbox.x1 + x * (side == "left"), face.bbox.y1 + y * (side == "top"),
+        face.bbox.x2 + x * (side == "left"), face.bbox.y2 + y * (side == "top"),
+    )  # fmt: skip
+    assert FACE.iou(moved) > 0.55
+
+
 def test_score_is_the_threshold(astronaut: np.ndarray) -> None:
     assert create_detector("yunet", score=0.99).detect(astronaut) == []
+
+
+def cell(x: float, y: float, size: float, score: float) -> list[float]:
+    return [x, y, x + size, y + size, score, *[0.0] * 10]
+
+
+CELLS = np.array([cell(10, 10, 60, 0.9), cell(13, 10, 60, 0.66), cell(10, 16, 60, 0.6), cell(200, 10, 80, 0.55)])
+"""A face, another cell of it, one that says it less surely, and a place that is hardly a face."""
+
+
+def looking_at(cells: np.ndarray, monkeypatch: pytest.MonkeyPatch, **options: float) -> yunet.YunetDetector:
+    """A detector whose network finds these cells."""
+    detector = create_detector("yunet", **options)
+    assert isinstance(detector, yunet.YunetDetector)
+    monkeypatch.setattr(detector, "_network", lambda _bgr, score: cells[cells[:, 4] >= score])
+    return detector
+
+
+def test_what_it_is_unsure_of_is_told_apart_and_moves_no_sure_face(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = np.zeros((200, 300, 3), np.uint8)
+    detector = looking_at(CELLS, monkeypatch, min_face=20)
+    sure, other = detect_faces(detector, picture)
+    assert [(found.score, found.unsure) for found in (sure, other)] == [(0.9, False), (0.55, True)]
+    assert sure.bbox.x1 == pytest.approx((0.9 * 10 + 0.66 * 13) / (0.9 + 0.66) - 0.5) and sure.bbox.y1 == 9.5
+    assert other.bbox.xyxy == (199.5, 9.5, 279.5, 89.5)
+    assert detector.detect(picture) == [sure]
+    assert detect_faces(looking_at(CELLS, monkeypatch, min_face=20, max_faces=1), picture) == [sure]  # the smaller one
+    assert detect_faces(looking_at(CELLS[3:], monkeypatch, min_face=20, max_faces=1), picture) == [other]
+
+
+def test_of_a_score_that_is_asked_for_it_is_sure(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = np.zeros((200, 300, 3), np.uint8)
+    found = [detect_faces(looking_at(CELLS, monkeypatch, min_face=20, score=s), picture) for s in (0.5, 0.6)]
+    assert [[(d.score, d.unsure) for d in each] for each in found] == [[(0.9, False), (0.55, False)], [(0.9, False)]]
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (10, 10), (1, 500, 3), (500, 1), (39, 39, 3), (200, 300)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -69,6 +70,18 @@ def test_a_detector_has_found_a_face_at_an_overlap_of_two_fifths(sample: Sample)
     assert init_center(sample, "any", [moved(0.42)], "detector") == pytest.approx(0.42)  # IoU 0.408
     assert init_center(sample, "any", [moved(0.44)], "detector") == "missed"  # IoU 0.389
     assert init_center(sample, "any", [], "detector") == "missed"
+
+
+@pytest.mark.parametrize(("confidence", "status"), [(0.89, "missed"), (0.9, "ok")])
+def test_a_box_that_the_detector_is_unsure_of_counts_as_it_does_everywhere(
+    sample: Sample, confidence: float, status: str
+) -> None:
+    """Only if the landmarks in it are beyond doubt: else the face would not be shown."""
+    aligner = FoundBoxes("any", [])
+    aligner.detector.detect = lambda *_: [Detection(moved(0.1), 0.6, unsure=True)]
+    place = aligner.align_shapes
+    aligner.align_shapes = lambda *given: replace(place(*given), confidence=np.array([confidence]))  # type: ignore[method-assign]
+    assert predict_sample(sample, aligner, "detector").status == status  # type: ignore[arg-type]
 
 
 def test_boxes_from_a_file_are_taken_as_they_are(sample: Sample) -> None:
