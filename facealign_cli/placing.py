@@ -111,17 +111,26 @@ def turned_init_shape(bbox: BBox, calibration: BoxCalibration, roll_deg: float) 
 def place_landmarks(model: DanModel, pictures: Sequence[FoundFaces]) -> list[list[Face]]:
     """The faces of some pictures, through the network together; a list for each picture, in the detections' order.
 
-    What a detector was unsure of is left out unless its landmarks are beyond doubt.
+    What a detector was unsure of is left out unless its landmarks are beyond doubt and lie on no face before it.
     """
     if not pictures:
         return []
     shapes, faces, row = place_shapes(model, pictures), [], 0
     for found in pictures:
-        rows = enumerate(found.detections, row)
-        counting = [(i, d) for i, d in rows if not d.unsure or shapes.confidence[i] >= DOUBTFUL]
-        faces.append([shapes.face(i, number, detection) for number, (i, detection) in enumerate(counting)])
+        kept: list[Face] = []
+        for i, detection in enumerate(found.detections, row):
+            face = shapes.face(i, len(kept), detection)
+            if not detection.unsure or (not face.doubtful and not any(_is_same(face, other) for other in kept)):
+                kept.append(face)
+        faces.append(kept)
         row += len(found.detections)
     return faces
+
+
+def _is_same(face: Face, other: Face) -> bool:
+    """Whether the landmarks of two faces lie in the same place."""
+    box, another = (BBox(*bbox_of_shape(one.landmarks).tolist()) for one in (face, other))
+    return box.iou(another) > 0.4
 
 
 def place_shapes(model: DanModel, pictures: Sequence[FoundFaces]) -> AlignedShapes:

@@ -294,10 +294,11 @@ def test_faces_that_were_tried_from_all_turns_are_not_tried_again() -> None:
     assert network.seen == [2]
 
 
-def unsure(picture: FoundFaces, *numbers: int) -> FoundFaces:
-    """The same with detections that the detector is unsure of."""
+def unsure(picture: FoundFaces, *numbers: int, apart: float = 100.0) -> FoundFaces:
+    """The same with detections that the detector is unsure of, and with faces so many pixels apart."""
     marked = tuple(replace(d, unsure=i in numbers) for i, d in enumerate(picture.detections))
-    return replace(picture, detections=marked)
+    places = tuple(SimilarityTransform(1.0, 0.0, apart * i, 0.0) for i in range(len(marked)))
+    return replace(picture, detections=marked, crops=FaceCrops(picture.crops.crops, places))
 
 
 def test_what_the_detector_is_unsure_of_counts_only_beyond_doubt() -> None:
@@ -311,6 +312,16 @@ def test_what_the_detector_is_unsure_of_counts_only_beyond_doubt() -> None:
         [(0, 0.85)],
     ]
     assert network.seen == [6]
+
+
+def test_what_the_detector_is_unsure_of_is_no_second_face_in_the_same_place() -> None:
+    width = np.ptp(CropFrame(16).shape[:, 0])
+    for apart, count in ((0.0, 1), (0.4 * width, 1), (0.45 * width, 2)):  # an IoU of 1, 0.43 and 0.38
+        picture = unsure(picture_of(0.95, 0.95), 1, apart=apart)
+        (faces,) = place_landmarks(SaysWhatItIsTold(), [picture])  # type: ignore[arg-type]
+        assert len(faces) == count
+    (both,) = place_landmarks(SaysWhatItIsTold(), [unsure(picture_of(0.95, 0.95), apart=0.0)])  # type: ignore[arg-type]
+    assert len(both) == 2  # of these the detector is sure
 
 
 class NextToNothing:

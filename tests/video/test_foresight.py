@@ -140,7 +140,7 @@ def told(records: Iterator[FrameResult]) -> list[object]:
 
 
 @pytest.mark.parametrize("every", [None, 3], ids=["auto", "detector every third frame"])
-def test_the_records_are_those_without_threads(photo: Image, every: int | None) -> None:
+def test_the_records_are_those_without_threads(aligner: Aligner, photo: Image, every: int | None) -> None:
     """A face that moves, two faces, a damaged frame, a cut to nothing and back."""
     pair = np.concatenate([photo, photo[:, ::-1]], axis=1)
     alone = np.concatenate([photo, np.zeros_like(photo)], axis=1)
@@ -148,7 +148,7 @@ def test_the_records_are_those_without_threads(photo: Image, every: int | None) 
     source = Pictures([*moving, pair, pair, None, pair, np.zeros_like(pair), pair, pair, alone])
     options = TrackingOptions(every)
     beside, turns = (
-        told(track_video(source, Aligner(), VideoOptions(options, beside=beside)))  # type: ignore[arg-type]
+        told(track_video(source, aligner, VideoOptions(options, beside=beside)))  # type: ignore[arg-type]
         for beside in (True, False)
     )
     assert beside == turns
@@ -157,13 +157,13 @@ def test_the_records_are_those_without_threads(photo: Image, every: int | None) 
 
 @pytest.mark.parametrize(("every", "step_s", "expected"), [(None, 0.04, 5), (1, 0.04, 0), (None, 0.5, 0)])
 def test_nothing_is_begun_that_cannot_be_followed(
-    photo: Image, every: int | None, step_s: float, expected: int
+    aligner: Aligner, photo: Image, every: int | None, step_s: float, expected: int
 ) -> None:
-    aligner = Counting()
+    counting = Counting(aligner.model)
     source = Pictures([photo.copy() for _ in range(6)], step_s)
-    records = list(track_video(source, aligner, VideoOptions(TrackingOptions(every))))  # type: ignore[arg-type]
+    records = list(track_video(source, counting, VideoOptions(TrackingOptions(every))))  # type: ignore[arg-type]
     assert all(len(record.faces) == 1 for record in records)
-    assert aligner.followed == expected
+    assert counting.followed == expected
 
 
 def test_a_frame_that_is_not_there_yet_is_not_waited_for(aligner: Aligner, photo: Image) -> None:
