@@ -303,6 +303,8 @@ class FrameResult:
         if not isinstance(self.source, str) or not all(isinstance(face, Face) for face in self.faces):
             got = ", ".join(sorted({type(thing).__name__ for thing in (self.source, *self.faces)}))
             raise ValueError(f"expected a text as source and Face in faces, got {got}")
+        if self.scheme != SCHEME:
+            raise ValueError(f"scheme: expected {SCHEME}, whose points are those of a Face, got {self.scheme!r:.40}")
         if self.status not in ("ok", "no_face", "error"):
             raise ValueError(f"status: expected ok, no_face or error, got {self.status!r}")
         if (self.status == "ok") != bool(self.faces):

@@ -137,6 +137,7 @@ def test_the_argument_is_named(call: Callable[[], object], words: str) -> None:
         (lambda: fa.Face("x", BOX, MEAN_SHAPE, 0.5), "face_id: expected a whole number"),
         (lambda: fa.Face(0, BOX, MEAN_SHAPE, None), "confidence: expected 0 to 1, got None"),
         (lambda: fa.FrameResult("p.jpg", "ok", faces=(1,)), "expected a text as source and Face in faces, got int"),
+        (lambda: fa.FrameResult("p.jpg", "no_face", scheme="wflw-98"), "scheme: expected ibug-68"),
         (lambda: fa.auc([0.1], "x"), "expected a threshold above 0, got 'x'"),
         (lambda: fa.register_format("mine", "my", write=print, read=print), "expected a list of extensions"),
         (lambda: fa.register_format("mine", [".my"], write=print), "it needs write, and read or scan"),
