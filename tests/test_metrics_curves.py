@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.metadata import version
 from itertools import pairwise
 from statistics import NormalDist
 
@@ -173,7 +174,9 @@ def test_the_bootstraps_mean_and_width(level: float) -> None:
 def test_the_bootstrap_beside_scipys() -> None:
     stats = pytest.importorskip("scipy.stats")
     values = np.random.default_rng(4).gamma(2, 1, 40)
-    theirs = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=10000, rng=5).confidence_interval
+    old = tuple(map(int, version("scipy").split(".")[:2])) < (1, 15)
+    seed = {"random_state" if old else "rng": 5}
+    theirs = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=10000, **seed).confidence_interval
     ours = paired_bootstrap(values)
     width = theirs.high - theirs.low
     np.testing.assert_allclose([ours.low, ours.high], [theirs.low, theirs.high], atol=0.03 * width)
