@@ -118,7 +118,7 @@ class YunetDetector(ReloadedWhenPickled):
         for face in sure:
             common = common_area(face, others)
             others = others[common <= NMS_OVERLAP * (_area(face) + _area(others) - common)]
-        return np.concatenate([sure, averaged(others, nms(others, NMS_OVERLAP))])
+        return np.concatenate([sure, averaged(others, nms(others, NMS_OVERLAP))]) if len(others) else sure
 
     def _look(self, small: Image, to_picture: Floats) -> Floats:
         """(N, 15) x1, y1, x2, y2, score and five points of what is found in a reduced picture, in the picture's pixels.
