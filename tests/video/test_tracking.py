@@ -194,7 +194,7 @@ def test_the_detector_runs_when_it_has_to(aligner: Aligner, photo: np.ndarray, m
         frames.clear()
         tracker = Tracker(aligner, TrackingOptions(detect_every=every))
         for i in range(36):
-            monkeypatch.setattr(aligner.detector, "detect", lambda *_, i=i: frames.append(i) or found)
+            monkeypatch.setattr(aligner.detector, "detect_with_unsure", lambda *_, i=i: frames.append(i) or found)
             tracker.update(photo, i / RATE)
         assert frames == expected
 
