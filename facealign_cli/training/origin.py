@@ -33,5 +33,7 @@ def inherited(origin: Origin | None, licence: str, training_data: str) -> tuple[
     """Licence and training data for the metadata of weights that began with others; what is stated counts first."""
     if origin is None:
         return licence, training_data
-    before = f"begun with {origin['name']} ({origin['training_data'] or 'training data not stated'})"
-    return licence or origin["licence"], f"{training_data or 'not stated'}; {before}"
+    before = origin["training_data"] or "training data not stated"
+    if training_data and f"{before}; ".startswith(f"{training_data}; "):  # versions of a model repeat each other
+        before = "the same data" + before.removeprefix(training_data)
+    return licence or origin["licence"], f"{training_data or 'not stated'}; begun with {origin['name']} ({before})"

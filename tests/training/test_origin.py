@@ -73,6 +73,17 @@ def test_nothing_is_known_of_a_checkpoint_alone(tmp_path: Path) -> None:
         (None, ("MIT", "mine"), ("MIT", "mine")),
         (ABOUT, ("", ""), ("CC0", "not stated; begun with mine 1 (my photos)")),
         (ABOUT, ("MIT", "ten photos"), ("MIT", "ten photos; begun with mine 1 (my photos)")),
+        (ABOUT, ("", "my photos"), ("CC0", "my photos; begun with mine 1 (the same data)")),
+        (
+            {**ABOUT, "training_data": "my photos; begun with old 1 (others)"},
+            ("", "my photos"),
+            ("CC0", "my photos; begun with mine 1 (the same data; begun with old 1 (others))"),
+        ),
+        (
+            {**ABOUT, "training_data": "my photos too"},
+            ("", "my photos"),
+            ("CC0", "my photos; begun with mine 1 (my photos too)"),
+        ),
         (
             {**ABOUT, "training_data": ""},
             ("", "ten photos"),
