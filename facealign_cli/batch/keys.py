@@ -13,7 +13,9 @@ from facealign_cli.files.storage import is_url
 
 
 def key_of(path: str) -> int:
-    """64 bits that stand for a picture in memory: of its path, without what does not change where that leads.
+    """A number of 64 bits that stands for a picture in memory, made of its path.
+
+    Parts of the path that do not change where it leads do not count.
 
     Two of a million paths share theirs with a probability of 3e-8, two of 1000 million with 3 %.
     """
@@ -37,7 +39,7 @@ class KeySet:
         return sum(len(keys) for keys in self._sorted)
 
     def add(self, keys: Keys) -> Bools:
-        """(N,) bool: which of (N,) keys are new; they are in the set from now on. Of equal ones the first is new."""
+        """Add (N,) keys, and return which of them are new, (N,) bool. Of equal keys, the first is new."""
         new = self.missing(keys)
         first = np.zeros(len(keys), bool)
         first[np.unique(keys, return_index=True)[1]] = True
@@ -46,7 +48,7 @@ class KeySet:
         return new
 
     def missing(self, keys: Keys) -> Bools:
-        """(N,) bool: which of (N,) keys are not in the set."""
+        """Which of (N,) keys are not in the set, (N,) bool."""
         absent = np.ones(len(keys), bool)
         for known in self._sorted:
             places = np.minimum(np.searchsorted(known, keys), len(known) - 1)

@@ -23,7 +23,7 @@ _BETWEEN = b"\xff"
 
 
 def largest_first(paths: Iterable[str]) -> list[str]:
-    """The same, by the sizes of their files: a long clip that comes last would keep one worker busy on its own.
+    """The same paths, those of the largest files first: a long clip at the end would keep one worker busy alone.
 
     Those whose size is not known at once, such as URLs, come last.
     """
@@ -79,7 +79,7 @@ class Listing:
             return self.complete and not self._chunks and self._error is None
 
     def take(self) -> list[str] | None:
-        """The next chunk; None if there is none yet or none any more. Raises what stopped the listing, at its end."""
+        """The next chunk; None if there is none yet, or none will come. Errors of the listing are raised at its end."""
         with self._change:
             if self._chunks:
                 chunk = [raw.decode("utf-8", "surrogatepass") for raw in self._chunks.popleft().split(_BETWEEN)]

@@ -39,13 +39,13 @@ class Manifest:
     schema: str = SCHEMA
 
     def write(self, storage: Storage, folder: str) -> None:
-        """Put it in its folder. Raises OutputError."""
+        """Write the manifest into its folder. Raises OutputError."""
         values = asdict(self) | {"updated": _now()}
         storage.write(join(folder, MANIFEST), (json.dumps(values, indent=1) + "\n").encode())
 
     @classmethod
     def read(cls, storage: Storage, folder: str) -> Manifest | None:
-        """None if there is none. Raises OutputError if it cannot be used."""
+        """Read the manifest of a folder; None if it has none. Raises OutputError if it cannot be used."""
         path = join(folder, MANIFEST)
         if not storage.kind(path):
             return None

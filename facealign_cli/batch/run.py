@@ -42,7 +42,10 @@ from facealign_cli.processes import check_main_guard
 
 
 def job_config(work: WorkOptions, options: BatchOptions) -> dict[str, Any]:
-    """All that decides the rows, as JSON values: resuming needs the same. Raises InputError, ModelError."""
+    """Everything that decides the rows, as JSON values; a job is resumed only with the same.
+
+    Raises InputError, ModelError.
+    """
     file = model_file(work.model)
     package = None if is_own(work.detector) else plugin_version(DETECTORS, work.detector)
     detector = asdict(work.detector_options) | {"name": work.detector, "package": package}

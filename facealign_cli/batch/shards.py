@@ -139,12 +139,12 @@ class RowStore:
 
     @property
     def counts(self) -> Counts:
-        """Of all that would survive a kill now."""
+        """The counts of all rows that would survive if the process were killed now."""
         return self._in_shards + self._waiting()
 
     @property
     def n_shards(self) -> int:
-        """Shards that are complete."""
+        """How many shards are complete."""
         return len(self._indexes)
 
     def take_done_keys(self) -> list[Keys]:
@@ -186,7 +186,7 @@ class RowStore:
             self._make_shard()
 
     def close(self) -> None:
-        """Write all there is as shards: the last one may be smaller. Raises OutputError."""
+        """Write all rows as shards, of which the last one may be smaller. Raises OutputError."""
         self.flush()
         if self._waiting().rows:
             self._make_shard()
@@ -199,7 +199,7 @@ class RowStore:
                 raise self._shard_is_gone(number)
 
     def drop_failed(self) -> int:
-        """Take the failed pictures out, as if they had not been done; how many there were. Raises OutputError."""
+        """Remove the rows of failed pictures, as if these had not been done; return how many. Raises OutputError."""
         before = self.counts.failed
         for number, index in enumerate(self._indexes):
             if index.counts.failed:
@@ -221,7 +221,7 @@ class RowStore:
                     self._storage.remove(join(folder, name))
 
     def holds_files(self) -> bool:
-        """Whether files stand there that would be taken for ours."""
+        """Whether the folder holds files that would be taken for those of a job."""
         journal = self._storage.names(self._path(JOURNAL))
         names = self._storage.names(self._folder)
         return bool(journal) or any(_SHARD.fullmatch(name) or RAY_FILE.fullmatch(name) for name in names)

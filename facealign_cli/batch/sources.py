@@ -42,7 +42,7 @@ Tell = Callable[[str], None]
 
 
 def one_or_several(places: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> tuple[str, ...]:
-    """The places as texts, also of a single one."""
+    """The places as a tuple of texts; a single place makes a tuple of one."""
     if isinstance(places, str | os.PathLike):
         return (os.fspath(places),)
     check_kind("sources", places, Iterable, hint="give a path, several, or Sources")
@@ -78,7 +78,7 @@ class Sources:
 
     @property
     def what(self) -> str:
-        """The word for what is looked for, for messages."""
+        """The word for what is looked for, as messages use it."""
         return "clips" if self.clips else "pictures"
 
     def check(self) -> None:

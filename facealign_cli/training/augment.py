@@ -43,7 +43,7 @@ class Batch:
 
 
 def make_batch(pack: Pack, rows: Ints, frame: CropFrame, augmentation: Augmentation, rng: np.random.Generator) -> Batch:
-    """Crops of the given faces of a pack, augmented."""
+    """Cut the given faces of a pack out and change each at random, as `augmentation` says."""
     crops = np.empty((len(rows), 1, frame.size, frame.size), np.uint8)
     landmarks = np.empty((len(rows), 68, 2), np.float32)
     weights = pack.weights[rows]

@@ -20,7 +20,7 @@ from facealign_cli.training.schedule import TrainConfig
 
 
 def drawn_rows(yaw: Floats, turned: tuple[int, int]) -> Ints:
-    """The rows of a pass: a face turned by 30 to 60 degrees, and one turned by more, as often as `turned` says.
+    """The rows of a pass, in which turned faces come as often as `turned` says: by 30 to 60 degrees, and by more.
 
     yaw: (N,) degrees; where it is NaN, the face is drawn once.
     """

@@ -31,7 +31,7 @@ class SigmaReport:
     rank_correlation: float
 
     def figures(self) -> dict[str, float]:
-        """For the graph's metadata and the registry."""
+        """These figures by name, as the graph's metadata and the registry state them."""
         shares = {
             f"held-out points within the {100 * level:.0f} % radius of sigma, %": round(100 * share, 1)
             for level, share in zip(LEVELS, self.within, strict=True)
@@ -89,6 +89,6 @@ def sigma_and_distance(model: Dan, pack: Pack) -> tuple[Floats, Floats]:
 
 
 def rank_correlation(a: Floats, b: Floats) -> float:
-    """Spearman's, without a correction for ties."""
+    """Spearman's rank correlation of two arrays, without a correction for ties."""
     first, second = (np.argsort(np.argsort(values)).astype(float) for values in (a, b))
     return float(np.corrcoef(first, second)[0, 1])

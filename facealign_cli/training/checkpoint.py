@@ -31,7 +31,7 @@ def save_checkpoint(path: Path, values: dict[str, Any], overwrite: bool = True) 
 def save_weights(
     path: Path, checkpoint: dict[str, Any], overwrite: bool = False, origin: dict[str, str] | None = None
 ) -> None:
-    """Write what `transfer_weights` and `model_of` need of a checkpoint, a seventh of its size: no run goes on from it.
+    """Write the seventh of a checkpoint that `transfer_weights` and `model_of` need. No run can go on from it.
 
     The averaged weights alone, matrices and kernels as float16. origin: what a run that begins with them inherits.
     Raises OutputError.

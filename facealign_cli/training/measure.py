@@ -20,7 +20,7 @@ YAW_BANDS = {"0_30": (0.0, 30.0), "30_60": (30.0, 60.0), "60_90": (60.0, 90.0)}
 
 
 def turned_errors(model: Dan, pack: Pack, n_stages: int | None = None) -> dict[str, float]:
-    """Per band of yaw: the mean error of the inner points without the bridge of the nose, in shares of the face's size.
+    """The mean error of the inner points without the bridge of the nose, by band of yaw, in shares of the face's size.
 
     The face's size is the square root of the area of the truth's box. Bands without a face are left out.
     """
@@ -68,7 +68,7 @@ def predict_crops(model: Dan, crops: Image, n_stages: int | None = None) -> list
 
 @torch.no_grad()
 def outputs_of(model: Dan, crops: Image, n_stages: int | None = None) -> Iterator[tuple[slice, DanOutput]]:
-    """What the network says of (N, 1, S, S) uint8 crops, some at a time: which rows they are, and its output."""
+    """Yield what the network says of (N, 1, S, S) uint8 crops, some at a time: their rows, and its output for them."""
     model.eval()
     for begin in range(0, max(1, len(crops)), _AT_A_TIME):
         rows = slice(begin, begin + _AT_A_TIME)

@@ -286,7 +286,7 @@ class Dan(nn.Module):
 
 
 def multiply_adds(model: Dan) -> int:
-    """Multiply-adds of the convolutions and dense layers for one face, counted by running one."""
+    """How many multiply-adds the convolutions and dense layers take for one face, counted by running one."""
     total = 0
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

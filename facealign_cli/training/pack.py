@@ -153,7 +153,7 @@ def read_pack(path: Path) -> Pack:
 
 
 def read_packs(paths: Sequence[Path]) -> Pack:
-    """Several packs as one, in the order given. Raises InputError where their pictures differ in size or a face is
+    """Read several packs as one, in the order given. Raises InputError where their pictures differ in size or a face is
     twice in them; errors as `read_pack`."""
     packs = [read_pack(path) for path in paths]
     if len({pack.images.shape[1:] for pack in packs}) != 1:
@@ -165,7 +165,7 @@ def read_packs(paths: Sequence[Path]) -> Pack:
 
 
 def joined(packs: Sequence[Pack]) -> Pack:
-    """The faces of several packs, whose pictures have one size, as one."""
+    """Several packs, whose pictures have one size, as one pack."""
     columns = {column: np.concatenate([getattr(pack, column) for pack in packs]) for column in ("images", *_COLUMNS)}
     return Pack(**columns, names=[name for pack in packs for name in pack.names])
 

@@ -114,7 +114,7 @@ def opinion(
 def opinions(
     model: DanModel, images: Image, landmarks: Floats, rounds: int, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """As `opinion`, but what was said from each init, half of them on mirror images: (2 · rounds, N, 68, 2)."""
+    """As `opinion`, but not averaged: landmarks (2 · rounds, N, 68, 2), one from each init, half on mirror images."""
     first, confidence = _predict(model, images, [init_shape_from_bbox(bbox_of_shape(shape)) for shape in landmarks])
     width = images.shape[2]
     shift = 2 * Augmentation.label_shift * np.array([extent_of_shape(shape) for shape in first])[:, None]
