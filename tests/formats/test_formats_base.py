@@ -97,9 +97,12 @@ def test_a_plugin_that_cannot_tell_its_files_is_named(tmp_path: Path, monkeypatc
     def recognises(_content: object) -> bool:
         raise RuntimeError("oops")
 
+    def write(*_arguments: object) -> None:
+        pass
+
     write_results(tmp_path / "rows.json", [FrameResult("a.jpg", "no_face")])
     monkeypatch.setattr(base, "_FORMATS", dict(base._FORMATS))
-    register_format("odd", [], write=print, read=lambda path: [], recognises=recognises)
-    with pytest.raises(InputError, match=r"rows.json: the format 'odd' of builtins .*oops.*name the file's format"):
+    register_format("odd", [], write=write, read=lambda path: [], recognises=recognises)
+    with pytest.raises(InputError, match=rf"rows.json: the format 'odd' of {__name__} .*oops.*name the file's format"):
         base.read_results(tmp_path / "rows.json")
     assert len(base.read_results(tmp_path / "rows.json", format="json")) == 1
