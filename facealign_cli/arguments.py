@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar
 
 from facealign_cli.errors import InputError
+
+Item = TypeVar("Item")
 
 
 def check_kind(name: str, value: Any, *kinds: type | None, hint: str = "") -> None:
@@ -24,6 +27,16 @@ def check_number(name: str, value: Any, least: float, most: float = math.inf, *,
         return
     span = f"{least:g} or more" if most == math.inf else f"{least:g} to {most:g}"
     raise InputError(f"{name}: expected {'a whole number, ' if whole else ''}{span}, got {_shown(value)}")
+
+
+def checked_items(name: str, things: Any, kind: type[Item]) -> Iterator[Item]:
+    """The things, one after another. Raises InputError unless they are several, each of that kind."""
+    if not isinstance(things, Iterable):
+        raise InputError(f"{name}: expected a list of {kind.__name__}, got {type(things).__name__}")
+    for thing in things:
+        if not isinstance(thing, kind):
+            raise InputError(f"{name}: expected a list of {kind.__name__}, got {type(thing).__name__} in it")
+        yield thing
 
 
 def _shown(value: Any) -> str:

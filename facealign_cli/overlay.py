@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from facealign_cli.arguments import checked_items
 from facealign_cli.arrays import Floats, Image, pixels
 from facealign_cli.files.pictures import to_bgr
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import CONTOURS
 from facealign_cli.pose import rotation_matrix
-from facealign_cli.records import Face, checked_records
+from facealign_cli.records import Face
 
 COLORS: tuple[tuple[int, int, int], ...] = (
     (255, 225, 90),
@@ -65,7 +66,7 @@ def draw_overlay(
     """
     image = np.array(to_bgr(image_bgr))
     # small faces on top of large ones
-    faces = sorted(checked_records(faces, Face, "faces"), key=lambda face: face.bbox.size, reverse=True)
+    faces = sorted(checked_items("faces", faces, Face), key=lambda face: face.bbox.size, reverse=True)
     for face in faces:
         style = _Style.of(face)
         layer = _Layer.around(face, style, image.shape[:2], sigma)

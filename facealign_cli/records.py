@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
 from numbers import Integral, Real
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 
 from facealign_cli.arrays import Bools, Floats
-from facealign_cli.errors import InputError
 from facealign_cli.landmarks import LARGEST_COORDINATE, N_LANDMARKS, SCHEME, checked_landmarks
 
 Status = Literal["ok", "no_face", "error"]
@@ -335,19 +334,6 @@ class FrameResult:
     def _repr_html_(self) -> str:
         """For a notebook: the picture with its faces drawn, where it can be read, and what is known of them."""
         return str(_from_above("notebook", "html_of")(self))
-
-
-Record = TypeVar("Record", Face, FrameResult)
-
-
-def checked_records(things: Any, kind: type[Record], name: str) -> Iterator[Record]:
-    """The things, one after another, as what they should be. Raises InputError, which says what `name` got instead."""
-    if isinstance(things, Face | FrameResult) or not isinstance(things, Iterable):
-        raise InputError(f"{name}: expected a list of {kind.__name__}, got {type(things).__name__}")
-    for thing in things:
-        if not isinstance(thing, kind):
-            raise InputError(f"{name}: expected a list of {kind.__name__}, got {type(thing).__name__} in it")
-        yield thing
 
 
 def _from_above(module: str, name: str) -> Callable[[Any], Any]:

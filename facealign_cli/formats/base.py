@@ -17,12 +17,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from facealign_cli.arguments import checked_items
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.files.base import check_path
 from facealign_cli.files.documents import UTF16, PathLike, read_bytes, read_json, read_xml
 from facealign_cli.files.output import atomic_write
 from facealign_cli.plugins import FORMATS, find_plugins, load_plugin
-from facealign_cli.records import FrameResult, LeftOut, checked_records
+from facealign_cli.records import FrameResult, LeftOut
 
 OF_THE_RUN = "the pose, sigma, quality, which model placed the points"
 """For `Format.loses`: what only our own tables hold."""
@@ -162,7 +163,7 @@ def write_results(
     check_path("path", path)
     chosen = format_for_path(path) if format is None else get_format(format)
     chosen.require()
-    chosen.write(path, checked_records(results, FrameResult, "results"), overwrite)
+    chosen.write(path, checked_items("results", results, FrameResult), overwrite)
 
 
 def read_results(path: PathLike, *, format: str | None = None) -> list[FrameResult]:

@@ -18,11 +18,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from facealign_cli.arguments import check_kind, check_number
+from facealign_cli.arguments import check_kind, check_number, checked_items
 from facealign_cli.arrays import Floats
 from facealign_cli.errors import InputError
 from facealign_cli.geometry import bbox_of_shape
-from facealign_cli.records import BBox, Face, checked_records
+from facealign_cli.records import BBox, Face
 
 MAX_GAP_S = 0.5
 """After a longer gap in a track the filter begins anew."""
@@ -164,7 +164,7 @@ class FaceSmoother:
     def __call__(self, faces: Sequence[Face], timestamp_s: float) -> list[Face]:
         """The faces of one frame, smoothed; those without a track_id as they are."""
         check_number("timestamp_s", timestamp_s, -math.inf)
-        smoothed = [self._face(face, timestamp_s) for face in checked_records(faces, Face, "faces")]
+        smoothed = [self._face(face, timestamp_s) for face in checked_items("faces", faces, Face)]
         self._filters = {
             track: (one, last) for track, (one, last) in self._filters.items() if timestamp_s - last <= MAX_GAP_S
         }
