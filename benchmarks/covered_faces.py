@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 import numpy as np
+from face_groups import BELIEVED
 
 from facealign_cli.aligner import Aligner
 from facealign_cli.datasets import Sample, held_out_samples
@@ -13,9 +14,6 @@ from facealign_cli.files.pictures import read_image
 from facealign_cli.geometry import init_shape_from_bbox
 from facealign_cli.metrics import scale_of
 from facealign_cli.training.cover import SHARES, cover_mask
-
-BELIEVED = 0.5
-"""A confidence from this on passes."""
 
 
 @click.command()

@@ -22,8 +22,6 @@ import cv2
 import numpy as np
 import wider as wider_layout
 
-from facealign_cli.aligner import Aligner
-from facealign_cli.arrays import Image
 from facealign_cli.datasets import Sample, held_out_samples, read_samples
 from facealign_cli.datasets.splits import is_held_out
 from facealign_cli.detectors import Detector, create_detector
@@ -321,29 +319,8 @@ def compare(root: Path, photos: Path, output: Path, sheets: Path | None, step: i
 def mosaics(root: Path, folder: Path, heights: str, seeds: str) -> None:
     """Make crowds of the held-out faces: pictures and boxes.txt for `wider`."""
     samples, pixels = held_out_samples(root), [int(height) for height in heights.split(",")]
-    orders = [[samples[i] for i in shuffled(len(samples), int(seed))] for seed in seeds.split(",")]
+    orders = [[samples[i] for i in wider_layout.shuffled(len(samples), int(seed))] for seed in seeds.split(",")]
     click.echo(wider_layout.write_mosaics(orders, folder, pixels, (768, 1024)))
-
-
-def shuffled(count: int, seed: int) -> list[int]:
-    """The numbers below `count` in an order of the seed's."""
-    order = list(range(count))
-    np.random.default_rng(seed).shuffle(order)  # type: ignore[arg-type]
-    return order
-
-
-class Shown:
-    """What facealign shows by default: the detector's boxes, sorted by the landmarks' confidence, as a detector."""
-
-    name = "shown"
-
-    def __init__(self) -> None:
-        self._aligner = Aligner()
-        self.calibration = self._aligner.detector.calibration
-
-    def detect(self, image: Image, source: str | None = None) -> list[Detection]:
-        """See `Detector.detect`."""
-        return [Detection(face.bbox, face.detector_score) for face in self._aligner.align(image, source)]
 
 
 @main.command()
@@ -359,7 +336,7 @@ def wider(folder: Path, boxes: Path, limit: int | None) -> None:
         "yunet --score 0.5": ("yunet", {"score": 0.5}),
         "mtcnn --min-face 40": ("mtcnn", {"min_face": 40}),
     }
-    detectors: dict[str, Detector] = {"shown by default, with the landmarks": Shown()}
+    detectors: dict[str, Detector] = {"shown by default, with the landmarks": wider_layout.Shown()}
     detectors |= {label: create_detector(name, **options) for label, (name, options) in settings.items()}
     click.echo(f"{len(pictures)} pictures; one thread, turn about.\n")
     click.echo(wider_layout.table(wider_layout.measure(detectors, pictures)), nl=False)

@@ -19,10 +19,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from facealign_cli.aligner import Aligner
+from facealign_cli.arrays import Image
 from facealign_cli.datasets import Sample
 from facealign_cli.detectors import Detector
 from facealign_cli.geometry import bbox_of_shape
-from facealign_cli.records import BBox
+from facealign_cli.records import BBox, Detection
 
 SMALLEST = 20.0
 EDGES = (20, 40, 80, 160, np.inf)
@@ -199,3 +201,24 @@ def mosaic(samples: Sequence[Sample], height: int, size: tuple[int, int]) -> tup
         corners = (np.array([x1, top, x2, y2]) + 0.5) * scale - 0.5
         boxes.append(BBox(*(corners + np.array([x - left, y - upper] * 2))))
     return image, boxes
+
+
+def shuffled(count: int, seed: int) -> list[int]:
+    """The numbers below `count` in an order of the seed's."""
+    order = list(range(count))
+    np.random.default_rng(seed).shuffle(order)  # type: ignore[arg-type]
+    return order
+
+
+class Shown:
+    """What facealign shows by default: the detector's boxes, sorted by the landmarks' confidence, as a detector."""
+
+    name = "shown"
+
+    def __init__(self) -> None:
+        self._aligner = Aligner()
+        self.calibration = self._aligner.detector.calibration
+
+    def detect(self, image: Image, source: str | None = None) -> list[Detection]:
+        """See `Detector.detect`."""
+        return [Detection(face.bbox, face.detector_score) for face in self._aligner.align(image, source)]

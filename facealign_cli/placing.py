@@ -120,11 +120,17 @@ def place_landmarks(model: DanModel, pictures: Sequence[FoundFaces]) -> list[lis
         kept: list[Face] = []
         for i, detection in enumerate(found.detections, row):
             face = shapes.face(i, len(kept), detection)
-            if not detection.unsure or (not face.doubtful and not any(_is_same(face, other) for other in kept)):
+            is_double = detection.unsure and any(_is_same(face, other) for other in kept)
+            if counts(detection, face.confidence) and not is_double:
                 kept.append(face)
         faces.append(kept)
         row += len(found.detections)
     return faces
+
+
+def counts(detection: Detection, confidence: float) -> bool:
+    """Whether a detection is a face, by the confidence of its landmarks: what is unsure has to be beyond doubt."""
+    return not detection.unsure or confidence >= DOUBTFUL
 
 
 def _is_same(face: Face, other: Face) -> bool:

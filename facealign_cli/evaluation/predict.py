@@ -24,8 +24,9 @@ from facealign_cli.files.pictures import read_image
 from facealign_cli.geometry import bbox_of_shape, init_shape_from_bbox
 from facealign_cli.metrics import NORMALISERS
 from facealign_cli.models.registry import sha256_of
+from facealign_cli.placing import counts
 from facealign_cli.processes import GUARD_HINT, begin_worker, check_main_guard, signals_held_back
-from facealign_cli.records import DOUBTFUL, BBox, Detection
+from facealign_cli.records import BBox, Detection
 
 Init = Literal["dataset-boxes", "ground-truth", "detector", "given-boxes"]
 """Where a face is taken to be: in the data set's own box, in the tight box of the truth, where the detector finds it,
@@ -132,7 +133,7 @@ def predict_sample(sample: Sample, aligner: Aligner, init: Init) -> Prediction:
             return start
         place = aligner.align_detections if isinstance(start, Detection) else aligner.align_shapes
         aligned = place(image, [start])  # type: ignore[list-item]
-        if isinstance(start, Detection) and start.unsure and aligned.confidence[0] < DOUBTFUL:
+        if isinstance(start, Detection) and not counts(start, aligned.confidence[0]):
             return Prediction("missed", detail="the detector is unsure of its box, and the landmarks are doubtful")
     except (InputError, MemoryError) as error:
         return Prediction("error", detail=str(error) or "out of memory")

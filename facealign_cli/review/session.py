@@ -166,7 +166,7 @@ class Session:
             raise OutputError(f"cannot write {self.side_file}: it is not open")
         line = json_line(dict(record)) + b"\n"
         try:
-            if not self._is_in_place():
+            if not self._is_in_place(self._stream):
                 self._begin_anew()
             written = self._stream.write(line)
             os.fsync(self._stream.fileno())
@@ -176,11 +176,10 @@ class Session:
             self._stream.write(b"\n")  # the torn part is passed over at reading
             raise OutputError(f"cannot write {self.side_file}: the disk is full")
 
-    def _is_in_place(self) -> bool:
+    def _is_in_place(self, stream: io.FileIO) -> bool:
         """Whether the side file is still found under its name; what is written to a deleted one is lost."""
-        assert self._stream is not None
         try:
-            return os.path.samestat(os.stat(self.side_file), os.fstat(self._stream.fileno()))
+            return os.path.samestat(os.stat(self.side_file), os.fstat(stream.fileno()))
         except FileNotFoundError:
             return False
 

@@ -32,12 +32,11 @@ class Foresight:
         self._network = network
         self._jobs: SimpleQueue[FaceCrops | None] = SimpleQueue()
         self._results: SimpleQueue[AlignedShapes | BaseException] = SimpleQueue()
-        self._is_running = threading.Lock()
+        self._taken = threading.Semaphore(0)  # one for each job that the thread is at work on
         self._begun: tuple[Image, list[Floats]] | None = None
         self._thread = threading.Thread(target=self._run, name="facealign-network", daemon=True)
 
     def __enter__(self) -> Foresight:
-        self._is_running.acquire()
         self._thread.start()
         return self
 
@@ -54,7 +53,7 @@ class Foresight:
         self._begun = image_bgr, list(init_shapes)
         self._jobs.put(crops)
         # Until the network runs, its thread needs the interpreter, which this one would otherwise keep for up to 5 ms.
-        self._is_running.acquire()
+        self._taken.acquire()
 
     def align_shapes(self, image_bgr: Image, init_shapes: Sequence[Floats]) -> AlignedShapes:
         """As `Aligner.align_shapes`; what was begun on this picture and these shapes is waited for."""
@@ -78,7 +77,7 @@ class Foresight:
 
     def _run(self) -> None:
         while (crops := self._jobs.get()) is not None:
-            self._is_running.release()
+            self._taken.release()
             try:
                 result: AlignedShapes | BaseException = self._network.align_crops(crops)
             except BaseException as problem:  # noqa: BLE001 - raised again in the caller's thread

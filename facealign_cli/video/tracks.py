@@ -96,10 +96,12 @@ def _shape_distance(track: Track, landmarks: Floats) -> float:
 
 
 def distance(a: Floats, b: Floats) -> float:
+    """Between the middles of two sets of landmarks, (68, 2) each, in pixels."""
     return float(np.linalg.norm(a.mean(axis=0) - b.mean(axis=0)))
 
 
 def size_of(landmarks: Floats) -> float:
+    """The mean of the width and the height of (68, 2) landmarks, in pixels."""
     return max(1e-6, float(np.ptp(landmarks, axis=0).mean()))
 
 
@@ -109,6 +111,7 @@ def is_same_place(a: Floats, b: Floats) -> bool:
 
 
 def covers(track: Track, box: BBox) -> bool:
+    """Whether a box is about the face that the track follows."""
     return BBox(*bbox_of_shape(track.landmarks).tolist()).iou(box) > 0.4
 
 
