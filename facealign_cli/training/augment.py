@@ -75,7 +75,7 @@ def _hand_like(pack: Pack, row: int, label_shift: float) -> Floats:
     truth: Floats = pack.landmarks[row].astype(float)
     symmetric = pack.rough[row] or pack.set_of(row) in SYMMETRIC_SETS
     if symmetric:
-        truth[:, 0] += label_shift * extent_of_shape(truth)
+        truth += label_shift * extent_of_shape(truth)
     return truth
 
 

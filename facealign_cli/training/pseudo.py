@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from facealign_cli.arrays import Bools, Floats
 from facealign_cli.datasets.unlabelled import points_of_shape
 from facealign_cli.errors import InputError
+from facealign_cli.geometry import extent_of_shape
 from facealign_cli.models.dan import DanModel
+from facealign_cli.training.augmentation import Augmentation
 from facealign_cli.training.pack import read_pack, rewrite_pack
 from facealign_cli.training.relabel import opinions
 
@@ -86,8 +88,9 @@ def pseudo_label(
     """Write a pack whose faces without labels have the models' mean, each point weighted by their agreement.
 
     refine: data sets whose training labels are shapes laid onto the picture by scale and shift; the same three numbers
-    are fitted to the models' landmarks anew. Held-out faces and all others stay as they are; faces left out are not in
-    the new pack. Raises InputError where there is nothing to do.
+    are fitted to the models' landmarks anew. Those of their training labels that are exact, or on which the models
+    disagree, move by the median shift of the set alone. Held-out faces and all other sets stay as they are; faces left
+    out are not in the new pack. Raises InputError where there is nothing to do.
     """
     pack, limits = read_pack(source), limits or Limits()
     fitted = pack.labelled & ~pack.held_out & np.isin(pack.sets, list(refine)) & (pack.weights.max(axis=1) < 1)
@@ -107,8 +110,11 @@ def pseudo_label(
     yaw[rows[new]] = np.where(np.isfinite(yaw[rows[new]]), yaw[rows[new]], seen.yaw[new])
     for name in refine:
         of_set = refined & (pack.sets[rows] == name)
-        laid = _refined(given[of_set], pack.weights[rows[of_set]], seen.mean[of_set])
-        landmarks[rows[of_set]], weights[rows[of_set]] = laid
+        if of_set.any():
+            laid, trust, shift = _refined(given[of_set], pack.weights[rows[of_set]], seen.mean[of_set])
+            others = np.flatnonzero((pack.sets == name) & pack.labelled & ~pack.held_out)
+            landmarks[others] += shift * _sizes(landmarks[others])[:, None, None]
+            landmarks[rows[of_set]], weights[rows[of_set]] = laid, trust
     keep[rows[~good & ~fitted[rows]]] = False
     moved = np.where(refined, np.linalg.norm(landmarks[rows] - given, axis=2).mean(axis=1) / seen.size, np.nan)
     better = replace(pack, landmarks=landmarks.astype(np.float32), weights=weights.astype(np.float32), yaw=yaw)
@@ -122,7 +128,7 @@ class _Seen:
     def __init__(self, shapes: Floats, confidence: Floats, points: Floats) -> None:
         self.confidence = confidence
         self.mean = shapes.mean(axis=0)  # (N, 68, 2)
-        self.size = np.sqrt(np.ptp(self.mean, axis=1).prod(axis=1))  # (N,)
+        self.size = _sizes(self.mean)
         squared = ((shapes - self.mean) ** 2).sum(axis=3).mean(axis=0)
         self.spread = np.sqrt(squared) / self.size[:, None]  # (N, 68)
         self.miss = np.array([_miss(*pair) for pair in zip(self.mean, points, strict=True)]) / self.size
@@ -142,26 +148,30 @@ def _agreement(distance: Floats, half: float) -> Floats:
     return np.where(distance > 3 * half, 0.0, 1 / (1 + (distance / half) ** 2))
 
 
-def _refined(given: Floats, trusted: Floats, seen: Bools) -> tuple[Floats, Floats]:
+def _refined(given: Floats, trusted: Floats, seen: Floats) -> tuple[Floats, Floats, Floats]:
     """Fitted labels (N, 68, 2) laid anew, by scale and shift, onto what the models see, and new weights (N, 68).
 
-    What is the same for most of a data set is its convention, not a mistake of the fit, so that the medians of the
-    scales and of the shifts are left as they are. trusted: (N, 68), the weights so far.
+    The third, (2,), is the median shift in shares of the face's size. What is the same for most of a data set is taken
+    over from the models too: a set whose labels all stand to one side would teach another place than the hand-made
+    labels do. The models see in the convention of those; `SYMMETRIC_SETS` are without its label shift, and stay so.
+    trusted: (N, 68), the weights so far.
     """
-    if not len(given):
-        return given, trusted
+    hand = Augmentation.label_shift * np.array([extent_of_shape(shape) for shape in seen])[:, None, None]
     share = (trusted / trusted.sum(axis=1, keepdims=True))[:, :, None]
-    middle, target = ((shapes * share).sum(axis=1, keepdims=True) for shapes in (given, seen))
-    size = np.sqrt(np.ptp(given, axis=1).prod(axis=1))[:, None, None]
-    ratio = ((given - middle) * (seen - target) * share).sum(axis=(1, 2)) / ((given - middle) ** 2 * share).sum(
-        axis=(1, 2)
-    )
-    scale = (ratio / np.median(ratio))[:, None, None]
-    shift = (target - middle) / size
-    laid = (given - middle) * scale + middle + (shift - np.median(shift, axis=0)) * size
-    offset = np.median((seen - laid) / size, axis=0)
-    distance = np.linalg.norm(laid + offset * size - seen, axis=2) / size[:, :, 0]
-    return laid, np.where(trusted > 0, _agreement(distance, _REFINED), 0.0)
+    middle, target = ((shapes * share).sum(axis=1, keepdims=True) for shapes in (given, seen - hand))
+    moved = seen - hand - target
+    scale = ((given - middle) * moved * share).sum(axis=(1, 2)) / ((given - middle) ** 2 * share).sum(axis=(1, 2))
+    laid = (given - middle) * scale[:, None, None] + target
+    size = _sizes(given)
+    offset = np.median((seen - laid) / size[:, None, None], axis=0)
+    distance = np.linalg.norm(laid + offset * size[:, None, None] - seen, axis=2) / size[:, None]
+    shift = np.median((target - middle)[:, 0] / size[:, None], axis=0)
+    return laid, np.where(trusted > 0, _agreement(distance, _REFINED), 0.0), shift
+
+
+def _sizes(shapes: Floats) -> Floats:
+    """(N,) the square roots of the areas of the tight boxes of (N, 68, 2) shapes."""
+    return np.asarray(np.sqrt(np.ptp(shapes, axis=1).prod(axis=1)))
 
 
 def _table(sets: NDArray[np.str_], seen: _Seen, good: Bools, moved: Bools) -> list[PseudoRow]:

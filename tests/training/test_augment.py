@@ -117,24 +117,25 @@ def test_weights_go_with_their_points(tiny_pack: Pack) -> None:
 
 
 def label_offsets(pack: Pack) -> np.ndarray:
-    """(16,) how far right of the blob the nose's label stands in crops of 64 pixels, mirrored ones among them."""
+    """(16, 2) how far to the right of the blob and below it the nose's label stands, mirrored pictures among them."""
     batch = batch_of(pack, replace(NONE, label_shift=0.05), count=16)
     pictures = batch.crops[:, 0].astype(float)
-    centers = (pictures.sum(axis=1) * np.arange(64)).sum(axis=1) / pictures.sum(axis=(1, 2))
-    return np.asarray(batch.landmarks[:, NOSE, 0] - centers)
+    centers = [(pictures.sum(axis=axis) * np.arange(64)).sum(axis=1) / pictures.sum(axis=(1, 2)) for axis in (1, 2)]
+    return np.asarray(batch.landmarks[:, NOSE] - np.stack(centers, axis=1))
 
 
 @pytest.mark.parametrize(
     "change", [{"names": ["aflw2000:a.jpg"]}, {"names": ["webmorph:a.jpg"]}, {"rough": np.ones(1, bool)}]
 )
 def test_labels_without_the_offset_are_taken_over_to_the_convention_of_300w(change: dict[str, Any]) -> None:
-    """To the right, whether the picture is mirrored or not."""
+    """To the right and down, whether the picture is mirrored or not."""
     np.testing.assert_allclose(label_offsets(replace(one_blob(NOSE), **change)), 0.05 * 32, atol=0.15)
 
 
 def test_labels_made_by_hand_stay_where_they_are() -> None:
     """This one has no offset: it stays on the blob, and its mirror image, which should have one, is off twice."""
-    offsets = label_offsets(one_blob(NOSE))
+    offsets, below = label_offsets(one_blob(NOSE)).T
+    np.testing.assert_allclose(below, 0, atol=0.15)
     mirrored_too = np.abs(offsets - 2 * 0.05 * 32) < 0.15
     np.testing.assert_allclose(offsets[~mirrored_too], 0, atol=0.15)
     assert 0 < mirrored_too.sum() < 16
