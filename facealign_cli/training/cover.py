@@ -41,22 +41,22 @@ def _surface(crop: Image, rng: np.random.Generator) -> Floats:
     """(S, S) grey values of what covers: one shade, a shaded one, cloth, or another piece of the same picture."""
     size = crop.shape[0]
     kind = rng.random()
-    if kind < 0.3:  # turned by half a turn, so that what covers is no face that stands upright
+    if kind < 0.25:  # turned by half a turn, so that what covers is no face that stands upright
         shift = rng.integers(0, size, 2)
         return np.roll(crop[::-1, ::-1], shift, axis=(0, 1)).astype(np.float32)
     shade = float(rng.uniform(0, 255))
-    if kind < 0.5:
+    if kind < 0.55:
         return np.full((size, size), shade, np.float32)
-    coarse = rng.normal(shade, rng.uniform(5, 40), tuple(rng.integers(2, 5 if kind < 0.75 else 40, 2)))
+    coarse = rng.normal(shade, rng.uniform(5, 40), tuple(rng.integers(2, 5 if kind < 0.8 else 40, 2)))
     return np.clip(cv2.resize(coarse.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR), 0, 255)
 
 
 def _patch(shape: tuple[int, int], landmarks: Floats, rng: np.random.Generator) -> Image:
-    """A turned rectangle or an ellipse somewhere on the face."""
+    """A rectangle, upright or turned, or an ellipse somewhere on the face."""
     extent = extent_of_shape(landmarks)
     center = landmarks[rng.integers(68)] + rng.normal(0, 0.15, 2) * extent
-    axes = rng.uniform(0.12, 0.62, 2) * extent * rng.uniform(0.6, 1.0)
-    angle = float(rng.uniform(0, 180))
+    axes = rng.uniform(0.15, 0.75, 2) * extent * rng.uniform(0.6, 1.0)
+    angle = float(rng.uniform(0, 180)) if rng.random() < 0.5 else 0.0
     mask = np.zeros(shape, np.uint8)
     if rng.random() < 0.5:
         corners = cv2.boxPoints((center.tolist(), axes.tolist(), angle))
