@@ -81,7 +81,7 @@ MILD = Augmentation(
     low_resolution=0.05,
     noise=0.08,
     jpeg=0.05,
-    cover=0.3,
+    cover=0.5,
 )
 """For the end of a training: faces in their own proportions, most of them plain to see, as those to come will be."""
 

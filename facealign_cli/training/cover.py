@@ -1,4 +1,4 @@
-"""What covers faces in photographs, drawn onto training crops: patches, masks, dark glasses, fingers, a picture's edge.
+"""What covers faces in photographs, drawn onto training crops: patches, blocks, masks, dark glasses, fingers, an edge.
 
 The landmarks stay where they are: a network that sees covered parts has to learn where the rest of the face puts them.
 Grey shades, textures, sizes and edges are chosen at random, so that the face is what can be learnt and not the cover.
@@ -13,7 +13,7 @@ from facealign_cli.arrays import Floats, Image, Ints, pixels
 from facealign_cli.geometry import extent_of_shape
 from facealign_cli.landmarks import GROUPS
 
-SHARES = {"patch": 0.4, "mask": 0.15, "glasses": 0.15, "fingers": 0.15, "edge": 0.15}
+SHARES = {"patch": 0.25, "block": 0.3, "mask": 0.12, "glasses": 0.11, "fingers": 0.11, "edge": 0.11}
 """What covers a face that is covered, and how often it is that."""
 _SUBPIXEL = 4
 """Binary digits behind the point in the coordinates that OpenCV draws with."""
@@ -26,7 +26,8 @@ def covered(crop: Image, landmarks: Floats, rng: np.random.Generator) -> Image:
     if rng.random() < 0.3:  # out of focus
         mask = pixels(cv2.GaussianBlur(mask, (0, 0), float(rng.uniform(0.6, 2.0))))
     alpha = mask.astype(np.float32) / 255
-    return np.round(crop + alpha * (_surface(crop, rng) - crop)).astype(np.uint8)
+    surface = _surface(crop, rng, plain=0.7 if kind == "block" else 0.3)
+    return np.round(crop + alpha * (surface - crop)).astype(np.uint8)
 
 
 def cover_mask(kind: str, shape: tuple[int, int], landmarks: Floats, rng: np.random.Generator) -> Image:
@@ -37,17 +38,18 @@ def cover_mask(kind: str, shape: tuple[int, int], landmarks: Floats, rng: np.ran
     return _SHAPES[kind](shape, landmarks, rng)
 
 
-def _surface(crop: Image, rng: np.random.Generator) -> Floats:
-    """(S, S) grey values of what covers: one shade, a shaded one, cloth, or another piece of the same picture."""
+def _surface(crop: Image, rng: np.random.Generator, plain: float) -> Floats:
+    """(S, S) grey values of what covers: one shade, in `plain` of the cases, or a third each: a piece of the same
+    picture, a shaded one, cloth."""
     size = crop.shape[0]
-    kind = rng.random()
-    if kind < 0.25:  # turned by half a turn, so that what covers is no face that stands upright
+    shade = float(rng.uniform(0, 255))
+    if rng.random() < plain:
+        return np.full((size, size), shade, np.float32)
+    kind = rng.integers(3)
+    if kind == 0:  # turned by half a turn, so that what covers is no face that stands upright
         shift = rng.integers(0, size, 2)
         return np.roll(crop[::-1, ::-1], shift, axis=(0, 1)).astype(np.float32)
-    shade = float(rng.uniform(0, 255))
-    if kind < 0.55:
-        return np.full((size, size), shade, np.float32)
-    coarse = rng.normal(shade, rng.uniform(5, 40), tuple(rng.integers(2, 5 if kind < 0.8 else 40, 2)))
+    coarse = rng.normal(shade, rng.uniform(5, 40), tuple(rng.integers(2, 5 if kind == 1 else 40, 2)))
     return np.clip(cv2.resize(coarse.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR), 0, 255)
 
 
@@ -63,6 +65,20 @@ def _patch(shape: tuple[int, int], landmarks: Floats, rng: np.random.Generator) 
         return _filled(mask, np.asarray(corners, float))
     cv2.ellipse(mask, (center.tolist(), axes.tolist(), angle), 255, -1, cv2.LINE_AA)
     return mask
+
+
+def _block(shape: tuple[int, int], landmarks: Floats, rng: np.random.Generator) -> Image:
+    """A corner or a side of the face, from about its middle outwards: a telephone, a book, another head, a bar."""
+    low, high = landmarks.min(axis=0), landmarks.max(axis=0)
+    middle = (low + high) / 2 + rng.normal(0, 0.06, 2) * (high - low)
+    margin = rng.uniform(0.0, 0.2) * extent_of_shape(landmarks)
+    first, last = low - margin, high + margin
+    side = rng.integers(3, size=2) if rng.random() < 0.4 else rng.integers(2, size=2)  # 2: along the whole face
+    first, last = np.where(side == 1, middle, first), np.where(side == 0, middle, last)
+    if (side == 2).all():
+        first[1] = middle[1]
+    corners = np.array([first, (last[0], first[1]), last, (first[0], last[1])])
+    return _filled(np.zeros(shape, np.uint8), corners)
 
 
 def _mask(shape: tuple[int, int], landmarks: Floats, rng: np.random.Generator) -> Image:
@@ -138,4 +154,4 @@ def _fixed(places: Floats) -> Ints:
     return np.asarray(np.round(places * 2**_SUBPIXEL), np.int32)
 
 
-_SHAPES = {"patch": _patch, "mask": _mask, "glasses": _glasses, "fingers": _fingers, "edge": _edge}
+_SHAPES = {"patch": _patch, "block": _block, "mask": _mask, "glasses": _glasses, "fingers": _fingers, "edge": _edge}

@@ -10,6 +10,7 @@ import pytest
 from facealign_cli.arrays import Bools, Floats, Ints
 from facealign_cli.geometry import CropFrame
 from facealign_cli.landmarks import GROUPS
+from facealign_cli.training import cover
 from facealign_cli.training.cover import SHARES, cover_mask, covered
 
 SIZE = 160
@@ -87,6 +88,30 @@ def test_a_patch_is_anywhere_on_the_face() -> None:
     assert counts.min() >= 3 and counts.max() < 150
 
 
+def test_a_block_is_upright_and_hides_a_quarter_or_a_half_from_the_middle_outwards() -> None:
+    (left, top), (right, bottom) = FACE.min(axis=0).round().astype(int) + 1, FACE.max(axis=0).round().astype(int) - 1
+    shares, corners = [], np.zeros(4, int)
+    for mask in masks("block", 200):
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        assert mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].mean() > 0.95
+        hides = mask[[top, top, bottom, bottom], [left, right, left, right]]
+        assert hides.sum() in (1, 2)
+        corners += hides
+        shares.append(len(hidden(mask)) / 68)
+    assert corners.min() >= 40
+    assert 0.2 < np.mean(shares) < 0.4 and max(shares) < 0.75
+
+
+def test_a_block_is_mostly_of_one_shade_and_other_covers_are_not() -> None:
+    crop = np.random.default_rng(5).integers(0, 256, (SIZE, SIZE), np.uint8)
+
+    def plain_share(plain: float) -> float:
+        rng = np.random.default_rng(6)
+        return float(np.mean([np.ptp(cover._surface(crop, rng, plain)) == 0 for _ in range(300)]))
+
+    assert plain_share(0.7) == pytest.approx(0.7, abs=0.08) and plain_share(0.3) == pytest.approx(0.3, abs=0.08)
+
+
 @pytest.mark.parametrize("turn", [np.eye(2), np.array([[0.0, -1.0], [1.0, 0.0]])])
 def test_covers_turn_with_the_face(turn: np.ndarray) -> None:
     middle = (SIZE - 1) / 2
@@ -107,7 +132,7 @@ def test_what_is_not_covered_stays_as_it_was() -> None:
 
 def test_where_something_covers_only_that_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     surface = np.full((SIZE, SIZE), 200, np.float32)
-    monkeypatch.setattr("facealign_cli.training.cover._surface", lambda crop, rng: surface)
+    monkeypatch.setattr("facealign_cli.training.cover._surface", lambda crop, rng, plain: surface)
     rng = np.random.default_rng(4)
     for _ in range(10):
         seen = covered(np.full((SIZE, SIZE), 40, np.uint8), FACE, rng)
