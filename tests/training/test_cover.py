@@ -146,7 +146,13 @@ def test_each_kind_comes_as_often_as_its_share_says(monkeypatch: pytest.MonkeyPa
         seen.append(kind)
         return np.zeros(shape, np.uint8)
 
+    def surface(crop: np.ndarray, rng: np.random.Generator, plain: float) -> np.ndarray:
+        shades.add((seen[-1], plain))
+        return crop.astype(np.float32)
+
+    shades: set[tuple[str, float]] = set()
     watched: Callable[..., np.ndarray] = nothing
+    monkeypatch.setattr("facealign_cli.training.cover._surface", surface)
     monkeypatch.setattr("facealign_cli.training.cover.cover_mask", watched)
     rng = np.random.default_rng(2)
     crop = np.zeros((8, 8), np.uint8)
@@ -154,3 +160,4 @@ def test_each_kind_comes_as_often_as_its_share_says(monkeypatch: pytest.MonkeyPa
         np.testing.assert_array_equal(covered(crop, FACE, rng), crop)
     assert {kind: seen.count(kind) / 600 for kind in SHARES} == pytest.approx(SHARES, abs=0.06)
     assert sum(SHARES.values()) == pytest.approx(1)
+    assert shades == {(kind, 0.7 if kind == "block" else 0.3) for kind in SHARES}
