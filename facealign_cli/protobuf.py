@@ -53,6 +53,27 @@ def fields(message: bytes) -> Iterator[Field]:
         at = end
 
 
+def messages(message: bytes, number: int) -> list[bytes]:
+    """The embedded messages, or bytes, of a number."""
+    return [value for found, wire, value in fields(message) if (found, wire) == (number, BYTES)]
+
+
+def texts(message: bytes, number: int) -> list[str]:
+    """The texts of a number. Raises ValueError if one is no UTF-8."""
+    return [value.decode() for value in messages(message, number)]
+
+
+def integers(message: bytes, number: int) -> list[int]:
+    """The whole numbers, 0 or more, of a number of fields: each a field of its own, or packed into one."""
+    found = []
+    for packed in (value for place, wire, value in fields(message) if place == number and wire in (VARINT, BYTES)):
+        at = 0
+        while at < len(packed):
+            one, at = read_varint(packed, at)
+            found.append(one)
+    return found
+
+
 def field(number: int, wire: int, value: bytes) -> bytes:
     """A field as it is encoded."""
     length = varint(len(value)) if wire == BYTES else b""
