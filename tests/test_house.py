@@ -19,8 +19,19 @@ PACKAGE = "facealign_cli"
 ROOT = Path(facealign_cli.__file__).resolve().parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("arrays", "errors", "landmarks", "version"),
-    ("arguments", "files", "geometry", "onnx_sizes", "plugins", "processes", "records", "runtime", "schemes"),
+    ("arrays", "errors", "landmarks", "protobuf", "version"),
+    (
+        "arguments",
+        "files",
+        "geometry",
+        "onnx_convolutions",
+        "onnx_sizes",
+        "plugins",
+        "processes",
+        "records",
+        "runtime",
+        "schemes",
+    ),
     ("pose", "quality"),
     ("crops", "formats", "metrics", "overlay"),
     ("datasets", "detectors", "measures", "notebook"),

