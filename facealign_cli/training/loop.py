@@ -20,10 +20,11 @@ from torch import Tensor
 
 from facealign_cli.arrays import Floats
 from facealign_cli.errors import DeviceError, InputError
+from facealign_cli.files.documents import parsing
 from facealign_cli.runtime import check_device
 from facealign_cli.training.augment import Batch
 from facealign_cli.training.batches import BatchSource
-from facealign_cli.training.checkpoint import load_checkpoint, save_checkpoint
+from facealign_cli.training.checkpoint import load_checkpoint, load_optimizer, model_of, save_checkpoint
 from facealign_cli.training.config import NetworkConfig
 from facealign_cli.training.layers import landmark_loss, normaliser, point_distance, sigma_loss
 from facealign_cli.training.measure import held_out_errors, measured_faces, turned_errors
@@ -108,16 +109,19 @@ class Run:
         cannot be changed. changes: fields to replace, such as a larger `steps`. Raises InputError where `same` is not
         what the run was begun with.
         """
-        values = load_checkpoint(Path(folder) / "last.ckpt")
+        path = Path(folder) / "last.ckpt"
+        values = load_checkpoint(path)
         begun = {"network": values["network"]["name"], **vars(TrainConfig.from_dict(values["config"]))}
         check_same(Path(folder), begun, same or {})
         config = TrainConfig.from_dict({**values["config"], **changes})
-        model, about = Dan(NetworkConfig.from_dict(values["network"])), values.get("origin")
-        run = cls(folder, model, config, pack, origin=about, teacher=teacher)
-        run.model.load_state_dict(values["model"])
-        run.average = {key: value.to(run.device) for key, value in values["average"].items()}
-        run.optimizer.load_state_dict(values["optimizer"])
-        run.step, run.best, run.since_best = values["step"], values["best"], values["since_best"]
+        average = model_of(values).state_dict()
+        model = model_of(values, averaged=False)
+        run = cls(folder, model, config, pack, origin=values.get("origin"), teacher=teacher)
+        run.average = {key: value.to(run.device) for key, value in average.items()}
+        with parsing(path, "a checkpoint to go on from"):
+            load_optimizer(run.optimizer, values)
+        run.step = values["step"]
+        run.best, run.since_best = values.get("best", math.inf), values.get("since_best", 0)
         run.seconds = values.get("seconds", 0.0)
         _drop_rows_after(run.folder / "log.csv", run.step)
         return run
