@@ -5,7 +5,6 @@ A batch is a function of (seed, step), so a run that is stopped and resumed ends
 
 from __future__ import annotations
 
-import csv
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -27,6 +26,7 @@ from facealign_cli.training.batches import BatchSource
 from facealign_cli.training.checkpoint import load_checkpoint, load_optimizer, model_of, save_checkpoint
 from facealign_cli.training.config import NetworkConfig
 from facealign_cli.training.layers import landmark_loss, normaliser, point_distance, sigma_loss
+from facealign_cli.training.log import append_row, drop_rows_after
 from facealign_cli.training.measure import held_out_errors, measured_faces, turned_errors
 from facealign_cli.training.network import Backbone, Dan, DanOutput
 from facealign_cli.training.origin import Origin
@@ -123,7 +123,7 @@ class Run:
         run.step = values["step"]
         run.best, run.since_best = values.get("best", math.inf), values.get("since_best", 0)
         run.seconds = values.get("seconds", 0.0)
-        _drop_rows_after(run.folder / "log.csv", run.step)
+        drop_rows_after(run.folder / "log.csv", run.step)
         return run
 
     def save(self, name: str = "last.ckpt") -> None:
@@ -260,7 +260,7 @@ class Run:
             **{f"held_out_stage{i + 1}": round(error, 5) for i, error in enumerate(errors)},
             **{f"yaw_{name}": round(error, 5) for name, error in turned.items()},
         }
-        _append_row(self.folder / "log.csv", row)
+        append_row(self.folder / "log.csv", row)
         return row
 
 
@@ -324,20 +324,3 @@ def run_backbones_in_bf16(model: Dan, device: str) -> None:
     for module in model.modules():
         if isinstance(module, Backbone):
             module.forward = torch.autocast(device, torch.bfloat16)(module.forward)  # type: ignore[method-assign]
-
-
-def _drop_rows_after(path: Path, step: int) -> None:
-    """Forget log rows that a killed run wrote after its last checkpoint; they will be written again."""
-    if path.exists():
-        rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = rows[:1] + [row for row in rows[1:] if row.endswith("\n") and int(row.split(",")[0] or 0) <= step]
-        path.write_text("".join(kept), encoding="utf-8")
-
-
-def _append_row(path: Path, row: dict[str, Any]) -> None:
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(row))
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
