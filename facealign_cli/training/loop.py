@@ -5,9 +5,10 @@ A batch is a function of (seed, step), so a run that is stopped and resumed ends
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,7 @@ class Run:
         then save.
 
         report: called with every log row. loaders: processes that make the batches, see `BatchSource`; they change the
-        speed alone.
+        speed alone. Raises InputError where the training diverges; the last checkpoint stays as it is.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.step == 0:
@@ -158,14 +159,30 @@ class Run:
         self._started = time.monotonic()
         with self.batches.from_step(self.step, loaders) as next_batch:
             while not self._ended() and not self._stalled() and not self.stopped:
-                losses.append(self._train_step(next_batch()))
+                with self._watched():
+                    losses.append(self._train_step(next_batch()))
                 self.step += 1
                 if self.step % config.eval_every == 0 or self._ended():
-                    report(self._evaluate(np.mean(losses, axis=0)))
+                    with self._watched():
+                        row = self._evaluate(np.mean(losses, axis=0))
+                    report(row)
                     losses.clear()
                 if self.step % config.checkpoint_every == 0:
                     self.save()
         self.save()
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        """What torch says of numbers that have become infinite, or lead beyond any picture, as InputError."""
+        try:
+            yield
+        except (RuntimeError, IndexError) as error:
+            if not any(words in str(error) for words in ("out of bounds", "non-finite", "device-side assert")):
+                raise
+            raise InputError(
+                f"the training diverged at step {self.step}: its numbers are no longer finite; a lower learning rate "
+                "(--lr) or a longer rise of it (--warmup-steps) helps"
+            ) from error
 
     def stop(self) -> None:
         """Let `train` end after the step it is in, so that the checkpoint holds whole steps only."""
@@ -191,7 +208,7 @@ class Run:
         loss, parts = self._loss(output, batch, crops)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0, error_if_nonfinite=True)
         self.optimizer.step()
         self._update_average()
         return parts
