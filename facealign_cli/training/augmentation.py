@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from facealign_cli.training.bounds import check_bounds
+
 SYMMETRIC_SETS = ("aflw2000", "webmorph", "facesynth")
 """Data sets whose labels stand where mirror symmetry has them, unlike those of 300-W and fgnet.
 
@@ -42,6 +44,9 @@ class Augmentation:
     cover: float = 0.5
     displaced: float = 0.05
     faceless: float = 0.07
+
+    def __post_init__(self) -> None:
+        check_bounds(self, {name: (0, 180 if name == "angle_sigma" else 1) for name in self.__dataclass_fields__})
 
 
 PAPER = Augmentation(

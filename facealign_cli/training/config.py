@@ -6,7 +6,23 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from facealign_cli.errors import InputError
+from facealign_cli.files.documents import structured
 from facealign_cli.geometry import CropFrame
+from facealign_cli.training.bounds import check_bounds
+
+_STAGE_BOUNDS = {
+    "frame_size": (8, 2048),
+    "stem": (0, 4096),
+    "channels": (1, 4096),
+    "blocks": (1, 64),
+    "dropout": (0, 1),
+    "n_features": (1, 1 << 16),
+    "feature_side": (0, 2048),
+    "local": (0, 4096),
+    "local_steps": (0, 16),
+    "squeeze": (0, 4096),
+}
+_MOST_LEVELS, _MOST_STAGES = 8, 9
 
 
 @dataclass(frozen=True)
@@ -35,6 +51,14 @@ class StageConfig:
     squeeze: int = 0
     sigma: bool = False
 
+    def __post_init__(self) -> None:
+        check_bounds(self, _STAGE_BOUNDS)
+        CropFrame(self.frame_size, self.frame_share)  # checks the share
+        if not 1 <= len(self.channels) == len(self.blocks) <= _MOST_LEVELS:
+            raise ValueError(
+                f"channels, blocks: expected 1 to {_MOST_LEVELS} of each, got {self.channels}, {self.blocks}"
+            )
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -54,24 +78,25 @@ class NetworkConfig:
     mean_image: bool = False
     fit_landmarks: bool = True
 
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.stages) <= _MOST_STAGES:
+            raise ValueError(f"stages: expected 1 to {_MOST_STAGES}, got {len(self.stages)}")
+        check_bounds(self, {"crop_size": (8, 2048)})
+        _ = self.crop_frame  # checks the share
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for checkpoints and metadata."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> NetworkConfig:
-        """From `to_dict`'s values."""
-        return cls(**{**values, "stages": tuple(_stage_config(stage) for stage in values["stages"])})
+    def from_dict(cls, values: Any) -> NetworkConfig:
+        """From `to_dict`'s values, also as JSON has them. Raises ValueError where they are none."""
+        return structured(values, cls)
 
     @property
     def crop_frame(self) -> CropFrame:
         """The frame that the crops are cut to."""
         return CropFrame(self.crop_size, self.crop_share)
-
-
-def _stage_config(values: dict[str, Any]) -> StageConfig:
-    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}  # JSON has no tuples
-    return StageConfig(**plain)
 
 
 _VGG_STAGE = StageConfig("vgg", 112, 0.5, 0, (64, 128, 256, 512), (2, 2, 2, 2), dropout=0.5)

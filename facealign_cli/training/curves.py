@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
-from facealign_cli.errors import FormatError, MissingDependency
+from facealign_cli.errors import MissingDependency
 from facealign_cli.files.output import atomic_path
+from facealign_cli.training.log import read_log
 
 
 def draw_curves(log: Path, path: Path) -> None:
@@ -16,7 +16,7 @@ def draw_curves(log: Path, path: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingDependency("drawing curves", "matplotlib", "report") from error
-    rows = _read(log)
+    rows = read_log(log)
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
     faces = [row["faces"] / 1000 for row in rows]
@@ -30,14 +30,3 @@ def draw_curves(log: Path, path: Path) -> None:
     axes.legend()
     with atomic_path(path, overwrite=True) as temporary:
         FigureCanvasAgg(figure).print_png(str(temporary))
-
-
-def _read(log: Path) -> list[dict[str, float]]:
-    with log.open(newline="", encoding="utf-8") as file:
-        try:
-            rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-        except (ValueError, TypeError) as error:
-            raise FormatError(f"{log}: not a training log: {error}") from error
-    if not rows:
-        raise FormatError(f"{log}: no rows in it yet")
-    return rows

@@ -165,7 +165,7 @@ class FeatureImage(nn.Module):
 
     def __init__(self, n_features: int, side: int, size: int) -> None:
         super().__init__()
-        if size % side:
+        if side < 1 or size % side:
             raise ValueError(f"the feature image's side {side} must divide {size}")
         self.side, self.size = side, size
         self.dense = nn.Linear(n_features, side * side)

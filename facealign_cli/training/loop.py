@@ -5,10 +5,10 @@ A batch is a function of (seed, step), so a run that is stopped and resumed ends
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,14 @@ from torch import Tensor
 
 from facealign_cli.arrays import Floats
 from facealign_cli.errors import DeviceError, InputError
+from facealign_cli.files.documents import parsing
 from facealign_cli.runtime import check_device
 from facealign_cli.training.augment import Batch
 from facealign_cli.training.batches import BatchSource
-from facealign_cli.training.checkpoint import load_checkpoint, save_checkpoint
+from facealign_cli.training.checkpoint import load_checkpoint, load_optimizer, model_of, save_checkpoint
 from facealign_cli.training.config import NetworkConfig
 from facealign_cli.training.layers import landmark_loss, normaliser, point_distance, sigma_loss
+from facealign_cli.training.log import append_row, drop_rows_after
 from facealign_cli.training.measure import held_out_errors, measured_faces, turned_errors
 from facealign_cli.training.network import Backbone, Dan, DanOutput
 from facealign_cli.training.origin import Origin
@@ -108,18 +110,21 @@ class Run:
         cannot be changed. changes: fields to replace, such as a larger `steps`. Raises InputError where `same` is not
         what the run was begun with.
         """
-        values = load_checkpoint(Path(folder) / "last.ckpt")
+        path = Path(folder) / "last.ckpt"
+        values = load_checkpoint(path)
         begun = {"network": values["network"]["name"], **vars(TrainConfig.from_dict(values["config"]))}
         check_same(Path(folder), begun, same or {})
         config = TrainConfig.from_dict({**values["config"], **changes})
-        model, about = Dan(NetworkConfig.from_dict(values["network"])), values.get("origin")
-        run = cls(folder, model, config, pack, origin=about, teacher=teacher)
-        run.model.load_state_dict(values["model"])
-        run.average = {key: value.to(run.device) for key, value in values["average"].items()}
-        run.optimizer.load_state_dict(values["optimizer"])
-        run.step, run.best, run.since_best = values["step"], values["best"], values["since_best"]
+        average = model_of(values).state_dict()
+        model = model_of(values, averaged=False)
+        run = cls(folder, model, config, pack, origin=values.get("origin"), teacher=teacher)
+        run.average = {key: value.to(run.device) for key, value in average.items()}
+        with parsing(path, "a checkpoint to go on from"):
+            load_optimizer(run.optimizer, values)
+        run.step = values["step"]
+        run.best, run.since_best = values.get("best", math.inf), values.get("since_best", 0)
         run.seconds = values.get("seconds", 0.0)
-        _drop_rows_after(run.folder / "log.csv", run.step)
+        drop_rows_after(run.folder / "log.csv", run.step)
         return run
 
     def save(self, name: str = "last.ckpt") -> None:
@@ -145,7 +150,7 @@ class Run:
         then save.
 
         report: called with every log row. loaders: processes that make the batches, see `BatchSource`; they change the
-        speed alone.
+        speed alone. Raises InputError where the training diverges; the last checkpoint stays as it is.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.step == 0:
@@ -154,14 +159,30 @@ class Run:
         self._started = time.monotonic()
         with self.batches.from_step(self.step, loaders) as next_batch:
             while not self._ended() and not self._stalled() and not self.stopped:
-                losses.append(self._train_step(next_batch()))
+                with self._watched():
+                    losses.append(self._train_step(next_batch()))
                 self.step += 1
                 if self.step % config.eval_every == 0 or self._ended():
-                    report(self._evaluate(np.mean(losses, axis=0)))
+                    with self._watched():
+                        row = self._evaluate(np.mean(losses, axis=0))
+                    report(row)
                     losses.clear()
                 if self.step % config.checkpoint_every == 0:
                     self.save()
         self.save()
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        """What torch says of numbers that have become infinite, or lead beyond any picture, as InputError."""
+        try:
+            yield
+        except (RuntimeError, IndexError) as error:
+            if not any(words in str(error) for words in ("out of bounds", "non-finite", "device-side assert")):
+                raise
+            raise InputError(
+                f"the training diverged at step {self.step}: its numbers are no longer finite; a lower learning rate "
+                "(--lr) or a longer rise of it (--warmup-steps) helps"
+            ) from error
 
     def stop(self) -> None:
         """Let `train` end after the step it is in, so that the checkpoint holds whole steps only."""
@@ -187,7 +208,7 @@ class Run:
         loss, parts = self._loss(output, batch, crops)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0, error_if_nonfinite=True)
         self.optimizer.step()
         self._update_average()
         return parts
@@ -256,7 +277,7 @@ class Run:
             **{f"held_out_stage{i + 1}": round(error, 5) for i, error in enumerate(errors)},
             **{f"yaw_{name}": round(error, 5) for name, error in turned.items()},
         }
-        _append_row(self.folder / "log.csv", row)
+        append_row(self.folder / "log.csv", row)
         return row
 
 
@@ -320,20 +341,3 @@ def run_backbones_in_bf16(model: Dan, device: str) -> None:
     for module in model.modules():
         if isinstance(module, Backbone):
             module.forward = torch.autocast(device, torch.bfloat16)(module.forward)  # type: ignore[method-assign]
-
-
-def _drop_rows_after(path: Path, step: int) -> None:
-    """Forget log rows that a killed run wrote after its last checkpoint; they will be written again."""
-    if path.exists():
-        rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = rows[:1] + [row for row in rows[1:] if row.endswith("\n") and int(row.split(",")[0] or 0) <= step]
-        path.write_text("".join(kept), encoding="utf-8")
-
-
-def _append_row(path: Path, row: dict[str, Any]) -> None:
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(row))
-        if new:
-            writer.writeheader()
-        writer.writerow(row)

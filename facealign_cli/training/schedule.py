@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from facealign_cli.errors import InputError
 from facealign_cli.training.augmentation import Augmentation
+from facealign_cli.training.bounds import MOST, check_bounds
 
 TEACHER_SHARE = 0.5
 """Of the loss, where there is a teacher and nothing else is said."""
+_BOUNDS = {
+    **dict.fromkeys(("steps", "eval_every", "checkpoint_every", "turned"), (1, MOST)),
+    **dict.fromkeys(("warmup_steps", "decay_steps", "seed", "patience", "minutes", "weight_decay"), (0, MOST)),
+    **dict.fromkeys(("average", "teacher_share", "decay_share"), (0, 1)),
+    **dict.fromkeys(("lr", "confidence_weight", "sigma_weight"), (0, MOST)),
+    "stage": (0, MOST),
+    "batch_size": (1, MOST),
+}
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,9 @@ class TrainConfig:
     device: str = "auto"
     augmentation: Augmentation = field(default_factory=Augmentation)
 
+    def __post_init__(self) -> None:
+        check_bounds(self, _BOUNDS)
+
     def lr_at(self, step: int, seconds: float = 0.0) -> float:
         """Learning rate of a step, counted from 0; `seconds` of the run have passed."""
         rate = self.lr * min(1.0, (step + 1) / max(1, self.warmup_steps))
@@ -69,10 +81,14 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
-        """From `to_dict`'s values, also those of a checkpoint of an earlier version."""
+        """From `to_dict`'s values, also those of a checkpoint of an earlier version.
+
+        Raises ValueError for a value of another type, or that no run can have.
+        """
+        from facealign_cli.files.documents import structured  # NumPy comes with it: this file is read for options, too
+
         renamed = {"batch_size" if name == "batch" else name: value for name, value in values.items()}
-        turned = tuple(values.get("turned", (1, 1)))  # absent in some
-        return cls(**{**renamed, "turned": turned, "augmentation": Augmentation(**values["augmentation"])})
+        return replace(structured(renamed, cls))  # what had no value is in the new object, where vars() finds it, too
 
 
 def check_same(folder: Path, begun: Mapping[str, Any], same: Mapping[str, Any]) -> None:

@@ -23,6 +23,7 @@ from facealign_cli.training.checkpoint import (
     transfer_weights,
 )
 from facealign_cli.training.config import NetworkConfig
+from facealign_cli.training.loop import Run
 from facealign_cli.training.network import Dan
 from facealign_cli.training.pack import Pack
 from tests.training.runs import new_run
@@ -104,6 +105,118 @@ class TestCheckpoint:
             save_checkpoint(saved, {"config": lambda: None})
         assert saved.read_bytes() == before
         assert list(saved.parent.iterdir()) == [saved]
+
+
+_KERNEL = "stages.0.backbone.stem.0.weight"
+
+
+def _changed(key: str, value: object) -> Callable[[dict[str, Any]], object]:
+    """Puts another value in a place such as "config.lr"."""
+    *path, last = key.split(".")
+
+    def change(values: dict[str, Any]) -> None:
+        for name in path:
+            values = values[name]
+        values[last] = value
+
+    return change
+
+
+def _kernel(
+    change: Callable[[torch.Tensor], torch.Tensor], part: str = "average"
+) -> Callable[[dict[str, Any]], object]:
+    return lambda values: values[part].update({_KERNEL: change(values[part][_KERNEL])})
+
+
+def _in_stage(**changes: object) -> Callable[[dict[str, Any]], object]:
+    return lambda values: values["network"].update(stages=({**values["network"]["stages"][0], **changes},))
+
+
+@pytest.fixture(scope="module")
+def content(tiny_light: NetworkConfig, tiny_pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The last checkpoint of a run of one step of one stage."""
+    run = new_run(tmp_path_factory.mktemp("run"), replace(tiny_light, stages=tiny_light.stages[:1]), tiny_pack)
+    run.config = replace(run.config, steps=1)
+    run.train()
+    return run.folder / "last.ckpt"
+
+
+class TestOtherContent:
+    """A checkpoint that torch reads, and whose parts are not those of a run."""
+
+    @pytest.mark.parametrize(
+        ("change", "match"),
+        [
+            (_kernel(lambda w: w * torch.nan), "holds NaN or infinity"),
+            (_kernel(lambda w: w / 0.0, "model"), "model: .* holds NaN or infinity"),
+            (_kernel(lambda w: w[:1]), f"not those of its network: {_KERNEL}"),
+            (_kernel(lambda w: w.long()), f"not those of its network: {_KERNEL}"),
+            (_kernel(lambda w: w.to(torch.complex64)), "complex64, not numbers"),
+            (_kernel(lambda w: w > 0), "bool, not numbers"),
+            (_kernel(lambda w: w.to_sparse()), "no tensor that can be used"),
+            (_kernel(lambda w: torch.empty(w.shape, device="meta")), "no tensor that can be used"),
+            (_kernel(lambda w: torch.zeros(1).expand(10**6, 10**6)), "claims more numbers than it holds"),
+            (_changed("average.more", torch.zeros(3)), "not those of its network: more"),
+            (lambda values: values["model"].pop(_KERNEL), f"not those of its network: {_KERNEL}"),
+            (_changed("average", {3: torch.zeros(3)}), "expected tensors by name"),
+            (_changed("network", torch.zeros(3)), "damaged"),
+            (_changed("network.crop_size", 10**9), "crop_size: expected 8 to 2048"),
+            (_changed("network.stages", ()), "stages: expected 1 to 9"),
+            (_in_stage(backbone="other"), "other"),
+            (_in_stage(local_steps=10**9), "local_steps: expected 0 to 16"),
+            (_in_stage(channels=(4,), blocks=(1, 1)), "channels, blocks"),
+            (_in_stage(dropout=-1.0), "dropout: expected 0 to 1"),
+            (_changed("config", {}), "which stage was trained"),
+            (_changed("config.batch_size", 0), "batch_size: expected 1 to"),
+            (_changed("config.lr", torch.nan), "lr: expected 0 to"),
+            (_changed("config.turned", (1, 2, 3)), "turned"),
+            (_changed("config.augmentation", None), "augmentation"),
+            (_changed("config.augmentation.cover", 1e12), "cover: expected 0 to 1"),
+            (_changed("step", 10**30), "step: expected 0 to"),
+            (_changed("best", torch.nan), "best: expected 0 to"),
+            (_changed("origin", "somebody"), "origin"),
+            (_changed("origin", {"name": "a"}), "origin: expected name, licence and training_data"),
+        ],
+    )
+    def test_is_refused(self, content: Path, tmp_path: Path, change: Callable[[Any], object], match: str) -> None:
+        values = torch.load(content, weights_only=True)
+        change(values)
+        torch.save(values, tmp_path / "bad.ckpt")
+        with pytest.raises(FormatError, match=rf"(?s)bad\.ckpt.*{match}"):
+            load_checkpoint(tmp_path / "bad.ckpt")
+
+    @pytest.mark.parametrize(
+        ("change", "match"),
+        [
+            (lambda values: values.pop("model"), "no run can go on from it"),
+            (lambda values: values.pop("optimizer"), "optimizer's state is missing"),
+            (_changed("optimizer.state", {}), "optimizer's state is empty"),
+            (_changed("optimizer.state", {99: {}}), "optimizer is that of another network"),
+            (lambda values: values["optimizer"]["state"][0].pop("exp_avg"), "state of parameter 0 is not that"),
+            (lambda values: values["optimizer"]["state"][0].update(exp_avg=torch.zeros(3)), "state of parameter 0"),
+            (lambda values: values["optimizer"]["state"][0]["exp_avg"].fill_(torch.nan), "NaN"),
+            (_kernel(lambda w: torch.full_like(w, 3e38), "model"), "gives no landmarks"),
+        ],
+    )
+    def test_no_run_goes_on_from_it(
+        self, content: Path, tiny_pack: Pack, tmp_path: Path, change: Callable[[Any], object], match: str
+    ) -> None:
+        values = torch.load(content, weights_only=True)
+        change(values)
+        torch.save(values, tmp_path / "last.ckpt")
+        with pytest.raises(FormatError, match=match):
+            Run.resume(tmp_path, tiny_pack)
+
+    def test_rates_are_those_of_the_run(self, content: Path, tiny_pack: Pack, tmp_path: Path) -> None:
+        """Not those of the saved optimizer, whatever stands there."""
+        values = torch.load(content, weights_only=True)
+        values["optimizer"]["param_groups"] = "none"
+        torch.save(values, tmp_path / "last.ckpt")
+        run = Run.resume(tmp_path, tiny_pack, steps=2)
+        assert [group["weight_decay"] for group in run.optimizer.param_groups] == [run.config.weight_decay, 0.0]
+        assert torch.equal(
+            run.optimizer.state[run.parameters[0]]["exp_avg"], values["optimizer"]["state"][0]["exp_avg"]
+        )
 
 
 class TestTransfer:

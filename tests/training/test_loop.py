@@ -33,6 +33,18 @@ def log_rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.parametrize("lr", [1e3, 1e8])
+def test_a_training_that_diverges_says_so(
+    lr: float, tiny_light: NetworkConfig, tiny_pack: Pack, tmp_path: Path
+) -> None:
+    """And leaves the last checkpoint as it was."""
+    run = new_run(tmp_path, tiny_light, tiny_pack, replace(CONFIG, lr=lr, warmup_steps=0, checkpoint_every=1))
+    with pytest.raises(InputError, match=r"diverged at step \d+.*--lr"):
+        run.train()
+    if (tmp_path / "last.ckpt").exists():
+        assert load_checkpoint(tmp_path / "last.ckpt")["step"] == run.step
+
+
 class TestResume:
     @pytest.mark.parametrize("network", ["tiny_vgg", "tiny_light"])
     @pytest.mark.parametrize("killed_at", [5, 9])
