@@ -17,7 +17,6 @@ import multiprocessing
 import os
 import queue
 import signal
-import sys
 import threading
 import time
 from collections import deque
@@ -27,7 +26,7 @@ from multiprocessing.connection import Connection, wait
 
 from facealign_cli.batch.base import ChunkFeed, JournalLine, Outcome, Work
 from facealign_cli.errors import FacealignError, OutputError
-from facealign_cli.processes import GUARD_HINT, begin_worker, signals_held_back
+from facealign_cli.processes import GUARD_HINT, begin_worker, quiet_codecs, signals_held_back
 from facealign_cli.records import FrameResult
 
 _STARTS, _RESTARTS = 3, 20
@@ -281,7 +280,7 @@ _ENDS: dict[str, type[FacealignError]] = {"failed": FacealignError, "output": Ou
 def _work(pipe: Connection, make_work: Callable[[], Work]) -> None:
     """What a worker process runs. It sends back the text of its errors, since not every exception can be pickled."""
     begin_worker(only_the_parent_ends_it=True)
-    _quiet_codecs()
+    quiet_codecs()
     tell = _Teller(pipe)
     try:
         work = make_work()
@@ -307,17 +306,6 @@ class _Teller:
             self._pipe.send((kind, value))
         except OSError:
             os._exit(0)
-
-
-def _quiet_codecs() -> None:
-    """Silence libjpeg, which writes a line to stderr for every odd file. Python's own messages still arrive there."""
-    if sys.stderr is None:  # the parent has none, so nobody would see them
-        return
-    sys.stderr.flush()
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
 
 
 def _receiver(pipe: Connection) -> queue.SimpleQueue[list[str]]:
