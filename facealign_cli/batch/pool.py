@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import multiprocessing
 import os
 import queue
@@ -35,6 +36,8 @@ of them: if they died by SIGKILL, or after a worker had been ready."""
 
 _TRIES = 3
 """How many workers have to die with a picture until it is given up: among others, alone, and alone at the end."""
+_SIGN_OF_LIFE_S = 0.1
+"""A worker says at most so often that it has done a picture: the parent wakes up for it, and has nothing else to do."""
 _END_S = 1.0
 """After so many seconds, workers that have not ended by themselves are killed."""
 
@@ -171,7 +174,7 @@ class Pool:
         for worker in list(self._workers):
             if worker.pipe in heard:
                 yield from self._hear(worker)
-            elif self._timeout_s is not None and worker.tasks and worker.silent_s() > self._timeout_s:
+            elif self._timeout_s is not None and worker.tasks and worker.silent_s() > self._timeout_s + _SIGN_OF_LIFE_S:
                 worker.kill()
                 yield from self._bury(worker, f"no answer for {self._timeout_s:g} s")
 
@@ -287,7 +290,7 @@ def _work(pipe: Connection, make_work: Callable[[], Work]) -> None:
         gc.freeze()  # what was imported stays: looking through it again took 30 ms after each clip
         begin_s = time.process_time()  # starting costs the same for ten pictures and for ten million
         tell("ready", None)
-        for outcomes in work.process_chunks(iter(_receiver(pipe).get, None), lambda: tell("picture", None)):
+        for outcomes in work.process_chunks(iter(_receiver(pipe).get, None), tell.alive):
             tell("done", ([JournalLine.of(outcome) for outcome in outcomes], usage_of(work, begin_s)))
     except OutputError as error:
         tell("output", str(error))
@@ -300,8 +303,15 @@ class _Teller:
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
+        self._told_at = -math.inf
+
+    def alive(self) -> None:
+        """Tell that a picture is done, unless something was told just before."""
+        if time.monotonic() - self._told_at >= _SIGN_OF_LIFE_S:
+            self("picture", None)
 
     def __call__(self, kind: str, value: object) -> None:
+        self._told_at = time.monotonic()
         try:
             self._pipe.send((kind, value))
         except OSError:
