@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import multiprocessing
 import os
 import queue
 import signal
-import sys
 import threading
 import time
 from collections import deque
@@ -27,7 +27,7 @@ from multiprocessing.connection import Connection, wait
 
 from facealign_cli.batch.base import ChunkFeed, JournalLine, Outcome, Work
 from facealign_cli.errors import FacealignError, OutputError
-from facealign_cli.processes import GUARD_HINT, begin_worker, signals_held_back
+from facealign_cli.processes import GUARD_HINT, begin_worker, quiet_codecs, signals_held_back
 from facealign_cli.records import FrameResult
 
 _STARTS, _RESTARTS = 3, 20
@@ -36,6 +36,8 @@ of them: if they died by SIGKILL, or after a worker had been ready."""
 
 _TRIES = 3
 """How many workers have to die with a picture until it is given up: among others, alone, and alone at the end."""
+_SIGN_OF_LIFE_S = 0.1
+"""A worker says at most so often that it has done a picture: the parent wakes up for it, and has nothing else to do."""
 _END_S = 1.0
 """After so many seconds, workers that have not ended by themselves are killed."""
 
@@ -172,7 +174,7 @@ class Pool:
         for worker in list(self._workers):
             if worker.pipe in heard:
                 yield from self._hear(worker)
-            elif self._timeout_s is not None and worker.tasks and worker.silent_s() > self._timeout_s:
+            elif self._timeout_s is not None and worker.tasks and worker.silent_s() > self._timeout_s + _SIGN_OF_LIFE_S:
                 worker.kill()
                 yield from self._bury(worker, f"no answer for {self._timeout_s:g} s")
 
@@ -281,14 +283,14 @@ _ENDS: dict[str, type[FacealignError]] = {"failed": FacealignError, "output": Ou
 def _work(pipe: Connection, make_work: Callable[[], Work]) -> None:
     """What a worker process runs. It sends back the text of its errors, since not every exception can be pickled."""
     begin_worker(only_the_parent_ends_it=True)
-    _quiet_codecs()
+    quiet_codecs()
     tell = _Teller(pipe)
     try:
         work = make_work()
         gc.freeze()  # what was imported stays: looking through it again took 30 ms after each clip
         begin_s = time.process_time()  # starting costs the same for ten pictures and for ten million
         tell("ready", None)
-        for outcomes in work.process_chunks(iter(_receiver(pipe).get, None), lambda: tell("picture", None)):
+        for outcomes in work.process_chunks(iter(_receiver(pipe).get, None), tell.alive):
             tell("done", ([JournalLine.of(outcome) for outcome in outcomes], usage_of(work, begin_s)))
     except OutputError as error:
         tell("output", str(error))
@@ -301,23 +303,19 @@ class _Teller:
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
+        self._told_at = -math.inf
+
+    def alive(self) -> None:
+        """Tell that a picture is done, unless something was told just before."""
+        if time.monotonic() - self._told_at >= _SIGN_OF_LIFE_S:
+            self("picture", None)
 
     def __call__(self, kind: str, value: object) -> None:
+        self._told_at = time.monotonic()
         try:
             self._pipe.send((kind, value))
         except OSError:
             os._exit(0)
-
-
-def _quiet_codecs() -> None:
-    """Silence libjpeg, which writes a line to stderr for every odd file. Python's own messages still arrive there."""
-    if sys.stderr is None:  # the parent has none, so nobody would see them
-        return
-    sys.stderr.flush()
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
 
 
 def _receiver(pipe: Connection) -> queue.SimpleQueue[list[str]]:

@@ -96,9 +96,21 @@ def dump(
     extra: columns behind the own ones. values: for each result, what stands in them, in each of its rows.
     sigma: whether `SIGMA_COLUMNS` follow the own columns.
     """
+    dump_records(map(to_dict, results), stream, extra, values, sigma=sigma)
+
+
+def dump_records(
+    records: Iterable[dict[str, Any]],
+    stream: BinaryIO,
+    extra: Sequence[str] = (),
+    values: Iterable[Mapping[str, Any]] | None = None,
+    *,
+    sigma: bool = False,
+) -> None:
+    """The same of records as plain values, as `codec.to_dict` makes them and JSON gives them back."""
     columns = (*COLUMNS, *POSE_COLUMNS, *QUALITY_COLUMNS, *(SIGMA_COLUMNS if sigma else ()))
     own = itertools.repeat(dict[str, Any]()) if values is None else values
-    write_cells(stream, [*columns, *extra], _cells(results, own, columns, extra))
+    write_cells(stream, [*columns, *extra], _cells(records, own, columns, extra))
 
 
 def write_cells(stream: BinaryIO, header: Sequence[str] | None, rows: Iterable[Sequence[object]]) -> None:
@@ -118,13 +130,13 @@ def write_cells(stream: BinaryIO, header: Sequence[str] | None, rows: Iterable[S
 
 
 def _cells(
-    results: Iterable[FrameResult],
+    records: Iterable[dict[str, Any]],
     values: Iterable[Mapping[str, Any]],
     columns: Sequence[str],
     extra: Sequence[str],
 ) -> Iterator[list[object]]:
-    for result, more in zip(results, values, strict=False):
-        for row in map(_row, to_rows(to_dict(result))):
+    for record, more in zip(records, values, strict=False):
+        for row in map(_row, to_rows(record)):
             yield [*(row.get(column) for column in columns), *(more.get(column) for column in extra)]
 
 

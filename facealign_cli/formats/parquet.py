@@ -109,14 +109,19 @@ def to_table(
     extra: columns besides the own ones. values: for each result, what stands in them, in each of its rows; a name that
     is missing is null. Raises MissingDependency, and ValueError for values that do not fit their types.
     """
-    pa, _ = import_pyarrow()
-    schema = table_schema(extra)
     own = values if values is not None else [{}] * len(results)
     rows = [
-        _texts({**row, **{name: more.get(name) for name in extra or ()}})
+        {**row, **{name: more.get(name) for name in extra or ()}}
         for result, more in zip(results, own, strict=True)
         for row in to_rows(to_dict(result))
     ]
+    return rows_to_table(rows, extra)
+
+
+def rows_to_table(rows: Iterable[dict[str, Any]], extra: Mapping[str, str] | None = None) -> pa.Table:
+    """The same of rows as `codec.to_rows` makes them, in which the columns of `extra` stand, too."""
+    pa, _ = import_pyarrow()
+    schema, rows = table_schema(extra), list(map(_texts, rows))
     try:
         arrays = [
             _lists(pa, rows, field.name)
@@ -132,7 +137,11 @@ def to_table(
 def _texts(row: dict[str, Any]) -> dict[str, Any]:
     """The row with texts that UTF-8 can hold, and `source_bytes` where it could not."""
     source = _path_bytes(row["source"])
-    texts = {k: v.encode("utf-8", "backslashreplace").decode() for k, v in row.items() if isinstance(v, str)}
+    texts = {
+        k: v.encode("utf-8", "backslashreplace").decode()
+        for k, v in row.items()
+        if isinstance(v, str) and not v.isascii()
+    }
     return {**row, **texts, "source_bytes": source}
 
 

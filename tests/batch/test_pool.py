@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from batch_works import BrokenWork, DyingWork, FakeWork, KilledWork, UnwritableWork
 
+from facealign_cli.batch import pool as pool_module
 from facealign_cli.batch.base import JournalLine
 from facealign_cli.batch.pool import Pool, PoolUsage, _Worker, run_here
 from facealign_cli.errors import FacealignError, OutputError
@@ -98,6 +101,25 @@ def test_a_hung_worker_is_killed() -> None:
     lines, _ = run(["a", "hang", "b"], workers=1, timeout_s=0.5)
     assert {path: bool(line.error) for path, line in lines.items()} == {"a": False, "hang": True, "b": False}
     assert "no answer for 0.5 s" in str(lines["hang"].error)
+
+
+def test_a_sign_of_life_is_not_sent_for_every_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = multiprocessing.Pipe()
+    now = 100.0
+    monkeypatch.setattr(pool_module, "time", SimpleNamespace(monotonic=lambda: now))  # the pipe keeps its own clock
+    with ours, theirs:
+        tell = pool_module._Teller(theirs)
+        for step, told in ((0.0, True), (0.05, False), (0.06, True), (0.0, False)):
+            now += step
+            tell.alive()
+            assert ours.poll() == told, step
+            if told:
+                assert ours.recv() == ("picture", None)
+        now += 0.2
+        tell("done", 1)
+        tell.alive()
+        assert ours.recv() == ("done", 1)
+        assert not ours.poll()
 
 
 def test_a_worker_that_only_takes_its_time_is_left_alone() -> None:

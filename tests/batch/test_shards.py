@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from batch_works import fake_outcome, rows_of, same_rows
 
-from facealign_cli.batch.base import JournalLine, Outcome
+from facealign_cli.batch import shard_files
+from facealign_cli.batch.base import EXTRA, JournalLine, Outcome
 from facealign_cli.batch.keys import KeySet, key_of
+from facealign_cli.batch.shard_files import encode_shard
 from facealign_cli.batch.shards import SHARD_SUFFIXES, Counts, RowStore
 from facealign_cli.errors import FormatError, OutputError
 from facealign_cli.files.storage import LocalStorage
+from facealign_cli.formats import csv as csv_format
 from facealign_cli.formats import parquet
-from facealign_cli.records import FrameResult
+from facealign_cli.records import HeadPose, Quality
 
 PATHS = [f"{i}-{kind}" for i in range(8) for kind in ("one", "two", "bad", "none")]
 
@@ -148,18 +154,19 @@ def test_memory_does_not_grow_with_the_rows_of_a_shard(tmp_path: Path, monkeypat
     monkeypatch.setattr(parquet, "ROWS_PER_GROUP", 5)
     unpacked: list[int] = []
     groups: list[tuple[int, int]] = []
-    from_line, to_table = Outcome.from_line, parquet.to_table
+    unpack, to_table = shard_files._unpacked, parquet.rows_to_table
 
-    def counted_line(line: bytes) -> Outcome:
+    def counted_line(line: bytes) -> dict[str, Any]:
         unpacked.append(len(line))
-        return from_line(line)
+        return unpack(line)
 
-    def counted_table(records: Sequence[FrameResult], *rest: Any) -> Any:
-        groups.append((len(records), len(unpacked)))
-        return to_table(records, *rest)
+    def counted_table(rows: Iterable[dict[str, Any]], *rest: Any) -> Any:
+        rows = list(rows)
+        groups.append((len(rows), len(unpacked)))
+        return to_table(rows, *rest)
 
-    monkeypatch.setattr(Outcome, "from_line", counted_line)
-    monkeypatch.setattr(parquet, "to_table", counted_table)
+    monkeypatch.setattr(shard_files, "_unpacked", counted_line)
+    monkeypatch.setattr(parquet, "rows_to_table", counted_table)
     store = RowStore(LocalStorage(), str(tmp_path), "parquet", 100)
     waiting = lines([f"{i}" for i in range(12)])
     held = [weakref.ref(line) for line in waiting]
@@ -199,6 +206,25 @@ def test_csv_cells_stay_harmless_when_a_shard_is_cleaned(tmp_path: Path) -> None
     store.drop_failed()
     assert same_rows(rows_of(tmp_path), [row for row in before if row["status"] != "error"])
     assert {row["source"] for row in before} >= {"'=cmd()", "'@x", "'-bad", "a\nb", "c\rd", "n\udcff"}
+
+
+@pytest.mark.parametrize("name", ["a-two", "bad", "none", "\u00e4", "n\udcff"])
+def test_rows_made_of_lines_are_those_of_the_records(name: str) -> None:
+    """A shard is made of the lines without looking at records again; nothing may be lost or rounded on this way."""
+    outcome = fake_outcome(name)
+    pose, quality = HeadPose((1.5, -2.0, 600.12345), (0.1, -0.0, 0.3)), Quality(0.5, 100.25, 30, 0.123456)
+    faces = [replace(face, pose=pose, quality=quality, sigma=np.arange(68) / 7) for face in outcome.record.faces]
+    whole = replace(outcome.record, faces=tuple(faces), timestamp_s=1 / 3)
+    outcomes = [Outcome(whole, {"bytes": 7, "sha256": "e\u00e9", "detect_ms": 0.125}), outcome]
+    written = [one.to_line() for one in outcomes]
+    expected = [one.record for one in outcomes], EXTRA, [one.extra for one in outcomes]
+    found = pq.read_table(io.BytesIO(encode_shard(written, "parquet")))
+    made = parquet.to_table(*expected)
+    assert found.schema == made.schema
+    assert same_rows(found.to_pylist(), made.to_pylist())
+    stream = io.BytesIO()
+    csv_format.dump(expected[0], stream, tuple(EXTRA), expected[2], sigma=True)
+    assert encode_shard(written, "csv", sigma=True) == stream.getvalue()
 
 
 def test_a_line_reads_back() -> None:
