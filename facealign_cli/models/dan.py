@@ -129,6 +129,7 @@ class DanModel:
         self._session = create_session(self.path, device, threads)
         self.metadata = self._read_metadata()
         self.frame = self.metadata.frame
+        self._outputs = list(self.metadata.outputs)
         self.provider = provider_of(self._session)
         self.batch_size, self.padded = batch_size, False
         with parsing(self.path, "one of facealign's models", ModelError):
@@ -172,17 +173,32 @@ class DanModel:
         count = len(crops)
         if self.padded and count < self.batch_size:
             crops = np.concatenate([crops, np.zeros((self.batch_size - count, *crops.shape[1:]), crops.dtype)])
-        names = self.metadata.outputs
-        with parsing(self.path, "a graph that can be run", ModelError):
-            outputs = self._session.run(list(names), {"crop": crops})
-        for name, values, shape in zip(names, outputs, OUTPUT_SHAPES, strict=False):  # the last one is sigma's
-            if values.shape != (len(crops), *shape) or values.dtype.kind != "f":
+        try:
+            outputs = self._session.run(self._outputs, {"crop": crops})
+        except Exception:
+            with parsing(self.path, "a graph that can be run", ModelError):
+                raise
+        self._check_outputs(outputs, len(crops), count)
+        return outputs if count == len(crops) else [output[:count] for output in outputs]
+
+    def _check_outputs(self, outputs: list[Floats], size: int, count: int) -> None:
+        """Raise ModelError where the first `count` of `size` results are no landmarks.
+
+        The sum of the squares tells in a tenth of the time that no number is too large; only where it is large itself
+        they are looked at one by one. Unlike `dot`, `vdot` gives no warning where it is beyond all floats.
+        """
+        squares = 0.0
+        for name, values, shape in zip(self._outputs, outputs, OUTPUT_SHAPES, strict=False):  # the last one is sigma's
+            if values.shape != (size, *shape) or values.dtype.kind != "f":
                 raise ModelError(f"{self.path}: it gave {values.dtype} {values.shape} as {name}, not (N, {shape})")
-            if not (np.abs(values[:count]) <= LARGEST_OUTPUT).all():  # False for NaN
+            squares += float(np.vdot(values, values))
+        if squares <= LARGEST_OUTPUT**2:  # False for NaN
+            return
+        for name, values in zip(self._outputs, outputs, strict=True):
+            if not (np.abs(values[:count]) <= LARGEST_OUTPUT).all():
                 raise ModelError(
                     f"{self.path}: its {name} are no pixels of a crop: the graph is damaged or was never trained"
                 )
-        return [output[:count] for output in outputs]
 
     def _cast(self, crops: np.ndarray) -> np.ndarray:
         return (

@@ -17,6 +17,7 @@ from facealign_cli.errors import MissingDependency, ModelError
 from facealign_cli.files.output import atomic_path
 from facealign_cli.landmarks import MEAN_SHAPE, SCHEME
 from facealign_cli.models.dan import METADATA_FORMAT, METADATA_FORMAT_SIGMA, METADATA_KEY, DanModel, GraphMetadata
+from facealign_cli.training.folded import folded
 from facealign_cli.training.network import Dan
 
 OPSET = 18
@@ -117,7 +118,7 @@ def write_graph(model: nn.Module, path: Path, metadata: GraphMetadata) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the TorchScript exporter announces its successor; see DESIGN.md
         torch.onnx.export(
-            _Graph(model),
+            _Graph(folded(model)),
             (dummy,),
             str(path),
             input_names=["crop"],
@@ -128,6 +129,7 @@ def write_graph(model: nn.Module, path: Path, metadata: GraphMetadata) -> None:
         )
     graph = onnx.load(str(path))
     _flush_denormals(onnx, graph)
+    _keep_batch(onnx, graph)
     entry = graph.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, metadata.to_json()
     graph.doc_string = f"facealign {metadata.name} {metadata.version}"
@@ -142,6 +144,25 @@ def _flush_denormals(onnx: Any, graph: Any) -> None:
         if values.dtype == np.float32:
             flushed = np.where(np.abs(values) < _DENORMAL, np.float32(0), values)
             tensor.CopyFrom(onnx.numpy_helper.from_array(flushed, tensor.name))
+
+
+def _keep_batch(onnx: Any, graph: Any) -> None:
+    """Reshapes that leave the batch dimension alone say so (0, as it came in) instead of having it worked out (-1).
+
+    ONNX Runtime then knows that two tensors have the same shape, and adds the one up with the other's convolution.
+    """
+    shapes = {tensor.name: tensor for tensor in graph.graph.initializer}
+    shapes |= {n.output[0]: n.attribute[0].t for n in graph.graph.node if n.op_type == "Constant"}
+    known = onnx.shape_inference.infer_shapes(graph, data_prop=True).graph
+    dims = {value.name: value.type.tensor_type.shape.dim for value in (*known.value_info, *known.input)}
+    for node in graph.graph.node:
+        if node.op_type != "Reshape" or node.input[1] not in shapes or node.input[0] not in dims:
+            continue
+        shape = onnx.numpy_helper.to_array(shapes[node.input[1]])
+        rest = [dim.dim_value for dim in dims[node.input[0]][1:]]
+        if shape[0] == -1 and all(rest) and np.prod(rest) == np.prod(shape[1:]):
+            kept = np.concatenate([[0], shape[1:]]).astype(np.int64)
+            shapes[node.input[1]].CopyFrom(onnx.numpy_helper.from_array(kept, shapes[node.input[1]].name))
 
 
 @torch.no_grad()

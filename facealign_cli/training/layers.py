@@ -70,16 +70,18 @@ def transform_landmarks_back(landmarks: Tensor, transform: Tensor) -> Tensor:
     return (landmarks - transform[:, :, 2].unsqueeze(1)) @ linear / square
 
 
-def warp_image(image: Tensor, back: Tensor, size: int) -> Tensor:
+def warp_image(image: Tensor, back: Tensor, size: int, order: Tensor | None = None) -> Tensor:
     """Image warp: (N, 1, S, S) resampled to (N, 1, size, size).
 
-    back: (N, 2, 3), from the result's pixels to the image's. Bilinear; outside, the border's values. Written with
+    back: (N, 2, 3), from the result's pixels to the image's. order: the result's pixels, row by row, are those of these
+    numbers; their own by default. Bilinear; outside, the border's values. Written with
     gathers, which ONNX Runtime runs in half of GridSample's time.
     """
     side = int(image.shape[-1])  # int: a traced size would put its arithmetic into the graph
     axis = torch.arange(size, dtype=image.dtype, device=image.device)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     grid = torch.stack([x, y, torch.ones_like(x)]).reshape(3, size * size)
+    grid = grid if order is None else grid[:, order]
     before, fraction = _split(back @ grid, side)  # (N, 2, size²)
     corner = (image.new_tensor([[1.0, side]]) @ before).int()  # (N, 1, size²)
     fx, fy = torch.split(fraction, 1, dim=1)
@@ -135,16 +137,22 @@ def sample_patches(image: Tensor, points: Tensor) -> Tensor:
     before, fraction = _split(points - 1, side - PATCH_SIDE + 1)  # (N, P, 2): of the patch's first place
     first = torch.arange(image.shape[0], device=image.device).reshape(-1, 1) * (side * side)
     corner = (before @ before.new_tensor([[1.0], [side]])).long()  # (N, P, 1)
-    pixels = torch.tensor([[y * side + x for y in range(wide) for x in range(wide)]], device=image.device)  # (1, 16)
+    pixels = patch_pixels(side).to(image.device)
     rows = image.permute(0, 2, 3, 1).reshape(-1, n_channels)  # (N·S·S, C)
-    gathered = rows[corner + (first.unsqueeze(2) + pixels)]  # (N, P, 16, C)
-    basis = _patch_basis().to(points)
+    gathered = rows[corner + (first.unsqueeze(2) + pixels.unsqueeze(0))]  # (N, P, 16, C)
+    basis = patch_basis().to(points)
     terms = torch.cat([fraction, fraction.prod(dim=2, keepdim=True)], dim=2)  # fx, fy, fx·fy
     weights = terms @ basis[1:] + basis[0]  # (N, P, 9·16)
     return weights.reshape(-1, int(points.shape[1]), PATCH_SIDE**2, wide**2) @ gathered
 
 
-def _patch_basis() -> Tensor:
+def patch_pixels(side: int) -> Tensor:
+    """(16,) how far behind the first of 4×4 neighbouring pixels each of them comes, in rows of `side` pixels."""
+    wide = PATCH_SIDE + 1
+    return torch.tensor([y * side + x for y in range(wide) for x in range(wide)])
+
+
+def patch_basis() -> Tensor:
     """(4, 9·16): what 1, fx, fy and fx·fy add to the weights of the sixteen pixels for each of the nine places."""
     here = np.eye(PATCH_SIDE, PATCH_SIDE + 1)
     step = np.roll(here, 1, axis=1) - here  # from a pixel to the next

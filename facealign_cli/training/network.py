@@ -94,10 +94,14 @@ class LocalStep(nn.Module):
         """(N, C, H, W), (N, n_features), (N, 68, 2) in cells → the correction (N, 68, 2) in frame pixels, and what its
         last layer saw, (N, n_hidden)."""
         patches = sample_patches(fused, cells).reshape(-1, self.shared.in_features)  # (N·68, 9·C)
-        samples = F.relu(self.shared(patches)).reshape(-1, N_LANDMARKS, self.SHARED)
-        own = F.relu(samples.transpose(0, 1) @ self.weight + self.bias)  # (68, N, OWN)
-        hidden = torch.cat([own.transpose(0, 1).flatten(1), features], dim=1)
+        hidden = torch.cat([self.each_own(F.relu(self.shared(patches))), features], dim=1)
         return self.out(self.dropout(hidden)).reshape(-1, N_LANDMARKS, 2), hidden
+
+    def each_own(self, samples: Tensor) -> Tensor:
+        """Each landmark's own layer: (N·68, SHARED) → (N, 68·OWN)."""
+        samples = samples.reshape(-1, N_LANDMARKS, self.SHARED)
+        own = F.relu(samples.transpose(0, 1) @ self.weight + self.bias)  # (68, N, OWN)
+        return own.transpose(0, 1).flatten(1)
 
 
 class SigmaHead(nn.Module):

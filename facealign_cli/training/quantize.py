@@ -1,7 +1,7 @@
 """Smaller and faster variants of an exported graph: static int8 (QDQ), and float16 storage of the weights.
 
-What becomes int8: convolutions with enough input channels, the ReLUs, residual additions and pools between them, dense
-layers that add up many inputs, and stacks of small ones. What a dense layer gives is float again: pixels do not fit
+What becomes int8: convolutions with enough input channels, the ReLUs, residual additions and pools between them, large
+dense layers, and stacks of small ones. What a dense layer gives is float again: pixels do not fit
 into 256 steps. Connection layers, small heads and the first convolutions stay in float: where few channels come in,
 int8 kernels are slower than float ones. Weights have 7 bits and, but for stacks of matrices, a scale for each output
 channel; activations are unsigned 8 bits over the range that training crops show. float16 storage keeps the arithmetic
@@ -32,11 +32,11 @@ from facealign_cli.training.pack import Pack, crops_in_frame
 
 TOLERANCE = {"int8": 0.1, "float16": 0.01}
 """By how many percentage points the held-out inter-pupil NME of any stage may rise."""
-MIN_CHANNELS = 16
-"""Convolutions with fewer input channels stay in float: measured, an int8 stem takes four times a float one's time."""
-MIN_DENSE_WEIGHTS = 2**14
-MAX_FLOAT_INPUTS = 256
-"""Dense layers that add up so many inputs or fewer stay in float: landmarks come of them, and little is to be won."""
+MIN_CHANNELS = 4
+"""Convolutions with fewer input channels stay in float: measured, an int8 stem of one channel takes four times a float
+one's time, one of four channels half of it."""
+MIN_DENSE_WEIGHTS = 2**16
+"""Dense layers with fewer weights stay in float: making their input int8 takes the time that is won."""
 FLOAT_NODES = ("*/sigma/*",)
 """Patterns of node names that stay in float: ONNX Runtime would make this layer's weights float again in every run."""
 MIN_FLOAT16_WEIGHTS = 1024
@@ -215,10 +215,7 @@ def _is_layer(node: Any, weights: dict[str, tuple[int, ...]]) -> bool:
     shape = weights.get(node.input[1], ()) if len(node.input) > 1 else ()
     if node.op_type == "Conv":
         return len(shape) == 4 and shape[1] >= MIN_CHANNELS
-    if node.op_type not in _DENSE or len(shape) < 2 or int(np.prod(shape)) < MIN_DENSE_WEIGHTS:
-        return False
-    transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
-    return len(shape) == 3 or shape[-1 if transposed else -2] > MAX_FLOAT_INPUTS
+    return node.op_type in _DENSE and len(shape) >= 2 and int(np.prod(shape)) >= MIN_DENSE_WEIGHTS
 
 
 def _one_scale_for_stacks(model: Any, layers: Sequence[Any], int8: Any) -> dict[str, list[dict[str, Any]]]:

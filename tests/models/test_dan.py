@@ -201,6 +201,44 @@ class TestInterface:
             DanModel(path)
 
 
+class _Session:
+    """Gives the same value for everything asked for."""
+
+    def __init__(self, value: float, last: float | None = None) -> None:
+        self.value, self.last = value, value if last is None else last
+
+    def run(self, names: list[str], feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        count = len(feed["crop"])
+        shapes = ((count, 68, 2), (count, 68, 2), (count,), (count, 68))
+        outputs = [np.full(shape, self.value, np.float32) for shape in shapes[: len(names)]]
+        for output in outputs:
+            output[-1] = self.last
+        return outputs
+
+
+class TestNumbersThatAreNoPixels:
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1.1e6, -3e38])
+    def test_they_are_refused(self, build: Build, value: float) -> None:
+        model = DanModel(build())
+        for session in (_Session(value), _Session(1, value)):
+            model._session = session  # type: ignore[assignment]
+            with pytest.raises(ModelError, match="its landmarks are no pixels of a crop"):
+                model.predict(crops(3))
+
+    @pytest.mark.parametrize("value", [0, 1e6, -7e5])
+    def test_large_ones_are_taken(self, build: Build, value: float) -> None:
+        model = DanModel(build())
+        model._session = _Session(value)  # type: ignore[assignment]
+        assert (model.predict(crops(3)).landmarks == value).all()
+
+    def test_what_comes_of_padding_does_not_matter(self, build: Build) -> None:
+        model = DanModel(build()).padded_to(4)
+        model._session = _Session(1, np.nan)  # type: ignore[assignment]
+        assert (model.predict(crops(3)).landmarks == 1).all()
+        with pytest.raises(ModelError, match="no pixels"):
+            model.predict(crops(4))
+
+
 def test_weights_in_another_file_are_told(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     onnx.save_model(graph(), path, save_as_external_data=True, location="m.data", size_threshold=0)

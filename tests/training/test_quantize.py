@@ -126,23 +126,23 @@ class TestNodes:
             make("Relu", ["k"], ["n"], "behind float"),
             make("Gemm", ["n", "shared"], ["o"], "shared", transB=1),
             make("MatMul", ["o", "grid"], ["p"], "grid"),
-            make("Gemm", ["p", "few"], ["q"], "few", transB=1),
+            make("Gemm", ["p", "wide"], ["q"], "wide", transB=1),
             make("Gemm", ["q", "dense"], ["r"], "/stage/sigma/dense"),
             make("MatMul", ["j", "k"], ["l"], "transform"),
         ]
         shapes: dict[str, tuple[int, ...]] = {"stem": (32, 1, 3, 3), "w": (32, 32, 3, 3), "dense": (800, 256)}
         shapes |= {"small": (9, 9), "out": (136, 200), "stack": (68, 100, 16)}
-        shapes |= {"shared": (64, 288), "grid": (3, 9216), "few": (300, 256)}
+        shapes |= {"shared": (64, 288), "grid": (3, 9216), "wide": (300, 256)}
         weights = [numpy_helper.from_array(np.zeros(s, np.float32), name) for name, s in shapes.items()]
         return helper.make_model(helper.make_graph(nodes, "g", [], [], weights))
 
     def test_which(self) -> None:
         names = [node.name for node in nodes_to_quantize(self.graph())]
-        assert names == ["conv", "relu", "conv 2", "residual", "pool", "fc1", "stack", "shared"]
+        assert names == ["conv", "relu", "conv 2", "residual", "pool", "fc1", "stack", "wide"]
 
     def test_kept(self) -> None:
         names = [node.name for node in nodes_to_quantize(self.graph(), ["conv 2", "fc*"])]
-        assert names == ["conv", "relu", "stack", "shared"], "what needs the kept one's output stays in float too"
+        assert names == ["conv", "relu", "stack", "wide"], "what needs the kept one's output stays in float too"
 
     def test_a_pattern_that_matches_nothing(self) -> None:
         with pytest.raises(InputError, match="--keep-float fc9: no such node"):
@@ -160,7 +160,7 @@ class TestRefusals:
     ) -> None:
         export_model(random_dan(tiny_vgg), tmp_path / "m.onnx", name="x", version="1")
         with pytest.raises(ModelError, match="no layer that can be quantised"):
-            quantize_int8(tmp_path / "m.onnx", tmp_path / "x.onnx", tiny_pack)
+            quantize_int8(tmp_path / "m.onnx", tmp_path / "x.onnx", tiny_pack, keep_float=["*"])
         assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
         assert not logging.root.manager.disable, "logging should be as it was"
 
