@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from facealign_cli.arrays import Floats, Image
-from facealign_cli.errors import ModelError
+from facealign_cli.errors import InputError, ModelError
 from facealign_cli.files.documents import parse_json, parsing, structured
 from facealign_cli.geometry import CropFrame
 from facealign_cli.landmarks import N_LANDMARKS, SCHEME
@@ -31,6 +31,14 @@ OUTPUT_SHAPES: tuple[tuple[int, ...], ...] = ((N_LANDMARKS, 2), (N_LANDMARKS, 2)
 """Of a crop's outputs, sigma's last."""
 LARGEST_OUTPUT, LARGEST_CROP = 1e6, 2048
 """In crop pixels: what lies beyond is no landmark; no crop has a longer side."""
+LONGEST_NAME, MOST_STAGES, MAX_METADATA = 200, 99, 1 << 20
+"""Characters of a name, which stands in every record, or of a version; stages; characters of the metadata entry."""
+_LIMITS = {
+    "landmarks": (-LARGEST_OUTPUT, LARGEST_OUTPUT),
+    "stage1_landmarks": (-LARGEST_OUTPUT, LARGEST_OUTPUT),
+    "confidence": (0.0, 1.0),
+    "sigma": (0.0, LARGEST_OUTPUT),
+}
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,8 @@ class GraphMetadata:
     """What a graph says of itself.
 
     crop_size: S. crop_share: the face's share of the crop's side. mean_shape: 68 pairs, any unit.
-    figures: name → value, each named with its set, init and normaliser.
+    figures: name → value, each named with its set, init and normaliser. Raises InputError for a name or version that
+    cannot stand in records, ValueError for other values that no graph has.
     """
 
     name: str
@@ -63,8 +72,13 @@ class GraphMetadata:
             raise ValueError(f"mean_shape: expected {N_LANDMARKS} finite pairs, got shape {shape.shape}")
         if not np.ptp(shape, axis=0).min() > 0:
             raise ValueError("mean_shape: its points have no extent")
-        if self.stages < 1:
-            raise ValueError(f"stages: expected 1 or more, got {self.stages}")
+        if not 1 <= self.stages <= MOST_STAGES:
+            raise ValueError(f"stages: expected 1 to {MOST_STAGES}, got {self.stages}")
+        for field_name in ("name", "version"):
+            text = getattr(self, field_name)
+            if len(text) > LONGEST_NAME or not text.isprintable():
+                expected = f"up to {LONGEST_NAME} characters in one line, without control characters"
+                raise InputError(f"{field_name}: expected {expected}, got {text!r:.60}")
         _ = self.frame  # checks the size and the share
         if self.crop_size > LARGEST_CROP:
             raise ValueError(f"crop_size: expected {LARGEST_CROP} or less, got {self.crop_size}")
@@ -175,14 +189,19 @@ class DanModel:
         names = self.metadata.outputs
         with parsing(self.path, "a graph that can be run", ModelError):
             outputs = self._session.run(list(names), {"crop": crops})
-        for name, values, shape in zip(names, outputs, OUTPUT_SHAPES, strict=False):  # the last one is sigma's
-            if values.shape != (len(crops), *shape) or values.dtype.kind != "f":
-                raise ModelError(f"{self.path}: it gave {values.dtype} {values.shape} as {name}, not (N, {shape})")
-            if not (np.abs(values[:count]) <= LARGEST_OUTPUT).all():  # False for NaN
-                raise ModelError(
-                    f"{self.path}: its {name} are no pixels of a crop: the graph is damaged or was never trained"
-                )
-        return [output[:count] for output in outputs]
+        shapes = ((len(crops), *shape) for shape in OUTPUT_SHAPES)  # the last one is sigma's
+        return [self._checked(*output, count) for output in zip(names, outputs, shapes, strict=False)]
+
+    def _checked(self, name: str, values: np.ndarray, shape: tuple[int, ...], count: int) -> Floats:
+        """An output of the first `count` crops, float32. Raises ModelError for another shape, kind or range."""
+        if values.shape != shape or values.dtype.kind != "f":
+            raise ModelError(f"{self.path}: it gave {values.dtype} {values.shape} as {name}, not floats {shape}")
+        values = values[:count].astype(np.float32, copy=False)
+        least, most = _LIMITS[name]
+        if not ((values >= least) & (values <= most)).all():  # False for NaN
+            expected = f"within {least:g} to {most:g}"
+            raise ModelError(f"{self.path}: it gave {name} not {expected}: the graph is damaged or was never trained")
+        return values
 
     def _cast(self, crops: np.ndarray) -> np.ndarray:
         return (
@@ -197,8 +216,10 @@ class DanModel:
                 f"{self.path}: an ONNX model, but not one of facealign's: it has no {METADATA_KEY!r} metadata"
             )
         try:
+            if len(text) > MAX_METADATA:
+                raise ValueError(f"it has {len(text)} characters, more than {MAX_METADATA}")
             return GraphMetadata.from_json(text)
-        except ValueError as error:
+        except (ValueError, InputError) as error:
             raise ModelError(f"{self.path}: metadata that facealign cannot use: {error}") from error
 
     def _check_interface(self) -> Any:

@@ -124,7 +124,11 @@ class TestMetadata:
                 {"format": "facealign-graph/3"},
                 "format: expected facealign-graph/1 or facealign-graph/2, got 'facealign-graph/3'",
             ),
-            ({"stages": 0}, "stages: expected 1 or more, got 0"),
+            ({"stages": 0}, "stages: expected 1 to 99, got 0"),
+            ({"stages": 10**9}, "stages: expected 1 to 99"),
+            ({"name": "a\x1b[31mb"}, r"model\.onnx: .*name: expected up to 200 characters in one line"),
+            ({"version": "1" * 300}, "version: expected up to 200 characters"),
+            ({"licence": "x" * (1 << 20)}, "more than 1048576"),
             ({"stages": "two"}, "cannot use"),
             ({"crop_size": 4}, "crop frame needs"),
             ({"crop_size": "12"}, "cannot use"),
@@ -199,6 +203,68 @@ class TestInterface:
         onnx.save(model, str(path))
         with pytest.raises(ModelError, match=f"{name} is "):
             DanModel(path)
+
+
+class TestOutputs:
+    """What a graph gives is looked at each time: its shapes and names say nothing of its values."""
+
+    @staticmethod
+    def changed(path: Path, name: str, op: str, *more: Any, kind: int = TensorProto.FLOAT, **attributes: Any) -> Path:
+        """The graph with one more operator before an output."""
+        model = onnx.load(str(path))
+        for node in model.graph.node:
+            node.output[:] = ["before" if value == name else value for value in node.output]
+            node.input[:] = ["before" if value == name else value for value in node.input]
+        constants = [numpy_helper.from_array(np.asarray(value), f"more{i}") for i, value in enumerate(more)]
+        model.graph.initializer.extend(constants)
+        inputs = ["before", *(constant.name for constant in constants)]
+        model.graph.node.append(helper.make_node(op, inputs, [name], **attributes))
+        for output in model.graph.output:
+            if output.name == name:
+                output.type.tensor_type.elem_type = kind
+        onnx.save(model, str(path))
+        return path
+
+    @pytest.mark.parametrize(
+        ("name", "factor"),
+        [
+            ("landmarks", np.nan),
+            ("stage1_landmarks", np.inf),
+            ("landmarks", 1e30),
+            ("confidence", -1),
+            ("confidence", 9),
+        ],
+    )
+    def test_values_that_no_face_has(self, build: Build, name: str, factor: float) -> None:
+        model = DanModel(self.changed(build(), name, "Mul", np.float32(factor)))
+        with pytest.raises(ModelError, match=rf"model\.onnx: it gave {name} not within"):
+            model.predict(crops(2))
+
+    def test_sigma_below_zero(self, build: Build) -> None:
+        path = build({"format": "facealign-graph/2"})
+        model = onnx.load(str(path))
+        nodes = [
+            helper.make_node("ReduceMax", ["landmarks"], ["most"], axes=[2], keepdims=0),
+            helper.make_node("Abs", ["most"], ["some"]),
+            helper.make_node("Neg", ["some"], ["sigma"]),
+        ]
+        model.graph.node.extend(nodes)
+        model.graph.output.append(helper.make_tensor_value_info("sigma", TensorProto.FLOAT, ["N", 68]))
+        onnx.save(model, str(path))
+        with pytest.raises(ModelError, match="it gave sigma not within 0 to"):
+            DanModel(path).predict(crops(2))
+
+    @pytest.mark.parametrize("kind", [TensorProto.DOUBLE, TensorProto.FLOAT16])
+    def test_floats_of_another_length_become_float32(self, build: Build, kind: int) -> None:
+        expected = DanModel(build()).predict(crops(2))
+        got = DanModel(self.changed(build(), "landmarks", "Cast", kind=kind, to=kind)).predict(crops(2))
+        assert got.landmarks.dtype == np.float32
+        np.testing.assert_allclose(got.landmarks, expected.landmarks, rtol=1e-3)
+
+    def test_integers_are_refused(self, build: Build) -> None:
+        kind = TensorProto.INT64
+        with pytest.raises(ModelError, match="it gave int64"):
+            DanModel(self.changed(build(), "landmarks", "Cast", kind=kind, to=kind)).predict(crops(2))
 
 
 def test_weights_in_another_file_are_told(tmp_path: Path) -> None:
