@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from facealign_cli.arrays import Floats, Image
-from facealign_cli.errors import ModelError
+from facealign_cli.errors import InputError, ModelError
 from facealign_cli.files.documents import parse_json, parsing, structured
 from facealign_cli.geometry import CropFrame
 from facealign_cli.landmarks import N_LANDMARKS, SCHEME
@@ -31,6 +31,14 @@ OUTPUT_SHAPES: tuple[tuple[int, ...], ...] = ((N_LANDMARKS, 2), (N_LANDMARKS, 2)
 """Of a crop's outputs, sigma's last."""
 LARGEST_OUTPUT, LARGEST_CROP = 1e6, 2048
 """In crop pixels: what lies beyond is no landmark; no crop has a longer side."""
+LONGEST_NAME, MOST_STAGES, MAX_METADATA = 200, 99, 1 << 20
+"""Characters of a name, which stands in every record, or of a version; stages; characters of the metadata entry."""
+_LIMITS = {
+    "landmarks": (-LARGEST_OUTPUT, LARGEST_OUTPUT),
+    "stage1_landmarks": (-LARGEST_OUTPUT, LARGEST_OUTPUT),
+    "confidence": (0.0, 1.0),
+    "sigma": (0.0, LARGEST_OUTPUT),
+}
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,8 @@ class GraphMetadata:
     """What a graph says of itself.
 
     crop_size: S. crop_share: the face's share of the crop's side. mean_shape: 68 pairs, any unit.
-    figures: name → value, each named with its set, init and normaliser.
+    figures: name → value, each named with its set, init and normaliser. Raises InputError for a name or version that
+    cannot stand in records, ValueError for other values that no graph has.
     """
 
     name: str
@@ -63,8 +72,13 @@ class GraphMetadata:
             raise ValueError(f"mean_shape: expected {N_LANDMARKS} finite pairs, got shape {shape.shape}")
         if not np.ptp(shape, axis=0).min() > 0:
             raise ValueError("mean_shape: its points have no extent")
-        if self.stages < 1:
-            raise ValueError(f"stages: expected 1 or more, got {self.stages}")
+        if not 1 <= self.stages <= MOST_STAGES:
+            raise ValueError(f"stages: expected 1 to {MOST_STAGES}, got {self.stages}")
+        for field_name in ("name", "version"):
+            text = getattr(self, field_name)
+            if len(text) > LONGEST_NAME or not text.isprintable():
+                expected = f"up to {LONGEST_NAME} characters in one line, without control characters"
+                raise InputError(f"{field_name}: expected {expected}, got {text!r:.60}")
         _ = self.frame  # checks the size and the share
         if self.crop_size > LARGEST_CROP:
             raise ValueError(f"crop_size: expected {LARGEST_CROP} or less, got {self.crop_size}")
@@ -178,26 +192,35 @@ class DanModel:
         except Exception:
             with parsing(self.path, "a graph that can be run", ModelError):
                 raise
-        self._check_outputs(outputs, len(crops), count)
-        return outputs if count == len(crops) else [output[:count] for output in outputs]
+        return self._checked(outputs, len(crops), count)
 
-    def _check_outputs(self, outputs: list[Floats], size: int, count: int) -> None:
-        """Raise ModelError where the first `count` of `size` results are no landmarks.
+    def _checked(self, outputs: list[np.ndarray], size: int, count: int) -> list[Floats]:
+        """The results of the first `count` of `size` crops, float32. Raises ModelError for other shapes, kinds, ranges.
 
         The sum of the squares tells in a tenth of the time that no number is too large; only where it is large itself
         they are looked at one by one. Unlike `dot`, `vdot` gives no warning where it is beyond all floats.
         """
-        squares = 0.0
+        checked = []
         for name, values, shape in zip(self._outputs, outputs, OUTPUT_SHAPES, strict=False):  # the last one is sigma's
             if values.shape != (size, *shape) or values.dtype.kind != "f":
-                raise ModelError(f"{self.path}: it gave {values.dtype} {values.shape} as {name}, not (N, {shape})")
-            squares += float(np.vdot(values, values))
-        if squares <= LARGEST_OUTPUT**2:  # False for NaN
-            return
-        for name, values in zip(self._outputs, outputs, strict=True):
-            if not (np.abs(values[:count]) <= LARGEST_OUTPUT).all():
                 raise ModelError(
-                    f"{self.path}: its {name} are no pixels of a crop: the graph is damaged or was never trained"
+                    f"{self.path}: it gave {values.dtype} {values.shape} as {name}, not floats {(size, *shape)}"
+                )
+            checked.append(values[:count].astype(np.float32, copy=False))
+        squares = sum(float(np.vdot(values, values)) for values in checked)
+        confidence, *sigma = checked[2:]
+        bounded = all(values.min(initial=0) >= 0 for values in (confidence, *sigma)) and confidence.max(initial=0) <= 1
+        if not (bounded and squares <= LARGEST_OUTPUT**2):  # False for NaN
+            self._check_each(checked)
+        return checked
+
+    def _check_each(self, outputs: list[Floats]) -> None:
+        for name, values in zip(self._outputs, outputs, strict=True):
+            least, most = _LIMITS[name]
+            if not ((values >= least) & (values <= most)).all():  # False for NaN
+                expected = f"within {least:g} to {most:g}"
+                raise ModelError(
+                    f"{self.path}: it gave {name} not {expected}: the graph is damaged or was never trained"
                 )
 
     def _cast(self, crops: np.ndarray) -> np.ndarray:
@@ -213,8 +236,10 @@ class DanModel:
                 f"{self.path}: an ONNX model, but not one of facealign's: it has no {METADATA_KEY!r} metadata"
             )
         try:
+            if len(text) > MAX_METADATA:
+                raise ValueError(f"it has {len(text)} characters, more than {MAX_METADATA}")
             return GraphMetadata.from_json(text)
-        except ValueError as error:
+        except (ValueError, InputError) as error:
             raise ModelError(f"{self.path}: metadata that facealign cannot use: {error}") from error
 
     def _check_interface(self) -> Any:

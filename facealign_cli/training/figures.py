@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from facealign_cli.arrays import Floats, Image
+from facealign_cli.errors import InputError
 from facealign_cli.metrics import nme
 from facealign_cli.training.calibrate import FEWEST_FACES, calibrate_sigma
 from facealign_cli.training.centre import centre_landmarks
@@ -29,10 +30,13 @@ def held_out_figures(model: Dan, pack: Pack) -> tuple[Image, dict[str, float]]:
     """A pack's held-out crops in the model's frame, (N, 1, S, S) uint8, and the model's figures on them.
 
     Those of 300-W, if there are any; turned heads of other sets have figures of their own. The model is changed: its
-    landmarks lose their mean error (see `centre`), its sigma is calibrated (see `calibrate`).
+    landmarks lose their mean error (see `centre`), its sigma is calibrated (see `calibrate`). Raises InputError where
+    no face is held out.
     """
-    moved = centre_landmarks(model, pack)
     faces = measured_faces(pack)
+    if not len(faces):
+        raise InputError("no face of the packs is held out and labelled, so that the model cannot be measured on them")
+    moved = centre_landmarks(model, pack)
     crops, truth = crops_in_frame(faces, model.config.crop_frame)
     errors = stage_errors(predict_crops(model, crops), truth)
     figures = named_figures(dict(enumerate(errors, start=1)))

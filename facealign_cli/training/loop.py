@@ -79,11 +79,12 @@ class Run:
         self.average = {key: value.detach().clone() for key, value in self.model.state_dict().items()}
         self.step, self.best, self.since_best, self.stopped = 0, math.inf, 0, False
         self.seconds, self._started = 0.0, math.nan  # of training so far, and when this process began
-        self.train_pack, self.held_out = pack.select(~pack.held_out & pack.labelled), pack.select(pack.held_out)
+        self.train_pack = pack.select(~pack.held_out & pack.labelled)
+        self.held_out = pack.select(pack.held_out & pack.labelled)
         self.turned = self.held_out.select(np.isfinite(self.held_out.yaw))
         self.measured = measured_faces(pack)
         if not len(self.train_pack) or not len(self.held_out):
-            raise InputError("the pack needs faces of both splits, training and held out")
+            raise InputError("the pack needs labelled faces of both splits, training and held out")
         self.batches = BatchSource(self.train_pack, config, self.model.config.crop_frame)
         self.parameters = _trained_parameters(self.model, config.stage)
         self.optimizer = torch.optim.AdamW(_groups(self.parameters, config.weight_decay), lr=config.lr)

@@ -37,8 +37,8 @@ def turned_errors(model: Dan, pack: Pack, n_stages: int | None = None) -> dict[s
 
 
 def measured_faces(pack: Pack) -> Pack:
-    """The held-out faces that errors are stated on: those of 300-W, or all where there are none of it."""
-    return faces_of_300w(pack.select(pack.held_out))
+    """The held-out faces with labels that errors are stated on: those of 300-W, or all where there are none of it."""
+    return faces_of_300w(pack.select(pack.held_out & pack.labelled))
 
 
 def faces_of_300w(pack: Pack) -> Pack:

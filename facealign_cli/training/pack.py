@@ -26,6 +26,7 @@ from facealign_cli.geometry import (
     init_shape_from_bbox,
 )
 from facealign_cli.landmarks import N_LANDMARKS
+from facealign_cli.metrics import NORMALISERS
 from facealign_cli.training.hdf5 import import_h5py, new_hdf5, open_hdf5
 
 FORMAT = "facealign-pack/2"
@@ -33,7 +34,9 @@ _OLD_FORMAT = "facealign-pack/1"
 """Packs without weights, yaw and points, which are still read: every point counts whole."""
 LARGEST_SIDE, MAX_BYTES = 1024, 64 << 30
 """Of a packed picture, pixels; of all pictures of a pack, decoded: 64 GiB."""
-LARGEST_LANDMARK = 1e6
+LARGEST_LANDMARK, LEAST_EXTENT, LARGEST_YAW = 1e6, 1e-3, 180.0
+_CLOSEST_EYES = 1e-3
+"""Of the face's size. The eyes of a face in full profile are ten times as far apart."""
 MOST_POINTS = max(SCHEMES)
 """Placed by hand, of a face."""
 _SHAPES: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -138,6 +141,8 @@ def read_pack(path: Path) -> Pack:
         if file.attrs.get("format") not in (FORMAT, _OLD_FORMAT):
             raise FormatError(f"{path}: not a {FORMAT} file")
         size = int(file.attrs["size"])
+        if not len(file["jpeg"]):
+            raise FormatError(f"{path}: no faces in it")
         if not 0 < size <= LARGEST_SIDE or len(file["jpeg"]) * size**2 > MAX_BYTES:
             raise FormatError(f"{path}: {len(file['jpeg'])} pictures of {size} pixels are more than a pack may hold")
         images = np.stack([decode_grey(data, size) for data in file["jpeg"][:]])
@@ -146,9 +151,12 @@ def read_pack(path: Path) -> Pack:
     columns.setdefault("weights", np.ones((len(names), N_LANDMARKS), np.float32))
     columns.setdefault("yaw", np.full(len(names), np.nan, np.float32))
     columns.setdefault("points", np.full((len(names), MOST_POINTS, 2), np.nan, np.float32))
-    _check_columns(path, columns)
-    if any(len(column) != len(names) for column in (images, *columns.values())):
+    if any(column.shape[:1] != (len(names),) for column in (images, *columns.values())):
         raise FormatError(f"{path}: its columns are not of one length")
+    columns = _of_kinds(path, columns)
+    _check_columns(path, columns)
+    if twice := _twice_in(names):
+        raise FormatError(f"{path}: {twice!r:.80} is the name of two faces")
     return Pack(images=images, names=names, **columns)
 
 
@@ -159,9 +167,14 @@ def read_packs(paths: Sequence[Path]) -> Pack:
     if len({pack.images.shape[1:] for pack in packs}) != 1:
         raise InputError(f"{', '.join(map(str, paths))}: the packs' pictures differ in size; pack them with one --size")
     together = joined(packs)
-    if twice := [name for name, count in Counter(together.names).items() if count > 1]:
-        raise InputError(f"{twice[0]} is in more than one of the packs {', '.join(map(str, paths))}")
+    if twice := _twice_in(together.names):
+        raise InputError(f"{twice} is in more than one of the packs {', '.join(map(str, paths))}")
     return together
+
+
+def _twice_in(names: Sequence[str]) -> str | None:
+    """The first name that stands there more than once, if there is one."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 def joined(packs: Sequence[Pack]) -> Pack:
@@ -184,11 +197,18 @@ def crops_in_frame(pack: Pack, frame: CropFrame) -> tuple[Image, Floats]:
     return crops, truth
 
 
-def _check_columns(path: Path, columns: dict[str, Floats]) -> None:
-    for name, (kinds, shape) in _SHAPES.items():
+def _of_kinds(path: Path, columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The columns, numbers as float32. Raises FormatError for other kinds and shapes than a pack's."""
+    for name, (kind, shape) in _SHAPES.items():
         values = columns[name]
-        if values.dtype.kind not in kinds or values.shape[1:] != shape:
+        if values.dtype.kind != kind or values.shape[1:] != shape:
             raise FormatError(f"{path}: {name}: expected shape (N, {shape}), got {values.dtype} {values.shape}")
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as that
+        return {k: values.astype(np.float32) if _SHAPES[k][0] == "f" else values for k, values in columns.items()}
+
+
+def _check_columns(path: Path, columns: dict[str, Floats]) -> None:
+    """Raise FormatError for numbers that no face can have."""
     if not (np.abs(columns["landmarks"]) <= LARGEST_LANDMARK).all() or np.isinf(columns["bbox"]).any():
         raise FormatError(f"{path}: landmarks or boxes that are not finite pixels")
     if not ((columns["weights"] >= 0) & (columns["weights"] <= 1)).all():  # False for NaN
@@ -196,8 +216,23 @@ def _check_columns(path: Path, columns: dict[str, Floats]) -> None:
     boxes = columns["bbox"][~np.isnan(columns["bbox"]).any(axis=1)]
     if not ((boxes[:, 2:] > boxes[:, :2]).all() and (np.abs(boxes) <= LARGEST_LANDMARK).all()):
         raise FormatError(f"{path}: boxes that are empty or beyond any picture")
-    if not (np.ptp(columns["landmarks"], axis=1) > 0).all():
+    if not (np.ptp(columns["landmarks"], axis=1) >= LEAST_EXTENT).all():
         raise FormatError(f"{path}: landmarks without an extent")
+    if not eyes_apart(columns["landmarks"][columns["weights"].any(axis=1)]).all():
+        raise FormatError(f"{path}: labelled faces whose two eyes are in one place")
+    if (np.abs(columns["yaw"]) > LARGEST_YAW).any():  # False for NaN
+        raise FormatError(f"{path}: yaw that is beyond {LARGEST_YAW:.0f} degrees")
+    if (np.abs(columns["points"]) > LARGEST_LANDMARK).any():
+        raise FormatError(f"{path}: points that are beyond any picture")
+
+
+def eyes_apart(landmarks: Floats) -> Bools:
+    """(N,) whether the distance between the pupils, which errors are divided by, is anything beside the face's size.
+
+    landmarks: (N, 68, 2).
+    """
+    apart = NORMALISERS["inter-pupil"](np.asarray(landmarks, float))
+    return np.asarray(apart > _CLOSEST_EYES * np.ptp(landmarks, axis=1).max(axis=1))
 
 
 def encode_grey(grey: Image, quality: int) -> Image:

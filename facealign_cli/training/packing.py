@@ -26,7 +26,7 @@ from facealign_cli.geometry import (
 )
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.records import BBox
-from facealign_cli.training.pack import MOST_POINTS, encode_grey, write_rows
+from facealign_cli.training.pack import MOST_POINTS, encode_grey, eyes_apart, write_rows
 
 SPLITS = ("train", "train (rough)", "held out", "not labelled")
 _SMALLEST_FACE = 16.0
@@ -165,6 +165,8 @@ def _problem(sample: Sample, size: tuple[int, int], same_photo: list[Floats]) ->
     outside = (sample.landmarks < -0.5).any(axis=1) | (sample.landmarks > [width - 0.5, height - 0.5]).any(axis=1)
     if outside.mean() > 0.5:
         return "more than half of its points lie outside the picture"
+    if not eyes_apart(sample.landmarks[None]).all():
+        return "its two eyes are in one place"
     normalised = (sample.landmarks - box[:2]) / extent
     if any(np.abs(normalised - other).max() < _SAME_FACE for other in same_photo):
         return "the same face as another of this photo"

@@ -119,12 +119,22 @@ def turn_pack(source: Path, path: Path, turns: Turns, *, overwrite: bool = False
         "yaw": np.array([copy.yaw_deg for copy in copies_made], np.float32),
         "points": np.full((len(rows), MOST_POINTS, 2), np.nan, np.float32),
     }
-    names = [f"{pack.names[copy.row]} (turned {copy.angle_deg:+.0f})" for copy in copies_made]
+    names = _numbered([f"{pack.names[copy.row]} (turned {copy.angle_deg:+.0f})" for copy in copies_made])
     with open_hdf5(source, ("jpeg",)) as file:
         attributes = dict(file.attrs)
     jpegs = (copy.jpeg for copy in copies_made)
     write_rows(path, jpegs, columns, names, attributes=attributes, overwrite=overwrite)
     return TurnReport(columns["yaw"], dict(left_out))
+
+
+def _numbered(names: list[str]) -> list[str]:
+    """The names, the second of two equal ones with " 2" behind it: two copies may be turned by about the same angle."""
+    seen: Counter[str] = Counter()
+    numbered = []
+    for name in names:
+        seen[name] += 1
+        numbered.append(name if seen[name] == 1 else f"{name} {seen[name]}")
+    return numbered
 
 
 def _copy(pack: Pack, row: int, head: Head, angle_deg: float) -> _Copy:

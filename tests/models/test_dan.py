@@ -124,7 +124,11 @@ class TestMetadata:
                 {"format": "facealign-graph/3"},
                 "format: expected facealign-graph/1 or facealign-graph/2, got 'facealign-graph/3'",
             ),
-            ({"stages": 0}, "stages: expected 1 or more, got 0"),
+            ({"stages": 0}, "stages: expected 1 to 99, got 0"),
+            ({"stages": 10**9}, "stages: expected 1 to 99"),
+            ({"name": "a\x1b[31mb"}, r"model\.onnx: .*name: expected up to 200 characters in one line"),
+            ({"version": "1" * 300}, "version: expected up to 200 characters"),
+            ({"licence": "x" * (1 << 20)}, "more than 1048576"),
             ({"stages": "two"}, "cannot use"),
             ({"crop_size": 4}, "crop frame needs"),
             ({"crop_size": "12"}, "cannot use"),
@@ -202,7 +206,7 @@ class TestInterface:
 
 
 class _Session:
-    """Gives the same value for everything asked for."""
+    """Gives the same value for all landmarks, and a confidence of one half."""
 
     def __init__(self, value: float, last: float | None = None) -> None:
         self.value, self.last = value, value if last is None else last
@@ -213,6 +217,7 @@ class _Session:
         outputs = [np.full(shape, self.value, np.float32) for shape in shapes[: len(names)]]
         for output in outputs:
             output[-1] = self.last
+        outputs[2][:] = 0.5
         return outputs
 
 
@@ -222,7 +227,7 @@ class TestNumbersThatAreNoPixels:
         model = DanModel(build())
         for session in (_Session(value), _Session(1, value)):
             model._session = session  # type: ignore[assignment]
-            with pytest.raises(ModelError, match="its landmarks are no pixels of a crop"):
+            with pytest.raises(ModelError, match="it gave landmarks not within"):
                 model.predict(crops(3))
 
     @pytest.mark.parametrize("value", [0, 1e6, -7e5])
@@ -235,8 +240,70 @@ class TestNumbersThatAreNoPixels:
         model = DanModel(build()).padded_to(4)
         model._session = _Session(1, np.nan)  # type: ignore[assignment]
         assert (model.predict(crops(3)).landmarks == 1).all()
-        with pytest.raises(ModelError, match="no pixels"):
+        with pytest.raises(ModelError, match="it gave landmarks not within"):
             model.predict(crops(4))
+
+
+class TestOutputs:
+    """What a graph gives is looked at each time: its shapes and names say nothing of its values."""
+
+    @staticmethod
+    def changed(path: Path, name: str, op: str, *more: Any, kind: int = TensorProto.FLOAT, **attributes: Any) -> Path:
+        """The graph with one more operator before an output."""
+        model = onnx.load(str(path))
+        for node in model.graph.node:
+            node.output[:] = ["before" if value == name else value for value in node.output]
+            node.input[:] = ["before" if value == name else value for value in node.input]
+        constants = [numpy_helper.from_array(np.asarray(value), f"more{i}") for i, value in enumerate(more)]
+        model.graph.initializer.extend(constants)
+        inputs = ["before", *(constant.name for constant in constants)]
+        model.graph.node.append(helper.make_node(op, inputs, [name], **attributes))
+        for output in model.graph.output:
+            if output.name == name:
+                output.type.tensor_type.elem_type = kind
+        onnx.save(model, str(path))
+        return path
+
+    @pytest.mark.parametrize(
+        ("name", "factor"),
+        [
+            ("landmarks", np.nan),
+            ("stage1_landmarks", np.inf),
+            ("landmarks", 1e30),
+            ("confidence", -1),
+            ("confidence", 9),
+        ],
+    )
+    def test_values_that_no_face_has(self, build: Build, name: str, factor: float) -> None:
+        model = DanModel(self.changed(build(), name, "Mul", np.float32(factor)))
+        with pytest.raises(ModelError, match=rf"model\.onnx: it gave {name} not within"):
+            model.predict(crops(2))
+
+    def test_sigma_below_zero(self, build: Build) -> None:
+        path = build({"format": "facealign-graph/2"})
+        model = onnx.load(str(path))
+        nodes = [
+            helper.make_node("ReduceMax", ["landmarks"], ["most"], axes=[2], keepdims=0),
+            helper.make_node("Abs", ["most"], ["some"]),
+            helper.make_node("Neg", ["some"], ["sigma"]),
+        ]
+        model.graph.node.extend(nodes)
+        model.graph.output.append(helper.make_tensor_value_info("sigma", TensorProto.FLOAT, ["N", 68]))
+        onnx.save(model, str(path))
+        with pytest.raises(ModelError, match="it gave sigma not within 0 to"):
+            DanModel(path).predict(crops(2))
+
+    @pytest.mark.parametrize("kind", [TensorProto.DOUBLE, TensorProto.FLOAT16])
+    def test_floats_of_another_length_become_float32(self, build: Build, kind: int) -> None:
+        expected = DanModel(build()).predict(crops(2))
+        got = DanModel(self.changed(build(), "landmarks", "Cast", kind=kind, to=kind)).predict(crops(2))
+        assert got.landmarks.dtype == np.float32
+        np.testing.assert_allclose(got.landmarks, expected.landmarks, rtol=1e-3)
+
+    def test_integers_are_refused(self, build: Build) -> None:
+        kind = TensorProto.INT64
+        with pytest.raises(ModelError, match="it gave int64"):
+            DanModel(self.changed(build(), "landmarks", "Cast", kind=kind, to=kind)).predict(crops(2))
 
 
 def test_weights_in_another_file_are_told(tmp_path: Path) -> None:

@@ -71,3 +71,47 @@ class TestDamagedPacks:
             file["name"] = np.zeros(2)
         with pytest.raises(FormatError, match=r"faces\.h5"):
             read_pack(pack_path)
+
+    @pytest.mark.parametrize(
+        ("column", "value", "match"),
+        [
+            ("name", ["a:1", "a:1"], "'a:1' is the name of two faces"),
+            ("yaw", np.array([0, np.inf], np.float32), "yaw that is beyond"),
+            ("yaw", np.array([0, 400], np.float32), "yaw that is beyond"),
+            ("points", np.full((2, 5, 2), 1e30, np.float32), "points that are beyond any picture"),
+            ("landmarks", np.zeros((), np.float32), "damaged"),
+            ("landmarks", np.full((2, 68, 2), 1e300), "not finite pixels"),
+            ("jpeg", np.zeros((0,), np.uint8), "no faces in it"),
+        ],
+    )
+    def test_values_of_no_face(self, pack_path: Path, column: str, value: object, match: str) -> None:
+        with h5py.File(pack_path, "r+") as file:
+            del file[column]
+            file[column] = value
+        with pytest.raises(FormatError, match=rf"faces\.h5.*{match}"):
+            read_pack(pack_path)
+
+    def test_landmarks_on_a_line(self, pack_path: Path) -> None:
+        with h5py.File(pack_path, "r+") as file:
+            file["landmarks"][0, :, 0] = np.linspace(0, 1e-30, 68)
+        with pytest.raises(FormatError, match="without an extent"):
+            read_pack(pack_path)
+
+    def test_eyes_in_one_place(self, pack_path: Path) -> None:
+        """Errors are divided by the distance between the pupils. Faces without labels have none."""
+        with h5py.File(pack_path, "r+") as file:
+            file["landmarks"][0, 36:48] = 30
+        with pytest.raises(FormatError, match="two eyes are in one place"):
+            read_pack(pack_path)
+        with h5py.File(pack_path, "r+") as file:
+            file["weights"][0] = 0
+        assert read_pack(pack_path).labelled.tolist() == [False, True]
+
+    def test_numbers_of_another_length_become_float32(self, pack_path: Path) -> None:
+        with h5py.File(pack_path, "r+") as file:
+            landmarks = file["landmarks"][:].astype(np.float64)
+            del file["landmarks"]
+            file["landmarks"] = landmarks
+        pack = read_pack(pack_path)
+        assert pack.landmarks.dtype == np.float32
+        np.testing.assert_array_equal(pack.landmarks, landmarks.astype(np.float32))

@@ -35,6 +35,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     truncated.write_bytes(truncated.read_bytes()[:60])
     add_face(helen, "tiny", face(7, extent=12))
     add_face(helen, "outside", face(8) + np.array([400, 0]))
+    one_eyed = face(11)
+    one_eyed[36:48] = one_eyed[36]
+    add_face(helen, "one_eyed", one_eyed)
     (helen / "boxes.json").write_text(json.dumps({f"{TRAIN}_1.png": bbox_of_shape(face(1)).tolist()}))
     add_face(rough, f"{HELD_OUT}_2", face(9))
     add_face(rough, f"{ALSO_TRAIN}_1", face(10))
@@ -70,6 +73,7 @@ def test_every_face_left_out_has_its_reason(packed: tuple[PackReport, Pack]) -> 
         "truncated": "truncated.png",
         "tiny": "pixels large; at least 16",
         "outside": "outside the picture",
+        "one_eyed": "two eyes are in one place",
         f"{HELD_OUT}_2": "roughly labelled, and its photo is held out",
     }
     assert set(reasons) == set(expected)

@@ -90,6 +90,13 @@ def test_copies_share_the_range_and_follow_from_the_seed(tmp_path: Path, pack: P
     assert first.names == same.names != other.names
 
 
+def test_copies_turned_alike_have_names_of_their_own(tmp_path: Path, pack: Pack) -> None:
+    source = write(tmp_path / "a.h5", pack.select(np.arange(len(pack)) == 0))
+    turn_pack(source, tmp_path / "b.h5", Turns(yaw_range=(50, 50.2), copies=3))
+    names = read_pack(tmp_path / "b.h5").names
+    assert [name.rpartition(")")[2] for name in names] == ["", " 2", " 3"]
+
+
 def test_bad_input(tmp_path: Path, pack: Pack) -> None:
     with pytest.raises(InputError, match="the lower one first"):
         Turns(yaw_range=(60, 40))
