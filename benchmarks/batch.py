@@ -115,9 +115,25 @@ def measure(folder: Path, pictures: dict[str, int], kills: int) -> list[tuple[st
         ("batch over shell loop, one worker", f"{one.per_second * loop_s:.1f} times"),
         ("processor time by stage", ", ".join(f"{stage} {s / total_s:.1%}" for stage, s in cpu_s.items())),
         ("outside decode, detection and network", f"{1 - sum(cpu_s[stage] for stage in CORE) / total_s:.1%}"),
+        ("one worker, processor time a picture", by_thread(one)),
         ("memory per worker: first tenth, last tenth, most", memory),
         (f"killed {n_kills} times and resumed: the same rows", _yes(killed == whole)),
     ]
+
+
+def by_thread(one: Progress) -> str:
+    """Milliseconds a picture of each thread in a run with one worker, and what two workers can be on two cores.
+
+    One worker's pictures go through its main thread one after the other; what the other threads do, they do meanwhile,
+    on the second core. Two workers share the two cores with all of it.
+    """
+    stages, worker_s = one.cpu_s(), sum(usage.cpu_s for usage in one.usage.workers.values())
+    reading_s = stages["read"] + stages["decode"]
+    seconds = (worker_s - reading_s, reading_s, one.own_cpu_s)
+    main, reading, parent = (1e3 * s / one.done for s in seconds)
+    most = 2 * main / (main + reading + parent)
+    threads = f"main thread {main:.2f} ms, reading ahead {reading:.2f} ms, giving out {parent:.2f} ms"
+    return f"{threads}: two workers on two cores at most {most:.2f} times"
 
 
 def measure_against(folder: Path, other: Path, rounds: int, numbers: list[int]) -> list[tuple[str, str]]:
