@@ -69,14 +69,15 @@ class _Conv:
     @classmethod
     def of(cls, node: bytes) -> _Conv | None:
         """None if the node is something else."""
+        if texts(node, _OPERATOR) != ["Conv"]:
+            return None
         numbers = {
             _name(attribute, _ATTRIBUTE_NAME): (*integers(attribute, _INT), *integers(attribute, _INTS))
             for attribute in messages(node, _ATTRIBUTE)
         }
         gaps, names = numbers.pop("dilations", (1, 1)), texts(node, _READS)
-        if texts(node, _OPERATOR) != ["Conv"] or gaps != (1, 1) or len(names) != 3:
-            return None
-        if len(numbers.get("kernel_shape", ())) != 2 or numbers.keys() - {"kernel_shape", "group", "pads", "strides"}:
+        known = {"kernel_shape", "group", "pads", "strides"}
+        if gaps != (1, 1) or len(names) != 3 or len(numbers.get("kernel_shape", ())) != 2 or numbers.keys() - known:
             return None
         return cls(tuple(names), _name(node, _MAKES), **numbers)
 
@@ -88,33 +89,31 @@ class _Conv:
 class _Graph:
     """A graph. parts: its fields, each a list: several or none can be put in the place of one.
 
-    weights: the float32 initializers by name. inputs: the places of the inputs that are no initializers. readers: the
-    places of what reads a value, the outputs of the graph included; like `conv`, it tells of the graph as it was.
+    weights: the float32 initializers by name. inputs: the places of the inputs that are no initializers. convs: the
+    convolutions with known weights and bias, by place. readers: the places of what reads a value, the outputs of the
+    graph included. All but `parts` tell of the graph as it was.
     """
 
     def __init__(self, content: bytes) -> None:
         parts = list(fields(content))
         tensors = {_name(value, _TENSOR_NAME): value for number, _, value in parts if number == _INITIALIZER}
         self.parts = [[part] for part in parts]
-        self._before = parts
         self.weights = {name: values for name, value in tensors.items() if (values := _floats(value)) is not None}
         self.inputs = {
             _name(value, _VALUE_NAME): place
             for place, (number, _, value) in enumerate(parts)
             if number == _INPUT and _name(value, _VALUE_NAME) not in tensors
         }
+        convs = {place: _Conv.of(value) for place, (number, _, value) in enumerate(parts) if number == _NODE}
+        self.convs = {place: conv for place, conv in convs.items() if conv is not None and self._is_known(conv)}
         self.readers: dict[str, list[int]] = {}
         for place, (number, _, value) in enumerate(parts):
             names = texts(value, _READS) if number == _NODE else texts(value, _VALUE_NAME) if number == _OUTPUT else []
             for name in names:
                 self.readers.setdefault(name, []).append(place)
 
-    def conv(self, place: int) -> _Conv | None:
-        """The convolution at a place, if it is one with known weights and bias."""
-        number, _, value = self._before[place]
-        found = _Conv.of(value) if number == _NODE else None
-        known = [self.weights[name].ndim for name in found.inputs[1:] if name in self.weights] if found else []
-        return found if known == [4, 1] else None
+    def _is_known(self, conv: _Conv) -> bool:
+        return [self.weights[name].ndim for name in conv.inputs[1:] if name in self.weights] == [4, 1]
 
     def put(self, place: int, nodes: Iterable[bytes]) -> None:
         """Put nodes, or none, in place of one."""
@@ -135,7 +134,7 @@ def _interleaved(content: bytes) -> bytes:
         return content
     ((name, at),) = graph.inputs.items()
     places = graph.readers.get(name, [])
-    conv = graph.conv(places[0]) if len(places) == 1 else None
+    conv = graph.convs.get(places[0]) if len(places) == 1 else None
     if conv is None or graph.weights[conv.inputs[1]].shape[1] != 3 or conv.group != (1,):
         return content
     (rows, columns), (down, right) = conv.kernel_shape, conv.strides
@@ -168,11 +167,11 @@ def _with_joined_heads(content: bytes) -> bytes:
 
 def _head(graph: _Graph, name: str, place: int) -> tuple[_Conv, _Conv, int] | None:
     """The 1 x 1 convolution of a value at a place, the one by channel that alone reads it, and the place of that."""
-    first = graph.conv(place)
+    first = graph.convs.get(place)
     if first is None or first != _Conv((name, *first.inputs[1:]), first.output, (1, 1)):
         return None
     after = graph.readers.get(first.output, [])
-    second = graph.conv(after[0]) if len(after) == 1 else None
+    second = graph.convs.get(after[0]) if len(after) == 1 else None
     if second is None or second.strides != (1, 1):
         return None
     channels = len(graph.weights[first.inputs[1]])
