@@ -37,6 +37,8 @@ MIN_CHANNELS = 4
 one's time, one of four channels half of it."""
 MIN_DENSE_WEIGHTS = 2**16
 """Dense layers with fewer weights stay in float: making their input int8 takes the time that is won."""
+MIN_DENSE_INPUTS = 64
+"""Products that add up fewer numbers stay in float: they are no layers but points times a matrix, the warp's above all."""
 FLOAT_NODES = ("*/sigma/*",)
 """Patterns of node names that stay in float: ONNX Runtime would make this layer's weights float again in every run."""
 MIN_FLOAT16_WEIGHTS = 1024
@@ -215,7 +217,10 @@ def _is_layer(node: Any, weights: dict[str, tuple[int, ...]]) -> bool:
     shape = weights.get(node.input[1], ()) if len(node.input) > 1 else ()
     if node.op_type == "Conv":
         return len(shape) == 4 and shape[1] >= MIN_CHANNELS
-    return node.op_type in _DENSE and len(shape) >= 2 and int(np.prod(shape)) >= MIN_DENSE_WEIGHTS
+    if node.op_type not in _DENSE or len(shape) < 2 or int(np.prod(shape)) < MIN_DENSE_WEIGHTS:
+        return False
+    transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+    return shape[-1 if transposed else -2] >= MIN_DENSE_INPUTS
 
 
 def _one_scale_for_stacks(model: Any, layers: Sequence[Any], int8: Any) -> dict[str, list[dict[str, Any]]]:
