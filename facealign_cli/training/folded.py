@@ -55,10 +55,11 @@ class FoldedDan(nn.Module):
         small = F.avg_pool2d(crop, self.reduce) if self.reduce > 1 else crop
         maps = self.first.backbone(small - self.mean, None)
         landmarks, cells, frame, image = self.between(_features(self.first, maps))
-        extra = torch.cat([_heatmap(cells, int(image.shape[-1])), image] * 2, dim=1)
-        cells, logit, sigma = self.second(self.warp(crop, frame.back, self.mean), extra, cells)
-        refined = cells.reshape(-1, N_LANDMARKS, 2) @ frame.to_crop + frame.shift
-        return DanOutput([[landmarks.reshape(-1, N_LANDMARKS, 2)], [refined]], logit, sigma * frame.cell)
+        extra = torch.cat([_heatmap(cells.reshape(-1, N_LANDMARKS, 2), int(image.shape[-1])), image] * 2, dim=1)
+        refined, logit, sigma = self.second(self.warp(crop, frame.back, self.mean), extra, cells)
+        moved = (refined - cells).reshape(-1, N_LANDMARKS, 2) @ frame.to_crop
+        landmarks = landmarks.reshape(-1, N_LANDMARKS, 2)
+        return DanOutput([[landmarks], [landmarks + moved]], logit, sigma * frame.cell)
 
 
 def _features(stage: Any, maps: list[Tensor]) -> Tensor:
@@ -157,11 +158,11 @@ class Between(nn.Module):
         self.register_buffer("repeated", _repeated(image))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Frame, Tensor]:
-        """(N, F) → landmarks in the crop (N, 136), the same in cells (N, 68, 2), the frame, the feature image."""
+        """(N, F) → landmarks (N, 136) in the crop, the same in cells, the frame, the feature image."""
         landmarks, *numbers = self.dense(features).split(self.parts, dim=1)
         frame = Frame(*numbers)
         centred = landmarks.reshape(-1, N_LANDMARKS, 2) - frame.shift
-        cells = centred @ (frame.to_cells / (frame.cell * frame.cell).unsqueeze(2))
+        cells = (centred @ (frame.to_cells / (frame.cell * frame.cell).unsqueeze(2))).flatten(1)
         pixels = F.relu(self.image.dense(features)).index_select(1, self.repeated)  # type: ignore[arg-type]
         return landmarks, cells, frame, pixels.reshape(-1, 1, self.image.size, self.image.size)
 
@@ -203,16 +204,16 @@ class SecondStage(nn.Module):
         self.outs = nn.ModuleList(_dense(weight[:, :own], torch.zeros_like(bias)) for weight, bias in layers)
 
     def forward(self, image: Tensor, extra: Tensor, cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The frame (N, 4, F/2, F/2), the connection layers' images (N, 4, F/4, F/4), cells (N, 68, 2) → cells
+        """The frame (N, 4, F/2, F/2), the connection layers' images (N, 4, F/4, F/4), cells (N, 136) → cells
         (N, 136), logit (N,), sigma (N, 68) in cells."""
         maps = self.stage.backbone(image, extra)
         offset, *of_features, logit = self.dense(_features(self.stage, maps)).split(self.parts, dim=1)
         side, rows = int(maps[0].shape[-1]), _fused_rows(self.stage.local.lateral, maps)
-        first = torch.arange(0, rows.shape[0] * side**2, side**2).reshape(-1, 1, 1)  # each face's
+        pixels = _first_pixels(rows.shape[0], side)
         rows = rows.reshape(-1, int(rows.shape[2]))
-        cells = cells.flatten(1) + offset
+        cells = cells + offset
         for look, out, more in zip(self.looks, self.outs, of_features, strict=True):
-            moved = out(look(rows, first, side, cells.reshape(-1, 2))) + more
+            moved = out(look(rows, pixels, side, cells.reshape(-1, 2))) + more
             if look is self.looks[-1]:
                 moved, sigma = moved.split((_N, N_LANDMARKS), dim=1)
             cells = cells + moved
@@ -233,6 +234,13 @@ def _fused_rows(laterals: Any, maps: list[Tensor]) -> Tensor:
     return rows
 
 
+def _first_pixels(count: Any, side: int) -> Tensor:
+    """(N·68, 16): the rows of the 4×4 pixels around cell 1, 1 of each face. float32 counts the rows of 10,000 faces."""
+    first = torch.arange(0, count * side**2, side**2).float().reshape(-1, 1, 1)
+    offsets = (patch_pixels(side) - (side + 1)).float()
+    return (first + offsets.expand(N_LANDMARKS, -1)).reshape(-1, len(offsets))
+
+
 class Look(nn.Module):
     """A `LocalStep` up to what its last layer sees of the map."""
 
@@ -242,17 +250,14 @@ class Look(nn.Module):
         basis = patch_basis()
         self.weigh = _dense(basis[1:].T, basis[0])
 
-    def forward(self, rows: Tensor, first: Tensor, side: int, points: Tensor) -> Tensor:
-        """The map (N·side², C), its first row of each face (N, 1, 1), cells (N·68, 2) → (N, 68·OWN)."""
+    def forward(self, rows: Tensor, pixels: Tensor, side: int, points: Tensor) -> Tensor:
+        """The map (N·side², C), `_first_pixels`, cells (N·68, 2) → (N, 68·OWN)."""
         step, count = self.step, (PATCH_SIDE + 1) ** 2
         last = np.nextafter(np.float32(side - PATCH_SIDE + 1), np.float32(0))  # a rounding error short of the last cell
         points = points.clamp(1, float(last))
         before = points.floor()
         fraction = points - before
         weights = self.weigh(torch.cat([fraction, fraction.prod(dim=1, keepdim=True)], dim=1))
-        offsets = (patch_pixels(side) - (side + 1)).float()
-        wanted = F.linear(before, torch.tensor([[1.0, side]]).expand(count, 2), offsets)  # (N·68, 16)
-        seen = rows[wanted.reshape(-1, N_LANDMARKS, count).long() + first].reshape(-1, count, int(rows.shape[1]))
-        patches = weights.reshape(-1, PATCH_SIDE**2, count) @ seen  # (N·68, 9, C)
-        shared = F.relu(step.shared(patches.reshape(-1, step.shared.in_features)))
-        return step.each_own(shared)
+        wanted = torch.addmm(pixels, before, torch.tensor([[1.0], [side]]).expand(2, count))
+        patches = weights.reshape(-1, PATCH_SIDE**2, count) @ rows[wanted.long()]  # (N·68, 9, C)
+        return step.each_own(F.relu(step.shared(patches.reshape(-1, step.shared.in_features))))

@@ -1,9 +1,9 @@
 """Smaller and faster variants of an exported graph: static int8 (QDQ), and float16 storage of the weights.
 
 What becomes int8: convolutions with enough input channels, the ReLUs, residual additions and pools between them, large
-dense layers, and stacks of small ones. What a dense layer gives is float again: pixels do not fit
-into 256 steps. Connection layers, small heads and the first convolutions stay in float: where few channels come in,
-int8 kernels are slower than float ones. Weights have 7 bits and, but for stacks of matrices, a scale for each output
+dense layers, and stacks of small ones. What a dense layer gives is float again: pixels do not fit into 256 steps.
+Connection layers, small layers and convolutions of few channels stay in float: int8 kernels are slower there.
+Weights have 7 bits and, but for stacks of matrices, a scale for each output
 channel; activations are unsigned 8 bits over the range that training crops show. float16 storage keeps the arithmetic
 in float32: ONNX Runtime casts the weights once, when it loads the graph.
 
@@ -37,6 +37,8 @@ MIN_CHANNELS = 4
 one's time, one of four channels half of it."""
 MIN_DENSE_WEIGHTS = 2**16
 """Dense layers with fewer weights stay in float: making their input int8 takes the time that is won."""
+MIN_DENSE_INPUTS = 64
+"""Products that add up fewer numbers stay in float: they are no layers, but points times a matrix, as in the warp."""
 FLOAT_NODES = ("*/sigma/*",)
 """Patterns of node names that stay in float: ONNX Runtime would make this layer's weights float again in every run."""
 MIN_FLOAT16_WEIGHTS = 1024
@@ -215,7 +217,10 @@ def _is_layer(node: Any, weights: dict[str, tuple[int, ...]]) -> bool:
     shape = weights.get(node.input[1], ()) if len(node.input) > 1 else ()
     if node.op_type == "Conv":
         return len(shape) == 4 and shape[1] >= MIN_CHANNELS
-    return node.op_type in _DENSE and len(shape) >= 2 and int(np.prod(shape)) >= MIN_DENSE_WEIGHTS
+    if node.op_type not in _DENSE or len(shape) < 2 or int(np.prod(shape)) < MIN_DENSE_WEIGHTS:
+        return False
+    transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+    return shape[-1 if transposed else -2] >= MIN_DENSE_INPUTS
 
 
 def _one_scale_for_stacks(model: Any, layers: Sequence[Any], int8: Any) -> dict[str, list[dict[str, Any]]]:

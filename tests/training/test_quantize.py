@@ -132,7 +132,7 @@ class TestNodes:
         ]
         shapes: dict[str, tuple[int, ...]] = {"stem": (32, 1, 3, 3), "w": (32, 32, 3, 3), "dense": (800, 256)}
         shapes |= {"small": (9, 9), "out": (136, 200), "stack": (68, 100, 16)}
-        shapes |= {"shared": (64, 288), "grid": (3, 9216), "wide": (300, 256)}
+        shapes |= {"shared": (64, 288), "grid": (3, 25600), "wide": (300, 256)}
         weights = [numpy_helper.from_array(np.zeros(s, np.float32), name) for name, s in shapes.items()]
         return helper.make_model(helper.make_graph(nodes, "g", [], [], weights))
 
