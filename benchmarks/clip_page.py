@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 
-from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.records import BBox, Face, FrameResult
 from facealign_cli.report.clip import write_clip_page
@@ -43,7 +42,7 @@ def rows(seconds: float, persons: int) -> Iterator[FrameResult]:
                 shape[UPPER] += 0.85 * np.sin(np.pi * since / 0.2) * (shape[LOWER] - shape[UPPER])
             shape[:, 0] *= 1 - 0.2 * abs(np.sin(time_s / 5 + number))
             shape += rng.normal((150 + 500 * number, 300), 0.2, shape.shape)
-            box = BBox(*bbox_of_shape(shape).tolist())
+            box = BBox.around(shape)
             faces.append(Face(number, box, shape, 0.95 + 0.04 * np.sin(time_s / 3), track_id=number))
         yield FrameResult.of_faces(
             "made-up.mp4", faces, width=500 * persons + 400, height=1080, frame=frame, timestamp_s=time_s

@@ -26,7 +26,6 @@ from facealign_cli.datasets import Sample, held_out_samples, read_samples
 from facealign_cli.datasets.splits import is_held_out
 from facealign_cli.detectors import Detector, create_detector
 from facealign_cli.errors import FacealignError
-from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.records import BBox, Detection
 
 CALIBRATE_IOU, FOUND_IOU = 0.3, 0.4
@@ -68,7 +67,7 @@ def training_samples(root: Path) -> list[Sample]:
 
 def landmarks_bbox(sample: Sample) -> BBox:
     """The tight box around a sample's landmarks."""
-    return BBox(*bbox_of_shape(sample.landmarks))
+    return BBox.around(sample.landmarks)
 
 
 def best_match(boxes: list[BBox], truth: BBox) -> tuple[BBox | None, float]:

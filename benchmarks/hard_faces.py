@@ -35,7 +35,7 @@ from facealign_cli.aligner import Aligner
 from facealign_cli.datasets import Sample, held_out_samples
 from facealign_cli.detectors import DetectorOptions, create_detector
 from facealign_cli.files.pictures import read_image
-from facealign_cli.geometry import bbox_of_shape, init_shape_from_bbox
+from facealign_cli.geometry import init_shape_from_bbox
 from facealign_cli.metrics import nme
 from facealign_cli.records import BBox, Detection, Face
 
@@ -72,7 +72,7 @@ def detectors(root: Path, step: int) -> None:
         counts = dict.fromkeys(found_by, 0)
         for sample in samples:
             image, points = change(read_image(sample.image_path), sample.landmarks)
-            truth = BBox(*bbox_of_shape(points))
+            truth = BBox.around(points)
             for key, detector in found_by.items():
                 boxes = (detector.calibration.landmarks_bbox(d.bbox) for d in detector.detect(image))
                 counts[key] += max(map(truth.iou, boxes), default=0) >= 0.4
@@ -152,12 +152,12 @@ MEASURES: dict[str, Callable[[Judged], float]] = {
 
 def judged(aligner: Aligner, image: np.ndarray, points: np.ndarray) -> list[Judged]:
     """What is found of the annotated face of a picture, one face or none; those beside it are not judged."""
-    truth = BBox(*bbox_of_shape(points))
+    truth = BBox.around(points)
     face = max(aligner.align_all(image), key=lambda face: truth.iou(calibrated(face, aligner)), default=None)
     if face is None or truth.iou(calibrated(face, aligner)) < 0.1:
         return []
     error = float(nme(face.landmarks[None], points[None], "inter-pupil")[0])
-    own = BBox(*bbox_of_shape(face.landmarks))
+    own = BBox.around(face.landmarks)
     sigma = np.nan if face.sigma is None else float(face.sigma.mean()) / own.size
     return [Judged(error, face.confidence, face.detector_score or 0.0, own.iou(calibrated(face, aligner)), sigma)]
 
@@ -203,7 +203,7 @@ def under_roll(aligner: Aligner, samples: list[Sample], angle: float) -> list[st
     found, errors = 0, []
     for sample in samples:
         image, points = rotated(angle)(read_image(sample.image_path), sample.landmarks)
-        truth = BBox(*bbox_of_shape(points))
+        truth = BBox.around(points)
         best = max(aligner.align_all(image), key=lambda face: truth.iou(calibrated(face, aligner)), default=None)
         if best is None or truth.iou(calibrated(best, aligner)) < LENIENT_IOU:
             continue

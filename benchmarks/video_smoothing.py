@@ -30,7 +30,6 @@ import outcome
 
 from facealign_cli.aligner import Aligner
 from facealign_cli.files.pictures import read_image
-from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import OUTER_EYE_CORNERS
 from facealign_cli.pose import camera_matrix, estimate_pose
 from facealign_cli.records import BBox, Face
@@ -95,7 +94,7 @@ def smoothed(shapes: np.ndarray, smoothing: AnySmoothing, times_s: np.ndarray | 
     """(N, 68, 2) points through the smoothing by themselves; the same where it is None. times_s: None: by RATE."""
     if smoothing is None:
         return shapes
-    faces = [[Face(0, BBox(*bbox_of_shape(shape).tolist()), shape, 1.0, track_id=0)] for shape in shapes]
+    faces = [[Face(0, BBox.around(shape), shape, 1.0, track_id=0)] for shape in shapes]
     timed = list(zip(faces, np.arange(len(faces)) / RATE if times_s is None else times_s, strict=True))
     if isinstance(smoothing, LookAhead):
         ahead = LookAheadSmoother(smoothing)

@@ -17,7 +17,6 @@ from facealign_cli.errors import InputError
 from facealign_cli.files.pictures import read_image
 from facealign_cli.formats.base import Format, find_format, format_names
 from facealign_cli.formats.pts import split_face_stem
-from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.records import BBox, Face, FrameResult, LeftOut
 
 
@@ -114,7 +113,7 @@ def _joined_faces(first: FrameResult, other: FrameResult) -> tuple[FrameResult, 
     """The one with the faces of the other that it lacks, and the numbers of those that it has."""
     if first.status == "error" or not other.faces:
         return (other if first.status == "error" else first), []
-    boxes = [BBox(*bbox_of_shape(face.landmarks).tolist()) for face in (*first.faces, *other.faces)]
+    boxes = [BBox.around(face.landmarks) for face in (*first.faces, *other.faces)]
     own, others = boxes[: len(first.faces)], boxes[len(first.faces) :]
     known = [i for i, box in enumerate(others) if any(box.iou(mine) >= SAME_FACE for mine in own)]
     faces = [*first.faces, *(face for i, face in enumerate(other.faces) if i not in known)]
@@ -158,7 +157,7 @@ def _from_samples(
 
 
 def _face(number: int, sample: Sample) -> Face:
-    return Face(number, sample.bbox or BBox(*bbox_of_shape(sample.landmarks).tolist()), sample.landmarks, 1.0)
+    return Face(number, sample.bbox or BBox.around(sample.landmarks), sample.landmarks, 1.0)
 
 
 def _joined(images: Path | None, name: str) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from facealign_cli.arrays import Floats, Image
 from facealign_cli.files.pictures import check_image
-from facealign_cli.geometry import CropFrame, SimilarityTransform, bbox_of_shape, init_shape_from_bbox, warp
+from facealign_cli.geometry import CropFrame, SimilarityTransform, init_shape_from_bbox, warp
 from facealign_cli.models.dan import DanModel
 from facealign_cli.records import DOUBTFUL, BBox, BoxCalibration, Detection, Face
 
@@ -102,7 +102,7 @@ def turned_init_shape(bbox: BBox, calibration: BoxCalibration, roll_deg: float) 
     """
     quarters = round(roll_deg / 90)
     to_upright = SimilarityTransform.from_parts(angle_deg=-90 * quarters)
-    upright = BBox(*bbox_of_shape(to_upright.apply(np.array(bbox.xyxy).reshape(2, 2))))
+    upright = BBox.around(to_upright.apply(np.array(bbox.xyxy).reshape(2, 2)))
     x1, y1, x2, y2 = calibration.landmarks_bbox(upright).xyxy
     rest = SimilarityTransform.from_parts(angle_deg=roll_deg - 90 * quarters, center=((x1 + x2) / 2, (y1 + y2) / 2))
     return rest.then(to_upright.inverse()).apply(init_shape_from_bbox((x1, y1, x2, y2)))
@@ -135,7 +135,7 @@ def counts(detection: Detection, confidence: float) -> bool:
 
 def _is_same(face: Face, other: Face) -> bool:
     """Whether the landmarks of two faces lie in the same place."""
-    box, another = (BBox(*bbox_of_shape(one.landmarks).tolist()) for one in (face, other))
+    box, another = (BBox.around(one.landmarks) for one in (face, other))
     return box.iou(another) > 0.4
 
 

@@ -57,6 +57,12 @@ class BBox:
         """Make a box from its upper left corner and its size."""
         return cls(x, y, x + width, y + height)
 
+    @classmethod
+    def around(cls, points: Floats) -> BBox:
+        """Make the tight box around (K, 2) points, such as landmarks."""
+        points = np.asarray(points, float)
+        return cls(*points.min(axis=0), *points.max(axis=0))
+
     @property
     def xyxy(self) -> tuple[float, float, float, float]:
         """x1, y1, x2, y2."""

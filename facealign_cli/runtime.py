@@ -116,7 +116,9 @@ def _content(model: Path | bytes) -> bytes:
     if isinstance(model, bytes):
         return model
     try:
-        return Path(model).read_bytes()
+        if (path := Path(model)).exists() and not (path.is_file() or path.is_dir()):
+            raise ModelError(f"{model}: is a device or a pipe, not a file")
+        return path.read_bytes()
     except OSError as error:
         raise ModelError(f"{model}: {error.strerror}") from error
 

@@ -28,7 +28,7 @@ def dotted(landmarks: np.ndarray) -> np.ndarray:
 def test_a_turned_face_is_upright_in_the_middle() -> None:
     turn = np.deg2rad(35)
     turned = SimilarityTransform(np.cos(turn), np.sin(turn), 120.0, -20.0).apply(FRONTAL)
-    crop = crop_face(dotted(turned), Face(0, BBox(*bbox_of_shape(turned)), turned, 1.0), 200)
+    crop = crop_face(dotted(turned), Face(0, BBox.around(turned), turned, 1.0), 200)
     assert crop.shape == (200, 200, 3) and crop.dtype == np.uint8
     count, _, _, centres = cv2.connectedComponentsWithStats((crop[..., 0] > 127).astype(np.uint8))
     assert count == 4

@@ -28,6 +28,14 @@ def test_bbox() -> None:
     assert all(type(value) is float for value in BBox(*np.array([1, 2, 3, 4])).xyxy)
 
 
+def test_bbox_around_points() -> None:
+    box = BBox.around(np.array([[3, 9], [1, 8], [2, 11]]))
+    assert box == BBox(1, 8, 3, 11)
+    assert all(type(value) is float for value in box.xyxy)
+    with pytest.raises(ValueError, match="bbox: expected"):
+        BBox.around(np.ones((3, 2)))
+
+
 @pytest.mark.parametrize(
     "values", [(0, 0, 0, 1), (0, 0, 1, 0), (2, 0, 1, 1), (0, 0, float("nan"), 1), (0, 0, float("inf"), 1)]
 )

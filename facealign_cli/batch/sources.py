@@ -18,7 +18,7 @@ from typing import BinaryIO
 from facealign_cli.arguments import check_kind
 from facealign_cli.batch.lists import csv_paths, line_paths, parquet_paths
 from facealign_cli.errors import InputError
-from facealign_cli.files.base import password_hidden
+from facealign_cli.files.base import password_hidden, without_waiting
 from facealign_cli.files.output import safe_tree
 from facealign_cli.files.pictures import STDIN, standard_input
 from facealign_cli.files.storage import LocalStorage, Storage, is_url, join, storage_for
@@ -290,4 +290,8 @@ def _listed(path: str, sources: Sources) -> Iterator[str]:
 
 def _open(path: str) -> BinaryIO:
     storage = storage_for(path)
-    return open(path, "rb") if isinstance(storage, LocalStorage) else io.BytesIO(storage.read(path))
+    return (
+        open(path, "rb", opener=without_waiting)
+        if isinstance(storage, LocalStorage)
+        else io.BytesIO(storage.read(path))
+    )

@@ -19,7 +19,6 @@ from facealign_cli.datasets.beside import IMAGE_SUFFIXES, read_boxes, read_info,
 from facealign_cli.datasets.splits import photo_key
 from facealign_cli.errors import InputError
 from facealign_cli.formats.pts import PTS_FILES, read_pts, split_face_stem
-from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.records import BBox
 
 SETS_OF_300W = ("afw", "helen", "lfpw", "ibug", "300W")
@@ -104,6 +103,6 @@ def _box_of(landmarks: Floats, boxes: list[BBox]) -> BBox | None:
     """The box of a picture's that overlaps the face most; the only one, whether it does or not."""
     if len(boxes) < 2:
         return boxes[0] if boxes else None
-    truth = BBox(*bbox_of_shape(landmarks).tolist())
+    truth = BBox.around(landmarks)
     best = max(boxes, key=truth.iou)
     return best if best.iou(truth) > 0 else None

@@ -16,6 +16,7 @@ import numpy as np
 
 from facealign_cli.detectors.base import calibration_of
 from facealign_cli.errors import FormatError, InputError, MissingDependency
+from facealign_cli.files.base import without_waiting
 from facealign_cli.files.documents import parsing, reading
 from facealign_cli.formats.base import Format
 from facealign_cli.records import BBox, Detection, LeftOut
@@ -43,7 +44,7 @@ def _read_one(path: Path) -> list[tuple[str, Detection]]:
         from scipy.io import loadmat
     except ImportError as error:
         raise MissingDependency("reading .mat boxes", "scipy", "mat") from error
-    with reading(path), open(path, "rb") as stream, parsing(path, "a .mat file"):
+    with reading(path), open(path, "rb", opener=without_waiting) as stream, parsing(path, "a .mat file"):
         content = loadmat(stream, squeeze_me=True, struct_as_record=False, variable_names=["bounding_boxes"])
     match = _SET.fullmatch(path.stem)
     folder = "/".join(part for part in (match.groups() if match else ()) if part)

@@ -21,7 +21,7 @@ from facealign_cli.detectors.base import detect_faces
 from facealign_cli.errors import FacealignError, InputError
 from facealign_cli.evaluation.base import Irregularity, Prediction
 from facealign_cli.files.pictures import read_image
-from facealign_cli.geometry import bbox_of_shape, init_shape_from_bbox
+from facealign_cli.geometry import init_shape_from_bbox
 from facealign_cli.metrics import NORMALISERS
 from facealign_cli.models.registry import sha256_of
 from facealign_cli.placing import counts
@@ -145,7 +145,7 @@ def predict_sample(sample: Sample, aligner: Aligner, init: Init) -> Prediction:
 
 def _start(sample: Sample, image: Image, aligner: Aligner, init: Init) -> Floats | Detection | Prediction:
     """(68, 2) where the landmarks start, or the face that the detector found, or why there is neither."""
-    truth = BBox(*bbox_of_shape(sample.landmarks).tolist())
+    truth = BBox.around(sample.landmarks)
     if init == "ground-truth":
         return init_shape_from_bbox(truth.xyxy)
     if init == "dataset-boxes":

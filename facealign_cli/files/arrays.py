@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from facealign_cli.errors import FormatError
+from facealign_cli.files.base import without_waiting
 from facealign_cli.files.documents import PathLike, parsing, reading
 
 MAX_BYTES = 2 << 30
@@ -39,7 +40,12 @@ def read_npz(path: PathLike, wanted: Callable[[str], bool] = lambda name: True) 
     Raises InputError if the file cannot be read; FormatError if it is no .npz file, is damaged or encrypted, holds
     pickled objects, or claims arrays of another size than their bytes.
     """
-    with reading(path), open(path, "rb") as stream, parsing(path, "an .npz file"), zipfile.ZipFile(stream) as archive:
+    with (
+        reading(path),
+        open(path, "rb", opener=without_waiting) as stream,
+        parsing(path, "an .npz file"),
+        zipfile.ZipFile(stream) as archive,
+    ):
         check_zip(archive)
         names = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         return {name: _array(path, name, archive.read(info)) for name, info in names.items() if wanted(name)}

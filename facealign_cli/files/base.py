@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -124,3 +126,43 @@ def check_path(name: str, value: object) -> None:
         raise InputError(f"{name}: expected a path, got {type(value).__name__}")
     if not os.fspath(value):
         raise InputError(f"{name}: expected a path, got an empty one")
+
+
+_PATIENCE_S, _LOOKS = 1.0, 50
+"""How long a pipe's writer may take to come, and how often it is looked for."""
+
+
+def without_waiting(path: str, flags: int) -> int:
+    """Open a file, as `open` does (it is one of its `opener`s), but hardly wait: a descriptor.
+
+    Opening a pipe waits until somebody writes to it, which may be for ever. Raises OSError for a pipe to which nobody
+    does within a second, and what `os.open` raises.
+    """
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    try:
+        if stat.S_ISFIFO(os.fstat(descriptor).st_mode) and not _has_writer(descriptor, path):
+            raise OSError(errno.ENXIO, "it is a pipe, and nobody writes to it", path)
+        if hasattr(os, "O_NONBLOCK"):
+            os.set_blocking(descriptor, True)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _has_writer(descriptor: int, path: str) -> bool:
+    """Whether a pipe that is open for reading has a writer, or holds what one has left."""
+    import select
+
+    try:  # only a pipe that once had a writer says that there is none: it gets one that is gone at once
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+    except OSError:  # no permission to write: whoever has it may come yet
+        return True
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    for _ in range(_LOOKS):
+        events = poll.poll(0)
+        if not events or events[0][1] & select.POLLIN:
+            return True
+        time.sleep(_PATIENCE_S / _LOOKS)  # one that was started together with us may need a moment
+    return False

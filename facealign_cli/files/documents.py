@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 
 from facealign_cli.errors import FacealignError, FormatError, InputError
+from facealign_cli.files.base import without_waiting
 
 PathLike = str | os.PathLike[str]
 T = TypeVar("T")
@@ -52,7 +53,7 @@ def reading(path: PathLike) -> Iterator[None]:
 def read_bytes(path: PathLike, max_bytes: int = MAX_BYTES) -> bytes:
     """The content of a file. Raises InputError if it cannot be read, FormatError if it is longer than `max_bytes`."""
     try:
-        with reading(path), open(path, "rb") as stream:
+        with reading(path), open(path, "rb", opener=without_waiting) as stream:
             data = b"".join(_pieces(stream, max_bytes + 1))
     except ValueError as error:
         raise InputError(f"{path}: cannot be read: {error}") from error

@@ -31,7 +31,6 @@ from facealign_cli.arrays import Floats
 from facealign_cli.errors import FormatError, OutputError
 from facealign_cli.files.documents import PathLike, read_csv
 from facealign_cli.formats.base import OF_THE_RUN, register_format, write_file
-from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.records import BBox, Face, FrameResult, LeftOut
 
@@ -133,7 +132,7 @@ def scan(path: PathLike) -> Iterator[FrameResult | LeftOut]:
 
 
 def _face(number: int, place: int, track: Floats) -> Face:
-    box = BBox(*bbox_of_shape(track[:, :2]).tolist())
+    box = BBox.around(track[:, :2])
     return Face(place, box, track[:, :2], float(track[:, 2].mean()), track_id=number)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 from facealign_cli.errors import FormatError
+from facealign_cli.files.base import without_waiting
 from facealign_cli.files.documents import PathLike, parse_json, reading
 from facealign_cli.formats.base import register_format, write_file
 from facealign_cli.formats.codec import from_dict, json_line, to_dict
@@ -54,7 +55,7 @@ def iterate(path: PathLike) -> Iterator[FrameResult]:
 
     Keys other than a record's own are passed over, and so are empty lines. Raises as `read` does.
     """
-    with reading(path), open(path, "rb") as stream:
+    with reading(path), open(path, "rb", opener=without_waiting) as stream:
         for number, text in enumerate(stream, start=1):
             if text.strip() and (result := _result(f"{path}: line {number}", text)) is not None:
                 yield result

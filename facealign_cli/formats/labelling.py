@@ -90,7 +90,7 @@ def whole_face(
         raise ValueError(f"{len(missing)} of its 68 points are not labelled: {', '.join(missing[:3])}{more}")
     if visible is not None and visible.all():
         visible = None
-    box = bbox or BBox(*bbox_of_shape(points).tolist())
+    box = bbox or BBox.around(points)
     return Face(face_id, box, points, 1.0 if confidence is None else confidence, detector_score, visible=visible)
 
 

@@ -27,7 +27,6 @@ from facealign_cli.errors import FormatError
 from facealign_cli.files.documents import PathLike, read_csv, reason
 from facealign_cli.formats.base import register_format, write_file
 from facealign_cli.formats.codec import POSE_COLUMNS, guarded, unguarded
-from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.pose import camera_matrix, estimate_pose
 from facealign_cli.records import BBox, Face, FrameResult, HeadPose
@@ -133,7 +132,7 @@ def _result(path: PathLike, rows: list[dict[str, float]], name: str | None) -> F
 
 def _face(index: int, row: dict[str, float]) -> Face:
     landmarks = np.array([row[name] for name in _POINTS]).reshape(2, N_LANDMARKS).T
-    face_id, box = int(row.get("face_id", index)), BBox(*bbox_of_shape(landmarks).tolist())
+    face_id, box = int(row.get("face_id", index)), BBox.around(landmarks)
     return Face(face_id, box, landmarks, row["confidence"], pose=_pose(row))
 
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from facealign_cli.arrays import Floats
 from facealign_cli.errors import FormatError, MissingDependency
+from facealign_cli.files.base import without_waiting
 from facealign_cli.files.documents import PathLike, reading
 from facealign_cli.formats.base import register_format, write_file
 from facealign_cli.formats.codec import (
@@ -205,7 +206,7 @@ def _read_rows(path: PathLike) -> Iterator[tuple[int, dict[str, Any]]]:
     """(number from 1, values) of each row."""
     pa, pq = import_pyarrow()
     number = 0
-    with reading(path), open(path, "rb") as stream:
+    with reading(path), open(path, "rb", opener=without_waiting) as stream:
         try:
             with pq.ParquetFile(stream) as file:
                 _check(path, file.schema_arrow)

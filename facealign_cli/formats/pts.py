@@ -36,7 +36,6 @@ from facealign_cli.files.output import (
     write_bytes,
 )
 from facealign_cli.formats.base import OF_THE_RUN, register_format
-from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import LARGEST_COORDINATE, MEAN_SHAPE, N_LANDMARKS
 from facealign_cli.records import BBox, Face, FrameResult
 
@@ -178,7 +177,7 @@ def check(path: PathLike, sources: Sequence[str], overwrite: bool = False) -> No
     if Path(path).suffix.lower() == ".pts" and not Path(path).is_dir():
         check_output(path, overwrite)
         return
-    folder, face = make_folder(path), Face(0, BBox(*bbox_of_shape(MEAN_SHAPE).tolist()), MEAN_SHAPE, 1.0)
+    folder, face = make_folder(path), Face(0, BBox.around(MEAN_SHAPE), MEAN_SHAPE, 1.0)
     for count in (1, 2):
         for names in file_names([FrameResult.of_faces(source, [face] * count) for source in sources]):
             taken = next((file for name in names if os.path.lexists(file := folder / f"{name}.pts")), None)
@@ -248,7 +247,7 @@ def read(path: PathLike) -> list[FrameResult]:
 def _read_one(path: Path) -> FrameResult:
     landmarks = read_pts(path)
     try:
-        bbox = BBox(*bbox_of_shape(landmarks).tolist())
+        bbox = BBox.around(landmarks)
     except ValueError as error:
         raise FormatError(f"{path}: the points do not span a box") from error
     return FrameResult.of_faces(str(path), [Face(0, bbox, landmarks, 1.0)])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,10 +49,12 @@ class ModelEntry:
     def verify(self) -> None:
         """Raise ModelError if the file is missing or its content is not the one that was shipped."""
         try:
+            if self.path.exists() and not (self.path.is_file() or self.path.is_dir()):
+                raise ModelError(f"model {self.name}: {self.path} is a device or a pipe, not a file")
             found = sha256_of(self.path)
         except OSError as error:
             raise ModelError(f"model {self.name}: {self.path}: {error.strerror}") from error
-        if found != self.sha256:
+        if found != self.sha256.lower():
             raise ModelError(
                 f"model {self.name}: {self.path} is damaged: its sha256 is {found[:12]}…, expected {self.sha256[:12]}…"
             )
@@ -103,8 +106,12 @@ class _IndexEntry:
     figures: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.file or "\0" in self.file:
+        if not self.file or "\0" in self.file or re.search("[\ud800-\udc7f\udd00-\udfff]", self.file):
             raise ValueError(f"file: expected a path, got {self.file!r:.60}")
+        if not re.fullmatch("[0-9a-fA-F]{64}", self.sha256):
+            raise ValueError(f"sha256: expected 64 hexadecimal digits, got {self.sha256!r:.80}")
+        if self.multiply_adds < 0:
+            raise ValueError(f"multiply_adds: expected 0 or more, got {self.multiply_adds}")
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,11 @@ class _Index:
 
     default: str
     models: dict[str, _IndexEntry]
+
+    def __post_init__(self) -> None:
+        for name in self.models:
+            if not name or not name.isprintable():
+                raise ValueError(f"models: {name!r:.60} is no name of a model")
 
 
 def _entry(name: str, folder: Path, values: _IndexEntry) -> ModelEntry:

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from facealign_cli.errors import FormatError, MissingDependency
+from facealign_cli.errors import FormatError, InputError, MissingDependency
+from facealign_cli.files.base import without_waiting
 from facealign_cli.files.documents import parsing, reading
 
 _RATIO = 1032
@@ -42,8 +43,10 @@ def open_hdf5(path: Path | str, names: Sequence[str]) -> Iterator[Any]:
     wrong in the body; if a link leads elsewhere, if its bytes lie outside, if it claims more than it holds.
     """
     h5py = import_h5py()
-    with reading(path), open(path, "rb"):
+    with reading(path), open(path, "rb", opener=without_waiting):
         pass  # in the system's own words
+    if not os.path.isfile(path):  # HDF5 reads back and forth
+        raise InputError(f"{path}: is a device or a pipe, not a file")
     with parsing(path, "an HDF5 file"), h5py.File(path, "r") as file:
         for name in file:
             if not isinstance(file.get(name, getlink=True), h5py.HardLink):

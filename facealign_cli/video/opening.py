@@ -12,6 +12,7 @@ import re
 from typing import Any
 
 from facealign_cli.errors import InputError
+from facealign_cli.files.base import without_waiting
 from facealign_cli.video.base import import_av
 from facealign_cli.video.whole import lacks_index
 
@@ -81,7 +82,7 @@ def _open_url(av: Any, url: str) -> Any:
 
 
 def _open_file(av: Any, path: str) -> Any:
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    descriptor = without_waiting(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
         options = {"fd": str(descriptor), "protocol_whitelist": "fd"}
         return av.open("fd:", options=options, metadata_errors="replace")

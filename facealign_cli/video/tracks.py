@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from facealign_cli.arrays import Floats
-from facealign_cli.geometry import SimilarityTransform, bbox_of_shape
+from facealign_cli.geometry import SimilarityTransform
 from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.records import BBox, BoxCalibration, Face
 
@@ -60,7 +60,7 @@ class Track:
         self.lost = False
 
     def face(self, index: int, calibration: BoxCalibration) -> Face:
-        bbox = detector_box(BBox(*bbox_of_shape(self.landmarks).tolist()), calibration)
+        bbox = detector_box(BBox.around(self.landmarks), calibration)
         return Face(index, bbox, self.landmarks, self.confidence, self.score, self.track_id, sigma=self.sigma)
 
 
@@ -112,7 +112,7 @@ def is_same_place(a: Floats, b: Floats) -> bool:
 
 def covers(track: Track, box: BBox) -> bool:
     """Whether a box is about the face that the track follows."""
-    return BBox(*bbox_of_shape(track.landmarks).tolist()).iou(box) > 0.4
+    return BBox.around(track.landmarks).iou(box) > 0.4
 
 
 def detector_box(box: BBox, calibration: BoxCalibration) -> BBox:

@@ -146,12 +146,11 @@ def test_calibration_leads_from_the_box_to_the_landmarks(name: str, shared_data:
     import cv2
 
     from facealign_cli.formats.pts import read_pts
-    from facealign_cli.geometry import bbox_of_shape
 
     detector = create_detector(name)
     raw, calibrated = [], []
     for pts in sorted((shared_data / "300w/lfpw/trainset").glob("*.pts"))[:12]:
-        truth = BBox(*bbox_of_shape(read_pts(pts)))
+        truth = BBox.around(read_pts(pts))
         boxes = [d.bbox for d in detector.detect(cv2.imread(str(pts.with_suffix(".jpg"))))]
         if boxes:
             best = max(boxes, key=truth.iou)

@@ -18,7 +18,7 @@ from facealign_cli.placing import AlignedShapes, init_shapes
 from facealign_cli.records import BBox, BoxCalibration, Detection
 
 TRUTH = MEAN_SHAPE + 100
-TIGHT = BBox(*bbox_of_shape(TRUTH).tolist())
+TIGHT = BBox.around(TRUTH)
 
 
 def moved(share: float) -> BBox:

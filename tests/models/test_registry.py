@@ -168,3 +168,36 @@ def test_shipped_models_are_whole() -> None:
         assert entry.summary
         model = load_model(entry.name)
         assert model.metadata.scheme == entry.scheme
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sha256": "abc"}, "sha256: expected 64 hexadecimal digits"),
+        ({"file": "\ud800.onnx"}, "file: expected a path"),
+        ({"multiply_adds": -1}, "multiply_adds: expected 0 or more"),
+    ],
+)
+def test_an_entry_that_is_none(folder: Path, change: dict[str, Any], message: str) -> None:
+    write_index(folder, models={"tiny": {**ENTRY, **change}})
+    with pytest.raises(ModelError, match=rf"models\.json: .*{message}"):
+        read_registry(folder)
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "\ud800"])
+def test_a_name_that_is_none(folder: Path, name: str) -> None:
+    write_index(folder, models={"tiny": ENTRY, name: ENTRY})
+    with pytest.raises(ModelError, match="is no name of a model"):
+        read_registry(folder)
+
+
+def test_a_hash_in_capitals(folder: Path) -> None:
+    write_index(folder, models={"tiny": {**ENTRY, "sha256": str(ENTRY["sha256"]).upper()}})
+    read_registry(folder).get("tiny").verify()
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="this system has no /dev/zero")
+def test_a_file_without_an_end(folder: Path) -> None:
+    write_index(folder, models={"tiny": {**ENTRY, "file": "/dev/zero"}})
+    with pytest.raises(ModelError, match="is a device or a pipe, not a file"):
+        read_registry(folder).get("tiny").verify()

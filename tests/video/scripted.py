@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from facealign_cli.arrays import Floats, Image
-from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.records import BBox, BoxCalibration, Detection, Face
 from facealign_cli.video.tracking import Tracker, TrackingOptions
@@ -48,7 +47,7 @@ class Script:
 
     def detect(self, _image: Image, source: str | None) -> list[Detection]:
         self.looked, self.source = True, source
-        return [Detection(BBox(*bbox_of_shape(shape).tolist()), 7.0 + i) for i, shape in enumerate(self.faces)]
+        return [Detection(BBox.around(shape), 7.0 + i) for i, shape in enumerate(self.faces)]
 
     def align_boxes(self, _image: Image, found: Sequence[Detection], _calibration: BoxCalibration) -> list[Face]:
         indices = [int(d.score or 7) - 7 for d in found]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from facealign_cli.errors import InputError
-from facealign_cli.geometry import bbox_of_shape, init_shape_from_bbox
+from facealign_cli.geometry import init_shape_from_bbox
 from facealign_cli.records import BBox, Face
 from facealign_cli.video.lookahead import LookAhead, LookAheadSmoother, line_weights, parse_smoothing
 from facealign_cli.video.smoothing import Smoothing
@@ -17,7 +17,7 @@ SHAPE = init_shape_from_bbox(np.array([100.0, 100, 200, 200]))
 
 
 def face_at(shape: np.ndarray, track_id: int | None = 0) -> Face:
-    return Face(0, BBox(*bbox_of_shape(shape).tolist()), shape, 0.9, track_id=track_id)
+    return Face(0, BBox.around(shape), shape, 0.9, track_id=track_id)
 
 
 def smoothed(shapes: np.ndarray, times: np.ndarray | float = 30.0) -> np.ndarray:
