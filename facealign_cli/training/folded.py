@@ -3,7 +3,7 @@
 For a single face ONNX Runtime spends as much on starting operators as on many of them. So constants are multiplied into
 the weights beside them, dense layers of the same input are one matrix product, and the second stage counts landmarks in
 cells of its local head. Convolutions of the frame and of the connection layers' images get four input channels: int8
-kernels want multiples of four, and in float they take the same time.
+kernels want multiples of four. In float these two take 2 % of the whole longer, in int8 4 % less.
 
 `training/export.py` compares the graph with the network as it was trained.
 """
@@ -26,11 +26,14 @@ _N = 2 * N_LANDMARKS
 
 
 def folded(model: nn.Module) -> nn.Module:
-    """What to export in place of a network of two stages with local head and sigma in the second; all else as it is."""
+    """What to export in place of a network of two stages, the second with a backbone that the connection layers' images
+    join at a quarter, local head and sigma; all else as it is."""
     if not isinstance(model, Dan) or model.config.mean_image or not model.config.fit_landmarks:
         return model
     stages: list[Any] = list(model.stages)
     if len(stages) != 2 or stages[0].local is not None or stages[1].local is None or stages[1].sigma is None:
+        return model
+    if getattr(stages[1].backbone, "join", None) is None:
         return model
     return FoldedDan(copy.deepcopy(model).eval().cpu().float())
 

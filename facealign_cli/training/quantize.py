@@ -2,10 +2,10 @@
 
 What becomes int8: convolutions with enough input channels, the ReLUs, residual additions and pools between them, large
 dense layers, and stacks of small ones. What a dense layer gives is float again: pixels do not fit into 256 steps.
-Connection layers, small layers and convolutions of few channels stay in float: int8 kernels are slower there.
-Weights have 7 bits and, but for stacks of matrices, a scale for each output
-channel; activations are unsigned 8 bits over the range that training crops show. float16 storage keeps the arithmetic
-in float32: ONNX Runtime casts the weights once, when it loads the graph.
+Connection layers, small layers and convolutions of few channels stay in float: int8 kernels are slower there. Weights
+have 7 bits and, but for stacks of matrices, a scale for each output channel; activations are unsigned 8 bits over the
+range that training crops show. float16 storage keeps the arithmetic in float32: ONNX Runtime casts the weights once,
+when it loads the graph.
 
 A variant is compared with its origin, through `DanModel`, on held-out faces, and refused where it is worse than stated.
 """
