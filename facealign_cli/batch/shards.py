@@ -12,21 +12,19 @@ Each of these steps can be done twice. Nothing is appended to, so it works in an
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 import re
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from facealign_cli.arrays import Keys
 from facealign_cli.batch.base import RAY_FILE, SHARD_SUFFIXES, Counts, JournalLine
 from facealign_cli.batch.shard_files import encode_shard, without_failed
+from facealign_cli.batch.shard_index import KEY_FIELDS, ShardIndex
 from facealign_cli.errors import FormatError, InputError, OutputError
-from facealign_cli.files.documents import parse_json, structured
 from facealign_cli.files.storage import Storage, join
 
 JOURNAL = "_journal"
@@ -35,58 +33,6 @@ _SEGMENT = re.compile(r"(\d{6,})\.jsonl")
 _INDEX = re.compile(r"part-(\d{6,})\.json")
 _SHARD = re.compile(r"part-(\d{6,})\.(?:parquet|jsonl|csv)")
 _TEMPORARY = re.compile(r"\.facealign-[0-9a-f]{12}.*")
-
-
-@dataclass(frozen=True, eq=False)
-class _Index:
-    """What a shard holds. segments: the first, and the one after the last. keys, failed_keys: sorted uint64.
-
-    bare: without its keys, of which a job of a thousand million pictures has 8 GB; such a one is not written.
-    """
-
-    segments: tuple[int, int]
-    counts: Counts
-    keys: Keys
-    failed_keys: Keys
-    to_clean: bool = False
-    bare: bool = False
-
-    def to_json(self) -> bytes:
-        if self.bare:
-            raise ValueError("an index without its keys cannot be written")
-        texts = {name: base64.b64encode(getattr(self, name).astype("<u8").tobytes()).decode() for name in _KEY_FIELDS}
-        return json.dumps(
-            {"segments": self.segments, "counts": asdict(self.counts), "to_clean": self.to_clean, **texts}
-        ).encode()
-
-    @classmethod
-    def from_json(cls, text: bytes) -> _Index:
-        """Raises ValueError."""
-        fields = structured(parse_json(text), _IndexFields)
-        keys, failed = (
-            np.frombuffer(base64.b64decode(getattr(fields, name), validate=True), "<u8").astype(np.uint64)
-            for name in _KEY_FIELDS
-        )
-        first, end = fields.segments
-        if not 0 <= first <= end or fields.counts.pictures != len(keys) + len(failed):
-            raise ValueError("its counts contradict one another")
-        return cls((first, end), fields.counts, keys, failed, fields.to_clean)
-
-    def without_keys(self) -> _Index:
-        none = np.zeros(0, np.uint64)
-        return replace(self, keys=none, failed_keys=none, bare=True)
-
-    def without_failed(self) -> _Index:
-        counts = replace(
-            self.counts,
-            pictures=self.counts.pictures - self.counts.failed,
-            rows=self.counts.rows - self.counts.failed,
-            failed=0,
-        )
-        return replace(self, counts=counts, failed_keys=np.zeros(0, np.uint64), to_clean=True)
-
-
-_KEY_FIELDS = ("keys", "failed_keys")
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,17 +56,6 @@ def _joined(lines: Iterable[JournalLine]) -> bytes:
     return b"".join(line.line for line in lines)
 
 
-@dataclass(frozen=True)
-class _IndexFields:
-    """What stands in an index's file."""
-
-    segments: tuple[int, int]
-    counts: Counts
-    to_clean: bool
-    keys: str
-    failed_keys: str
-
-
 class RowStore:
     """The rows of a job in its folder: shards, and the journal of what is not in one yet.
 
@@ -131,7 +66,7 @@ class RowStore:
     def __init__(self, storage: Storage, folder: str, fmt: str, shard_rows: int, *, sigma: bool = False) -> None:
         self._storage, self._folder, self._format, self._shard_rows = storage, folder, fmt, shard_rows
         self._sigma = sigma
-        self._indexes: list[_Index] = []
+        self._indexes: list[ShardIndex] = []
         self._in_shards = Counts()
         self._segments: dict[int, _Segment] = {}
         self._next_segment = 0
@@ -149,7 +84,7 @@ class RowStore:
 
     def take_done_keys(self) -> list[Keys]:
         """The keys of all pictures that `recover` found; several (N,) uint64. They are not kept, so this works once."""
-        parts: list[_Index | _Segment] = [*self._indexes, *self._segments.values()]
+        parts: list[ShardIndex | _Segment] = [*self._indexes, *self._segments.values()]
         found = [keys for part in parts for keys in (part.keys, part.failed_keys)]
         self._indexes = [index.without_keys() for index in self._indexes]
         return found
@@ -249,7 +184,7 @@ class RowStore:
         self._storage.write(self._segment(number), _joined(lines))
         self._segments[number] = _Segment.of(lines)
 
-    def _put_index(self, number: int, index: _Index) -> None:
+    def _put_index(self, number: int, index: ShardIndex) -> None:
         self._storage.write(self._index(number), index.to_json())
         self._indexes[number : number + 1] = [index]
 
@@ -259,9 +194,9 @@ class RowStore:
         lines = (line for segment in sorted(self._segments) for line in self._lines(segment))
         self._storage.write(self._shard(number), encode_shard(lines, self._format, sigma=self._sigma))
         keys, failed_keys = (
-            np.sort(np.concatenate([getattr(segment, name) for segment in waiting])) for name in _KEY_FIELDS
+            np.sort(np.concatenate([getattr(segment, name) for segment in waiting])) for name in KEY_FIELDS
         )
-        self._put_index(number, _Index(segments, self._waiting(), keys, failed_keys))
+        self._put_index(number, ShardIndex(segments, self._waiting(), keys, failed_keys))
         self._indexes[number] = self._indexes[number].without_keys()
         self._in_shards += self._indexes[number].counts
         self._remove_segments(range(*segments))
@@ -274,7 +209,7 @@ class RowStore:
             self._storage.remove(self._segment(number))
             self._segments.pop(number, None)
 
-    def _clean(self, number: int, index: _Index) -> None:
+    def _clean(self, number: int, index: ShardIndex) -> None:
         path = self._shard(number)
         self._storage.write(path, without_failed(self._storage.read(path), self._format))
         self._put_index(number, replace(index, to_clean=False))
@@ -301,10 +236,10 @@ class RowStore:
     def _index(self, number: int) -> str:
         return self._path(JOURNAL, f"part-{number:06d}.json")
 
-    def _read_index(self, number: int) -> _Index:
+    def _read_index(self, number: int) -> ShardIndex:
         path = self._index(number)
         try:
-            return _Index.from_json(self._storage.read(path))
+            return ShardIndex.from_json(self._storage.read(path))
         except (InputError, ValueError) as error:
             raise OutputError(f"{path}: damaged ({error}); --restart begins anew") from error
 
