@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import zlib
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +21,7 @@ KEY_FIELDS = ("keys", "failed_keys")
 class ShardIndex:
     """What a shard holds. segments: the first, and the one after the last. keys, failed_keys: sorted uint64.
 
+    size: bytes of the shard's file; None where it is not known, as in the indexes of earlier versions.
     bare: without its keys, of which a job of a thousand million pictures has 8 GB; such a one is not written.
     """
 
@@ -26,6 +29,7 @@ class ShardIndex:
     counts: Counts
     keys: Keys
     failed_keys: Keys
+    size: int | None = None
     to_clean: bool = False
     bare: bool = False
 
@@ -34,22 +38,25 @@ class ShardIndex:
         if self.bare:
             raise ValueError("an index without its keys cannot be written")
         texts = {name: base64.b64encode(getattr(self, name).astype("<u8").tobytes()).decode() for name in KEY_FIELDS}
-        return json.dumps(
-            {"segments": self.segments, "counts": asdict(self.counts), "to_clean": self.to_clean, **texts}
-        ).encode()
+        facts = {"segments": self.segments, "counts": asdict(self.counts), "to_clean": self.to_clean, "size": self.size}
+        return json.dumps({**facts, **texts, "checksum": _checksum({**facts, **texts})}).encode()
 
     @classmethod
     def from_json(cls, text: bytes) -> ShardIndex:
         """From the file's content. Raises ValueError."""
-        fields = structured(parse_json(text), _IndexFields)
+        values = parse_json(text)
+        fields = structured(values, _IndexFields)
+        if fields.checksum is not None and fields.checksum != _checksum(values):
+            raise ValueError("its checksum is that of another content")
         keys, failed = (
             np.frombuffer(base64.b64decode(getattr(fields, name), validate=True), "<u8").astype(np.uint64)
             for name in KEY_FIELDS
         )
         first, end = fields.segments
-        if not 0 <= first <= end or fields.counts.pictures != len(keys) + len(failed):
+        counts = fields.counts
+        if not 0 <= first <= end or counts.pictures != len(keys) + len(failed) or counts.failed != len(failed):
             raise ValueError("its counts contradict one another")
-        return cls((first, end), fields.counts, keys, failed, fields.to_clean)
+        return cls((first, end), counts, keys, failed, fields.size, fields.to_clean)
 
     def without_keys(self) -> ShardIndex:
         """Without what takes memory."""
@@ -64,7 +71,7 @@ class ShardIndex:
             rows=self.counts.rows - self.counts.failed,
             failed=0,
         )
-        return replace(self, counts=counts, failed_keys=np.zeros(0, np.uint64), to_clean=True)
+        return replace(self, counts=counts, failed_keys=np.zeros(0, np.uint64), size=None, to_clean=True)
 
 
 @dataclass(frozen=True)
@@ -76,3 +83,10 @@ class _IndexFields:
     to_clean: bool
     keys: str
     failed_keys: str
+    size: int | None = None
+    checksum: int | None = None
+
+
+def _checksum(values: dict[str, Any]) -> int:
+    """Of an index's values but the checksum itself."""
+    return zlib.crc32(json.dumps({k: v for k, v in values.items() if k != "checksum"}, sort_keys=True).encode())

@@ -25,6 +25,7 @@ from facealign_cli.batch.base import RAY_FILE, SHARD_SUFFIXES, Counts, JournalLi
 from facealign_cli.batch.shard_files import encode_shard, without_failed
 from facealign_cli.batch.shard_index import KEY_FIELDS, ShardIndex
 from facealign_cli.errors import FormatError, InputError, OutputError
+from facealign_cli.files.documents import parsing
 from facealign_cli.files.storage import Storage, join
 
 JOURNAL = "_journal"
@@ -127,11 +128,17 @@ class RowStore:
             self._make_shard()
 
     def check_whole(self) -> None:
-        """Raise OutputError unless every shard stands in the folder."""
-        there = set(self._storage.names(self._folder))
-        for number in range(self.n_shards):
-            if os.path.basename(self._shard(number)) not in there:
-                raise self._shard_is_gone(number)
+        """Raise OutputError unless every shard stands in the folder, as long as it was when it was written."""
+        there, sizes = set(self._storage.names(self._folder)), self._storage.sizes(self._folder)
+        for number, index in enumerate(self._indexes):
+            name = os.path.basename(self._shard(number))
+            if name not in there:
+                raise OutputError(f"{self._shard(number)}: is gone; put it back, or begin anew with --restart")
+            if index.size is not None and sizes.get(name, index.size) != index.size:
+                raise OutputError(
+                    f"{self._shard(number)}: has {sizes[name]} bytes, and had {index.size} when it was written; put it "
+                    "back as it was, or begin anew with --restart"
+                )
 
     def drop_failed(self) -> int:
         """Remove the rows of failed pictures, as if these had not been done; return how many. Raises OutputError."""
@@ -170,9 +177,6 @@ class RowStore:
     def _shard(self, number: int) -> str:
         return self._path(f"part-{number:06d}{SHARD_SUFFIXES[self._format]}")
 
-    def _shard_is_gone(self, number: int) -> OutputError:
-        return OutputError(f"{self._shard(number)}: is gone; put it back, or begin anew with --restart")
-
     def _waiting(self) -> Counts:
         """Of what is in no shard yet."""
         return sum((segment.counts for segment in self._segments.values()), Counts())
@@ -192,11 +196,12 @@ class RowStore:
         waiting = [self._segments[number] for number in sorted(self._segments)]
         number, segments = len(self._indexes), (min(self._segments), max(self._segments) + 1)
         lines = (line for segment in sorted(self._segments) for line in self._lines(segment))
-        self._storage.write(self._shard(number), encode_shard(lines, self._format, sigma=self._sigma))
+        content = encode_shard(lines, self._format, sigma=self._sigma)
+        self._storage.write(self._shard(number), content)
         keys, failed_keys = (
             np.sort(np.concatenate([getattr(segment, name) for segment in waiting])) for name in KEY_FIELDS
         )
-        self._put_index(number, ShardIndex(segments, self._waiting(), keys, failed_keys))
+        self._put_index(number, ShardIndex(segments, self._waiting(), keys, failed_keys, len(content)))
         self._indexes[number] = self._indexes[number].without_keys()
         self._in_shards += self._indexes[number].counts
         self._remove_segments(range(*segments))
@@ -211,8 +216,10 @@ class RowStore:
 
     def _clean(self, number: int, index: ShardIndex) -> None:
         path = self._shard(number)
-        self._storage.write(path, without_failed(self._storage.read(path), self._format))
-        self._put_index(number, replace(index, to_clean=False))
+        with parsing(path, f"a shard of format {self._format}", OutputError):
+            content = without_failed(self._storage.read(path), self._format)
+        self._storage.write(path, content)
+        self._put_index(number, replace(index, size=len(content), to_clean=False))
 
     def _read_indexes(self, known_shards: int) -> None:
         journal, outside = self._path(JOURNAL), self._storage.names(self._folder)
@@ -220,10 +227,8 @@ class RowStore:
         if numbers != list(range(len(numbers))) or known_shards > len(numbers):
             raise OutputError(f"{journal}: files are missing that the job had written; --restart begins anew")
         self._indexes = [self._read_index(number) for number in numbers]
+        self.check_whole()
         shards = {int(m[1]) for name in outside if (m := _SHARD.fullmatch(name))}
-        for number in numbers:
-            if number not in shards:
-                raise self._shard_is_gone(number)
         if shards - set(numbers) - {len(numbers)}:
             raise OutputError(f"{self._folder}: holds shards of which the journal knows nothing; --restart begins anew")
         if len(numbers) in shards:
