@@ -12,21 +12,20 @@ Each of these steps can be done twice. Nothing is appended to, so it works in an
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 import re
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from facealign_cli.arrays import Keys
 from facealign_cli.batch.base import RAY_FILE, SHARD_SUFFIXES, Counts, JournalLine
 from facealign_cli.batch.shard_files import encode_shard, without_failed
+from facealign_cli.batch.shard_index import KEY_FIELDS, ShardIndex
 from facealign_cli.errors import FormatError, InputError, OutputError
-from facealign_cli.files.documents import parse_json, structured
+from facealign_cli.files.documents import parsing
 from facealign_cli.files.storage import Storage, join
 
 JOURNAL = "_journal"
@@ -35,58 +34,6 @@ _SEGMENT = re.compile(r"(\d{6,})\.jsonl")
 _INDEX = re.compile(r"part-(\d{6,})\.json")
 _SHARD = re.compile(r"part-(\d{6,})\.(?:parquet|jsonl|csv)")
 _TEMPORARY = re.compile(r"\.facealign-[0-9a-f]{12}.*")
-
-
-@dataclass(frozen=True, eq=False)
-class _Index:
-    """What a shard holds. segments: the first, and the one after the last. keys, failed_keys: sorted uint64.
-
-    bare: without its keys, of which a job of a thousand million pictures has 8 GB; such a one is not written.
-    """
-
-    segments: tuple[int, int]
-    counts: Counts
-    keys: Keys
-    failed_keys: Keys
-    to_clean: bool = False
-    bare: bool = False
-
-    def to_json(self) -> bytes:
-        if self.bare:
-            raise ValueError("an index without its keys cannot be written")
-        texts = {name: base64.b64encode(getattr(self, name).astype("<u8").tobytes()).decode() for name in _KEY_FIELDS}
-        return json.dumps(
-            {"segments": self.segments, "counts": asdict(self.counts), "to_clean": self.to_clean, **texts}
-        ).encode()
-
-    @classmethod
-    def from_json(cls, text: bytes) -> _Index:
-        """Raises ValueError."""
-        fields = structured(parse_json(text), _IndexFields)
-        keys, failed = (
-            np.frombuffer(base64.b64decode(getattr(fields, name), validate=True), "<u8").astype(np.uint64)
-            for name in _KEY_FIELDS
-        )
-        first, end = fields.segments
-        if not 0 <= first <= end or fields.counts.pictures != len(keys) + len(failed):
-            raise ValueError("its counts contradict one another")
-        return cls((first, end), fields.counts, keys, failed, fields.to_clean)
-
-    def without_keys(self) -> _Index:
-        none = np.zeros(0, np.uint64)
-        return replace(self, keys=none, failed_keys=none, bare=True)
-
-    def without_failed(self) -> _Index:
-        counts = replace(
-            self.counts,
-            pictures=self.counts.pictures - self.counts.failed,
-            rows=self.counts.rows - self.counts.failed,
-            failed=0,
-        )
-        return replace(self, counts=counts, failed_keys=np.zeros(0, np.uint64), to_clean=True)
-
-
-_KEY_FIELDS = ("keys", "failed_keys")
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,17 +57,6 @@ def _joined(lines: Iterable[JournalLine]) -> bytes:
     return b"".join(line.line for line in lines)
 
 
-@dataclass(frozen=True)
-class _IndexFields:
-    """What stands in an index's file."""
-
-    segments: tuple[int, int]
-    counts: Counts
-    to_clean: bool
-    keys: str
-    failed_keys: str
-
-
 class RowStore:
     """The rows of a job in its folder: shards, and the journal of what is not in one yet.
 
@@ -131,7 +67,7 @@ class RowStore:
     def __init__(self, storage: Storage, folder: str, fmt: str, shard_rows: int, *, sigma: bool = False) -> None:
         self._storage, self._folder, self._format, self._shard_rows = storage, folder, fmt, shard_rows
         self._sigma = sigma
-        self._indexes: list[_Index] = []
+        self._indexes: list[ShardIndex] = []
         self._in_shards = Counts()
         self._segments: dict[int, _Segment] = {}
         self._next_segment = 0
@@ -149,7 +85,7 @@ class RowStore:
 
     def take_done_keys(self) -> list[Keys]:
         """The keys of all pictures that `recover` found; several (N,) uint64. They are not kept, so this works once."""
-        parts: list[_Index | _Segment] = [*self._indexes, *self._segments.values()]
+        parts: list[ShardIndex | _Segment] = [*self._indexes, *self._segments.values()]
         found = [keys for part in parts for keys in (part.keys, part.failed_keys)]
         self._indexes = [index.without_keys() for index in self._indexes]
         return found
@@ -192,11 +128,17 @@ class RowStore:
             self._make_shard()
 
     def check_whole(self) -> None:
-        """Raise OutputError unless every shard stands in the folder."""
-        there = set(self._storage.names(self._folder))
-        for number in range(self.n_shards):
-            if os.path.basename(self._shard(number)) not in there:
-                raise self._shard_is_gone(number)
+        """Raise OutputError unless every shard stands in the folder, as long as it was when it was written."""
+        there, sizes = set(self._storage.names(self._folder)), self._storage.sizes(self._folder)
+        for number, index in enumerate(self._indexes):
+            name = os.path.basename(self._shard(number))
+            if name not in there:
+                raise OutputError(f"{self._shard(number)}: is gone; put it back, or begin anew with --restart")
+            if index.size is not None and sizes.get(name, index.size) != index.size:
+                raise OutputError(
+                    f"{self._shard(number)}: has {sizes[name]} bytes, and had {index.size} when it was written; put it "
+                    "back as it was, or begin anew with --restart"
+                )
 
     def drop_failed(self) -> int:
         """Remove the rows of failed pictures, as if these had not been done; return how many. Raises OutputError."""
@@ -235,9 +177,6 @@ class RowStore:
     def _shard(self, number: int) -> str:
         return self._path(f"part-{number:06d}{SHARD_SUFFIXES[self._format]}")
 
-    def _shard_is_gone(self, number: int) -> OutputError:
-        return OutputError(f"{self._shard(number)}: is gone; put it back, or begin anew with --restart")
-
     def _waiting(self) -> Counts:
         """Of what is in no shard yet."""
         return sum((segment.counts for segment in self._segments.values()), Counts())
@@ -249,7 +188,7 @@ class RowStore:
         self._storage.write(self._segment(number), _joined(lines))
         self._segments[number] = _Segment.of(lines)
 
-    def _put_index(self, number: int, index: _Index) -> None:
+    def _put_index(self, number: int, index: ShardIndex) -> None:
         self._storage.write(self._index(number), index.to_json())
         self._indexes[number : number + 1] = [index]
 
@@ -257,11 +196,12 @@ class RowStore:
         waiting = [self._segments[number] for number in sorted(self._segments)]
         number, segments = len(self._indexes), (min(self._segments), max(self._segments) + 1)
         lines = (line for segment in sorted(self._segments) for line in self._lines(segment))
-        self._storage.write(self._shard(number), encode_shard(lines, self._format, sigma=self._sigma))
+        content = encode_shard(lines, self._format, sigma=self._sigma)
+        self._storage.write(self._shard(number), content)
         keys, failed_keys = (
-            np.sort(np.concatenate([getattr(segment, name) for segment in waiting])) for name in _KEY_FIELDS
+            np.sort(np.concatenate([getattr(segment, name) for segment in waiting])) for name in KEY_FIELDS
         )
-        self._put_index(number, _Index(segments, self._waiting(), keys, failed_keys))
+        self._put_index(number, ShardIndex(segments, self._waiting(), keys, failed_keys, len(content)))
         self._indexes[number] = self._indexes[number].without_keys()
         self._in_shards += self._indexes[number].counts
         self._remove_segments(range(*segments))
@@ -274,10 +214,12 @@ class RowStore:
             self._storage.remove(self._segment(number))
             self._segments.pop(number, None)
 
-    def _clean(self, number: int, index: _Index) -> None:
+    def _clean(self, number: int, index: ShardIndex) -> None:
         path = self._shard(number)
-        self._storage.write(path, without_failed(self._storage.read(path), self._format))
-        self._put_index(number, replace(index, to_clean=False))
+        with parsing(path, f"a shard of format {self._format}", OutputError):
+            content = without_failed(self._storage.read(path), self._format)
+        self._storage.write(path, content)
+        self._put_index(number, replace(index, size=len(content), to_clean=False))
 
     def _read_indexes(self, known_shards: int) -> None:
         journal, outside = self._path(JOURNAL), self._storage.names(self._folder)
@@ -285,10 +227,8 @@ class RowStore:
         if numbers != list(range(len(numbers))) or known_shards > len(numbers):
             raise OutputError(f"{journal}: files are missing that the job had written; --restart begins anew")
         self._indexes = [self._read_index(number) for number in numbers]
+        self.check_whole()
         shards = {int(m[1]) for name in outside if (m := _SHARD.fullmatch(name))}
-        for number in numbers:
-            if number not in shards:
-                raise self._shard_is_gone(number)
         if shards - set(numbers) - {len(numbers)}:
             raise OutputError(f"{self._folder}: holds shards of which the journal knows nothing; --restart begins anew")
         if len(numbers) in shards:
@@ -301,10 +241,10 @@ class RowStore:
     def _index(self, number: int) -> str:
         return self._path(JOURNAL, f"part-{number:06d}.json")
 
-    def _read_index(self, number: int) -> _Index:
+    def _read_index(self, number: int) -> ShardIndex:
         path = self._index(number)
         try:
-            return _Index.from_json(self._storage.read(path))
+            return ShardIndex.from_json(self._storage.read(path))
         except (InputError, ValueError) as error:
             raise OutputError(f"{path}: damaged ({error}); --restart begins anew") from error
 

@@ -74,6 +74,10 @@ class Storage(Protocol):
         """The names in a folder, sorted; none if there is no such folder. Raises InputError."""
         ...
 
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Name in a folder → bytes, of the files whose length the system tells. Raises InputError."""
+        ...
+
     def create(self, path: str, data: bytes) -> bool:
         """Write a whole new file; False if one is there already. Of two that try, one succeeds. Raises OutputError."""
         ...

@@ -132,13 +132,24 @@ class UrlStorage:
 
     def names(self, folder: str) -> list[str]:
         """See `Storage.names`."""
+        return sorted(_last_part(entry["name"]) for entry in self._listed(folder))
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """See `Storage.sizes`."""
+        entries = [entry for entry in self._listed(folder) if entry.get("type") == "file"]
+        return {_last_part(entry["name"]): entry["size"] for entry in entries if entry.get("size") is not None}
+
+    def _listed(self, folder: str) -> list[dict[str, Any]]:
         with _url_errors(folder, InputError):
             self._fs.invalidate_cache()
             try:
-                found = self._fs.ls(folder, detail=False)
+                return list(self._fs.ls(folder, detail=True))
             except FileNotFoundError:
                 return []
-        return sorted(str(name).rstrip("/").rpartition("/")[2] for name in found)
+
+
+def _last_part(name: object) -> str:
+    return str(name).rstrip("/").rpartition("/")[2]
 
 
 def _file_system(url: str) -> tuple[Any, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -129,6 +130,47 @@ def test_files_that_are_gone_are_told(tmp_path: Path, victim: str) -> None:
     (tmp_path / victim).unlink()
     with pytest.raises(OutputError, match="--restart"):
         RowStore(LocalStorage(), str(tmp_path), "jsonl", 7).recover(known_shards=6)
+
+
+@pytest.mark.parametrize("change", [lambda data: b"", lambda data: data[:-9], lambda data: data + b" "])
+@pytest.mark.parametrize("fmt", SHARD_SUFFIXES)
+def test_a_shard_that_was_changed_is_told(tmp_path: Path, fmt: str, change: Callable[[bytes], bytes]) -> None:
+    run_job(LocalStorage(), tmp_path, fmt)
+    (shard,) = tmp_path.glob("part-000001.*")
+    shard.write_bytes(change(shard.read_bytes()))
+    with pytest.raises(OutputError, match=r"part-000001\.\w+: has \d+ bytes, and had \d+ when it was written"):
+        RowStore(LocalStorage(), str(tmp_path), fmt, 7).recover()
+
+
+def test_an_index_of_an_earlier_version_says_no_size(tmp_path: Path) -> None:
+    run_job(LocalStorage(), tmp_path, "jsonl")
+    for path in (tmp_path / "_journal").glob("part-*.json"):
+        values = json.loads(path.read_bytes())
+        del values["size"], values["checksum"]
+        path.write_text(json.dumps(values))
+    store = RowStore(LocalStorage(), str(tmp_path), "jsonl", 7)
+    store.recover()
+    assert store.n_shards == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda values: values["counts"].update(rows=99), "its checksum is that of another content"),
+        (
+            lambda values: values.update(checksum=None) or values["counts"].update(failed=3),
+            "its counts contradict one another",
+        ),
+    ],
+)
+def test_an_index_that_lies_is_told(tmp_path: Path, change: Callable[[Any], object], told: str) -> None:
+    run_job(LocalStorage(), tmp_path, "jsonl")
+    path = tmp_path / "_journal" / "part-000001.json"
+    values = json.loads(path.read_bytes())
+    change(values)
+    path.write_text(json.dumps(values))
+    with pytest.raises(OutputError, match=rf"part-000001\.json: damaged \({told}"):
+        RowStore(LocalStorage(), str(tmp_path), "jsonl", 7).recover()
 
 
 def test_a_lost_journal_does_not_cost_the_shards(tmp_path: Path) -> None:
