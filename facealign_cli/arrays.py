@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from dataclasses import fields
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,3 +30,13 @@ def pixels(values: NDArray[np.generic]) -> Image:
     Raises TypeError for another dtype.
     """
     return values.astype(np.uint8, casting="no", copy=False)
+
+
+class MadeAnew:
+    """A dataclass whose copies and unpickled objects are made of its fields: checked again, arrays read-only again.
+
+    A copy of an array can be written to, whatever its original says.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]

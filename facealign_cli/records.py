@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from facealign_cli.arrays import Bools, Floats
+from facealign_cli.arrays import Bools, Floats, MadeAnew
 from facealign_cli.landmarks import LARGEST_COORDINATE, N_LANDMARKS, SCHEME, checked_landmarks
 
 Status = Literal["ok", "no_face", "error"]
@@ -197,7 +197,7 @@ class Quality:
 
 
 @dataclass(frozen=True, eq=False)
-class Face:
+class Face(MadeAnew):
     """A face with its landmarks.
 
     face_id: counts the faces of a picture from 0. bbox: the detector's box. landmarks: (68, 2) float64 pixels,

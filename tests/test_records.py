@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
@@ -123,3 +126,14 @@ def test_results_refuse_contradictions(fields: dict[str, object]) -> None:
 
 def test_detection_has_a_score_or_none() -> None:
     assert Detection(BBox(0, 0, 1, 1)).score is None
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda face: pickle.loads(pickle.dumps(face))])
+def test_a_copy_of_a_face_is_read_only_too(again: Callable[[Face], Face]) -> None:
+    whole = face(sigma=np.ones(68), visible=np.ones(68, bool), track_id=3)
+    other = again(whole)
+    for name in ("landmarks", "sigma", "visible"):
+        np.testing.assert_array_equal(getattr(other, name), getattr(whole, name))
+        with pytest.raises(ValueError, match="read-only"):
+            getattr(other, name)[0] = 0
+    assert (other.bbox, other.track_id, other.confidence) == (whole.bbox, 3, whole.confidence)
