@@ -206,10 +206,10 @@ class TestInterface:
 
 
 class _Session:
-    """Gives the same value for all landmarks, and a confidence of one half."""
+    """Gives the same value for all landmarks, and the same confidence for all crops."""
 
-    def __init__(self, value: float, last: float | None = None) -> None:
-        self.value, self.last = value, value if last is None else last
+    def __init__(self, value: float, last: float | None = None, confidence: float = 0.5) -> None:
+        self.value, self.last, self.confidence = value, value if last is None else last, confidence
 
     def run(self, names: list[str], feed: dict[str, np.ndarray]) -> list[np.ndarray]:
         count = len(feed["crop"])
@@ -217,7 +217,7 @@ class _Session:
         outputs = [np.full(shape, self.value, np.float32) for shape in shapes[: len(names)]]
         for output in outputs:
             output[-1] = self.last
-        outputs[2][:] = 0.5
+        outputs[2][:] = self.confidence
         return outputs
 
 
@@ -235,6 +235,13 @@ class TestNumbersThatAreNoPixels:
         model = DanModel(build())
         model._session = _Session(value)  # type: ignore[assignment]
         assert (model.predict(crops(3)).landmarks == value).all()
+
+    @pytest.mark.parametrize("confidence", [-0.001, 1.001])
+    def test_a_confidence_is_a_share(self, build: Build, confidence: float) -> None:
+        model = DanModel(build())
+        model._session = _Session(1, confidence=confidence)  # type: ignore[assignment]
+        with pytest.raises(ModelError, match="it gave confidence not within 0 to 1"):
+            model.predict(crops(3))
 
     def test_what_comes_of_padding_does_not_matter(self, build: Build) -> None:
         model = DanModel(build()).padded_to(4)
