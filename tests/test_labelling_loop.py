@@ -65,7 +65,7 @@ def test_ten_corrected_faces_make_it_better_on_their_people(
         shutil.copy(source / f"{path.stem}.pts", photos)
 
     assert "held out" in run("train", "pack", "corrected", "-o", "pack.h5", "--size", 320)
-    fine = ("--steps", 30, "--batch-size", 8, "--lr", "3e-4", "--warmup-steps", 5, "--decay-steps", 15)
+    fine = ("--steps", 60, "--batch-size", 8, "--lr", "3e-4", "--warmup-steps", 5, "--decay-steps", 15)
     fine += ("--average", 0.8, "--eval-every", 30)
     run("train", "run", "--data", "pack.h5", "--run", "run", "--init", WEIGHTS, *fine)
     run("train", "export", "run/last.ckpt", "-o", "mine.onnx", "--name", "mine", "--model-version", 1)

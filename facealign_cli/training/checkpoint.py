@@ -46,11 +46,12 @@ def save_weights(
     save_checkpoint(path, {**kept, "average": average, "origin": origin}, overwrite)
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path, *, as_built_today: bool = True) -> dict[str, Any]:
     """Read a checkpoint: tensors and plain values only, no pickled objects. Raises InputError, FormatError.
 
     What it gives can be believed: settings that a run can have, a network that can be built, and finite numbers of the
-    names and shapes that this network has.
+    names and shapes that this network has. as_built_today: False also takes one of an earlier version, whose network
+    was built in another way; `transfer_weights` takes of it what fits.
     """
     if not Path(path).is_file():
         raise InputError(f"{path}: no such checkpoint")
@@ -72,7 +73,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         for name in ("average", "model"):
             if name == "average" or name in values:
                 check_numbers(name, values.get(name))
-                _check_names(own, values[name])
+                if as_built_today:
+                    _check_names(own, values[name])
     return values
 
 

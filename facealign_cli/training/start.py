@@ -69,7 +69,7 @@ def start_run(
         tell(f"{take_imagenet(model)} tensors taken from ImageNet weights")
     origin = None
     if init is not None:
-        values = load_checkpoint(init)
+        values = load_checkpoint(init, as_built_today=False)
         taken = transfer_weights(model, values)
         tell(f"{len(taken)} of {len(model.state_dict())} tensors taken from {init}")
         origin = origin_of(init, values)
