@@ -10,7 +10,8 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("h5py")
 
-from facealign_cli.errors import InputError
+from facealign_cli.errors import FormatError, InputError
+from facealign_cli.training.checkpoint import load_checkpoint
 from facealign_cli.training.config import NetworkConfig
 from facealign_cli.training.pack import Pack
 from facealign_cli.training.schedule import TrainConfig
@@ -35,6 +36,28 @@ def test_a_run_begins_with_the_weights_of_another(tiny_pack: Pack, tiny_light: N
     assert second.step == 0
     with pytest.raises(InputError, match="holds a run already"):
         start_run(tmp_path / "a", tiny_pack, CONFIG)
+
+
+def test_a_run_begins_with_the_weights_of_an_earlier_version(
+    tiny_pack: Pack, tiny_light: NetworkConfig, tmp_path: Path
+) -> None:
+    """Whose network was built in another way: what fits is taken; it cannot be exported or gone on with."""
+    import torch
+
+    first = start_run(tmp_path / "a", tiny_pack, CONFIG, network=tiny_light)
+    first.train(lambda row: None)
+    values = torch.load(tmp_path / "a" / "last.ckpt", weights_only=True)
+    for part in ("average", "model"):
+        name = next(key for key in values[part] if key.startswith("stages.1.") and key.endswith("weight"))
+        values[part]["stages.1.as_it_was.weight"] = values[part].pop(name)
+    old = tmp_path / "old.ckpt"
+    told: list[str] = []
+    torch.save(values, old)
+    start_run(tmp_path / "b", tiny_pack, CONFIG, network=tiny_light, begin=Beginning(init=old), tell=told.append)
+    count = len(first.model.state_dict())
+    assert told[0] == f"{count - 1} of {count} tensors taken from {old}"
+    with pytest.raises(FormatError, match="not those of its network"):
+        load_checkpoint(old)
 
 
 def test_a_stage_begins_as_the_one_before_sees(tiny_pack: Pack, tiny_vgg: NetworkConfig, tmp_path: Path) -> None:
