@@ -225,16 +225,18 @@ class SecondStage(nn.Module):
 
 def _fused_rows(laterals: Any, maps: list[Tensor]) -> Tensor:
     """(N, side², C): the map that `LocalHead` samples, cell by cell; rows are repeated where it repeats pixels."""
-    rows: Tensor | None = None
-    for lateral, finer in zip(list(laterals)[::-1], maps[::-1], strict=True):
+    rows = _rows(laterals[-1], maps[-1])
+    for lateral, finer in zip(list(laterals)[-2::-1], maps[-2::-1], strict=True):
         side = int(finer.shape[-1])
-        own = lateral(finer).permute(0, 2, 3, 1).reshape(-1, side * side, int(lateral.out_channels))
-        if rows is not None:
-            half = torch.arange(side) // 2
-            own = own + rows.index_select(1, (half.unsqueeze(1) * (side // 2) + half).flatten())
-        rows = own
-    assert rows is not None
+        half = torch.arange(side) // 2
+        rows = _rows(lateral, finer) + rows.index_select(1, (half.unsqueeze(1) * (side // 2) + half).flatten())
     return rows
+
+
+def _rows(lateral: Any, pixels: Tensor) -> Tensor:
+    """(N, C, side, side) through a 1×1 convolution, cell by cell: (N, side², C of the convolution)."""
+    seen: Tensor = lateral(pixels)
+    return seen.permute(0, 2, 3, 1).reshape(-1, int(pixels.shape[-1]) ** 2, int(lateral.out_channels))
 
 
 def _first_pixels(count: Any, side: int) -> Tensor:

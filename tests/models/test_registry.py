@@ -193,7 +193,9 @@ def test_a_name_that_is_none(folder: Path, name: str) -> None:
 
 def test_a_hash_in_capitals(folder: Path) -> None:
     write_index(folder, models={"tiny": {**ENTRY, "sha256": str(ENTRY["sha256"]).upper()}})
-    read_registry(folder).get("tiny").verify()
+    entry = read_registry(folder).get("tiny")
+    entry.verify()
+    assert entry.sha256 == str(ENTRY["sha256"]).upper()
 
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="this system has no /dev/zero")
