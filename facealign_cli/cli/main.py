@@ -21,7 +21,7 @@ from facealign_cli.cli.help import Group
 from facealign_cli.cli.measure import measure
 from facealign_cli.cli.model import model
 from facealign_cli.cli.plot import plot
-from facealign_cli.cli.process import ended_by_signals, standard_streams
+from facealign_cli.cli.process import ended_by_signals, interrupted_imports, standard_streams
 from facealign_cli.cli.review import review
 from facealign_cli.cli.train import train
 from facealign_cli.cli.video import video
@@ -61,7 +61,8 @@ class FacealignGroup(Group):
 
     def _invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with interrupted_imports():
+                return super().invoke(ctx)
         except FacealignError as error:
             raise click.ClickException(str(error)) from error
         except KeyboardInterrupt:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TextIO, cast
 
-from facealign_cli.errors import OutputError
+from facealign_cli.errors import MissingDependency, OutputError
 from facealign_cli.processes import ENDING_SIGNALS
 
 Handler = Callable[[int, FrameType | None], object]
@@ -160,6 +160,20 @@ def ended_by_signals() -> Iterator[None]:
     own_handler = signal.getsignal(signal.SIGINT) is not signal.default_int_handler
     with _handling(handle, *[signal.SIGINT] * own_handler):
         yield
+
+
+@contextlib.contextmanager
+def interrupted_imports() -> Iterator[None]:
+    """A package that seems to be missing, since Ctrl-C came while it was loaded, ends the body as Ctrl-C does.
+
+    What is written in C makes an ImportError of the exception that a signal raised.
+    """
+    try:
+        yield
+    except (ImportError, MissingDependency) as error:
+        if _asked.is_set():
+            raise KeyboardInterrupt from error
+        raise
 
 
 @contextlib.contextmanager

@@ -19,9 +19,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from facealign_cli.__main__ import run
 from facealign_cli.cli import process
+from facealign_cli.cli.main import main
+from facealign_cli.errors import MissingDependency
 
 ROOT = Path(__file__).parents[2]
 FACEALIGN = f"{sys.executable} -m facealign_cli"
@@ -311,6 +314,21 @@ def test_ctrl_c_while_modules_are_loaded(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(SystemExit) as ended:
         run()
     assert ended.value.code == 130
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_ctrl_c_while_a_package_is_loaded(monkeypatch: pytest.MonkeyPatch, asked: bool) -> None:
+    """Libraries in C make an ImportError of it; the command does not say then that the package is missing."""
+
+    def no_package(*_: object, **__: object) -> None:
+        if asked:
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        raise MissingDependency("training", "torch", "train")
+
+    monkeypatch.setattr("facealign_cli.cli.doctor.doctor.callback", no_package)
+    result = CliRunner().invoke(main, ["doctor"])
+    assert (result.exit_code, "torch" in result.output) == ((130, False) if asked else (1, True)), result.output
 
 
 class Interrupting(types.ModuleType):
