@@ -118,16 +118,16 @@ _LIGHT_2 = StageConfig(
 )
 _LARGE_2 = StageConfig(
     "mobilenet",
-    160,
+    192,
     0.75,
     32,
     (24, 32, 96, 320),
     (2, 3, 7, 4),
     dropout=0.15,
     n_features=256,
-    feature_side=20,
+    feature_side=24,
     local=48,
-    local_steps=3,
+    local_steps=5,
     squeeze=48,
     sigma=True,
 )
@@ -143,7 +143,7 @@ NETWORKS: dict[str, NetworkConfig] = {
         fit_landmarks=False,
     ),
     "dan-light": NetworkConfig("dan-light", 160, 0.5, (_LIGHT_1, _LIGHT_2)),
-    "dan-large": NetworkConfig("dan-large", 240, 0.5, (_LIGHT_1, _LARGE_2)),
+    "dan-large": NetworkConfig("dan-large", 320, 0.5, (_LIGHT_1, _LARGE_2)),
 }
 
 
