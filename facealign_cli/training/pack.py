@@ -235,6 +235,9 @@ def _problems(columns: Mapping[str, NDArray[Any]]) -> Iterator[str]:
         yield f"yaw that is beyond {LARGEST_YAW:.0f} degrees"
     if (np.abs(columns["points"]) > LARGEST_LANDMARK).any():
         yield "points that are beyond any picture"
+    placed = np.isfinite(columns["points"]).all(axis=2).sum(axis=1)
+    if not np.isin(placed, (0, *SCHEMES)).all():
+        yield f"hand points whose number is none of {', '.join(map(str, sorted(SCHEMES)))}"
 
 
 def eyes_apart(landmarks: Floats) -> Bools:

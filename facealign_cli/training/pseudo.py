@@ -163,7 +163,8 @@ def _refined(given: Floats, trusted: Floats, seen: Floats) -> tuple[Floats, Floa
     share = (trusted / trusted.sum(axis=1, keepdims=True))[:, :, None]
     middle, target = ((shapes * share).sum(axis=1, keepdims=True) for shapes in (given, seen - hand))
     moved = seen - hand - target
-    scale = ((given - middle) * moved * share).sum(axis=(1, 2)) / ((given - middle) ** 2 * share).sum(axis=(1, 2))
+    along, across = (((given - middle) * of * share).sum(axis=(1, 2)) for of in (moved, given - middle))
+    scale = np.divide(along, across, out=np.ones_like(across), where=across > 0)  # one trusted point tells no scale
     laid = (given - middle) * scale[:, None, None] + target
     size = _sizes(given)
     offset = np.median((seen - laid) / size[:, None, None], axis=0)

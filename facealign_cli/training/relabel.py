@@ -65,8 +65,9 @@ def relabel_pack(
     """
     check_output(path, overwrite)
     pack = read_pack(source)
-    if not pack.rough.any() and not hand:
-        raise InputError(f"{source}: no roughly labelled face in it")
+    by_hand = ~pack.rough & pack.labelled
+    if not pack.rough.any() and not (hand and (by_hand & ~pack.held_out).any()):
+        raise InputError(f"{source}: no {'' if hand else 'roughly '}labelled face in it to train on")
     landmarks, keep = pack.landmarks.astype(float), ~pack.rough
     sets: dict[str, tuple[int, int, float]] = {}
     names = [name.split(":")[0] for name in pack.names]
@@ -82,7 +83,7 @@ def relabel_pack(
         landmarks[chosen[good]] = (given[good] + seen[good]) / 2
         keep[chosen[good]] = True
         sets[name] = (int(good.sum()), int(len(rows) - good.sum()), float(difference.mean()))
-    for name, share, mask in ((BY_HAND, hand, ~pack.rough & ~pack.held_out), (HELD_OUT, 0.0, pack.held_out)):
+    for name, share, mask in ((BY_HAND, hand, by_hand & ~pack.held_out), (HELD_OUT, 0.0, by_hand & pack.held_out)):
         rows = np.flatnonzero(mask)
         if hand and len(rows):
             seen, _ = _opinion_of_all(models, pack.images[rows], landmarks[rows], rounds, seed)

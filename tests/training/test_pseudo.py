@@ -175,6 +175,13 @@ class TestRefine:
         np.testing.assert_array_equal(pack.weights[:2], given.weights[:2])
 
 
+def test_one_trusted_point_alone_gives_no_scale() -> None:
+    trusted = np.zeros((1, 68))
+    trusted[0, 30] = 0.7
+    laid, _, _ = pseudo._refined(SHAPE[None], trusted, SHAPE[None] + 3)
+    np.testing.assert_allclose(laid[0], SHAPE + 3 - HAND)
+
+
 def test_nothing_to_do(faces: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = replace(faces, weights=np.ones((N, 68), np.float32))
     with pytest.raises(InputError, match="no face without labels"):
