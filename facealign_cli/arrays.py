@@ -35,8 +35,23 @@ def pixels(values: NDArray[np.generic]) -> Image:
 class MadeAnew:
     """A dataclass whose copies and unpickled objects are made of its fields: checked again, arrays read-only again.
 
-    A copy of an array can be written to, whatever its original says.
+    A copy of an array can be written to, whatever its original says. Two are equal if all their values are.
     """
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(_same(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))  # type: ignore[arg-type]
+
+    def __hash__(self) -> int:
+        values = (getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]
+        return hash(tuple(value for value in values if not isinstance(value, np.ndarray)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), tuple(getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return np.array_equal(one, other)
+    return bool(one == other)

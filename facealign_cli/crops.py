@@ -63,7 +63,7 @@ class CropOptions:
     size: int | None = None
 
     def __post_init__(self) -> None:
-        if self.preset not in PRESET_SIZES:
+        if not isinstance(self.preset, str) or self.preset not in PRESET_SIZES:
             raise InputError(f"unknown crop preset {self.preset!r}: known are {', '.join(PRESET_SIZES)}")
         if self.size is not None and not (isinstance(self.size, Integral) and LEAST_SIZE <= self.size <= MOST_SIZE):
             raise InputError(f"crop size: expected {LEAST_SIZE} to {MOST_SIZE} pixels, got {self.size}")

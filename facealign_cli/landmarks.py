@@ -161,6 +161,8 @@ def checked_landmarks(points: Any) -> NDArray[np.float64]:
     if given.shape != (N_LANDMARKS, 2) or given.dtype.kind not in "iuf":
         got = f"{given.shape} {given.dtype}" if given.ndim else type(points).__name__
         raise ValueError(f"expected ({N_LANDMARKS}, 2) numbers, got {got}")
+    if np.ma.is_masked(points):
+        raise ValueError("expected a value for each point, got masked ones")
     if not np.isfinite(given).all():
         raise ValueError("expected finite numbers, got NaN or infinity")
     landmarks = np.array(given, dtype=np.float64)

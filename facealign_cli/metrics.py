@@ -64,7 +64,7 @@ def point_errors(landmarks: Floats, truth: Floats) -> Floats:
 
     landmarks, truth: (N, K, 2) pixels. Raises ValueError for other shapes or values that are not finite.
     """
-    landmarks, truth = np.asarray(landmarks, float), np.asarray(truth, float)
+    landmarks, truth = _numbers(landmarks), _numbers(truth)
     if landmarks.shape != truth.shape or truth.ndim != 3 or truth.shape[2] != 2:
         raise ValueError(f"expected two (N, K, 2) arrays of one shape, got {landmarks.shape} and {truth.shape}")
     if not (np.isfinite(landmarks).all() and np.isfinite(truth).all()):
@@ -79,7 +79,9 @@ def scale_of(truth: Floats, normaliser: str) -> Floats:
     """
     if normaliser not in NORMALISERS:
         raise ValueError(f"unknown normaliser {normaliser!r}; known: {', '.join(NORMALISERS)}")
-    scale = NORMALISERS[normaliser](np.asarray(truth, float))
+    scale = NORMALISERS[normaliser](_numbers(truth))
+    if np.isnan(scale).any():
+        raise ValueError("landmarks hold NaN or infinity")
     if (scale <= 0).any():
         raise ValueError(f"the {normaliser} distance of face {int(np.argmin(scale))} is 0")
     return scale
@@ -169,7 +171,7 @@ def paired_bootstrap(
     alike, the interval has no width. Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), ch. 13.
     Raises ValueError if it is empty or not finite, or level, resamples out of range.
     """
-    values = np.asarray(difference, float)
+    values = _numbers(difference)
     if values.ndim != 1 or not values.size or not np.isfinite(values).all():
         raise ValueError(f"expected a row of one or more finite differences, got shape {values.shape}")
     if not 0 < level < 1 or resamples < 1:
@@ -182,8 +184,17 @@ def paired_bootstrap(
     return Interval(float(values.mean()), float(low), float(high), level)
 
 
+def _numbers(values: object) -> Floats:
+    """The values as float64. Raises ValueError for what are no numbers, and for masked ones."""
+    given = np.asarray(values)
+    if given.dtype.kind not in "iuf" or np.ma.is_masked(values):
+        what = "masked ones" if np.ma.is_masked(values) else str(given.dtype)
+        raise ValueError(f"expected numbers, got {what}")
+    return given.astype(float, copy=False)
+
+
 def _checked_errors(nme: Floats) -> Floats:
-    errors = np.asarray(nme, float)
+    errors = _numbers(nme)
     if errors.ndim != 1 or not errors.size:
         raise ValueError(f"expected a row of one or more errors, got shape {errors.shape}")
     if np.isnan(errors).any() or (errors < 0).any():

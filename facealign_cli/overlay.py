@@ -38,6 +38,7 @@ _Value = tuple[int, ...]
 _WHITE = (255, 255, 255)
 _BLACK = (0, 0, 0)
 _SHIFT = 5  # OpenCV takes coordinates in 1/32 pixel
+_THICKEST = 32767  # line that OpenCV draws
 _SHADE, _SOLID = 130, 255  # opacity of the dark line below, and of what lies on it
 
 
@@ -167,7 +168,7 @@ class _Layer:
 
         centers = self._fixed(points).tolist()
         for size, bgr, opacity in ((radius * 1.45, _BLACK, 200), (radius, _WHITE, _SOLID)):
-            fixed_radius = round(size * self.scale * 2**_SHIFT)
+            (fixed_radius,) = self._fixed_lengths(np.array([size]))
             for canvas, value in self._canvases(bgr, opacity):
                 for center in centers:
                     cv2.circle(canvas, center, fixed_radius, value, cv2.FILLED, cv2.LINE_AA, _SHIFT)
@@ -185,7 +186,7 @@ class _Layer:
         """Canvas, value and thickness: of a dark line, 2.2 times as wide, then of the light one that lies on it."""
         for wide, bgr, opacity in ((width * 2.2, _BLACK, _SHADE), (width, color, _SOLID)):
             for canvas, value in self._canvases(bgr, opacity):
-                yield canvas, value, max(1, round(wide * self.scale))
+                yield canvas, value, min(_THICKEST, max(1, round(wide * self.scale)))
 
     def _canvases(self, bgr: _Value, opacity: int) -> tuple[tuple[Image, _Value], tuple[Image, _Value]]:
         """Both pictures of the layer, with what is drawn into each."""

@@ -124,7 +124,7 @@ class BoxCalibration:
 def _check_found(bbox: object, name: str, score: object) -> None:
     if not isinstance(bbox, BBox):
         raise ValueError(f"bbox: expected a BBox, got {bbox!r:.80}")
-    if score is not None and not (isinstance(score, Real) and math.isfinite(score)):
+    if score is not None and (isinstance(score, bool) or not (isinstance(score, Real) and math.isfinite(score))):
         raise ValueError(f"{name}: expected a finite number or None, got {score!r:.40}")
 
 
@@ -224,9 +224,14 @@ class Face(MadeAnew):
             landmarks = checked_landmarks(self.landmarks)
         except ValueError as error:
             raise ValueError(f"landmarks: {error}") from error
-        if not isinstance(self.face_id, Integral):
-            raise ValueError(f"face_id: expected a whole number, got {self.face_id!r:.40}")
-        if not isinstance(self.confidence, Real) or not 0 <= self.confidence <= 1:
+        for name in ("face_id", "track_id"):
+            if name == "face_id" or self.track_id is not None:
+                object.__setattr__(self, name, _checked_id(name, getattr(self, name)))
+        for name, kind in (("pose", HeadPose), ("quality", Quality)):
+            if not isinstance(getattr(self, name), kind | None):
+                raise ValueError(f"{name}: expected {kind.__name__} or None, got {getattr(self, name)!r:.40}")
+        number = isinstance(self.confidence, Real) and not isinstance(self.confidence, bool)
+        if not (number and 0 <= self.confidence <= 1):
             raise ValueError(f"confidence: expected 0 to 1, got {self.confidence!r:.40}")
         _check_found(self.bbox, "detector_score", self.detector_score)
         landmarks.setflags(write=False)
@@ -266,11 +271,21 @@ class LeftOut:
     reason: str
 
 
+def _checked_id(name: str, value: object) -> int:
+    if not isinstance(value, Integral) or isinstance(value, bool) or not -(2**63) <= int(value) < 2**63:
+        raise ValueError(f"{name}: expected a whole number of 64 bits, got {value!r:.40}")
+    return int(value)
+
+
 def _checked_sigma(values: Floats) -> Floats:
-    sigma = np.array(values, dtype=np.float64)
-    if sigma.shape != (N_LANDMARKS,):
-        raise ValueError(f"sigma: expected shape ({N_LANDMARKS},), got {sigma.shape}")
-    if not (np.isfinite(sigma) & (sigma >= 0)).all():
+    try:
+        given = np.asarray(values)
+    except ValueError:  # rows of different lengths
+        given = np.array(None)
+    if given.shape != (N_LANDMARKS,) or given.dtype.kind not in "iuf":
+        raise ValueError(f"sigma: expected ({N_LANDMARKS},) numbers, got {given.shape} {given.dtype}")
+    sigma = np.array(given, dtype=np.float64)
+    if not (np.isfinite(sigma) & (sigma >= 0)).all() or np.ma.is_masked(values):
         raise ValueError("sigma: expected finite numbers of 0 or more")
     sigma.setflags(write=False)
     return sigma

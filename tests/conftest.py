@@ -8,9 +8,13 @@ import signal
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from facealign_cli import Aligner
 
 OPTIONAL = {
     "av": ("av", "video"),
@@ -50,6 +54,14 @@ def astronaut() -> np.ndarray:
     """(512, 512, 3) uint8 BGR: NASA's picture of Eileen Collins, public domain, from scikit-image."""
     data = pytest.importorskip("skimage.data")
     return np.ascontiguousarray(data.astronaut()[..., ::-1])
+
+
+@pytest.fixture(scope="session")
+def aligner() -> Aligner:
+    """The default aligner. A file whose tests need another one has a fixture of this name of its own."""
+    from facealign_cli import Aligner
+
+    return Aligner()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from astronaut import FACE
 
 import facealign_cli
 from facealign_cli.aligner import Aligner, align_pictures
@@ -24,14 +25,6 @@ from facealign_cli.placing import (
     cut_crops,
 )
 from facealign_cli.records import BBox, BoxCalibration, Detection
-
-FACE = Detection(BBox(177, 87, 266, 178), 0.9)
-"""The astronaut's landmarks box, by eye."""
-
-
-@pytest.fixture(scope="module")
-def aligner() -> Aligner:
-    return Aligner()
 
 
 def error(landmarks: np.ndarray, expected: np.ndarray) -> float:

@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facealign_cli.metrics import NORMALISERS, bbox_diagonal, inter_ocular, inter_pupil, nme
+from facealign_cli.metrics import (
+    NORMALISERS,
+    auc,
+    bbox_diagonal,
+    failure_rate,
+    inter_ocular,
+    inter_pupil,
+    nme,
+    paired_bootstrap,
+    scale_of,
+)
 
 
 @pytest.fixture
@@ -88,3 +98,18 @@ def test_wrong_shape(truth: np.ndarray, shape: tuple[int, ...]) -> None:
 def test_unknown_normaliser(truth: np.ndarray) -> None:
     with pytest.raises(ValueError, match="'eyes'; known: inter-pupil, inter-ocular, bbox-diagonal"):
         nme(truth, truth, "eyes")
+
+
+@pytest.mark.parametrize("values", [np.ones(3) + 1j, np.ones(3, bool), ["1", "2"], np.ma.array([1.0, 2], mask=[0, 1])])
+def test_what_is_no_number_is_refused(values: object) -> None:
+    """NumPy would drop imaginary parts and masks, and read texts."""
+    for measure in (auc, failure_rate):
+        with pytest.raises(ValueError, match="expected numbers, got"):
+            measure(values, 0.08)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="expected numbers, got"):
+        paired_bootstrap(values)  # type: ignore[arg-type]
+
+
+def test_the_scale_of_landmarks_that_are_nan() -> None:
+    with pytest.raises(ValueError, match="NaN"):
+        scale_of(np.full((1, 68, 2), np.nan), "inter-pupil")

@@ -180,3 +180,10 @@ def test_a_doubtful_face_has_a_dashed_box() -> None:
     top = slice(45, 56), slice(60, 240)
     assert full[top].any(axis=(0, 2)).all()
     assert 0.4 < dashed[top].any(axis=(0, 2)).mean() < 0.7
+
+
+@pytest.mark.parametrize("size", [1e8, 1e9])
+def test_a_face_larger_than_any_picture(size: float) -> None:
+    """OpenCV takes no line as wide as such a face would have."""
+    face = Face(0, BBox(0, 0, size, size), init_shape_from_bbox(np.array([0, 0, 1e3 * size, 1e3 * size])), 0.5)
+    assert draw_overlay(grey(20, 20), [face], sigma=True).shape == (20, 20, 3)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from astronaut import FACE
 
 from facealign_cli.aligner import Aligner
 from facealign_cli.detectors import DetectorOptions, create_detector
@@ -23,14 +24,6 @@ from facealign_cli.placing import (
     turned_init_shape,
 )
 from facealign_cli.records import BBox, BoxCalibration, Detection
-
-FACE = Detection(BBox(177, 87, 266, 178), 0.9)
-"""The astronaut's landmarks box, by eye."""
-
-
-@pytest.fixture(scope="module")
-def aligner() -> Aligner:
-    return Aligner()
 
 
 @pytest.mark.parametrize("quarters", range(4))

@@ -137,3 +137,49 @@ def test_a_copy_of_a_face_is_read_only_too(again: Callable[[Face], Face]) -> Non
         with pytest.raises(ValueError, match="read-only"):
             getattr(other, name)[0] = 0
     assert (other.bbox, other.track_id, other.confidence) == (whole.bbox, 3, whole.confidence)
+
+
+def test_copies_are_equal_and_count_as_one() -> None:
+    """By value, arrays among it: what comes back from another process is the same face."""
+    whole = face(sigma=np.ones(68), visible=np.ones(68, bool), track_id=3)
+    for other in (copy.deepcopy(whole), pickle.loads(pickle.dumps(whole)), replace(whole)):
+        assert other == whole
+        assert len({other, whole}) == 1
+        assert FrameResult.of_faces("a", [other]) == FrameResult.of_faces("a", [whole])
+    moved = MEAN_SHAPE.copy()
+    moved[5, 1] += 1e-9
+    for fields in ({"landmarks": moved}, {"sigma": None}, {"visible": np.zeros(68, bool)}, {"face_id": 1}):
+        assert replace(whole, **fields) != whole  # type: ignore[arg-type]
+    assert face() == face()
+    assert face() != "face"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"face_id": True},
+        {"face_id": 2**70},
+        {"track_id": "3"},
+        {"track_id": 0.5},
+        {"track_id": float("nan")},
+        {"confidence": True},
+        {"detector_score": True},
+        {"sigma": np.ones(68) + 1j},
+        {"sigma": np.ones(68, bool)},
+        {"sigma": ["1"] * 68},
+        {"sigma": "1"},
+        {"sigma": [[1], [2, 3]]},
+        {"sigma": np.ma.array(np.ones(68), mask=True)},
+        {"landmarks": np.ma.array(MEAN_SHAPE, mask=MEAN_SHAPE > 50)},
+        {"pose": (0, 0, 0)},
+        {"quality": 0.5},
+    ],
+)
+def test_a_face_refuses_values_of_another_kind(fields: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(fields))}: expected"):
+        face(**fields)
+
+
+def test_numbers_of_numpy_become_python_s() -> None:
+    made = face(face_id=np.int32(3), track_id=np.uint8(4))
+    assert (type(made.face_id), type(made.track_id)) == (int, int)

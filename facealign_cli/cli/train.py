@@ -304,6 +304,7 @@ def export(
     from facealign_cli.training.origin import inherited
     from facealign_cli.training.pack import read_packs
 
+    check_output(output, overwrite)
     if weights is not None:
         if weights.resolve() == output.resolve():
             raise InputError(f"{weights} cannot hold both the graph and the weights")

@@ -7,16 +7,22 @@ points.json: NAME → points placed by hand in a scheme of the source's own. inf
 
 from __future__ import annotations
 
+import math
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
 from facealign_cli.arrays import Floats
 from facealign_cli.errors import FormatError
 from facealign_cli.files.documents import read_json, structured
-from facealign_cli.landmarks import N_LANDMARKS
-from facealign_cli.records import BBox
+from facealign_cli.landmarks import LARGEST_COORDINATE, N_LANDMARKS
+from facealign_cli.records import BBox, LeftOut
+
+T = TypeVar("T")
 
 _PLAIN = (".jpg", ".png", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".avif", ".jp2", ".ppm", ".pgm")
 IMAGE_SUFFIXES = tuple(suffix for plain in _PLAIN for suffix in (plain, plain.upper(), f".{plain[1:].capitalize()}"))
@@ -28,18 +34,40 @@ SCHEMES: dict[int, tuple[tuple[int, ...], ...]] = {
 """Number of hand points → the ibug points whose mean stands for each."""
 
 
+NAMES_BESIDE = ("boxes.json", "weights.json", "points.json", "info.json")
+LARGEST_YAW = 180.0
+"""In degrees, to either side."""
+_Box: TypeAlias = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What an info.json says of a face, as far as it is used.
+
+    yaw: degrees to a side; None where it is not known. box: as it stands there. Raises ValueError for a yaw beyond
+    `LARGEST_YAW`.
+    """
+
+    yaw: float | None = None
+    box: Any = None
+
+    def __post_init__(self) -> None:
+        if self.yaw is not None and not abs(self.yaw) <= LARGEST_YAW:
+            raise ValueError(f"a yaw of {self.yaw:g} degrees")
+
+    @property
+    def yaw_deg(self) -> float:
+        """The yaw; NaN where it is not known."""
+        return math.nan if self.yaw is None else self.yaw
+
+    def bbox(self) -> BBox | None:
+        """The box; None where there is none. Raises ValueError for what is no box."""
+        return None if self.box is None else _boxes([self.box])[0]
+
+
 def read_boxes(path: Path) -> dict[str, list[BBox]]:
     """Picture name → its boxes from a boxes.json; empty where there is none. Raises FormatError."""
-    form = "{name: [x1, y1, x2, y2]} or {name: [[x1, y1, x2, y2], …]}"
-    try:
-        found = structured(read_object(path, form), dict[str, list[Any]])
-        several = {n: box if box and isinstance(box[0], list) else [box] if box else [] for n, box in found.items()}
-        return {
-            name: [BBox(*box) for box in boxes]
-            for name, boxes in structured(several, dict[str, list[tuple[float, float, float, float]]]).items()
-        }
-    except ValueError as error:
-        raise FormatError(f"{path}: expected {form}: {error}") from error
+    return _read_table(path, "[x1, y1, x2, y2] or [[x1, y1, x2, y2], …]", _boxes)
 
 
 def read_weights(path: Path) -> dict[str, Floats]:
@@ -47,54 +75,74 @@ def read_weights(path: Path) -> dict[str, Floats]:
 
     Raises FormatError for weights that are not 68 such numbers.
     """
-    form = f"{{name: [{N_LANDMARKS} numbers between 0 and 1]}}"
-    weights: dict[str, Floats] = {}
-    for name, values in read_object(path, form).items():
-        try:
-            weights[name] = np.asarray(values, np.float32)
-            whole = weights[name].shape == (N_LANDMARKS,) and ((weights[name] >= 0) & (weights[name] <= 1)).all()
-        except (ValueError, TypeError):
-            whole = False
-        if not whole:
-            raise FormatError(f"{path}: {name}: expected {form}")
-    return weights
+    return _read_table(path, f"{N_LANDMARKS} numbers between 0 and 1", _weights)
 
 
-def read_info(path: Path) -> dict[str, dict[str, Any]]:
+def read_info(path: Path) -> dict[str, Facts]:
     """Name without suffix → what an info.json says of it; empty where there is none. Raises FormatError."""
-    form = "{name: {fact: value}}"
-    content = read_object(path, form)
-    for name, facts in content.items():
-        if not isinstance(facts, dict):
-            raise FormatError(f"{path}: {name}: expected {form}")
-    return content
-
-
-def yaw_of(info: dict[str, Any]) -> float:
-    """What a face's facts say of its yaw, degrees; NaN where they say nothing."""
-    value = info.get("yaw")
-    return float(value) if isinstance(value, int | float) else float("nan")
-
-
-def read_object(path: Path, form: str) -> dict[str, Any]:
-    """A JSON object with names as keys, empty where there is no file; `form` says in an error how it should look."""
-    if not path.exists():
-        return {}
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise FormatError(f"{path}: expected {form}")
-    return content
+    form = f"{{fact: value}}, of which yaw is null or degrees of -{LARGEST_YAW:g} to {LARGEST_YAW:g}"
+    return _read_table(path, form, lambda value: structured(value, Facts))
 
 
 def read_points(path: Path) -> dict[str, Floats]:
     """Name without suffix → (K, 2) points of one of `SCHEMES`; empty where there is no file. Raises FormatError."""
-    form = "{name: [[x, y], …]} with 4 or 5 points"
-    points: dict[str, Floats] = {}
-    for name, values in read_object(path, form).items():
+    return _read_table(path, "[[x, y], …] with 4 or 5 points, in pixels of the picture", _points)
+
+
+def stray_names(folder: Path) -> Iterator[LeftOut]:
+    """For each of the files beside a folder's pictures: which of its names nothing in the folder has, if there are any.
+
+    Raises FormatError for a file that holds no names.
+    """
+    files = {path.name for path in folder.iterdir()}
+    stems = {os.path.splitext(name)[0] for name in files}
+    for name in NAMES_BESIDE:
+        known, how = (files, "with its suffix") if name == "boxes.json" else (stems, "without its suffix")
+        names = _read_object(folder / name, "a value")
+        if stray := [one for one in names if one not in known]:
+            reason = f"no file in the folder goes with {len(stray)} of its {len(names)} names, such as {stray[0]!r:.80}"
+            yield LeftOut(f"{folder.name}/{name}", f"{reason}; a picture's name stands in it {how}")
+
+
+def _read_table(path: Path, form: str, make: Callable[[Any], T]) -> dict[str, T]:
+    """Name → what `make`, which raises ValueError, makes of its value; `form` says in an error how values look."""
+    table: dict[str, T] = {}
+    for name, value in _read_object(path, form).items():
         try:
-            points[name] = np.asarray(values, float)
-        except (ValueError, TypeError) as error:
-            raise FormatError(f"{path}: {name}: expected {form}") from error
-        if points[name].shape not in [(count, 2) for count in SCHEMES] or not np.isfinite(points[name]).all():
-            raise FormatError(f"{path}: {name}: expected {form}")
+            table[name] = make(value)
+        except ValueError as error:
+            raise FormatError(f"{path}: {name:.80}: expected {form}: {error}") from error
+    return table
+
+
+def _read_object(path: Path, form: str) -> dict[str, Any]:
+    """A JSON object with names as keys, empty where there is no file."""
+    if not path.exists():
+        return {}
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise FormatError(f"{path}: expected {{name: {form}}}, got {type(content).__name__}")
+    return content
+
+
+def _boxes(value: Any) -> list[BBox]:
+    several = isinstance(value, list) and (not value or isinstance(value[0], list))
+    return [BBox(*box) for box in structured(value if several else [value], list[_Box])]
+
+
+def _weights(value: Any) -> Floats:
+    weights = np.array(structured(value, list[float]))
+    if weights.shape != (N_LANDMARKS,):
+        raise ValueError(f"got {len(weights)} numbers")
+    if not ((weights >= 0) & (weights <= 1)).all():
+        raise ValueError(f"got {weights.min():g} to {weights.max():g}")
+    return weights.astype(np.float32)
+
+
+def _points(value: Any) -> Floats:
+    points = np.array(structured(value, list[tuple[float, float]]))
+    if len(points) not in SCHEMES:
+        raise ValueError(f"got {len(points)} points")
+    if np.abs(points).max() > LARGEST_COORDINATE:
+        raise ValueError(f"got {np.abs(points).max():g}")
     return points

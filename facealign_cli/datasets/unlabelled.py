@@ -16,7 +16,7 @@ import numpy as np
 
 from facealign_cli.arrays import Floats
 from facealign_cli.datasets.base import LeftOut, Sample
-from facealign_cli.datasets.beside import IMAGE_SUFFIXES, SCHEMES, read_info, read_points, yaw_of
+from facealign_cli.datasets.beside import IMAGE_SUFFIXES, SCHEMES, Facts, read_info, read_points
 from facealign_cli.datasets.splits import photo_key
 from facealign_cli.errors import InputError
 from facealign_cli.geometry import init_shape_from_bbox
@@ -44,19 +44,18 @@ def read(root: Path, find_face: FindFace) -> Iterator[Sample | LeftOut]:
         points, info = read_points(folder / "points.json"), read_info(folder / "info.json")
         for image in sorted(path for path in folder.iterdir() if path.suffix in IMAGE_SUFFIXES):
             if not image.with_suffix(".pts").exists():
-                yield _sample(root, image, points.get(image.stem), info.get(image.stem, {}), find_face)
+                yield _sample(root, image, points.get(image.stem), info.get(image.stem, Facts()), find_face)
 
 
-def _sample(
-    root: Path, image: Path, points: Floats | None, info: dict[str, object], find_face: FindFace
-) -> Sample | LeftOut:
+def _sample(root: Path, image: Path, points: Floats | None, info: Facts, find_face: FindFace) -> Sample | LeftOut:
     name, dataset = image.relative_to(root).as_posix(), image.parent.name
     try:
-        box = BBox(*info["box"]) if "box" in info else None  # type: ignore[misc]
+        box = info.bbox()
+    except ValueError as error:
+        return LeftOut(name, f"its box in info.json: {error}")
+    try:
         if points is None and box is None:
             box = find_face(image)
-    except (ValueError, TypeError) as error:
-        return LeftOut(name, f"its box in info.json: {error}")
     except InputError as error:
         return LeftOut(name, str(error))
     if points is not None:
@@ -72,7 +71,7 @@ def _sample(
         image_path=image,
         landmarks=shape,
         weights=np.zeros(N_LANDMARKS, np.float32),
-        yaw=yaw_of(info),
+        yaw=info.yaw_deg,
         points=points,
     )
 

@@ -11,11 +11,10 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from facealign_cli.arrays import Floats
 from facealign_cli.datasets.base import LeftOut, Sample
-from facealign_cli.datasets.beside import IMAGE_SUFFIXES, read_boxes, read_info, read_weights, yaw_of
+from facealign_cli.datasets.beside import IMAGE_SUFFIXES, Facts, read_boxes, read_info, read_weights
 from facealign_cli.datasets.splits import photo_key
 from facealign_cli.errors import InputError
 from facealign_cli.formats.pts import PTS_FILES, read_pts, split_face_stem
@@ -47,7 +46,7 @@ class _Beside:
 
     boxes: dict[str, list[BBox]]
     weights: dict[str, Floats]
-    info: dict[str, dict[str, Any]]
+    info: dict[str, Facts]
 
     @classmethod
     def read(cls, folder: Path) -> _Beside:
@@ -78,7 +77,7 @@ def _face(root: Path, pts: Path, beside: _Beside, need_pictures: bool) -> Sample
         bbox=_box_of(landmarks, beside.boxes.get(image.name, [])),
         rough=any(p in _ROUGH_FOLDERS for p in folders),
         weights=beside.weights.get(pts.stem),
-        yaw=yaw_of(beside.info.get(pts.stem, {})),
+        yaw=beside.info.get(pts.stem, Facts()).yaw_deg,
     )
 
 

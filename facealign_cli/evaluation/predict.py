@@ -79,6 +79,9 @@ def _reason_to_leave_out(sample: Sample) -> Irregularity | None:
         return Irregularity("rough labels", sample.name, "labels are estimates: never evaluated")
     if sample.image_path.stem.endswith("_mirror"):
         return Irregularity("mirrored copy", sample.name, "not counted by the protocol")
+    if sample.weights is not None and not sample.weights.all():
+        count = int((sample.weights == 0).sum())
+        return Irregularity("left out", sample.name, f"{count} of its points have the weight 0 in weights.json")
     flat = [name for name, length in NORMALISERS.items() if not length(sample.landmarks[None])[0] > 0]
     return Irregularity("left out", sample.name, f"its {flat[0]} distance is 0") if flat else None
 

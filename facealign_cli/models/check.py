@@ -58,8 +58,8 @@ class CheckSet:
             values = getattr(self.expected, name)
             if values.shape != shape or values.dtype.kind != "f" or not np.isfinite(values).all():
                 raise ValueError(f"{name}: expected finite numbers of shape {shape}, got {values.shape}")
-        if not (self.tolerance_px > 0 and self.confidence_tolerance > 0):
-            raise ValueError("the tolerances are not above 0")
+        if not (0 < self.tolerance_px < np.inf and 0 < self.confidence_tolerance < np.inf):
+            raise ValueError("the tolerances are not above 0, or have no end")
 
 
 @dataclass(frozen=True)
@@ -193,9 +193,12 @@ def _answers(name: str, model: DanModel) -> Finding:
         check = read_check(check_path(model.path))
         if check.sha256 != sha256_of(model.path):
             return Finding(name, "answers", "differs", f"{check_path(model.path)} was made for another version")
+    except FacealignError as error:
+        return Finding(name, "answers", "differs", str(error))
+    try:
         got = model.predict(check.crops)
     except (FacealignError, ValueError) as error:
-        return Finding(name, "answers", "differs", str(error))
+        return Finding(name, "answers", "differs", f"{check_path(model.path)}: {error}")
     pixels, confidence = largest_difference(got, check.expected)
     detail = (
         f"{len(check.crops)} crops: at most {pixels:.4f} px off (allowed {check.tolerance_px:g}), "

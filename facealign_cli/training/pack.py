@@ -7,7 +7,7 @@ landmarks. Landmarks and boxes are in that square's pixels.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facealign_cli.arrays import Bools, Floats, Image, pixels
-from facealign_cli.datasets.beside import SCHEMES
+from facealign_cli.datasets.beside import LARGEST_YAW, SCHEMES
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.files.header import read_header
 from facealign_cli.files.output import atomic_path
@@ -34,7 +34,7 @@ _OLD_FORMAT = "facealign-pack/1"
 """Packs without weights, yaw and points, which are still read: every point counts whole."""
 LARGEST_SIDE, MAX_BYTES = 1024, 64 << 30
 """Of a packed picture, pixels; of all pictures of a pack, decoded: 64 GiB."""
-LARGEST_LANDMARK, LEAST_EXTENT, LARGEST_YAW = 1e6, 1e-3, 180.0
+LARGEST_LANDMARK, LEAST_EXTENT = 1e6, 1e-3
 _CLOSEST_EYES = 1e-3
 """Of the face's size. The eyes of a face in full profile are ten times as far apart."""
 MOST_POINTS = max(SCHEMES)
@@ -101,7 +101,7 @@ class Pack:
 def rewrite_pack(source: Path, path: Path, pack: Pack, keep: Bools, overwrite: bool = False) -> None:
     """Write the rows of `source` where the (N,) mask is true, its pictures as they are, with the columns of `pack`.
 
-    Raises OutputError if `path` cannot be written.
+    Errors as `write_rows`.
     """
     rows = np.flatnonzero(keep)
     columns = {column: getattr(pack, column)[rows] for column in _COLUMNS}
@@ -122,8 +122,13 @@ def write_rows(
 ) -> None:
     """Write a pack: JPEG bytes, the columns of `Pack` by name, and the attributes `size` and `context`.
 
-    Raises OutputError if `path` cannot be written.
+    Raises InputError where there is no row, or one that `read_pack` would refuse; OutputError if `path` cannot be
+    written.
     """
+    if not names:
+        raise InputError(f"{path} is not written: every face was left out")
+    if problem := problem_of(columns):
+        raise InputError(f"{path} is not written: it would hold {problem}")
     h5py = import_h5py()
     with atomic_path(path, overwrite) as temporary, new_hdf5(temporary) as file:
         file.attrs.update({**attributes, "format": FORMAT})
@@ -154,7 +159,8 @@ def read_pack(path: Path) -> Pack:
     if any(column.shape[:1] != (len(names),) for column in (images, *columns.values())):
         raise FormatError(f"{path}: its columns are not of one length")
     columns = _of_kinds(path, columns)
-    _check_columns(path, columns)
+    if problem := problem_of(columns):
+        raise FormatError(f"{path}: {problem}")
     if twice := _twice_in(names):
         raise FormatError(f"{path}: {twice!r:.80} is the name of two faces")
     return Pack(images=images, names=names, **columns)
@@ -207,23 +213,31 @@ def _of_kinds(path: Path, columns: dict[str, NDArray[Any]]) -> dict[str, NDArray
         return {k: values.astype(np.float32) if _SHAPES[k][0] == "f" else values for k, values in columns.items()}
 
 
-def _check_columns(path: Path, columns: dict[str, Floats]) -> None:
-    """Raise FormatError for numbers that no face can have."""
-    if not (np.abs(columns["landmarks"]) <= LARGEST_LANDMARK).all() or np.isinf(columns["bbox"]).any():
-        raise FormatError(f"{path}: landmarks or boxes that are not finite pixels")
-    if not ((columns["weights"] >= 0) & (columns["weights"] <= 1)).all():  # False for NaN
-        raise FormatError(f"{path}: weights that are not between 0 and 1")
-    boxes = columns["bbox"][~np.isnan(columns["bbox"]).any(axis=1)]
+def problem_of(columns: Mapping[str, NDArray[Any]]) -> str | None:
+    """What in the columns of a pack, by name, no face can have; None where there is nothing. `read_pack` refuses it."""
+    return next(_problems(columns), None)
+
+
+def _problems(columns: Mapping[str, NDArray[Any]]) -> Iterator[str]:
+    landmarks, weights, bbox = columns["landmarks"], columns["weights"], columns["bbox"]
+    if not (np.abs(landmarks) <= LARGEST_LANDMARK).all() or np.isinf(bbox).any():
+        yield "landmarks or boxes that are not finite pixels"
+    if not ((weights >= 0) & (weights <= 1)).all():  # False for NaN
+        yield "weights that are not between 0 and 1"
+    boxes = bbox[~np.isnan(bbox).any(axis=1)]
     if not ((boxes[:, 2:] > boxes[:, :2]).all() and (np.abs(boxes) <= LARGEST_LANDMARK).all()):
-        raise FormatError(f"{path}: boxes that are empty or beyond any picture")
-    if not (np.ptp(columns["landmarks"], axis=1) >= LEAST_EXTENT).all():
-        raise FormatError(f"{path}: landmarks without an extent")
-    if not eyes_apart(columns["landmarks"][columns["weights"].any(axis=1)]).all():
-        raise FormatError(f"{path}: labelled faces whose two eyes are in one place")
+        yield "boxes that are empty or beyond any picture"
+    if not (np.ptp(landmarks, axis=1) >= LEAST_EXTENT).all():
+        yield "landmarks without an extent"
+    if not eyes_apart(landmarks[weights.any(axis=1)]).all():
+        yield "labelled faces whose two eyes are in one place"
     if (np.abs(columns["yaw"]) > LARGEST_YAW).any():  # False for NaN
-        raise FormatError(f"{path}: yaw that is beyond {LARGEST_YAW:.0f} degrees")
+        yield f"yaw that is beyond {LARGEST_YAW:.0f} degrees"
     if (np.abs(columns["points"]) > LARGEST_LANDMARK).any():
-        raise FormatError(f"{path}: points that are beyond any picture")
+        yield "points that are beyond any picture"
+    placed = np.isfinite(columns["points"]).all(axis=2).sum(axis=1)
+    if not np.isin(placed, (0, *SCHEMES)).all():
+        yield f"hand points whose number is none of {', '.join(map(str, sorted(SCHEMES)))}"
 
 
 def eyes_apart(landmarks: Floats) -> Bools:

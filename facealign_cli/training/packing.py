@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from facealign_cli.arrays import Floats, Image
 from facealign_cli.datasets import LeftOut, Sample, read_samples
+from facealign_cli.datasets.beside import NAMES_BESIDE, stray_names
 from facealign_cli.datasets.splits import is_held_out, photo_number
 from facealign_cli.datasets.unlabelled import FindFace
 from facealign_cli.datasets.unlabelled import read as read_unlabelled
@@ -26,7 +29,7 @@ from facealign_cli.geometry import (
 )
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.records import BBox
-from facealign_cli.training.pack import MOST_POINTS, encode_grey, eyes_apart, write_rows
+from facealign_cli.training.pack import MOST_POINTS, encode_grey, eyes_apart, problem_of, write_rows
 
 SPLITS = ("train", "train (rough)", "held out", "not labelled")
 _SMALLEST_FACE = 16.0
@@ -75,9 +78,19 @@ def write_pack(
     rows: list[_Row] = []
     left_out: list[LeftOut] = []
     seen: dict[str, list[Floats]] = {}
+    pictures: dict[str, Path] = {}
     for item in _samples(roots, unlabelled):
         result = item if isinstance(item, LeftOut) else _row(item, size, context, quality, seen)
-        (left_out if isinstance(result, LeftOut) else rows).append(result)  # type: ignore[arg-type]
+        if isinstance(result, LeftOut):
+            left_out.append(result)
+            continue
+        rows.append(result)
+        picture = result.sample.image_path
+        if (first := pictures.setdefault(result.name, picture)) is not picture:
+            raise InputError(
+                f"{first} and {picture} would both be called {result.name} in the pack: name the folder that both are "
+                "in as ROOT"
+            )
     if not rows:
         reasons = "; ".join(f"{item.name}: {item.reason}" for item in left_out[:3])
         raise InputError(f"no usable face in {', '.join(map(str, roots))} ({reasons})")
@@ -102,10 +115,17 @@ def _photo_to_hold_out(rows: list[_Row]) -> str | None:
 
 def _samples(roots: Sequence[Path], unlabelled: bool) -> Iterable[Sample | LeftOut]:
     for root in map(Path, roots):
+        if root.is_dir():
+            yield from (stray for folder in _folders_with_names(root) for stray in stray_names(folder))
         if not unlabelled or root.is_file() or next(root.rglob("*.pts"), None):
             yield from read_samples(root)
         if unlabelled and root.is_dir():
             yield from read_unlabelled(root, _largest_face())
+
+
+def _folders_with_names(root: Path) -> list[Path]:
+    """The folders below `root` in which a file names the faces beside it."""
+    return sorted({path.parent for path in root.rglob("*.json") if path.name in NAMES_BESIDE})
 
 
 def _largest_face() -> FindFace:
@@ -142,7 +162,9 @@ def _row(sample: Sample, size: int, context: float, quality: int, seen: dict[str
     points = np.full((MOST_POINTS, 2), np.nan)
     if sample.points is not None:
         points[: len(sample.points)] = transform.apply(sample.points)
-    return _Row(sample, name, encode_grey(grey, quality), transform.apply(sample.landmarks), bbox, points)
+    row = _Row(sample, name, encode_grey(grey, quality), transform.apply(sample.landmarks), bbox, points)
+    problem = problem_of(_columns([row]))
+    return LeftOut(name, f"it has {problem}") if problem else row
 
 
 def _is_unlabelled(sample: Sample) -> bool:
@@ -190,8 +212,13 @@ def _split_of(sample: Sample, chosen: str | None) -> str:
 
 
 def _write(path: Path, rows: list[_Row], size: int, context: float, *, overwrite: bool, chosen: str | None) -> None:
+    jpegs, names, columns = (row.jpeg for row in rows), [row.name for row in rows], _columns(rows, chosen)
+    write_rows(path, jpegs, columns, names, attributes={"size": size, "context": context}, overwrite=overwrite)
+
+
+def _columns(rows: Sequence[_Row], chosen: str | None = None) -> dict[str, NDArray[Any]]:
     whole = np.ones(N_LANDMARKS, np.float32)
-    columns = {
+    return {
         "landmarks": np.stack([row.landmarks for row in rows]).astype(np.float32),
         "bbox": np.stack([row.bbox for row in rows]).astype(np.float32),
         "rough": np.array([row.sample.rough for row in rows]),
@@ -200,5 +227,3 @@ def _write(path: Path, rows: list[_Row], size: int, context: float, *, overwrite
         "yaw": np.array([row.sample.yaw for row in rows], np.float32),
         "points": np.stack([row.points for row in rows]).astype(np.float32),
     }
-    jpegs, names = (row.jpeg for row in rows), [row.name for row in rows]
-    write_rows(path, jpegs, columns, names, attributes={"size": size, "context": context}, overwrite=overwrite)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from facealign_cli.arrays import Bools, Floats
 from facealign_cli.datasets.unlabelled import points_of_shape
 from facealign_cli.errors import InputError
+from facealign_cli.files.output import check_output
 from facealign_cli.geometry import extent_of_shape
 from facealign_cli.models.dan import DanModel
 from facealign_cli.training.augmentation import Augmentation
@@ -90,8 +91,10 @@ def pseudo_label(
     refine: data sets whose training labels are shapes laid onto the picture by scale and shift; the same three numbers
     are fitted to the models' landmarks anew. Those of their training labels that are exact, or on which the models
     disagree, move by the median shift of the set alone. Held-out faces and all other sets stay as they are; faces left
-    out are not in the new pack. Raises InputError where there is nothing to do.
+    out are not in the new pack. Raises InputError where there is nothing to do, and where no face is left; OutputError
+    if `path` cannot be written.
     """
+    check_output(path, overwrite)
     pack, limits = read_pack(source), limits or Limits()
     fitted = pack.labelled & ~pack.held_out & np.isin(pack.sets, list(refine)) & (pack.weights.max(axis=1) < 1)
     rows = np.flatnonzero(~pack.labelled | fitted)
@@ -160,7 +163,8 @@ def _refined(given: Floats, trusted: Floats, seen: Floats) -> tuple[Floats, Floa
     share = (trusted / trusted.sum(axis=1, keepdims=True))[:, :, None]
     middle, target = ((shapes * share).sum(axis=1, keepdims=True) for shapes in (given, seen - hand))
     moved = seen - hand - target
-    scale = ((given - middle) * moved * share).sum(axis=(1, 2)) / ((given - middle) ** 2 * share).sum(axis=(1, 2))
+    along, across = (((given - middle) * of * share).sum(axis=(1, 2)) for of in (moved, given - middle))
+    scale = np.divide(along, across, out=np.ones_like(across), where=across > 0)  # one trusted point tells no scale
     laid = (given - middle) * scale[:, None, None] + target
     size = _sizes(given)
     offset = np.median((seen - laid) / size[:, None, None], axis=0)

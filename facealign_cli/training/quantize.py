@@ -113,9 +113,11 @@ def _variant(  # noqa: PLR0917 - one caller a kind
     overwrite: bool,
 ) -> VariantReport:
     check_output(output, overwrite)
-    origin, held_out = DanModel(path, device="cpu"), pack.select(pack.held_out)
+    origin, held_out = DanModel(path, device="cpu"), pack.select(pack.held_out & pack.labelled)
     if not len(held_out):
-        raise InputError("the pack has no held-out faces to compare on")
+        raise InputError(
+            "the pack has no held-out faces with labels to compare on: give one that `train pack` wrote of them"
+        )
     with atomic_path(output, overwrite) as temporary:
         layers = convert(path, temporary)
         _describe(temporary, replace(origin.metadata, name=f"{origin.metadata.name}-{kind}", figures={}))
@@ -157,7 +159,7 @@ def _refuse_worse(report: VariantReport, tolerance: float) -> None:
 
 
 def _calibration_crops(pack: Pack, model: DanModel, count: int) -> Image:
-    usable = np.flatnonzero(~pack.held_out & ~pack.rough)
+    usable = np.flatnonzero(~pack.held_out & ~pack.rough & pack.labelled)
     if not len(usable):
         raise InputError("the pack has no finely labelled training faces to calibrate on")
     mask = np.zeros(len(pack), bool)

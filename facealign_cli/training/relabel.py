@@ -17,6 +17,7 @@ import numpy as np
 from facealign_cli.arrays import Bools, Floats, Image
 from facealign_cli.datasets.splits import photo_key
 from facealign_cli.errors import InputError
+from facealign_cli.files.output import check_output
 from facealign_cli.geometry import bbox_of_shape, extent_of_shape, init_shape_from_bbox
 from facealign_cli.landmarks import MIRROR_ORDER
 from facealign_cli.metrics import nme
@@ -60,11 +61,13 @@ def relabel_pack(
     A face on which the two differ by more than `worst` of the inter-pupil distance, or whose confidence is below 0.5,
     is left out; of one photo or person only `per_photo` rough faces stay, spread over it.
     hand: the models' share in the labels of training faces labelled by hand, 0 to 1; held-out faces never change.
-    Raises InputError if there is nothing to relabel.
+    Raises InputError if there is nothing to relabel, or no face is left; OutputError if `path` cannot be written.
     """
+    check_output(path, overwrite)
     pack = read_pack(source)
-    if not pack.rough.any() and not hand:
-        raise InputError(f"{source}: no roughly labelled face in it")
+    by_hand = ~pack.rough & pack.labelled
+    if not pack.rough.any() and not (hand and (by_hand & ~pack.held_out).any()):
+        raise InputError(f"{source}: no {'' if hand else 'roughly '}labelled face in it to train on")
     landmarks, keep = pack.landmarks.astype(float), ~pack.rough
     sets: dict[str, tuple[int, int, float]] = {}
     names = [name.split(":")[0] for name in pack.names]
@@ -80,7 +83,7 @@ def relabel_pack(
         landmarks[chosen[good]] = (given[good] + seen[good]) / 2
         keep[chosen[good]] = True
         sets[name] = (int(good.sum()), int(len(rows) - good.sum()), float(difference.mean()))
-    for name, share, mask in ((BY_HAND, hand, ~pack.rough & ~pack.held_out), (HELD_OUT, 0.0, pack.held_out)):
+    for name, share, mask in ((BY_HAND, hand, by_hand & ~pack.held_out), (HELD_OUT, 0.0, by_hand & pack.held_out)):
         rows = np.flatnonzero(mask)
         if hand and len(rows):
             seen, _ = _opinion_of_all(models, pack.images[rows], landmarks[rows], rounds, seed)

@@ -9,6 +9,7 @@ face looks like another one from one frame to the next, as after a cut that keep
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,6 +20,7 @@ from facealign_cli.aligner import Aligner
 from facealign_cli.arguments import check_kind, check_number
 from facealign_cli.arrays import Floats, Image
 from facealign_cli.detectors.base import Detector, detect_faces
+from facealign_cli.files.pictures import check_image
 from facealign_cli.records import BoxCalibration, Detection, Face
 from facealign_cli.video.cuts import LOOK_S, CutDetector, is_another, look_of
 from facealign_cli.video.foresight import Foresight
@@ -125,7 +127,10 @@ class Tracker:
         image_bgr: (H, W, 3) uint8. timestamp_s: seconds; later than that of the frame before. source: the clip's path,
         which only the detector `boxes` needs. upcoming: the picture of the frame that will be given next, and its time,
         if they are known; the faces are the same without.
+        Raises InputError for another kind of array, or of time.
         """
+        check_image(image_bgr)
+        check_number("timestamp_s", timestamp_s, -math.inf)
         self._upcoming = upcoming[0] if upcoming and self._is_followed(upcoming[1], timestamp_s) else None
         if self._cuts.is_cut(image_bgr):
             self._tracks = []

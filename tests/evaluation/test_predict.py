@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 
 from facealign_cli.datasets import Sample
-from facealign_cli.evaluation.predict import Init, predict_sample
+from facealign_cli.evaluation.predict import Init, predict_sample, select_samples
+from facealign_cli.formats.pts import write_pts
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.placing import AlignedShapes, init_shapes
@@ -86,3 +88,15 @@ def test_a_box_that_the_detector_is_unsure_of_counts_as_it_does_everywhere(
 
 def test_boxes_from_a_file_are_taken_as_they_are(sample: Sample) -> None:
     assert init_center(sample, "boxes", [moved(0.6)], "boxes") == pytest.approx(0.6)
+
+
+def test_points_that_do_not_count_are_not_measured_on(tmp_path: Path) -> None:
+    """The protocol's errors are over all 68 points, so a face of which some have the weight 0 is left out and named."""
+    for stem, shift in (("a", 0), ("b", 5), ("c", 9)):
+        cv2.imwrite(str(tmp_path / f"{stem}.png"), np.zeros((200, 200, 3), np.uint8))
+        write_pts(tmp_path / f"{stem}.pts", TRUTH + shift)
+    (tmp_path / "weights.json").write_text(json.dumps({"a": [0] * 17 + [1] * 51, "b": [0.5] * 68}))
+    selection = select_samples(tmp_path)
+    assert [sample.name for sample in selection.samples] == ["b.png", "c.png"]
+    (odd,) = selection.irregularities
+    assert (odd.name, odd.detail) == ("a.png", "17 of its points have the weight 0 in weights.json")

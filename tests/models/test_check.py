@@ -169,6 +169,7 @@ def test_largest_difference() -> None:
         {"confidence": None},
         {"tolerances": np.array([0.0, 0.1])},
         {"tolerances": np.array([np.nan, 0.1])},
+        {"tolerances": np.array([np.inf, 0.1])},
         {"tolerances": np.array([0.1])},
         {"crops": np.array([{}], dtype=object)},
     ],

@@ -79,6 +79,7 @@ class TestDamagedPacks:
             ("yaw", np.array([0, np.inf], np.float32), "yaw that is beyond"),
             ("yaw", np.array([0, 400], np.float32), "yaw that is beyond"),
             ("points", np.full((2, 5, 2), 1e30, np.float32), "points that are beyond any picture"),
+            ("points", np.tile(np.float32([[[1, 1]] * 2 + [[np.nan] * 2] * 3]), (2, 1, 1)), "hand points whose number"),
             ("landmarks", np.zeros((), np.float32), "damaged"),
             ("landmarks", np.full((2, 68, 2), 1e300), "not finite pixels"),
             ("jpeg", np.zeros((0,), np.uint8), "no faces in it"),

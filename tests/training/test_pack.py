@@ -305,3 +305,32 @@ def test_a_small_set_holds_one_photo_out(tmp_path: Path) -> None:
     assert pack.held_out.sum() == 1
     assert report.held_out_photo == min((f"set/{name}" for name in names), key=photo_number)
     assert report.counts["set"] == {"train": 9, "train (rough)": 0, "held out": 1, "not labelled": 0}
+
+
+def test_names_beside_the_faces_that_nothing_has_are_told(tmp_path: Path) -> None:
+    for stem in ("a", "b"):
+        add_face(tmp_path / "some", stem, face(ord(stem)))
+    (tmp_path / "some" / "weights.json").write_text(json.dumps({"a.png": [0.5] * 68}))
+    (told,) = write_pack([tmp_path / "some"], tmp_path / "faces.h5", size=64).left_out
+    assert told.name == "some/weights.json"
+    assert "such as 'a.png'" in told.reason
+
+
+def test_a_face_that_no_pack_can_hold_is_left_out(tmp_path: Path) -> None:
+    for stem in ("a", "b"):
+        add_face(tmp_path / "some", stem, face(ord(stem)))
+    (tmp_path / "some" / "boxes.json").write_text(json.dumps({"a.png": [0, 0, 1e9, 1e9]}))
+    (told,) = write_pack([tmp_path / "some"], tmp_path / "faces.h5", size=64).left_out
+    assert (told.name, told.reason) == ("some:a.png", "it has boxes that are empty or beyond any picture")
+    assert read_pack(tmp_path / "faces.h5").names == ["some:b.png"]
+
+
+def test_two_folders_of_one_name(tmp_path: Path) -> None:
+    """Their faces would have one name in the pack, which could not be read."""
+    roots = [tmp_path / top / "some" for top in "xy"]
+    for number, root in enumerate(roots):
+        add_face(root, "a", face(number))
+    with pytest.raises(InputError, match=r"x/some/a\.png and .*y/some/a\.png would both be called some:a\.png"):
+        write_pack(roots, tmp_path / "faces.h5", size=64)
+    write_pack([tmp_path], tmp_path / "faces.h5", size=64)
+    assert len(read_pack(tmp_path / "faces.h5")) == 2

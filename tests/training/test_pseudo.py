@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from facealign_cli.datasets.unlabelled import points_of_shape
-from facealign_cli.errors import InputError
+from facealign_cli.errors import InputError, OutputError
 from facealign_cli.geometry import CropFrame, extent_of_shape
 from facealign_cli.training import pseudo
 from facealign_cli.training.augmentation import Augmentation
@@ -175,6 +175,13 @@ class TestRefine:
         np.testing.assert_array_equal(pack.weights[:2], given.weights[:2])
 
 
+def test_one_trusted_point_alone_gives_no_scale() -> None:
+    trusted = np.zeros((1, 68))
+    trusted[0, 30] = 0.7
+    laid, _, _ = pseudo._refined(SHAPE[None], trusted, SHAPE[None] + 3)
+    np.testing.assert_allclose(laid[0], SHAPE + 3 - HAND)
+
+
 def test_nothing_to_do(faces: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = replace(faces, weights=np.ones((N, 68), np.float32))
     with pytest.raises(InputError, match="no face without labels"):
@@ -191,3 +198,15 @@ def test_yaw_is_told_by_the_nose() -> None:
     assert abs(frontal) < 3
     assert one < -25
     assert two == pytest.approx(-one, abs=5)
+
+
+def test_no_pack_without_a_face(faces: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match=r"b\.h5 is not written: every face was left out"):
+        label(faces, tmp_path, monkeypatch, opinions_of(off=0.05))
+    assert not (tmp_path / "b.h5").exists()
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_work(faces: Pack, tmp_path: Path) -> None:
+    """Nobody asks the models, of which there are none here."""
+    with pytest.raises(OutputError, match="does not exist"):
+        pseudo_label(write(tmp_path / "a.h5", faces), tmp_path / "none" / "b.h5", [])

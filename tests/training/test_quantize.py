@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,9 @@ class TestRefusals:
             store_float16(model, tmp_path / "x.onnx", tiny_pack.select(~tiny_pack.held_out))
         with pytest.raises(InputError, match="no finely labelled training faces"):
             quantize_int8(model, tmp_path / "x.onnx", tiny_pack.select(tiny_pack.held_out))
+        weights = tiny_pack.weights * ~tiny_pack.held_out[:, None]
+        with pytest.raises(InputError, match="no held-out faces with labels"):
+            store_float16(model, tmp_path / "x.onnx", replace(tiny_pack, weights=weights))
 
     def test_a_file_that_exists(self, model: Path, tiny_pack: Pack, tmp_path: Path) -> None:
         (tmp_path / "x.onnx").write_text("mine")

@@ -173,3 +173,15 @@ def test_mirror_images_are_taken_back_to_the_labels_convention(upright: Pack, mo
     monkeypatch.setattr("facealign_cli.training.relabel._predict", predict)
     said, _ = opinions(SimpleNamespace(), images, faces, 2, np.random.default_rng(0))  # type: ignore[arg-type]
     np.testing.assert_allclose(said, np.broadcast_to(faces + off, said.shape), atol=1e-9)
+
+
+def test_faces_without_labels_are_not_taken_for_hand_made_ones(tmp_path: Path, upright: Pack) -> None:
+    held_out, rough = np.arange(12) % 2 == 0, np.zeros(12, bool)
+    weights = np.repeat(np.arange(12) < 4, 68).reshape(12, 68).astype(np.float32)
+    path = write(tmp_path / "a.h5", replace(upright, rough=rough, held_out=held_out, weights=weights))
+    report = relabel_pack(path, tmp_path / "b.h5", [InitModel()], hand=0.5, rounds=1)  # type: ignore[list-item]
+    assert report.sets["by hand"][0] == 2
+    assert np.array_equal(read_pack(tmp_path / "b.h5").landmarks[4:], read_pack(path).landmarks[4:])
+    write(tmp_path / "c.h5", replace(upright, rough=rough, weights=weights * 0))
+    with pytest.raises(InputError, match="no labelled face in it to train on"):
+        relabel_pack(tmp_path / "c.h5", tmp_path / "d.h5", [InitModel()], hand=0.5)  # type: ignore[list-item]
