@@ -52,7 +52,8 @@ def select_samples(root: Path, split: str = "all", *, need_pictures: bool = True
 
     split: "all", or "held-out": of the training folders, only the faces that `datasets.splits` holds out. Two kinds of
     faces are never used: those with rough labels, which are no truth, and mirrored copies, which stand in the
-    organisers' folders but do not count. need_pictures: as for `read_samples`.
+    organisers' folders but do not count. Faces with points of weight 0 are used, and named, since the errors are over
+    all 68 points. need_pictures: as for `read_samples`.
     Raises InputError for an unknown split and if nothing is left, and FormatError as `read_samples` does.
     """
     if split not in SPLITS:
@@ -68,6 +69,11 @@ def select_samples(root: Path, split: str = "all", *, need_pictures: bool = True
             odd.append(reason)
         elif split != "held-out" or _is_unseen(item):
             samples.append(item)
+            if item.weights is not None and not item.weights.all():
+                count = int((item.weights == 0).sum())
+                odd.append(
+                    Irregularity("points of weight 0", item.name, f"{count} in weights.json, measured all the same")
+                )
     if not samples:
         why = f"; {odd[0].kind}: {odd[0].name}: {odd[0].detail}" if odd else ""
         raise InputError(f"{root}: no annotated face that can be evaluated ({len(odd)} left out{why})")
@@ -79,9 +85,6 @@ def _reason_to_leave_out(sample: Sample) -> Irregularity | None:
         return Irregularity("rough labels", sample.name, "labels are estimates: never evaluated")
     if sample.image_path.stem.endswith("_mirror"):
         return Irregularity("mirrored copy", sample.name, "not counted by the protocol")
-    if sample.weights is not None and not sample.weights.all():
-        count = int((sample.weights == 0).sum())
-        return Irregularity("left out", sample.name, f"{count} of its points have the weight 0 in weights.json")
     flat = [name for name, length in NORMALISERS.items() if not length(sample.landmarks[None])[0] > 0]
     return Irregularity("left out", sample.name, f"its {flat[0]} distance is 0") if flat else None
 

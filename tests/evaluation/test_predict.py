@@ -90,13 +90,13 @@ def test_boxes_from_a_file_are_taken_as_they_are(sample: Sample) -> None:
     assert init_center(sample, "boxes", [moved(0.6)], "boxes") == pytest.approx(0.6)
 
 
-def test_points_that_do_not_count_are_not_measured_on(tmp_path: Path) -> None:
-    """The protocol's errors are over all 68 points, so a face of which some have the weight 0 is left out and named."""
+def test_faces_with_points_that_do_not_count_are_named(tmp_path: Path) -> None:
+    """The protocol's errors are over all 68 points."""
     for stem, shift in (("a", 0), ("b", 5), ("c", 9)):
         cv2.imwrite(str(tmp_path / f"{stem}.png"), np.zeros((200, 200, 3), np.uint8))
         write_pts(tmp_path / f"{stem}.pts", TRUTH + shift)
     (tmp_path / "weights.json").write_text(json.dumps({"a": [0] * 17 + [1] * 51, "b": [0.5] * 68}))
     selection = select_samples(tmp_path)
-    assert [sample.name for sample in selection.samples] == ["b.png", "c.png"]
+    assert [sample.name for sample in selection.samples] == ["a.png", "b.png", "c.png"]
     (odd,) = selection.irregularities
-    assert (odd.name, odd.detail) == ("a.png", "17 of its points have the weight 0 in weights.json")
+    assert (odd.kind, odd.name) == ("points of weight 0", "a.png") and odd.detail.startswith("17 in weights.json")
