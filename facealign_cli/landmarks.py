@@ -154,18 +154,31 @@ def checked_landmarks(points: Any) -> NDArray[np.float64]:
 
     A point may lie outside its picture, but nowhere near `LARGEST_COORDINATE` squared.
     """
-    try:
-        given = np.asarray(points)
-    except ValueError:  # rows of different lengths
-        given = np.array(None)
-    if given.shape != (N_LANDMARKS, 2) or given.dtype.kind not in "iuf":
-        got = f"{given.shape} {given.dtype}" if given.ndim else type(points).__name__
-        raise ValueError(f"expected ({N_LANDMARKS}, 2) numbers, got {got}")
-    if np.ma.is_masked(points):
-        raise ValueError("expected a value for each point, got masked ones")
-    if not np.isfinite(given).all():
-        raise ValueError("expected finite numbers, got NaN or infinity")
-    landmarks = np.array(given, dtype=np.float64)
+    landmarks = _finite_numbers(points, (N_LANDMARKS, 2))
     if np.abs(landmarks).max() > LARGEST_COORDINATE**2:
         raise ValueError(f"expected pixels of a picture, got {np.abs(landmarks).max():g}")
     return landmarks
+
+
+def checked_sigma(radii: Any) -> NDArray[np.float64]:
+    """How far off each landmark of a face may be, (68,), as numbers of their own. Raises ValueError as
+    `checked_landmarks`."""
+    sigma = _finite_numbers(radii, (N_LANDMARKS,))
+    if (sigma < 0).any():
+        raise ValueError(f"expected finite numbers of 0 or more, got {sigma.min():g}")
+    return sigma
+
+
+def _finite_numbers(values: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    try:
+        given = np.asarray(values)
+    except ValueError:  # rows of different lengths
+        given = np.array(None)
+    if given.shape != shape or given.dtype.kind not in "iuf":
+        got = f"{given.shape} {given.dtype}" if given.ndim else type(values).__name__
+        raise ValueError(f"expected {shape} numbers, got {got}")
+    if np.ma.is_masked(values):
+        raise ValueError("expected a value for each point, got masked ones")
+    if not np.isfinite(given).all():
+        raise ValueError("expected finite numbers, got NaN or infinity")
+    return np.array(given, dtype=np.float64)

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
 from numbers import Integral, Real
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 
 from facealign_cli.arrays import Bools, Floats, MadeAnew
-from facealign_cli.landmarks import LARGEST_COORDINATE, N_LANDMARKS, SCHEME, checked_landmarks
+from facealign_cli.landmarks import LARGEST_COORDINATE, N_LANDMARKS, SCHEME, checked_landmarks, checked_sigma
 
 Status = Literal["ok", "no_face", "error"]
 
@@ -121,10 +121,14 @@ class BoxCalibration:
         )
 
 
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def _check_found(bbox: object, name: str, score: object) -> None:
     if not isinstance(bbox, BBox):
         raise ValueError(f"bbox: expected a BBox, got {bbox!r:.80}")
-    if score is not None and (isinstance(score, bool) or not (isinstance(score, Real) and math.isfinite(score))):
+    if score is not None and not (_is_number(score) and math.isfinite(score)):
         raise ValueError(f"{name}: expected a finite number or None, got {score!r:.40}")
 
 
@@ -220,30 +224,28 @@ class Face(MadeAnew):
     quality: Quality | None = None
 
     def __post_init__(self) -> None:
-        try:
-            landmarks = checked_landmarks(self.landmarks)
-        except ValueError as error:
-            raise ValueError(f"landmarks: {error}") from error
+        arrays: dict[str, Floats | Bools] = {
+            "landmarks": _checked_points("landmarks", checked_landmarks, self.landmarks)
+        }
         for name in ("face_id", "track_id"):
             if name == "face_id" or self.track_id is not None:
                 object.__setattr__(self, name, _checked_id(name, getattr(self, name)))
         for name, kind in (("pose", HeadPose), ("quality", Quality)):
             if not isinstance(getattr(self, name), kind | None):
                 raise ValueError(f"{name}: expected {kind.__name__} or None, got {getattr(self, name)!r:.40}")
-        number = isinstance(self.confidence, Real) and not isinstance(self.confidence, bool)
-        if not (number and 0 <= self.confidence <= 1):
+        if not (_is_number(self.confidence) and 0 <= self.confidence <= 1):
             raise ValueError(f"confidence: expected 0 to 1, got {self.confidence!r:.40}")
         _check_found(self.bbox, "detector_score", self.detector_score)
-        landmarks.setflags(write=False)
-        object.__setattr__(self, "landmarks", landmarks)
         if self.visible is not None:
             visible = np.array(self.visible)
             if visible.shape != (N_LANDMARKS,) or visible.dtype != bool:
                 raise ValueError(f"visible: expected {N_LANDMARKS} truth values, got {visible.dtype} {visible.shape}")
-            visible.setflags(write=False)
-            object.__setattr__(self, "visible", visible)
+            arrays["visible"] = visible
         if self.sigma is not None:
-            object.__setattr__(self, "sigma", _checked_sigma(self.sigma))
+            arrays["sigma"] = _checked_points("sigma", checked_sigma, self.sigma)
+        for name, array in arrays.items():
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
         object.__setattr__(self, "confidence", float(self.confidence))
 
     @property
@@ -277,18 +279,11 @@ def _checked_id(name: str, value: object) -> int:
     return int(value)
 
 
-def _checked_sigma(values: Floats) -> Floats:
+def _checked_points(name: str, check: Callable[[Any], Floats], values: Floats) -> Floats:
     try:
-        given = np.asarray(values)
-    except ValueError:  # rows of different lengths
-        given = np.array(None)
-    if given.shape != (N_LANDMARKS,) or given.dtype.kind not in "iuf":
-        raise ValueError(f"sigma: expected ({N_LANDMARKS},) numbers, got {given.shape} {given.dtype}")
-    sigma = np.array(given, dtype=np.float64)
-    if not (np.isfinite(sigma) & (sigma >= 0)).all() or np.ma.is_masked(values):
-        raise ValueError("sigma: expected finite numbers of 0 or more")
-    sigma.setflags(write=False)
-    return sigma
+        return check(values)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -169,6 +169,7 @@ def test_copies_are_equal_and_count_as_one() -> None:
         {"sigma": ["1"] * 68},
         {"sigma": "1"},
         {"sigma": [[1], [2, 3]]},
+        {"sigma": -np.ones(68)},
         {"sigma": np.ma.array(np.ones(68), mask=True)},
         {"landmarks": np.ma.array(MEAN_SHAPE, mask=MEAN_SHAPE > 50)},
         {"pose": (0, 0, 0)},

@@ -69,11 +69,9 @@ def select_samples(root: Path, split: str = "all", *, need_pictures: bool = True
             odd.append(reason)
         elif split != "held-out" or _is_unseen(item):
             samples.append(item)
-            if item.weights is not None and not item.weights.all():
-                count = int((item.weights == 0).sum())
-                odd.append(
-                    Irregularity("points of weight 0", item.name, f"{count} in weights.json, measured all the same")
-                )
+            if count := 0 if item.weights is None else int((item.weights == 0).sum()):
+                detail = f"{count} in weights.json, measured all the same"
+                odd.append(Irregularity("points of weight 0", item.name, detail))
     if not samples:
         why = f"; {odd[0].kind}: {odd[0].name}: {odd[0].detail}" if odd else ""
         raise InputError(f"{root}: no annotated face that can be evaluated ({len(odd)} left out{why})")
