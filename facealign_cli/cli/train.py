@@ -54,7 +54,7 @@ _TRAINING = (
         metavar="NAME",
         default="dan-light",
         show_default=True,
-        help="dan (the paper's), dan-light or dan-large.",
+        help="dan (the paper's), dan-light, dan-lighter (its local head looks twice, not three times) or dan-large.",
     ),
     _setting("steps", kinds.Count(1), "How many batches the run has."),
     _setting("batch_size", kinds.Count(2), "Faces in a batch."),

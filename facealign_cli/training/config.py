@@ -143,6 +143,7 @@ NETWORKS: dict[str, NetworkConfig] = {
         fit_landmarks=False,
     ),
     "dan-light": NetworkConfig("dan-light", 160, 0.5, (_LIGHT_1, _LIGHT_2)),
+    "dan-lighter": NetworkConfig("dan-lighter", 160, 0.5, (_LIGHT_1, replace(_LIGHT_2, local_steps=2))),
     "dan-large": NetworkConfig("dan-large", 320, 0.5, (_LIGHT_1, _LARGE_2)),
 }
 

@@ -96,7 +96,8 @@ class TestPaper:
 @pytest.mark.parametrize("name", list(NETWORKS))
 class TestKnownNetworks:
     def model(self, name: str, request: pytest.FixtureRequest) -> Any:
-        return request.getfixturevalue({"dan": "paper", "dan-light": "light", "dan-large": "large"}[name])
+        fixtures = {"dan": "paper", "dan-light": "light", "dan-large": "large"}
+        return request.getfixturevalue(fixtures[name]) if name in fixtures else Dan(network_config(name)).eval()
 
     @torch.no_grad()
     def test_shapes(self, name: str, request: pytest.FixtureRequest) -> None:
