@@ -11,7 +11,7 @@ import numpy as np
 from facealign_cli.aligner import AlignedShapes, Aligner
 from facealign_cli.cli.options import stacked
 from facealign_cli.datasets import Sample, held_out_samples, read_samples
-from facealign_cli.datasets.beside import read_info
+from facealign_cli.datasets.beside import Beside
 from facealign_cli.datasets.unlabelled import points_of_shape
 from facealign_cli.datasets.unlabelled import read as read_unlabelled
 from facealign_cli.detectors import Detector, create_detector
@@ -134,7 +134,7 @@ def points(root: Path, model: str | None, step: int) -> None:
     The start is the mean shape laid onto the hand points; the size is that of its box. The eyes' and the mouth's
     points are means of landmarks, so that the schemes themselves differ by one or two percent.
     """
-    aligner, info = Aligner(model), read_info(root / "info.json")
+    aligner, info = Aligner(model), Beside(root).info
     by_pose: dict[str, list[tuple[float, float]]] = {}
     for sample in list(read_unlabelled(root, lambda path: None))[::step]:
         if isinstance(sample, Sample) and sample.points is not None:

@@ -19,9 +19,9 @@ class Sample:
     name: path relative to the root, with "/". dataset: first folder of the name ("afw", "helen", …).
     photo: key of the photo the face comes from. landmarks: (68, 2) 0-based pixels. bbox: the data set's own face box,
     if it gives one. rough: labels that were estimated, not made by hand; for training only.
-    weights: (68,) how far each point is to be trusted, 0 to 1; 0 is never learnt from nor measured on; None where all
-    are 1; all 0 where there are no labels and `landmarks` only say where the face is. yaw: how far the head is turned
-    to a side, in degrees, as the data set says; NaN where it does not. points: (K, 2) placed by hand in another scheme.
+    weights: (68,) how far each point is to be trusted, 0 to 1; 0 is never learnt from; None where all are 1; all 0
+    where there are no labels and `landmarks` only say where the face is. yaw: how far the head is turned to a side, in
+    degrees, as the data set says; NaN where it does not. points: (K, 2) placed by hand in another scheme.
     """
 
     name: str

@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -65,64 +66,76 @@ class Facts:
         return None if self.box is None else _boxes([self.box])[0]
 
 
-def read_boxes(path: Path) -> dict[str, list[BBox]]:
-    """Picture name → its boxes from a boxes.json; empty where there is none. Raises FormatError."""
-    return _read_table(path, "[x1, y1, x2, y2] or [[x1, y1, x2, y2], …]", _boxes)
+class Beside:
+    """What the files beside a folder's pictures say. Each is read when it is asked for, and once.
 
-
-def read_weights(path: Path) -> dict[str, Floats]:
-    """Name without suffix → (68,) weights in [0, 1] from a weights.json; empty where there is none.
-
-    Raises FormatError for weights that are not 68 such numbers.
+    A file that is not there says nothing. Asking raises FormatError for a file of another form.
     """
-    return _read_table(path, f"{N_LANDMARKS} numbers between 0 and 1", _weights)
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._objects: dict[str, dict[str, Any]] = {}
+
+    @cached_property
+    def boxes(self) -> dict[str, list[BBox]]:
+        """Picture name → its boxes, from boxes.json."""
+        return self._table("boxes.json", "[x1, y1, x2, y2] or [[x1, y1, x2, y2], …]", _boxes)
+
+    @cached_property
+    def weights(self) -> dict[str, Floats]:
+        """Name without suffix → (68,) weights in [0, 1], from weights.json."""
+        return self._table("weights.json", f"{N_LANDMARKS} numbers between 0 and 1", _weights)
+
+    @cached_property
+    def info(self) -> dict[str, Facts]:
+        """Name without suffix → what info.json says of it."""
+        form = f"{{fact: value}}, of which yaw is null or degrees of -{LARGEST_YAW:g} to {LARGEST_YAW:g}"
+        return self._table("info.json", form, lambda value: structured(value, Facts))
+
+    @cached_property
+    def points(self) -> dict[str, Floats]:
+        """Name without suffix → (K, 2) points of one of `SCHEMES`, from points.json."""
+        return self._table("points.json", "[[x, y], …] with 4 or 5 points, in pixels of the picture", _points)
+
+    def stray_names(self) -> Iterator[LeftOut]:
+        """For each of the files: which of its names nothing in the folder has, if there are any."""
+        files = {path.name for path in self.folder.iterdir()}
+        stems = {os.path.splitext(name)[0] for name in files}
+        for file in NAMES_BESIDE:
+            known, how = (files, "with its suffix") if file == "boxes.json" else (stems, "without its suffix")
+            names = self._object(file, "a value")
+            if stray := [one for one in names if one not in known]:
+                count = f"{len(stray)} of its {len(names)} names, such as {stray[0]!r:.80}"
+                reason = f"no file in the folder goes with {count}; a picture's name stands in it {how}"
+                yield LeftOut(f"{self.folder.name}/{file}", reason)
+
+    def _table(self, file: str, form: str, make: Callable[[Any], T]) -> dict[str, T]:
+        """Name → what `make`, which raises ValueError, makes of its value; `form` says in an error how values look."""
+        table: dict[str, T] = {}
+        for name, value in self._object(file, form).items():
+            try:
+                table[name] = make(value)
+            except ValueError as error:
+                raise FormatError(f"{self.folder / file}: {name:.80}: expected {form}: {error}") from error
+        return table
+
+    def _object(self, file: str, form: str) -> dict[str, Any]:
+        """A JSON object with names as keys, empty where there is no file."""
+        if file not in self._objects:
+            path = self.folder / file
+            content = read_json(path) if path.exists() else {}
+            if not isinstance(content, dict):
+                raise FormatError(f"{path}: expected {{name: {form}}}, got {type(content).__name__}")
+            self._objects[file] = content
+        return self._objects[file]
 
 
-def read_info(path: Path) -> dict[str, Facts]:
-    """Name without suffix → what an info.json says of it; empty where there is none. Raises FormatError."""
-    form = f"{{fact: value}}, of which yaw is null or degrees of -{LARGEST_YAW:g} to {LARGEST_YAW:g}"
-    return _read_table(path, form, lambda value: structured(value, Facts))
+class BesideFolders(dict[Path, Beside]):
+    """Folder → what stands beside its pictures, kept, so that several readers of a folder read its files once."""
 
-
-def read_points(path: Path) -> dict[str, Floats]:
-    """Name without suffix → (K, 2) points of one of `SCHEMES`; empty where there is no file. Raises FormatError."""
-    return _read_table(path, "[[x, y], …] with 4 or 5 points, in pixels of the picture", _points)
-
-
-def stray_names(folder: Path) -> Iterator[LeftOut]:
-    """For each of the files beside a folder's pictures: which of its names nothing in the folder has, if there are any.
-
-    Raises FormatError for a file that holds no names.
-    """
-    files = {path.name for path in folder.iterdir()}
-    stems = {os.path.splitext(name)[0] for name in files}
-    for name in NAMES_BESIDE:
-        known, how = (files, "with its suffix") if name == "boxes.json" else (stems, "without its suffix")
-        names = _read_object(folder / name, "a value")
-        if stray := [one for one in names if one not in known]:
-            reason = f"no file in the folder goes with {len(stray)} of its {len(names)} names, such as {stray[0]!r:.80}"
-            yield LeftOut(f"{folder.name}/{name}", f"{reason}; a picture's name stands in it {how}")
-
-
-def _read_table(path: Path, form: str, make: Callable[[Any], T]) -> dict[str, T]:
-    """Name → what `make`, which raises ValueError, makes of its value; `form` says in an error how values look."""
-    table: dict[str, T] = {}
-    for name, value in _read_object(path, form).items():
-        try:
-            table[name] = make(value)
-        except ValueError as error:
-            raise FormatError(f"{path}: {name:.80}: expected {form}: {error}") from error
-    return table
-
-
-def _read_object(path: Path, form: str) -> dict[str, Any]:
-    """A JSON object with names as keys, empty where there is no file."""
-    if not path.exists():
-        return {}
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise FormatError(f"{path}: expected {{name: {form}}}, got {type(content).__name__}")
-    return content
+    def __missing__(self, folder: Path) -> Beside:
+        self[folder] = Beside(folder)
+        return self[folder]
 
 
 def _boxes(value: Any) -> list[BBox]:

@@ -34,7 +34,7 @@ def read(path: Path, fmt: Format, *, need_pictures: bool = True) -> Iterator[Sam
 
 def _faces(path: Path, result: FrameResult, need_pictures: bool) -> Iterator[Sample | LeftOut]:
     name = Path(result.source)
-    folder = path if path.is_dir() else path.parent
+    folder = Path(os.path.abspath(path if path.is_dir() else path.parent))  # "." would give the data set no name
     places = (folder / name, folder / "images" / name, name)
     image = next((place for place in places if os.path.isfile(place)), None)  # False for what is no name at all
     dataset = name.parts[0] if len(name.parts) > 1 and not name.is_absolute() else folder.name

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from facealign_cli.datasets.base import LeftOut, Sample
+from facealign_cli.datasets.beside import NAMES_BESIDE, BesideFolders
 from facealign_cli.datasets.splits import is_held_out
 from facealign_cli.errors import InputError
 from facealign_cli.formats.base import find_format, format_names
 
 
-def read_samples(root: Path, *, need_pictures: bool = True) -> Iterator[Sample | LeftOut]:
+def read_samples(
+    root: Path, *, need_pictures: bool = True, beside: BesideFolders | None = None
+) -> Iterator[Sample | LeftOut]:
     """Yield every annotated face below `root` in the order of names.
 
     root: a folder with NAME.pts beside NAME.jpg|png, at any depth, or what `formats.base.find_format` knows: dlib's
     XML, COCO, CVAT, Label Studio, a YOLO folder, facealign's JSON, CSV or Parquet. need_pictures: leave out a face
-    without a picture; otherwise its sample names the picture that would belong to it.
+    without a picture; otherwise its sample names the picture that would belong to it. beside: keeps what stands beside
+    the pictures of .pts files, for whoever reads on in the same folders.
     Raises InputError if nothing annotated is there, FormatError for a broken file or boxes.json.
     """
     root = Path(root)
@@ -28,11 +32,22 @@ def read_samples(root: Path, *, need_pictures: bool = True) -> Iterator[Sample |
     if root.is_dir():
         from facealign_cli.datasets import w300
 
-        return w300.read(root, need_pictures=need_pictures)
+        return w300.read(root, need_pictures=need_pictures, beside=beside)
     raise InputError(
         f"{root}: expected a folder of pictures with .pts files, or faces in a format that facealign reads "
         f"({', '.join(format_names())})"
     )
+
+
+def unused_files(root: Path, samples: Iterable[Sample]) -> list[LeftOut]:
+    """The files beside the samples' pictures that were not read, since the samples do not come from .pts files."""
+    fmt = find_format(root)
+    if fmt is None or fmt.name == "pts":
+        return []
+    reason = f"not used: such files count beside .pts files alone, and {root} is in the format {fmt.name}"
+    folders = sorted({sample.image_path.parent for sample in samples})
+    places = [folder / name for folder in folders for name in NAMES_BESIDE]
+    return [LeftOut(f"{place.parent.name}/{place.name}", reason) for place in places if place.is_file()]
 
 
 def held_out_samples(root: Path) -> list[Sample]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from facealign_cli.arrays import Floats
 from facealign_cli.datasets.base import LeftOut, Sample
-from facealign_cli.datasets.beside import IMAGE_SUFFIXES, SCHEMES, Facts, read_info, read_points
+from facealign_cli.datasets.beside import IMAGE_SUFFIXES, SCHEMES, BesideFolders, Facts
 from facealign_cli.datasets.splits import photo_key
 from facealign_cli.errors import InputError
 from facealign_cli.geometry import init_shape_from_bbox
@@ -31,17 +31,18 @@ def points_of_shape(landmarks: Floats, count: int) -> Floats:
     return np.stack([landmarks[..., list(group), :].mean(axis=-2) for group in SCHEMES[count]], axis=-2)
 
 
-def read(root: Path, find_face: FindFace) -> Iterator[Sample | LeftOut]:
+def read(root: Path, find_face: FindFace, beside: BesideFolders | None = None) -> Iterator[Sample | LeftOut]:
     """Yield a sample for every picture below `root` without a .pts file, in the order of names.
 
     Its landmarks only say where the face is: the mean shape laid onto the hand points, or in the box of info.json, or
-    in the box that `find_face` gives for the picture; its weights are all 0.
+    in the box that `find_face` gives for the picture; its weights are all 0. beside: as for `read_samples`.
     Raises FormatError for a broken points.json or info.json.
     """
     root = Path(os.path.abspath(root))
     folders = sorted({path.parent for path in root.rglob("*") if path.suffix in IMAGE_SUFFIXES})
+    beside = BesideFolders() if beside is None else beside
     for folder in folders:
-        points, info = read_points(folder / "points.json"), read_info(folder / "info.json")
+        points, info = beside[folder].points, beside[folder].info
         for image in sorted(path for path in folder.iterdir() if path.suffix in IMAGE_SUFFIXES):
             if not image.with_suffix(".pts").exists():
                 yield _sample(root, image, points.get(image.stem), info.get(image.stem, Facts()), find_face)

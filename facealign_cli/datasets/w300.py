@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from facealign_cli.arrays import Floats
 from facealign_cli.datasets.base import LeftOut, Sample
-from facealign_cli.datasets.beside import IMAGE_SUFFIXES, Facts, read_boxes, read_info, read_weights
+from facealign_cli.datasets.beside import IMAGE_SUFFIXES, Beside, BesideFolders, Facts
 from facealign_cli.datasets.splits import photo_key
 from facealign_cli.errors import InputError
 from facealign_cli.formats.pts import PTS_FILES, read_pts, split_face_stem
@@ -26,36 +25,18 @@ _ROUGH_FOLDERS = ("trainset_lowres", "ytf")
 """Folders whose labels are estimates (../shared/data/README.md)."""
 
 
-def read(root: Path, *, need_pictures: bool = True) -> Iterator[Sample | LeftOut]:
+def read(root: Path, *, need_pictures: bool = True, beside: BesideFolders | None = None) -> Iterator[Sample | LeftOut]:
     """Yield the faces below `root`; see `read_samples`."""
     root = Path(os.path.abspath(root))  # so that "." inside a data set's folder gives the same split as the whole set
     files = sorted(root.rglob(PTS_FILES))
     if not files:
         raise InputError(f"{root}: no .pts file in it or below it")
-    beside: dict[Path, _Beside] = {}
+    beside = BesideFolders() if beside is None else beside
     for pts in files:
-        folder = pts.parent
-        if folder not in beside:
-            beside[folder] = _Beside.read(folder)
-        yield _face(root, pts, beside[folder], need_pictures)
+        yield _face(root, pts, beside[pts.parent], need_pictures)
 
 
-@dataclass(frozen=True)
-class _Beside:
-    """What stands beside a folder's faces."""
-
-    boxes: dict[str, list[BBox]]
-    weights: dict[str, Floats]
-    info: dict[str, Facts]
-
-    @classmethod
-    def read(cls, folder: Path) -> _Beside:
-        return cls(
-            read_boxes(folder / "boxes.json"), read_weights(folder / "weights.json"), read_info(folder / "info.json")
-        )
-
-
-def _face(root: Path, pts: Path, beside: _Beside, need_pictures: bool) -> Sample | LeftOut:
+def _face(root: Path, pts: Path, beside: Beside, need_pictures: bool) -> Sample | LeftOut:
     name = pts.relative_to(root).as_posix()
     image, number = picture_of(pts)
     if image is None and need_pictures:

@@ -14,7 +14,7 @@ import numpy as np
 
 from facealign_cli.aligner import Aligner
 from facealign_cli.arrays import Floats, Image
-from facealign_cli.datasets import LeftOut, Sample, read_samples
+from facealign_cli.datasets import LeftOut, Sample, read_samples, unused_files
 from facealign_cli.datasets.protocol import TRAINING_FOLDERS, folder_of
 from facealign_cli.datasets.splits import is_held_out
 from facealign_cli.detectors.base import detect_faces
@@ -53,7 +53,7 @@ def select_samples(root: Path, split: str = "all", *, need_pictures: bool = True
     split: "all", or "held-out": of the training folders, only the faces that `datasets.splits` holds out. Two kinds of
     faces are never used: those with rough labels, which are no truth, and mirrored copies, which stand in the
     organisers' folders but do not count. Faces with points of weight 0 are used, and named, since the errors are over
-    all 68 points. need_pictures: as for `read_samples`.
+    all 68 points. So are files beside the pictures that do not count. need_pictures: as for `read_samples`.
     Raises InputError for an unknown split and if nothing is left, and FormatError as `read_samples` does.
     """
     if split not in SPLITS:
@@ -72,6 +72,7 @@ def select_samples(root: Path, split: str = "all", *, need_pictures: bool = True
             if count := 0 if item.weights is None else int((item.weights == 0).sum()):
                 detail = f"{count} in weights.json, measured all the same"
                 odd.append(Irregularity("points of weight 0", item.name, detail))
+    odd += [Irregularity("file not used", item.name, item.reason) for item in unused_files(root, known)]
     if not samples:
         why = f"; {odd[0].kind}: {odd[0].name}: {odd[0].detail}" if odd else ""
         raise InputError(f"{root}: no annotated face that can be evaluated ({len(odd)} left out{why})")

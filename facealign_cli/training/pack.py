@@ -58,7 +58,7 @@ class Pack:
 
     images: (N, P, P) uint8 grey. landmarks: (N, 68, 2) float32. bbox: (N, 4) float32, NaN where the data set gave none.
     rough: (N,) bool, labels that were estimated and do not follow the hand-made ones' convention. held_out: (N,) bool.
-    weights: (N, 68) float32, how far each point is to be trusted; 0 is never learnt from nor measured on.
+    weights: (N, 68) float32, how far each point is to be trusted; 0 is never learnt from.
     A face whose weights are all 0 has no labels: its landmarks only say where it is. yaw: (N,) float32 degrees, NaN
     where unknown. points: (N, 5, 2) float32, points placed by hand in a scheme of `datasets.beside`, NaN where
     there are fewer or none. names: N strings, unique.

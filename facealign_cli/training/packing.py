@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facealign_cli.arrays import Floats, Image
-from facealign_cli.datasets import LeftOut, Sample, read_samples
-from facealign_cli.datasets.beside import NAMES_BESIDE, stray_names
+from facealign_cli.datasets import LeftOut, Sample, read_samples, unused_files
+from facealign_cli.datasets.beside import NAMES_BESIDE, BesideFolders
 from facealign_cli.datasets.splits import is_held_out, photo_number
 from facealign_cli.datasets.unlabelled import FindFace
 from facealign_cli.datasets.unlabelled import read as read_unlabelled
@@ -114,13 +115,16 @@ def _photo_to_hold_out(rows: list[_Row]) -> str | None:
 
 
 def _samples(roots: Sequence[Path], unlabelled: bool) -> Iterable[Sample | LeftOut]:
-    for root in map(Path, roots):
+    beside = BesideFolders()
+    for root in (Path(os.path.abspath(root)) for root in roots):
         if root.is_dir():
-            yield from (stray for folder in _folders_with_names(root) for stray in stray_names(folder))
+            yield from (stray for folder in _folders_with_names(root) for stray in beside[folder].stray_names())
         if not unlabelled or root.is_file() or next(root.rglob("*.pts"), None):
-            yield from read_samples(root)
+            items = list(read_samples(root, beside=beside))
+            yield from items
+            yield from unused_files(root, (item for item in items if isinstance(item, Sample)))
         if unlabelled and root.is_dir():
-            yield from read_unlabelled(root, _largest_face())
+            yield from read_unlabelled(root, _largest_face(), beside)
 
 
 def _folders_with_names(root: Path) -> list[Path]:

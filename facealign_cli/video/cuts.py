@@ -25,14 +25,11 @@ class CutDetector:
         """Whether the last frame's pattern is not quite that of the one before; less than a cut."""
 
     def is_cut(self, image_bgr: Image) -> bool:
-        """Whether a new scene begins with this frame; the first one does not count."""
-        rows, columns = (
-            max(1, image_bgr.shape[0] // 48),
-            max(1, image_bgr.shape[1] // 64),
-        )  # a few pixels tell it as well
-        small = cv2.resize(
-            np.ascontiguousarray(image_bgr[::rows, ::columns, 1]), (32, 24), interpolation=cv2.INTER_AREA
-        )
+        """Whether a new scene begins with this frame, in colour or grey; the first one does not count."""
+        plane = image_bgr if image_bgr.ndim == 2 else image_bgr[..., 1]
+        rows, columns = max(1, plane.shape[0] // 48), max(1, plane.shape[1] // 64)  # a few pixels tell it as well
+        few = np.ascontiguousarray(plane[::rows, ::columns])
+        small = cv2.resize(few, (32, 24), interpolation=cv2.INTER_AREA)
         pattern = small.ravel() - np.float32(small.mean())
         pattern /= max(float(np.sqrt(pattern @ pattern)), 1e-9)
         tones = np.bincount(np.right_shift(small.ravel(), 4), minlength=16) / small.size

@@ -19,15 +19,15 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from facealign_cli.arguments import check_number
 from facealign_cli.arrays import Floats
 from facealign_cli.landmarks import GROUPS
-from facealign_cli.records import BBox, Face
-from facealign_cli.video.smoothing import MAX_GAP_S, RIGID, Smoothing
+from facealign_cli.records import Face
+from facealign_cli.video.smoothing import MAX_GAP_S, RIGID, Smoothing, moved_to
 
 _SAME_S = 1e-6  # times that differ by less are the same
 
@@ -118,10 +118,7 @@ class LookAheadSmoother:
     def _face(self, face: Face, time_s: float) -> Face:
         if face.track_id is None:
             return face
-        points = self._tracks[face.track_id].smoothed(time_s)
-        corners = points[68:].ravel().tolist()
-        bbox = BBox(*corners) if corners[0] < corners[2] and corners[1] < corners[3] else face.bbox
-        return replace(face, landmarks=points[:68], bbox=bbox)
+        return moved_to(face, self._tracks[face.track_id].smoothed(time_s))
 
 
 class _Track:

@@ -150,6 +150,15 @@ def _share(cutoff_hz: Floats, step: float) -> Floats:
     return 1 / (1 + 1 / (2 * math.pi * cutoff_hz * step))
 
 
+def moved_to(face: Face, points: Floats) -> Face:
+    """The face at (70, 2) points: its landmarks, then two corners of its box, which stays where these make no box."""
+    try:
+        bbox = BBox(*points[68:].ravel().tolist())
+    except ValueError:  # a box of next to nothing, turned inside out by what it was before
+        bbox = face.bbox
+    return replace(face, landmarks=points[:68], bbox=bbox)
+
+
 class FaceSmoother:
     """Smooths the faces of a clip, with one filter for each track; the corners of the box are smoothed as well.
 
@@ -178,6 +187,4 @@ class FaceSmoother:
         box, x = bbox_of_shape(face.landmarks), face.bbox
         points = np.concatenate([face.landmarks, [[x.x1, x.y1], [x.x2, x.y2]]])
         points = one(points, timestamp_s, float((box[2:] - box[:2]).mean()))
-        corners = points[68:].ravel().tolist()
-        bbox = BBox(*corners) if corners[0] < corners[2] and corners[1] < corners[3] else face.bbox
-        return replace(face, landmarks=points[:68], bbox=bbox)
+        return moved_to(face, points)

@@ -124,9 +124,9 @@ class Tracker:
     ) -> list[Face]:
         """The faces of the next frame, in the order of their track_id; their boxes are such as the detector would give.
 
-        image_bgr: (H, W, 3) uint8. timestamp_s: seconds; later than that of the frame before. source: the clip's path,
-        which only the detector `boxes` needs. upcoming: the picture of the frame that will be given next, and its time,
-        if they are known; the faces are the same without.
+        image_bgr: (H, W, 3) BGR or (H, W) grey, uint8. timestamp_s: seconds; later than that of the frame before.
+        source: the clip's path, which only the detector `boxes` needs. upcoming: the picture of the frame that will be
+        given next, and its time, if they are known; the faces are the same without.
         Raises InputError for another kind of array, or of time.
         """
         check_image(image_bgr)

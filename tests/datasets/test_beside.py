@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facealign_cli.datasets.beside import read_boxes, read_info, read_points, read_weights, stray_names
+from facealign_cli.datasets.beside import Beside
 from facealign_cli.errors import FormatError
 
 HALVES, FIVE = [0.5] * 68, [[9, 9], [20, 9], [15, 15], [10, 20], [19, 20]]
@@ -18,32 +18,32 @@ HALVES, FIVE = [0.5] * 68, [[9, 9], [20, 9], [15, 15], [10, 20], [19, 20]]
 def test_weights_that_are_none(tmp_path: Path, weights: object) -> None:
     (tmp_path / "weights.json").write_text(json.dumps({"a": weights}))
     with pytest.raises(FormatError, match=r"weights\.json: a: expected 68 numbers between 0 and 1: .*[Gg]ot"):
-        read_weights(tmp_path / "weights.json")
+        _ = Beside(tmp_path).weights
 
 
 @pytest.mark.parametrize("yaw", ["30", True, [30], 400, -1e300])
 def test_a_yaw_that_is_none(tmp_path: Path, yaw: object) -> None:
     (tmp_path / "info.json").write_text(json.dumps({"a": {"yaw": yaw}}))
     with pytest.raises(FormatError, match=r"info\.json: a: expected .* yaw"):
-        read_info(tmp_path / "info.json")
+        _ = Beside(tmp_path).info
 
 
 @pytest.mark.parametrize("points", [[["9", "9"]] * 5, [[True, False]] * 5, [[1e300, 1]] * 5, FIVE[:3]])
 def test_points_of_another_kind(tmp_path: Path, points: object) -> None:
     (tmp_path / "points.json").write_text(json.dumps({"a": points}))
     with pytest.raises(FormatError, match=r"points\.json: a: expected .* 4 or 5 points"):
-        read_points(tmp_path / "points.json")
+        _ = Beside(tmp_path).points
 
 
 def test_a_box_s_error_names_the_picture(tmp_path: Path) -> None:
     (tmp_path / "boxes.json").write_text(json.dumps({"a.jpg": [1, 2, 3, 4], "b.jpg": [3, 4, 1, 2]}))
     with pytest.raises(FormatError, match=r"boxes\.json: b\.jpg: expected \[x1, y1, x2, y2\].*x1 < x2"):
-        read_boxes(tmp_path / "boxes.json")
+        _ = Beside(tmp_path).boxes
 
 
 def test_what_a_file_does_not_say(tmp_path: Path) -> None:
     (tmp_path / "info.json").write_text(json.dumps({"a": {"yaw": None, "box": None, "age": 3}, "b": {"yaw": -30}}))
-    info = read_info(tmp_path / "info.json")
+    info = Beside(tmp_path).info
     assert np.isnan(info["a"].yaw_deg)
     assert info["a"].bbox() is None
     assert info["b"].yaw_deg == -30
@@ -55,10 +55,10 @@ def test_names_that_nothing_has_are_told(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     (tmp_path / "weights.json").write_text(json.dumps({"a": HALVES, "b#1": HALVES}))
     (tmp_path / "boxes.json").write_text(json.dumps({"a.jpg": [1, 2, 3, 4]}))
-    assert list(stray_names(tmp_path)) == []
+    assert list(Beside(tmp_path).stray_names()) == []
     (tmp_path / "weights.json").write_text(json.dumps({"a.jpg": HALVES, "b#1": HALVES}))
     (tmp_path / "boxes.json").write_text(json.dumps({"a": [1, 2, 3, 4]}))
-    boxes, weights = stray_names(tmp_path)
+    boxes, weights = Beside(tmp_path).stray_names()
     assert boxes.name.endswith("/boxes.json")
     assert "1 of its 1 names, such as 'a'; a picture's name stands in it with its suffix" in boxes.reason
     assert "1 of its 2 names, such as 'a.jpg'; a picture's name stands in it without its suffix" in weights.reason

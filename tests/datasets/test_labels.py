@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from facealign_cli.datasets import LeftOut, Sample, read_samples
+from facealign_cli.datasets import LeftOut, Sample, read_samples, unused_files
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.formats.base import get_format
 from facealign_cli.landmarks import MEAN_SHAPE
@@ -41,6 +41,31 @@ def test_sample(tmp_path: Path) -> None:
     assert sample.bbox == BBox(10, 20, 110, 130)
     assert not sample.rough
     np.testing.assert_array_equal(sample.landmarks, LANDMARKS)  # counted from 0, unlike .pts
+
+
+def test_the_data_set_has_its_folder_s_name_from_wherever_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The split of its photos follows from that name."""
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "a.jpg").touch()
+    write(tmp_path / "set", f"<box {BOX}>{parts()}</box>", file="a.jpg")
+    monkeypatch.chdir(tmp_path / "set")
+    for path in ("faces.xml", "../set/faces.xml", tmp_path / "set" / "faces.xml"):
+        (sample,) = read_samples(Path(path))
+        assert isinstance(sample, Sample)
+        assert sample.photo == "set/a"
+
+
+def test_files_beside_the_pictures_do_not_count_and_are_named(tmp_path: Path) -> None:
+    path = write(tmp_path, f"<box {BOX}>{parts()}</box>")
+    samples = [item for item in read_samples(path) if isinstance(item, Sample)]
+    assert unused_files(path, samples) == []
+    (samples[0].image_path.parent / "weights.json").write_text("[]")
+    (told,) = unused_files(path, samples)
+    assert (told.name, told.reason.partition(":")[0]) == ("trainset/weights.json", "not used")
+    (tmp_path / "helen" / "trainset" / "1_1.pts").touch()
+    assert unused_files(tmp_path / "helen", samples) == []
 
 
 def test_parts_in_any_order(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from facealign_cli.datasets.base import LeftOut, Sample
-from facealign_cli.datasets.beside import read_points
+from facealign_cli.datasets.beside import Beside
 from facealign_cli.datasets.unlabelled import points_of_shape, read
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.geometry import bbox_of_shape, init_shape_from_bbox
@@ -95,4 +95,4 @@ def test_left_out_with_a_reason(tmp_path: Path) -> None:
 def test_points_that_are_none(tmp_path: Path, values: object) -> None:
     (tmp_path / "points.json").write_text(json.dumps({"a": values}))
     with pytest.raises(FormatError, match=r"points\.json: a: expected"):
-        read_points(tmp_path / "points.json")
+        _ = Beside(tmp_path).points

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from facealign_cli.datasets import LeftOut, Sample, read_samples
-from facealign_cli.datasets.beside import read_boxes
+from facealign_cli.datasets.beside import Beside
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.formats.pts import write_pts
 from facealign_cli.landmarks import MEAN_SHAPE
@@ -160,7 +160,7 @@ class TestLeftOut:
 
 class TestBoxes:
     def test_none(self, tmp_path: Path) -> None:
-        assert read_boxes(tmp_path / "boxes.json") == {}
+        assert Beside(tmp_path).boxes == {}
 
     @pytest.mark.parametrize(
         "content",
@@ -186,12 +186,12 @@ class TestBoxes:
     def test_no_json(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "boxes.json").write_bytes(content)
         with pytest.raises(FormatError, match=r"boxes\.json"):
-            read_boxes(tmp_path / "boxes.json")
+            _ = Beside(tmp_path).boxes
 
     def test_a_folder(self, tmp_path: Path) -> None:
         (tmp_path / "boxes.json").mkdir()
         with pytest.raises(InputError, match=r"boxes\.json"):
-            read_boxes(tmp_path / "boxes.json")
+            _ = Beside(tmp_path).boxes
 
     def test_of_its_own_folder(self, tmp_path: Path) -> None:
         for number, folder in enumerate(("afw", "lfpw")):

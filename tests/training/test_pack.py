@@ -9,9 +9,13 @@ import h5py
 import numpy as np
 import pytest
 
+from facealign_cli.convert import convert
+from facealign_cli.datasets import beside
+from facealign_cli.datasets.beside import NAMES_BESIDE
 from facealign_cli.datasets.splits import is_held_out, photo_number
 from facealign_cli.datasets.unlabelled import points_of_shape
 from facealign_cli.errors import FormatError, InputError, OutputError
+from facealign_cli.formats.base import get_format
 from facealign_cli.formats.pts import write_pts
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import MEAN_SHAPE
@@ -314,6 +318,33 @@ def test_names_beside_the_faces_that_nothing_has_are_told(tmp_path: Path) -> Non
     (told,) = write_pack([tmp_path / "some"], tmp_path / "faces.h5", size=64).left_out
     assert told.name == "some/weights.json"
     assert "such as 'a.png'" in told.reason
+
+
+def test_files_beside_the_pictures_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for stem in ("a", "b"):
+        add_face(tmp_path / "some", stem, face(ord(stem)))
+    for name in NAMES_BESIDE:
+        (tmp_path / "some" / name).write_text("{}")
+    read: list[str] = []
+
+    def read_json(path: Path) -> dict[str, object]:
+        read.append(path.name)
+        return {}
+
+    monkeypatch.setattr(beside, "read_json", read_json)
+    monkeypatch.chdir(tmp_path)
+    write_pack([Path("some")], tmp_path / "faces.h5", size=64, unlabelled=True)
+    assert sorted(read) == sorted(NAMES_BESIDE)
+
+
+def test_files_beside_pictures_whose_labels_are_no_pts_files_are_told(tmp_path: Path) -> None:
+    for stem in ("a", "b"):
+        add_face(tmp_path / "some", stem, face(ord(stem)))
+    convert([tmp_path / "some"], tmp_path / "labels.json", get_format("coco"))
+    (tmp_path / "some" / "weights.json").write_text(json.dumps({"a": [0] * 68}))
+    (told,) = write_pack([tmp_path / "labels.json"], tmp_path / "faces.h5", size=64).left_out
+    assert told.name == "some/weights.json"
+    assert told.reason.startswith("not used") and told.reason.endswith("in the format coco")
 
 
 def test_a_face_that_no_pack_can_hold_is_left_out(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from facealign_cli.errors import InputError
 from facealign_cli.geometry import init_shape_from_bbox
 from facealign_cli.records import BBox, Face
 from facealign_cli.video.lookahead import LookAhead, LookAheadSmoother, line_weights, parse_smoothing
-from facealign_cli.video.smoothing import Smoothing
+from facealign_cli.video.smoothing import FaceSmoother, Smoothing, moved_to
 
 SHAPE = init_shape_from_bbox(np.array([100.0, 100, 200, 200]))
 
@@ -120,6 +120,20 @@ def test_the_box_is_smoothed_with_the_points() -> None:
         face = replace(face_at(shape), bbox=BBox(100 + float(noise(60)[i, 0, 0]), 100, 200, 200))
         boxes += [faces[0].bbox.x1 for faces in smoother.push([face], i / 30)]
     assert np.std(np.diff(boxes)) < 0.02
+
+
+def test_boxes_of_next_to_nothing() -> None:
+    """A box that smoothing makes smaller than a box can be, or turns inside out, stays as it came in."""
+    rng = np.random.default_rng(0)
+    corners = [(x, 100.0, x + side, 100.0 + side) for x, side in zip(*rng.uniform(0.011, 0.05, (2, 40)), strict=True)]
+    causal, ahead, out = FaceSmoother(Smoothing(0.5, 0.0)), LookAheadSmoother(), []
+    for i, box in enumerate(corners):
+        face = replace(face_at(SHAPE), bbox=BBox(*box))
+        out += [causal([face], i / 30), *ahead.push([face], i / 30)]
+    out += ahead.flush()
+    assert len(out) == 2 * len(corners)
+    assert moved_to(face, np.concatenate([SHAPE + 1, [[5, 5], [5.005, 9]]])).bbox == face.bbox
+    assert moved_to(face, np.concatenate([SHAPE + 1, [[5, 5], [6, 9]]])).bbox == BBox(5, 5, 6, 9)
 
 
 def test_a_clip_that_jumps_back_begins_anew() -> None:

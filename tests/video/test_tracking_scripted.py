@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from facealign_cli.errors import InputError
 from facealign_cli.video.tracks import normalised
-from tests.video.scripted import SIZE, STEP, UNIT, Clip, at, centers
+from tests.video.scripted import BLANK, SIZE, STEP, UNIT, Clip, at, centers
 
 
 def test_a_followed_face_has_what_the_network_says_of_this_frame() -> None:
@@ -23,6 +24,27 @@ def test_a_followed_face_has_what_the_network_says_of_this_frame() -> None:
     clip.script.sigma = np.nan
     clip.frame(at(103), at(300))
     assert [face.sigma for face in clip.faces] == [None, None]
+
+
+def test_grey_frames_are_followed_like_coloured_ones() -> None:
+    rng, found = np.random.default_rng(0), []
+    scenes = [np.repeat(rng.integers(low, low + 100, (120, 160, 1), np.uint8), 3, axis=2) for low in (0, 150)]
+    for plain in (False, True):
+        clip = Clip()
+        found.append([clip.frame(at(100), image=scene[..., 0] if plain else scene) for scene in scenes for _ in "ab"])
+    assert [list(ids) for ids in found[0]] == [list(ids) for ids in found[1]] == [[0], [0], [1], [1]]
+
+
+def test_a_frame_or_a_time_that_is_none_is_refused_and_changes_nothing() -> None:
+    clip = Clip()
+    clip.frame(at(100))
+    for image in (None, BLANK / 255, BLANK[..., :2], BLANK[:0]):
+        with pytest.raises(InputError, match="expected a picture"):
+            clip.tracker.update(image, 1.0)  # type: ignore[arg-type]
+    for time_s in (None, "1", float("nan"), True):
+        with pytest.raises(InputError, match="timestamp_s: expected"):
+            clip.tracker.update(BLANK, time_s)  # type: ignore[arg-type]
+    assert list(clip.frame(at(100))) == [0]
 
 
 def test_the_detector_is_told_the_source() -> None:
