@@ -11,11 +11,11 @@ import numpy as np
 from facealign_cli.aligner import AlignedShapes, Aligner
 from facealign_cli.cli.options import stacked
 from facealign_cli.datasets import Sample, held_out_samples, read_samples
-from facealign_cli.datasets.beside import Beside
 from facealign_cli.datasets.unlabelled import points_of_shape
 from facealign_cli.datasets.unlabelled import read as read_unlabelled
 from facealign_cli.detectors import Detector, create_detector
 from facealign_cli.detectors.base import DEFAULT_DETECTOR
+from facealign_cli.files.documents import read_json
 from facealign_cli.files.pictures import read_image
 from facealign_cli.geometry import bbox_of_shape, init_shape_from_bbox
 from facealign_cli.landmarks import INNER_WITHOUT_BRIDGE
@@ -134,7 +134,7 @@ def points(root: Path, model: str | None, step: int) -> None:
     The start is the mean shape laid onto the hand points; the size is that of its box. The eyes' and the mouth's
     points are means of landmarks, so that the schemes themselves differ by one or two percent.
     """
-    aligner, info = Aligner(model), Beside(root).info
+    aligner, info = Aligner(model), read_json(root / "info.json")
     by_pose: dict[str, list[tuple[float, float]]] = {}
     for sample in list(read_unlabelled(root, lambda path: None))[::step]:
         if isinstance(sample, Sample) and sample.points is not None:

@@ -22,7 +22,8 @@ YAW_BANDS = {"0_30": (0.0, 30.0), "30_60": (30.0, 60.0), "60_90": (60.0, 90.0)}
 def turned_errors(model: Dan, pack: Pack, n_stages: int | None = None) -> dict[str, float]:
     """The mean error of the inner points without the bridge of the nose, by band of yaw, in shares of the face's size.
 
-    The face's size is the square root of the area of the truth's box. Bands without a face are left out.
+    The face's size is the square root of the area of the truth's box. Faces none of whose points count are left out,
+    and so are bands without a face.
     """
     side = np.abs(pack.yaw)
     if not np.isfinite(side).any():
@@ -32,7 +33,8 @@ def turned_errors(model: Dan, pack: Pack, n_stages: int | None = None) -> dict[s
     weights = (pack.weights > 0) & np.isin(np.arange(N_LANDMARKS), INNER_WITHOUT_BRIDGE)
     distance = np.linalg.norm(stages[-1] - truth, axis=2)
     errors = (distance * weights).sum(axis=1) / np.maximum(1, weights.sum(axis=1)) / size
-    bands = {name: (side >= low) & (side < high) for name, (low, high) in YAW_BANDS.items()}
+    counts = weights.any(axis=1)
+    bands = {name: counts & (side >= low) & (side < high) for name, (low, high) in YAW_BANDS.items()}
     return {name: float(errors[band].mean()) for name, band in bands.items() if band.any()}
 
 

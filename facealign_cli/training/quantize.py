@@ -180,7 +180,7 @@ def _write_int8(path: Path, written: Path, calibration: Image, keep_float: Seque
         quantization.quantize_static(
             str(prepared),
             str(written),
-            _Reader(calibration),
+            _Reader(calibration.astype(onnx.helper.tensor_dtype_to_np_dtype(_input_type(model)))),
             quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
             reduce_range=True,  # 7 bits: on CPUs without VNNI, sums of 8-bit products saturate, and landmarks move
@@ -194,6 +194,12 @@ def _write_int8(path: Path, written: Path, calibration: Image, keep_float: Seque
             },
         )
     return len(layers)
+
+
+def _input_type(model: Any) -> int:
+    """The type of the graph's one input, as ONNX counts them: crops are uint8 or float32."""
+    result: int = model.graph.input[0].type.tensor_type.elem_type
+    return result
 
 
 def nodes_to_quantize(model: Any, keep_float: Sequence[str] = ()) -> list[Any]:
@@ -240,10 +246,10 @@ def _passes_on(node: Any, tensors: set[str]) -> bool:
 class _Reader:
     """One (1, S, S) crop at a time, as the calibrator asks for them; what has `get_next` is a CalibrationDataReader."""
 
-    def __init__(self, crops: Image) -> None:
-        self.crops: Iterator[Image] = iter(crops)
+    def __init__(self, crops: np.ndarray) -> None:
+        self.crops: Iterator[np.ndarray] = iter(crops)
 
-    def get_next(self) -> dict[str, Image] | None:
+    def get_next(self) -> dict[str, np.ndarray] | None:
         """The next input of the graph; None after the last."""
         crop = next(self.crops, None)
         return None if crop is None else {"crop": crop[None]}

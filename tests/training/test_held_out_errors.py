@@ -21,18 +21,21 @@ class TestYawErrors:
     def test_counts_inner_points_of_positive_weight_only(
         self, tiny_light: NetworkConfig, tiny_pack: Pack, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Jaw, bridge and points of weight zero are a hundred pixels off, the others three percent of the size."""
+        """Jaw, bridge and points of weight zero are a hundred pixels off, the others three percent of the size.
+
+        Of the fourth face only the jaw counts: it is not among those turned by 10 degrees.
+        """
         yaw = np.full(24, np.nan, np.float32)
-        yaw[:3] = 10, -45, 75
+        yaw[:4] = 10, -45, 75, 10
         weights = np.ones((24, 68), np.float32)
-        weights[:, 40] = 0
+        weights[:, 40] = weights[3, 17:] = 0
         pack = replace(tiny_pack, yaw=yaw, weights=weights).select(np.isfinite(yaw))
 
         def predict(model: Dan, pack: Pack, n_stages: int | None = None) -> tuple[list[np.ndarray], np.ndarray]:
             truth = pack.landmarks.astype(float)
             size = np.sqrt(np.ptp(truth, axis=1).prod(axis=1))
-            off = np.zeros((3, 68, 2))
-            off[..., 0] = 0.03 * size[:, None] * np.array([1, 2, 3])[:, None]
+            off = np.zeros((4, 68, 2))
+            off[..., 0] = 0.03 * size[:, None] * np.array([1, 2, 3, 4])[:, None]
             off[:, [*range(17), 27, 28, 29, 40]] = 100
             return [truth + off], truth
 

@@ -62,6 +62,15 @@ def test_int8_report(int8: tuple[Path, Any], model: Path, tiny_pack: Pack) -> No
     assert report.bytes_after == path.stat().st_size < report.bytes_before / 2
 
 
+def test_a_graph_that_takes_floats(model: Path, tiny_pack: Pack, tmp_path: Path) -> None:
+    """Graphs may take crops as float32, as other exporters write them."""
+    floats = onnx.load(str(model))
+    floats.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    onnx.save(floats, str(tmp_path / "floats.onnx"))
+    report = quantize_int8(tmp_path / "floats.onnx", tmp_path / "int8.onnx", tiny_pack, crops=8, tolerance=100)
+    assert report.before[0] == pytest.approx(held_out_nme(model, tiny_pack))
+
+
 def test_int8_graph(int8: tuple[Path, Any]) -> None:
     graph = onnx.load(str(int8[0]))
     assert [(entry.domain or "ai.onnx", entry.version) for entry in graph.opset_import] == [("ai.onnx", 18)]
