@@ -184,7 +184,7 @@ def videos(**settings: Any) -> None:
         console.message("Stopped: the clips that are finished are written; the same command goes on from here.")
     else:
         jobs.tell_clips(progress, summaries, settings)
-    sys.exit(jobs.exit_code(progress))
+    sys.exit(jobs.exit_code(progress, summaries))
 
 
 def _job(settings: dict[str, Any]) -> dict[str, Any]:

@@ -111,11 +111,12 @@ def tell_doubts(progress: Progress, settings: dict[str, Any]) -> None:
         console.tell_no_face(empty, console.counted(empty, "picture"), any_roll=settings["any_roll"])
 
 
-def exit_code(progress: Progress) -> int:
-    """Of a batch: 130 if it was interrupted, 3 if something failed, else 0."""
+def exit_code(progress: Progress, clips: Sequence[ClipSummary] = ()) -> int:
+    """Of a batch: 130 if it was interrupted, 3 if something failed, a frame of a clip among it, else 0."""
     if progress.stopped == "interrupt":
         return console.INTERRUPTED
-    return console.SOME_FAILED if progress.counts.failed or progress.problems else 0
+    damaged = any(clip.damaged for clip in clips)
+    return console.SOME_FAILED if progress.counts.failed or progress.problems or damaged else 0
 
 
 def _duration(seconds: float) -> str:
@@ -134,6 +135,11 @@ def tell_clips(progress: Progress, clips: Sequence[ClipSummary], settings: dict[
         console.message(f"Failed: {clip.error}")
     if len(failed) > _NAMED:
         console.message(f"… and {len(failed) - _NAMED:,} more: rows of clips.csv with status error.")
+    for clip in [clip for clip in clips if clip.damaged][:_NAMED]:
+        console.message(
+            f"Damaged: {clip.source}: of {console.counted(clip.frames, 'frame')}, {clip.damaged:,} have no picture; "
+            "the rows of these say why."
+        )
     counted, ids, blinks = console.counted, sum(clip.ids for clip in clips), sum(clip.blinks or 0 for clip in clips)
     names = ", ".join(clip.source for clip in empty[:_NAMED]) + ", …" * (len(empty) > _NAMED)
     console.tell_no_face(len(empty), f"{counted(len(empty), 'clip')} ({names})", any_roll=settings["any_roll"])

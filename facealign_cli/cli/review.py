@@ -90,7 +90,13 @@ def review(
         other=[] if compare is None else read_proposals(compare, images, console.message),
     )
     if session.unknown_steps:
-        console.message(f"{session.side_file}: {session.unknown_steps} steps are of pictures that are not among these.")
+        steps = console.counted(session.unknown_steps, "step")
+        if not any(picture.revision for picture in session.pictures):
+            raise InputError(
+                f"{session.side_file}: it holds {steps}, and none is of a picture in {session.root}. Name the folder "
+                "with which it was made (--images), or another file for the work on these pictures (--work)"
+            )
+        console.message(f"{session.side_file}: {steps} of pictures that are not in {session.root} are not taken.")
     if export_to is not None:
         from facealign_cli.convert import write_faces
 

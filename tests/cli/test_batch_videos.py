@@ -211,3 +211,17 @@ def test_batch_folder_says_which_clips_it_passes_over(folder: Path, tmp_path: Pa
     assert "8 files of another kind passed over (.mp4); facealign batch videos is for clips" in result.stderr
     (line,) = (tmp_path / "out" / "part-000000.jsonl").read_text().splitlines()
     assert json.loads(line)["source"].endswith("picture.png")
+
+
+def test_a_clip_that_is_cut_short_is_told(astronaut: np.ndarray, tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    face = np.ascontiguousarray(astronaut[20:260, 100:340])
+    write_clip(tmp_path / "clips" / "whole.avi", [np.roll(face, i, axis=1) for i in range(12)])
+    content = (tmp_path / "clips" / "whole.avi").read_bytes()
+    (tmp_path / "clips" / "cut.avi").write_bytes(content[: len(content) * 2 // 3])
+    result = run(tmp_path / "clips", "-o", tmp_path / "out")
+    damaged = {row["source"]: int(row["damaged"]) for row in table(tmp_path / "out" / "clips.csv")}
+    assert [Path(name).name for name, count in damaged.items() if count] == ["cut.avi"]
+    assert f"Damaged: {tmp_path / 'clips' / 'cut.avi'}: of " in result.output
+    assert "whole.avi" not in result.output
+    assert result.exit_code == 3

@@ -95,3 +95,13 @@ def test_it_serves_until_it_is_stopped(rows: Path) -> None:
             assert "Traceback" not in process.stderr.read()
         finally:
             process.kill()
+
+
+def test_a_folder_with_which_the_work_was_not_made_is_an_error(rows: Path, tmp_path: Path) -> None:
+    """The points would be exported as they were before the work."""
+    (rows / "others").mkdir()
+    arguments = ["review", "rows.json", "--images", "others", "--export", "made.json", "--all"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1
+    assert "it holds 2 steps, and none is of a picture in" in result.output.replace("\n", " ")
+    assert not (rows / "made.json").exists()
