@@ -131,15 +131,14 @@ def tell_clips(progress: Progress, clips: Sequence[ClipSummary], settings: dict[
     """What failed, where no face is reported, and one line on what was done with the clips and where it is."""
     frames, faces, doubtful = (sum(getattr(clip, name) for clip in clips) for name in ("frames", "faces", "doubtful"))
     failed, empty = ([clip for clip in clips if clip.status == status] for status in ("error", "no_face"))
-    for clip in failed[:_NAMED]:
-        console.message(f"Failed: {clip.error}")
-    if len(failed) > _NAMED:
-        console.message(f"… and {len(failed) - _NAMED:,} more: rows of clips.csv with status error.")
-    for clip in [clip for clip in clips if clip.damaged][:_NAMED]:
-        console.message(
-            f"Damaged: {clip.source}: of {console.counted(clip.frames, 'frame')}, {clip.damaged:,} have no picture; "
-            "the rows of these say why."
-        )
+    _name_some([f"Failed: {clip.error}" for clip in failed], "with status error")
+    damaged = [
+        f"Damaged: {clip.source}: of {console.counted(clip.frames, 'frame')}, {clip.damaged:,} have no picture; "
+        "the rows of these say why."
+        for clip in clips
+        if clip.damaged
+    ]
+    _name_some(damaged, "with damaged frames")
     counted, ids, blinks = console.counted, sum(clip.ids for clip in clips), sum(clip.blinks or 0 for clip in clips)
     names = ", ".join(clip.source for clip in empty[:_NAMED]) + ", …" * (len(empty) > _NAMED)
     console.tell_no_face(len(empty), f"{counted(len(empty), 'clip')} ({names})", any_roll=settings["any_roll"])
@@ -148,3 +147,11 @@ def tell_clips(progress: Progress, clips: Sequence[ClipSummary], settings: dict[
         f"{counted(frames, 'frame')}, {counted(faces, 'face')} ({doubtful:,} doubtful), {counted(ids, 'id')}, "
         f"{counted(blinks, 'blink')} in {_duration(progress.elapsed_s)}: {settings['output']}/clips.csv"
     )
+
+
+def _name_some(clips: Sequence[str], which: str) -> None:
+    """Say the first few of what is to be said of clips, and where the others are found."""
+    for text in clips[:_NAMED]:
+        console.message(text)
+    if len(clips) > _NAMED:
+        console.message(f"… and {len(clips) - _NAMED:,} more: rows of clips.csv {which}.")
