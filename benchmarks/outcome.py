@@ -72,12 +72,14 @@ def circumstances(command: list[str] | None = None) -> dict[str, Any]:
 
 
 def tables_of(markdown: str) -> list[list[dict[str, str]]]:
-    """Every table of the text: a list of its rows, each by the names of the columns."""
+    """Every table of the text: a list of its rows, each by the names of the columns. No two may have one name."""
     blocks = re.findall(r"(?:^\|.*\|$\n?)+", markdown, re.MULTILINE)
     return [_rows([_cells(line) for line in block.splitlines()]) for block in blocks]
 
 
 def _rows(lines: list[list[str]]) -> list[dict[str, str]]:
+    if len(set(lines[0])) < len(lines[0]):
+        raise ValueError(f"two columns of one name, of which a record would hold one: {lines[0]}")
     return [dict(zip(lines[0], line, strict=True)) for line in lines[2:]]
 
 

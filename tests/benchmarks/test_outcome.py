@@ -23,6 +23,11 @@ def outcome(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("outcome")
 
 
+def test_a_table_with_two_columns_of_one_name_is_no_record(outcome: ModuleType) -> None:
+    with pytest.raises(ValueError, match="two columns of one name"):
+        outcome.tables_of("| error | without | without |\n| --- | --- | --- |\n| 1 | 2 | 3 |\n")
+
+
 def test_the_record_holds_what_was_printed(
     outcome: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
