@@ -31,7 +31,7 @@ def faces_a_second(name: str, batch_size: int, steps: int) -> float:
     import torch
 
     from facealign_cli.training.config import NETWORKS
-    from facealign_cli.training.loop import run_backbones_in_bf16
+    from facealign_cli.training.device import run_backbones_in_bf16
     from facealign_cli.training.network import Dan
 
     torch.set_num_threads(1)

@@ -19,33 +19,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from facealign_cli.arrays import Floats
-from facealign_cli.errors import DeviceError, InputError
+from facealign_cli.errors import InputError
 from facealign_cli.files.documents import parsing
-from facealign_cli.runtime import check_device
 from facealign_cli.training.augment import Batch
 from facealign_cli.training.batches import BatchSource
 from facealign_cli.training.checkpoint import load_checkpoint, load_optimizer, model_of, save_checkpoint
 from facealign_cli.training.config import NetworkConfig
+from facealign_cli.training.device import run_backbones_in_bf16, training_device
 from facealign_cli.training.layers import landmark_loss, normaliser, point_distance, sigma_loss
 from facealign_cli.training.log import append_row, drop_rows_after
 from facealign_cli.training.measure import held_out_errors, measured_faces, turned_errors
-from facealign_cli.training.network import Backbone, Dan, DanOutput
+from facealign_cli.training.network import Dan, DanOutput
 from facealign_cli.training.origin import Origin
 from facealign_cli.training.pack import Pack, crops_in_frame
 from facealign_cli.training.schedule import TrainConfig, check_same
 
 RIGHT_WITHIN = 0.10
 """Landmarks whose error is below this share of `layers.normaliser` count as right for the confidence."""
-
-
-def training_device(name: str) -> torch.device:
-    """The device of that name; "auto" is a GPU if torch sees one. Raises InputError, DeviceError."""
-    has_gpu = torch.cuda.is_available()
-    if check_device(name) == "auto":
-        return torch.device("cuda" if has_gpu else "cpu")
-    if name.startswith("cuda") and not has_gpu:
-        raise DeviceError(f"device {name}: torch {torch.__version__} sees no GPU; install a CUDA build of torch")
-    return torch.device(name)
 
 
 def new_model(network: NetworkConfig, pack: Pack, seed: int = 0) -> Dan:
@@ -335,10 +325,3 @@ def _groups(parameters: list[torch.nn.Parameter], weight_decay: float) -> list[d
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-
-
-def run_backbones_in_bf16(model: Dan, device: str) -> None:
-    """Convolutions in bfloat16; coordinates, heads and connection layers stay in float32, where pixels need it."""
-    for module in model.modules():
-        if isinstance(module, Backbone):
-            module.forward = torch.autocast(device, torch.bfloat16)(module.forward)  # type: ignore[method-assign]
