@@ -23,10 +23,9 @@ def covers(root: Path, model: str | None) -> None:
     """Error of the points that something hides and of those still seen, each beside the error with nothing there."""
     aligner, samples = Aligner(model), held_out_samples(root)
     plain = np.array([errors(aligner, sample, read_image(sample.image_path))[0] for sample in samples])
-    print(
-        "| in front of the face | hidden points | error, % | with nothing there | the others | the others with nothing there | believed |"
-    )
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    columns = ["in front of the face", "hidden points", "error, %", "with nothing there", "the others"]
+    columns += ["the others with nothing there", "believed"]
+    print(f"| {' | '.join(columns)} |\n{'| --- ' * len(columns)}|")
     for kind in SHARES:
         rng = np.random.default_rng(0)
         hidden, covered, confidence = zip(*(under(aligner, sample, kind, rng) for sample in samples), strict=True)
