@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from facealign_cli.errors import DeviceError
+from facealign_cli.errors import DeviceError, InputError
 from facealign_cli.runtime import check_device
 from facealign_cli.training.network import Backbone, Dan
 
@@ -17,6 +17,25 @@ def training_device(name: str) -> torch.device:
     if name.startswith("cuda") and not has_gpu:
         raise DeviceError(f"device {name}: torch {torch.__version__} sees no GPU; install a CUDA build of torch")
     return torch.device(name)
+
+
+LEAST_CHANNELS = 8
+"""Of what a 1×1 convolution that leaves pixels out sees. With fewer, oneDNN writes past its memory in the backward pass
+on processors without AVX-512 (github.com/uxlfoundation/oneDNN/issues/6035, seen in PyTorch 2.13): training then ends in
+a crash, or goes on with other numbers."""
+
+
+def check_convolutions(model: Dan) -> None:
+    """Raise InputError if the network has a convolution that PyTorch cannot train on every processor."""
+    for name, module in model.named_modules():
+        if not isinstance(module, torch.nn.Conv2d) or module.kernel_size != (1, 1) or module.stride == (1, 1):
+            continue
+        if module.in_channels < LEAST_CHANNELS:
+            raise InputError(
+                f"{model.config.name} cannot be trained: {name}, a 1×1 convolution with a stride, sees "
+                f"{module.in_channels} channels. On some processors PyTorch crashes if they are fewer than "
+                f"{LEAST_CHANNELS}. Give the stem and the first levels more channels."
+            )
 
 
 def run_backbones_in_bf16(model: Dan, device: str) -> None:

@@ -25,7 +25,7 @@ from facealign_cli.training.augment import Batch
 from facealign_cli.training.batches import BatchSource
 from facealign_cli.training.checkpoint import load_checkpoint, load_optimizer, model_of, save_checkpoint
 from facealign_cli.training.config import NetworkConfig
-from facealign_cli.training.device import run_backbones_in_bf16, training_device
+from facealign_cli.training.device import check_convolutions, run_backbones_in_bf16, training_device
 from facealign_cli.training.layers import landmark_loss, normaliser, point_distance, sigma_loss
 from facealign_cli.training.log import append_row, drop_rows_after
 from facealign_cli.training.measure import held_out_errors, measured_faces, turned_errors
@@ -63,6 +63,7 @@ class Run:
         teacher: Dan | None = None,
     ) -> None:
         self.folder, self.config, self.origin = Path(folder), config, origin
+        check_convolutions(model)
         self.teacher = _checked_teacher(teacher, model, config)
         self.device = training_device(config.device)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -119,7 +120,12 @@ class Run:
         return run
 
     def save(self, name: str = "last.ckpt") -> None:
-        """Write a checkpoint with all that `resume` needs."""
+        """Write a checkpoint with all that `resume` needs.
+
+        Raises InputError where its weights are no longer finite; the last checkpoint stays as it is.
+        """
+        if not all(bool(value.isfinite().all()) for value in self.average.values()):
+            raise self._diverged()
         save_checkpoint(
             self.folder / name,
             {
@@ -170,10 +176,13 @@ class Run:
         except (RuntimeError, IndexError) as error:
             if not any(words in str(error) for words in ("out of bounds", "non-finite", "device-side assert")):
                 raise
-            raise InputError(
-                f"the training diverged at step {self.step}: its numbers are no longer finite; a lower learning rate "
-                "(--lr) or a longer rise of it (--warmup-steps) helps"
-            ) from error
+            raise self._diverged() from error
+
+    def _diverged(self) -> InputError:
+        return InputError(
+            f"the training diverged at step {self.step}: its numbers are no longer finite; a lower learning rate "
+            "(--lr) or a longer rise of it (--warmup-steps) helps"
+        )
 
     def stop(self) -> None:
         """Let `train` end after the step it is in, so that the checkpoint holds whole steps only."""

@@ -22,7 +22,7 @@ from facealign_cli.training.pack import FORMAT, crops_in_frame, read_pack
 
 Kind = tuple[list[tuple[str, bytes]], Callable[[Path], object]]
 
-_TINY = NetworkConfig("tiny", 32, 0.5, (StageConfig("residual", 32, 0.5, 4, (4, 8), (1, 1), n_features=8, squeeze=2),))
+_TINY = NetworkConfig("tiny", 32, 0.5, (StageConfig("residual", 32, 0.5, 8, (8, 8), (1, 1), n_features=8, squeeze=2),))
 
 
 def checkpoints(folder: Path) -> Kind:

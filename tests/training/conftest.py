@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 _VGG = StageConfig("vgg", 32, 0.5, 0, (4, 8), (1, 1), dropout=0.5, n_features=16)
 _VGG_LATER = StageConfig("vgg", 32, 0.5, 0, (4, 8), (1, 1), dropout=0.5, n_features=16, feature_side=16)
-_LIGHT = StageConfig("residual", 32, 0.5, 4, (4, 8), (1, 1), n_features=16, squeeze=4)
+_LIGHT = StageConfig("residual", 32, 0.5, 8, (8, 8), (1, 1), n_features=16, squeeze=4)
 _LIGHT_LATER = StageConfig(
     "residual",
     48,
     0.7,
-    4,
-    (4, 8),
+    8,
+    (8, 8),
     (1, 2),
     n_features=16,
     feature_side=6,

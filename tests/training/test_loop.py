@@ -37,12 +37,12 @@ def log_rows(folder: Path) -> list[dict[str, str]]:
 def test_a_training_that_diverges_says_so(
     lr: float, tiny_light: NetworkConfig, tiny_pack: Pack, tmp_path: Path
 ) -> None:
-    """And leaves the last checkpoint as it was."""
+    """And leaves the last checkpoint whose numbers are finite, which can be loaded."""
     run = new_run(tmp_path, tiny_light, tiny_pack, replace(CONFIG, lr=lr, warmup_steps=0, checkpoint_every=1))
     with pytest.raises(InputError, match=r"diverged at step \d+.*--lr"):
         run.train()
     if (tmp_path / "last.ckpt").exists():
-        assert load_checkpoint(tmp_path / "last.ckpt")["step"] == run.step
+        assert run.step - load_checkpoint(tmp_path / "last.ckpt")["step"] in (0, 1)
 
 
 class TestResume:

@@ -1,0 +1,27 @@
+"""What a training computes on: networks that PyTorch cannot train everywhere are refused before it crashes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from facealign_cli.errors import InputError
+from facealign_cli.training.config import NETWORKS, NetworkConfig
+from facealign_cli.training.device import check_convolutions
+from facealign_cli.training.network import Dan
+from facealign_cli.training.pack import Pack
+from tests.training.runs import new_run
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_shipped_networks_train_everywhere(name: str) -> None:
+    check_convolutions(Dan(NETWORKS[name]))
+
+
+def test_a_narrow_shortcut_is_refused(tiny_light: NetworkConfig, tiny_pack: Pack, tmp_path: Path) -> None:
+    first, later = tiny_light.stages
+    narrow = replace(tiny_light, stages=(first, replace(later, stem=4)))
+    with pytest.raises(InputError, match=r"stages\.1\..*sees 4 channels.*crashes.*fewer than 8"):
+        new_run(tmp_path, narrow, tiny_pack)
