@@ -1,10 +1,10 @@
-"""How many faces a second a training step takes on one thread, and what huge pages of memory bring.
+"""How many faces a second a training step takes on one thread, and what bfloat16 and huge pages of memory bring.
 
     python benchmarks/training_speed.py [dan dan-light dan-large] [--batch-size 32] [--steps 4] [--rounds 2]
 
-Each round trains each network on noise, forward, backward and the optimizer's step, its convolutions in bfloat16: once
-as the system gives memory out, and once with `HUGE_PAGES` in the environment, each in a process of its own. The GNU C
-library reads that at a process's start; other systems ignore it. What batches cost to make is not in it.
+Each round trains each network on noise, forward, backward and the optimizer's step, in each of the `WAYS` and each time
+in a process of its own. `HUGE_PAGES` stand in the environment: the GNU C library reads that at a process's start; other
+systems ignore it. What batches cost to make is not in it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,16 @@ HUGE_PAGES = (
 )
 """Large tensors come from memory that the process keeps, in pages of 2 MB, instead of from fresh pages of 4 kB."""
 
+WAYS = {
+    "float32": (False, ""),
+    "bfloat16": (True, ""),
+    "float32, huge pages": (False, HUGE_PAGES),
+    "bfloat16, huge pages": (True, HUGE_PAGES),
+}
+"""By name: whether convolutions run in bfloat16, and the C library's settings."""
 
-def faces_a_second(name: str, batch_size: int, steps: int) -> float:
+
+def faces_a_second(name: str, batch_size: int, steps: int, bf16: bool) -> float:
     """Of the training of one network, in this process."""
     import torch
 
@@ -36,7 +44,8 @@ def faces_a_second(name: str, batch_size: int, steps: int) -> float:
 
     torch.set_num_threads(1)
     model = Dan(NETWORKS[name]).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    run_backbones_in_bf16(model, "cpu")
+    if bf16:
+        run_backbones_in_bf16(model, "cpu")
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
     crops = 255 * torch.rand(batch_size, 1, model.config.crop_size, model.config.crop_size)
     begin = 0.0
@@ -51,11 +60,13 @@ def faces_a_second(name: str, batch_size: int, steps: int) -> float:
     return batch_size * steps / (time.perf_counter() - begin)
 
 
-def measured(name: str, options: argparse.Namespace, tunables: str) -> float:
-    """The same in a fresh process with these settings of the C library."""
+def measured(name: str, options: argparse.Namespace, way: str) -> float:
+    """The same in a fresh process, in one of the `WAYS`."""
+    bf16, tunables = WAYS[way]
     command = [sys.executable, __file__, name, "--batch-size", str(options.batch_size), "--steps", str(options.steps)]
     environment = {**os.environ, "GLIBC_TUNABLES": tunables, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*command, "--alone"], env=environment, check=True, capture_output=True, text=True)
+    alone = ["--alone", "bfloat16" if bf16 else "float32"]
+    done = subprocess.run([*command, *alone], env=environment, check=True, capture_output=True, text=True)
     return float(done.stdout)
 
 
@@ -67,30 +78,31 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument(
-        "--alone", action="store_true", help="measure the first network in this process; print a number"
+        "--alone", choices=["float32", "bfloat16"], help="measure the first network in this process; print a number"
     )
     outcome.add_options(parser)
     options = parser.parse_args()
     if options.alone:
-        print(faces_a_second(options.networks[0], options.batch_size, options.steps))
+        bf16 = options.alone == "bfloat16"
+        print(faces_a_second(options.networks[0], options.batch_size, options.steps, bf16))
         return
-    rates: dict[tuple[str, str], list[float]] = defaultdict(list)
+    rates: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for _ in range(options.rounds):
         for name in options.networks:
-            for tunables in ("", HUGE_PAGES):
-                rates[name, tunables].append(measured(name, options, tunables))
-    text = "| Network | Faces a second | With huge pages | Times as fast |\n| --- | ---: | ---: | ---: |\n"
-    for name in options.networks:
-        plain, huge = rates[name, ""], rates[name, HUGE_PAGES]
-        ratio = median(after / before for before, after in zip(plain, huge, strict=True))
-        text += f"| {name} | {_shown(plain)} | {_shown(huge)} | {ratio:.2f} |\n"
-    outcome.hand_over(
-        text, options, rates={f"{name}{' huge' * bool(t)}": values for (name, t), values in rates.items()}
+            for way in WAYS:
+                rates[name][way].append(measured(name, options, way))
+    text = (
+        f"Faces a second, and in brackets how many times as fast as in float32:\n\n| Network | {' | '.join(WAYS)} |\n"
     )
+    text += f"| --- {'| ---: ' * len(WAYS)}|\n"
+    for name, by_way in rates.items():
+        text += f"| {name} | {' | '.join(_shown(values, by_way['float32']) for values in by_way.values())} |\n"
+    outcome.hand_over(text, options, rates=rates)
 
 
-def _shown(values: list[float]) -> str:
-    return ", ".join(f"{value:.0f}" for value in values)
+def _shown(values: list[float], plain: list[float]) -> str:
+    ratio = median(value / before for value, before in zip(values, plain, strict=True))
+    return f"{median(values):.0f} ({ratio:.2f})"
 
 
 if __name__ == "__main__":

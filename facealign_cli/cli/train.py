@@ -85,7 +85,12 @@ _TRAINING = (
     _setting("checkpoint_every", kinds.Count(1), "Batches from one checkpoint to the next."),
     _setting("patience", kinds.Count(0), "Stop after N evaluations without a gain. 0: never."),
     _setting("seed", kinds.Count(0), "Decides the first weights, the order and the augmentation."),
-    click.option("--bf16", is_flag=True, default=TrainConfig.bf16, help="Compute the convolutions in bfloat16."),
+    click.option(
+        "--bf16",
+        is_flag=True,
+        default=TrainConfig.bf16,
+        help="Compute the convolutions in bfloat16. Slow where the processor has no instructions for it.",
+    ),
     click.option(
         "--teacher",
         metavar="CHECKPOINT",
@@ -187,6 +192,7 @@ def _train(
     from facealign_cli.files.storage import LocalStorage
     from facealign_cli.training.checkpoint import load_checkpoint, model_of
     from facealign_cli.training.curves import draw_curves
+    from facealign_cli.training.device import computes_in_bf16
     from facealign_cli.training.loop import Run
     from facealign_cli.training.pack import read_packs
     from facealign_cli.training.start import Beginning, start_run
@@ -202,6 +208,11 @@ def _train(
         begin, network = Beginning(previous, **given), values.pop("network")
         config = _config(stage, values)
         run = start_run(folder, pack, config, network=network, begin=begin, tell=console.message, teacher=teacher)
+    if run.config.bf16 and not computes_in_bf16(run.device):
+        console.message(
+            "This processor has no instructions for bfloat16: with --bf16 the training takes several times as long "
+            "here. A run that is begun without --bf16 is faster."
+        )
     with lock_folder(LocalStorage(), str(make_folder(folder))):
         try:
             with process.stop_on_signals(run.stop, lambda: run.stopped):

@@ -160,8 +160,8 @@ def test_doctor_names_the_python_that_runs(monkeypatch: pytest.MonkeyPatch) -> N
     assert "-m pip install" not in told.stdout.split("provider")[0].split("extra", 1)[1]
 
 
-def test_from_a_pack_to_a_model(shared_data: Path, tmp_path: Path) -> None:
-    pytest.importorskip("torch", reason=TRAIN)
+def test_from_a_pack_to_a_model(shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch", reason=TRAIN)
     data, folder = tmp_path / "faces.h5", tmp_path / "run"
     result = run("train", "pack", shared_data / "300w" / "afw", "-o", data, "--size", 96)
     assert result.exit_code == 0
@@ -190,8 +190,11 @@ def test_from_a_pack_to_a_model(shared_data: Path, tmp_path: Path) -> None:
     both = run("train", "export", folder / "last.ckpt", "-o", kept, *exporting, "--overwrite")
     assert both.exit_code == 1
     assert "cannot hold both" in both.stderr
-    begun = run("train", "run", "--run", tmp_path / "third", *again[:2], *again[4:], "--init", kept)
+    assert "bfloat16" not in begun.stderr
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    begun = run("train", "run", "--run", tmp_path / "third", *again[:2], *again[4:], "--init", kept, "--bf16")
     assert f"{whole} of {whole} tensors taken" in begun.stderr
+    assert "no instructions for bfloat16" in begun.stderr
     info = json.loads(run("model", "info", model, "--format", "json").stdout)
     assert info["held-out inter-pupil NME %, stage 2"] > 0
 
