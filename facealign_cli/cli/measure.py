@@ -13,7 +13,7 @@ from facealign_cli.cli import console, kinds, options, tracking
 from facealign_cli.cli.help import Command
 
 if TYPE_CHECKING:
-    from facealign_cli.measures import Blink, MeasuredFace
+    from facealign_cli.measures import MeasuredFace
 
 
 @click.command(
@@ -66,6 +66,7 @@ def measure(
     """
     from facealign_cli.files.output import check_output
     from facealign_cli.measures import find_blinks, measure_results
+    from facealign_cli.measures.blinks import in_words, why_untold
     from facealign_cli.measures.tables import write_blinks, write_measures, write_summary
 
     for path in (output, blinks, summary):
@@ -83,17 +84,18 @@ def measure(
         write_summary(summary, faces, found, overwrite)
     if output is blinks is summary is None:
         tracking.print_persons(faces, found)
-    _tell(faces, found, [path for path in (output, blinks, summary) if path is not None])
+    _tell(faces, in_words(len(found), why_untold(faces)), [p for p in (output, blinks, summary) if p is not None])
 
 
-def _tell(faces: Sequence[MeasuredFace], blinks: Sequence[Blink], written: Sequence[Path]) -> None:
+def _tell(faces: Sequence[MeasuredFace], blinks: str, written: Sequence[Path]) -> None:
     persons = console.counted(len({(face.source, face.face_id) for face in faces}), "person")
-    unknown = sum(face.measures.eye_opening is None for face in faces)
-    turned = f", {unknown} of them turned too far to be measured" if unknown else ""
+    poseless = sum(face.pose is None for face in faces)
+    turned = sum(face.measures.eye_opening is None for face in faces) - poseless
+    but = f", {poseless:,} of them without head pose, eyes, mouth and brows" if poseless else ""
+    but += f", {turned:,} of them turned too far for the eyes" if turned else ""
     where = f": {', '.join(map(str, written))}" if written else ""
-    console.message(
-        f"{console.counted(len(faces), 'face')} of {persons} measured{turned}; "
-        f"{console.counted(len(blinks), 'blink')}{where}"
-    )
-    if faces and all(face.pose is None for face in faces):
-        console.message("No head pose was found: if the rows do not say the size of their pictures, give --size WxH.")
+    console.message(f"{console.counted(len(faces), 'face')} of {persons} measured{but}; {blinks}{where}")
+    if poseless:
+        console.message(
+            "Head pose, eyes, mouth and brows need the size of the pictures: give --size WxH if the rows do not say it."
+        )

@@ -56,6 +56,7 @@ def plot(
     mail and printed, and loads nothing from elsewhere.
     """
     from facealign_cli.files.output import check_output
+    from facealign_cli.measures.blinks import in_words
     from facealign_cli.report.clip import ClipPage, write_clip_page
 
     if start is not None and end is not None and end <= start:
@@ -64,12 +65,10 @@ def plot(
     shown = ClipPage(clip, title, focal, size, fps, start, end)
     series = write_clip_page(output, tracking.read_rows(rows, format_name), shown, overwrite)
     summary = series.summary
-    told = summary.blinks is not None
-    blinks = console.counted(summary.blinks or 0, "blink") if told else "frames too far apart for blinks"
+    blinks = in_words(summary.blinks, series.blinks_untold)
     kilobytes = output.stat().st_size / 1000
     large = f"{kilobytes / 1000:.1f} MB" if kilobytes >= 1000 else f"{kilobytes:.0f} kB"
     console.message(
         f"{console.counted(summary.frames, 'frame')}, {console.counted(summary.faces, 'face')} of "
-        f"{console.counted(summary.ids, 'id')}, "
-        f"{blinks}; {large}: {output}"
+        f"{console.counted(summary.ids, 'id')}; {blinks}; {large}: {output}"
     )

@@ -220,19 +220,18 @@ def blinks_beside(measures: Path) -> Path:
 
 
 def tell(
-    clip: ClipSummary, seconds: float, written: Sequence[Path | None], made: str = "", *, measured: bool = False
+    clip: ClipSummary, seconds: float, written: Sequence[Path | None], made: str = "", *, blinks: str = ""
 ) -> None:
     """One line on what was done, how much of it is doubtful, and where it is.
 
-    made: words before the places. measured: whether blinks were looked for.
+    made: words before the places. blinks: how many there are, in words, where they were looked for.
     """
     where = ", ".join(str(path) for path in written if path not in (None, kinds.STDOUT))
     frames, faces, ids = (console.counted(getattr(clip, f"{noun}s"), noun) for noun in ("frame", "face", "id"))
     lost = f", lost {clip.lost} and regained {clip.regained}" if clip.lost else ""
-    blinks = f", {console.counted(clip.blinks, 'blink')}" if measured and clip.blinks is not None else ""
     damaged = f" ({clip.damaged:,} damaged)" if clip.damaged else ""
     console.message(
-        f"{frames}{damaged}, {faces} ({clip.doubtful:,} doubtful) of {ids}{lost}{blinks}; "
+        f"{frames}{damaged}, {faces} ({clip.doubtful:,} doubtful) of {ids}{lost}{', ' * bool(blinks)}{blinks}; "
         f"a face in {100 * (clip.with_face or 0):.0f} % of the frames; {seconds:.1f} s{': ' * bool(where)}{made}{where}"
     )
 

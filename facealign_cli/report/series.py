@@ -47,6 +47,7 @@ class ClipSeries:
     """A clip. times: (R,) seconds, or frames where `timed` is False. frames: (R,). damaged: which records failed.
 
     persons: those that are seen in most frames first. records: with the times, sizes and ids that count here.
+    blinks_untold: why nobody's blinks can be told, or None.
     """
 
     source: str
@@ -57,6 +58,7 @@ class ClipSeries:
     persons: tuple[Person, ...]
     summary: ClipSummary
     records: tuple[FrameResult, ...]
+    blinks_untold: str | None = None
 
 
 def read_series(
@@ -93,6 +95,7 @@ def read_series(
         _persons(chosen, clip),
         clip.summary(),
         tuple(chosen),
+        clip.why_untold(),
     )
 
 

@@ -80,6 +80,7 @@ def test_each_clip_has_its_row_and_its_tables(folder: Path, undisturbed: Path) -
     assert -40 < float(face["yaw_min"]) <= float(face["yaw_max"]) < 40
     assert (grey["status"], grey["faces"], grey["with_face"], grey["yaw_min"]) == ("no_face", "0", "0.0", "")
     assert text["status"] == "error" and "text.mp4" in text["error"]
+    assert {value for name, value in text.items() if name not in ("source", "status", "error")} == {""}
     (place,) = (undisturbed / "clips").rglob("inner/0.mp4.csv")
     records = get_format("csv").read(place)
     assert len(records) == 12 and all(record.faces[0].pose is not None for record in records)
@@ -139,9 +140,7 @@ def test_measures_need_no_option_and_clips_without_a_face_are_named(folder: Path
     assert result.exit_code == 2 and "leave --measures out" in result.stderr
     result = run(folder / "grey.mp4", "-o", tmp_path / "out")
     assert f"No face is reported in 1 clip ({folder}/grey.mp4); if heads lie" in result.stderr
-    assert (
-        "1 clip, 0 of them done before, 0 failed: 10 frames, 0 faces (0 doubtful), 0 ids, 0 blinks in" in result.stderr
-    )
+    assert "1 clip, 0 of them done before, 0 failed: 10 frames, 0 faces (0 doubtful), 0 ids; " in result.stderr
 
 
 def test_on_ray_the_tables_are_the_same_and_a_lost_row_costs_one_clip(
