@@ -241,14 +241,15 @@ def progress(frames: Iterable[Item], total: int | None, what: str = "Tracking") 
     if not sys.stderr.isatty():
         yield from console.lines_of_progress(frames, total, "frames")
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
     speed = TextColumn("{task.fields[fps]:.0f} fps")
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn())
+    bar = console.open_bar(TextColumn(what), BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn())
     begin = time.monotonic()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=total, fps=0.0)
+    try:
+        task = bar.add_task("", total=total, fps=0.0)
         for done, frame in enumerate(frames, start=1):
             yield frame
-            progress.update(task, completed=done, fps=done / max(time.monotonic() - begin, 1e-6))
+            bar.update(task, completed=done, fps=done / max(time.monotonic() - begin, 1e-6))
+    finally:
+        console.close_bar(bar)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import ast
+import io
 import os
 import pty
+import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 import facealign_cli.cli
-from facealign_cli.cli import console
+from facealign_cli.cli import console, tracking
 from facealign_cli.cli.main import main
 
 FOLDER = Path(facealign_cli.cli.__file__).parent
@@ -69,6 +72,31 @@ def test_results_reach_no_terminal_raw(fmt: str, tmp_path: Path) -> None:
     assert b"x1b" in shown or b"u001b" in shown
 
 
+class Terminal(io.StringIO):
+    """What is written to a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    "shown", [lambda n: console.progress(range(n), n, "x"), lambda n: tracking.progress(range(n), n)]
+)
+def test_a_message_stands_on_a_line_of_its_own_above_the_bar(
+    shown: Callable[[int], Iterator[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    for item in shown(4):
+        console.message(f"Error: {item}")
+        if item == 2:
+            break
+    written = sys.stderr.getvalue()  # type: ignore[attr-defined]
+    for item in range(3):
+        assert re.search(rf"[\r\n]\x1b\[2KError: {item}\r?\n", written), written
+    assert not console._bars
+
+
 def test_only_the_console_prints() -> None:
     wrong = [
         f"{file.name}:{node.lineno}"
@@ -76,7 +104,7 @@ def test_only_the_console_prints() -> None:
         if file.name != "console.py"
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call)
-        and ast.unparse(node.func) in ("print", "click.echo", "click.secho", "sys.stdout.write")
+        and ast.unparse(node.func) in ("print", "click.echo", "click.secho", "sys.stdout.write", "Console", "Progress")
     ]
     assert not wrong
     assert not [
