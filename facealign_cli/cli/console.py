@@ -183,9 +183,20 @@ def open_bar(*columns: ProgressColumn) -> Progress:
 
 
 def close_bar(bar: Progress) -> None:
-    """Take a bar away."""
-    _bars.remove(bar)
+    """Take a bar away, if it is still there."""
+    if bar in _bars:
+        _bars.remove(bar)
     bar.stop()
+
+
+@contextlib.contextmanager
+def bars_taken_away() -> Iterator[None]:
+    """Around a command: no bar is left on the screen when an error ends it, and what is said of the error follows."""
+    try:
+        yield
+    finally:
+        while _bars:
+            close_bar(_bars[-1])
 
 
 def tell_left_out(faces: int, min_confidence: float) -> None:

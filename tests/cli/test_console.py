@@ -12,12 +12,14 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 import facealign_cli.cli
 from facealign_cli.cli import console, tracking
 from facealign_cli.cli.main import main
+from facealign_cli.errors import OutputError
 
 FOLDER = Path(facealign_cli.cli.__file__).parent
 CLEAR = "\x1b[2J\x9b31m\x07"
@@ -95,6 +97,29 @@ def test_a_message_stands_on_a_line_of_its_own_above_the_bar(
     for item in range(3):
         assert re.search(rf"[\r\n]\x1b\[2KError: {item}\r?\n", written), written
     assert not console._bars
+
+
+def test_an_error_that_ends_a_command_stands_on_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever takes the items fails, and so the bar's own code does not go on."""
+
+    @main.command("fail")
+    def fail() -> None:
+        items = tracking.progress(range(4), 4)  # held, as by a writer
+        for item in items:
+            raise OutputError(f"cannot write {item}")
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    try:
+        assert main.main(["fail"], standalone_mode=False) is None
+    except click.ClickException as error:
+        assert "cannot write 0" in error.message
+        assert terminal.getvalue().endswith("\x1b[1A\x1b[2K") and not console._bars  # the bar is gone already
+    else:
+        pytest.fail("no error")
+    finally:
+        del main.commands["fail"]
 
 
 def test_only_the_console_prints() -> None:
