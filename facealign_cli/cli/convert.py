@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -44,6 +45,7 @@ from facealign_cli.cli.help import Command
     show_default="the working folder",
     help="Folder of the pictures. Labelling tools name them from there.",
 )
+@options.left_out
 @options.overwrite
 def convert(
     *,
@@ -52,6 +54,7 @@ def convert(
     source_name: str | None,
     target_name: str | None,
     images: Path | None,
+    left_out: Path | None,
     overwrite: bool,
 ) -> None:
     """Write the faces of IN... in another format: to a labelling tool and back.
@@ -66,5 +69,6 @@ def convert(
 
     target = options.output_format(output, target_name)
     source = None if source_name is None else get_format(source_name)
-    done = convert_faces(sources, output, target, source_format=source, images=images, overwrite=overwrite)
-    sys.exit(console.conversion(done, target, output))
+    more: dict[str, Any] = {"images": images, "left_out_list": left_out, "overwrite": overwrite}
+    done = convert_faces(sources, output, target, source_format=source, **more)
+    sys.exit(console.conversion(done, target, output, left_out))

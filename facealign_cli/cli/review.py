@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 )
 @click.option("--to", "target_name", metavar="FORMAT", type=kinds.FormatName(), help="Format of OUT, as in `convert`.")
 @click.option("--all", "everything", is_flag=True, help="Also export pictures that nobody has accepted yet.")
+@options.left_out
 @options.model
 @options.device
 @options.threads
@@ -66,6 +67,7 @@ def review(
     export_to: Path | None,
     target_name: str | None,
     everything: bool,
+    left_out: Path | None,
     model: str | None,
     device: str,
     threads: int,
@@ -80,8 +82,8 @@ def review(
     from facealign_cli.review.proposals import read_proposals
     from facealign_cli.review.session import Session, default_side_file
 
-    if export_to is None and (target_name is not None or everything):
-        raise click.UsageError("--to and --all go with --export")
+    if export_to is None and (target_name is not None or everything or left_out is not None):
+        raise click.UsageError("--to, --all and --left-out go with --export")
     session = Session(
         read_proposals(source, images, console.message),
         images or (source if source.is_dir() else Path()),
@@ -105,8 +107,9 @@ def review(
         if not results and not everything:
             pictures = console.counted(len(session.pictures), "picture")
             raise InputError(f"{source}: none of {pictures} is accepted yet; --all exports those that are open, too")
-        done = write_faces(results, export_to, target, images=images, overwrite=overwrite)
-        sys.exit(console.conversion(done, target, export_to))
+        more: dict[str, Any] = {"images": images, "left_out_list": left_out, "overwrite": overwrite}
+        done = write_faces(results, export_to, target, **more)
+        sys.exit(console.conversion(done, target, export_to, left_out))
     _serve(session, port, partial(_aligner, model, device, threads))
 
 

@@ -32,7 +32,7 @@ def _known(items: Iterable[FrameResult | LeftOut], tell: Callable[[str], None]) 
     results = []
     for item in items:
         if isinstance(item, LeftOut):
-            tell(f"Left out: {item.name}: {item.reason}")
+            tell(f"Left out: {item}")
         else:
             results.append(item)
     return results

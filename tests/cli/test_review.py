@@ -63,7 +63,7 @@ def test_an_export_before_anything_is_accepted_says_so(rows: Path) -> None:
 
 
 def test_wrong_usage(rows: Path) -> None:
-    assert "--to and --all go with --export" in run("rows.json", "--to", "coco", code=2).stderr
+    assert "--to, --all and --left-out go with --export" in run("rows.json", "--to", "coco", code=2).stderr
     assert "no such" in run("none.json", code=2).stderr.lower() or "does not exist" in run("none.json", code=2).stderr
     Path("other.jsonl").write_text("{}\n")
     assert "not the side file" in run("rows.json", "--work", "other.jsonl", "--export", "o.csv", code=1).stderr
