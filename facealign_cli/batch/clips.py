@@ -34,6 +34,7 @@ from facealign_cli.files.storage import UrlStorage, is_url
 from facealign_cli.formats import jsonl, parquet
 from facealign_cli.formats.base import get_format
 from facealign_cli.formats.csv import write_cells
+from facealign_cli.formats.job_folder import SUMMARY, TABLES
 from facealign_cli.measures.clip import CLIP_COLUMNS, ClipSummariser, ClipSummary, passing
 from facealign_cli.measures.tables import write_blinks, write_measures
 from facealign_cli.records import FrameResult
@@ -41,9 +42,6 @@ from facealign_cli.video import VideoSource, open_source
 from facealign_cli.video.cut import CutOptions, FaceCutter
 from facealign_cli.video.thinned import check_thinning
 from facealign_cli.video.track import VideoOptions, overlay_video, track_video
-
-TABLES = "clips"
-"""The folder of the tables in the job's own."""
 
 _ALIVE_EVERY = 25  # frames between two signs of life
 
@@ -150,7 +148,7 @@ class ClipWork:
         write_measures(f"{table}.measures.csv", summariser.measures, True)
         write_blinks(f"{table}.blinks.csv", summariser.blinks(), True)
         summary = json.dumps(summariser.summary().values(), ensure_ascii=False).encode("utf-8", "surrogateescape")
-        write_bytes(f"{table}.summary.json", summary, True)
+        write_bytes(f"{table}{SUMMARY}", summary, True)
         return best.record
 
     def _cutter(self, path: str) -> contextlib.AbstractContextManager[FaceCutter | None]:
@@ -301,7 +299,7 @@ def write_clip_table(output: str) -> list[ClipSummary]:
 
 
 def _read_summary(table: Path) -> ClipSummary:
-    path = Path(f"{table}.summary.json")
+    path = Path(f"{table}{SUMMARY}")
     try:
         return ClipSummary(**json.loads(path.read_bytes().decode("utf-8", "surrogateescape")))
     except OSError as error:

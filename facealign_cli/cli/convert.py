@@ -60,9 +60,9 @@ def convert(
     """Write the faces of IN... in another format: to a labelling tool and back.
 
     FORMAT is one of coco, cvat, label-studio, yolo-pose, dlib-xml, pts, json, jsonl, csv, parquet, openface and dlc,
-    and for OUT also masks. IN and OUT are files, but of pts, yolo-pose and masks they are folders. What cannot be read,
-    or what the format cannot hold, is named and left out (exit code 3). IN may be the F.parquet.partial.jsonl that a
-    killed run left.
+    and for OUT also masks. IN and OUT are files, but of pts, yolo-pose and masks they are folders. IN may also be
+    the folder that `batch` wrote, or the F.parquet.partial.jsonl that a killed run left. What cannot be read, or what
+    the format cannot hold, is named and left out (exit code 3).
     """
     from facealign_cli.convert import convert as convert_faces
     from facealign_cli.formats.base import get_format

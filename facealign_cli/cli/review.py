@@ -75,18 +75,18 @@ def review(
 ) -> None:
     """Look at the faces of DIR or ROWS in the browser, correct their points, and accept or skip them.
 
-    ROWS is what `detect`, `batch` or a labelling tool wrote. DIR holds pictures, with .pts files or without. Pictures
-    that need it most come first. Every step is saved, and whoever opens the same ROWS later goes on from there. Ctrl-C
-    ends the command.
+    ROWS is what `detect` or a labelling tool wrote, or the folder that `batch folder` wrote. DIR holds pictures, with
+    .pts files or without. Pictures that need it most come first. Every step is saved, and whoever opens the same ROWS
+    later goes on from there. Ctrl-C ends the command.
     """
-    from facealign_cli.review.proposals import read_proposals
+    from facealign_cli.review.proposals import holds_rows, read_proposals
     from facealign_cli.review.session import Session, default_side_file
 
     if export_to is None and (target_name is not None or everything or left_out is not None):
         raise click.UsageError("--to, --all and --left-out go with --export")
     session = Session(
         read_proposals(source, images, console.message),
-        images or (source if source.is_dir() else Path()),
+        images or (Path() if holds_rows(source) else source),
         work or default_side_file(source),
         by=by or _user(),
         other=[] if compare is None else read_proposals(compare, images, console.message),

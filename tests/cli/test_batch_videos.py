@@ -86,6 +86,10 @@ def test_each_clip_has_its_row_and_its_tables(folder: Path, undisturbed: Path) -
     assert len(records) == 12 and all(record.faces[0].pose is not None for record in records)
     assert len(table(place.with_name("0.mp4.measures.csv"))) == 12
     assert place.with_name("0.mp4.blinks.csv").exists()
+    persons = undisturbed.parent / "persons.csv"
+    done = CliRunner().invoke(main, ["measure", str(undisturbed), "--summary", str(persons)])
+    assert "132 faces of" in done.stderr and "1 of its clips failed and has no rows; clips.csv" in done.stderr
+    assert len({row["source"] for row in table(persons)}) == 7
 
 
 def test_a_table_is_that_of_video_track(folder: Path, undisturbed: Path, tmp_path: Path) -> None:

@@ -97,7 +97,8 @@ def test_rows_without_a_picture_size_need_it(tmp_path: Path) -> None:
     told = run(tmp_path / "of.csv", "--format", "openface", "--size", "640x480", "--blinks", tmp_path / "b.csv")
     assert told.exit_code == 0 and len(read(tmp_path / "b.csv")) == 2
     silent = run(tmp_path / "of.csv", "--format", "openface", "-o", tmp_path / "m.csv")
-    assert silent.exit_code == 0 and "--size WxH" in silent.stderr
+    said = f"The rows of {tmp_path / 'of.csv'} do not say how large the pictures are"
+    assert silent.exit_code == 0 and said in silent.stderr and "--size" not in told.stderr
     assert read(tmp_path / "m.csv")[0]["eye_opening_left"] == ""
     assert run(tmp_path / "of.csv", "--size", "640").exit_code == 2
 
@@ -128,6 +129,14 @@ def test_the_rate_of_blinks_counts_the_time_in_which_eyes_are_measured(tmp_path:
     result = run(tmp_path / "rows.csv", "--summary", tmp_path / "s.csv")
     assert "480 faces of 1 person measured, 240 of them turned too far for the eyes; 2 blinks" in result.stderr
     assert float(read(tmp_path / "s.csv")[0]["blinks_per_minute"]) == pytest.approx(2 / (239 / 30) * 60, abs=0.1)
+
+
+def test_a_face_that_no_head_fits_is_not_blamed_on_the_size(tmp_path: Path) -> None:
+    faces = [replace(one.faces[0], landmarks=one.faces[0].landmarks * 50) for one in clip()[:9]]
+    apart = [replace(one, faces=(face,)) for one, face in zip(clip(), faces, strict=False)]
+    csv_format.write(tmp_path / "rows.csv", apart)
+    result = run(tmp_path / "rows.csv")
+    assert " of them without head pose, eyes, mouth and brows" in result.stderr and "--size" not in result.stderr
 
 
 def test_doubtful_faces_can_be_passed_over(tmp_path: Path) -> None:
