@@ -50,7 +50,7 @@ class RowsFile(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path."""
-        from facealign_cli.batch.sources import CLIP_SUFFIXES
+        from facealign_cli.batch.walk import CLIP_SUFFIXES
 
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         if path.is_dir():
