@@ -113,7 +113,7 @@ class Sources:
                 yield place
             else:
                 yield from walk.pattern(storage, place)
-        if text := walk.passed_over_text():
+        for text in walk.notes():
             note(text)
         for path in self.lists:
             yield from _without_passwords(_listed(path, self), tell)

@@ -1,19 +1,24 @@
 """Looking through folders for pictures or clips: what is found, as it is found, and what is passed over.
 
-Nothing is gathered first: `os.scandir` goes on while pictures are at work. A folder that cannot be read, or a link that
-leads back to a folder above it, is told and passed over.
+Nothing is gathered first: `os.scandir` goes on while pictures are at work. A folder that cannot be read is told.
+
+A link to a folder elsewhere is followed, after the folders that are no links, so that a folder has the same name in
+every run. Of folders each is read once, and none above the place that is looked through is read: a link to such a one
+is noted. So is a link to a picture that is found by its own name.
 """
 
 from __future__ import annotations
 
 import fnmatch
+import heapq
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from facealign_cli.errors import InputError
-from facealign_cli.files.storage import Storage, is_url, join
+from facealign_cli.files.base import Entry
+from facealign_cli.files.storage import LocalStorage, Storage, is_url, join
 
 PICTURE_SUFFIXES = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".avif", ".jp2", ".j2k",
@@ -39,32 +44,51 @@ class Walk:
     def __init__(self, tell: Tell, *, recursive: bool, glob: str | None, skip: Iterable[str], clips: bool) -> None:
         self._tell, self._recursive, self._glob, self._clips = tell, recursive, glob, clips
         self._skipped = {place_of(folder) for folder in skip}
-        self.passed_over: Counter[str] = Counter()
+        self._passed_over: Counter[str] = Counter()
+        self._folder_links, self._file_links = Names(), Names()
 
-    def passed_over_text(self) -> str:
-        """How many files of which kinds stand in the folders and were not meant; "" if there are none."""
-        count = self.passed_over.total()
-        if not count:
-            return ""
-        kinds = self.passed_over.most_common(6)
+    def notes(self) -> list[str]:
+        """What is no problem, but should be known: files that were not meant, and links that were not followed."""
+        found = []
+        if self._passed_over:
+            found.append(self._passed_over_text())
+        if self._folder_links.count:
+            links = f"{self._folder_links.counted('link')} to folders not followed"
+            found.append(f"{links}, since what they lead to is read anyway, or lies above: {self._folder_links}")
+        if self._file_links.count:
+            links = f"{self._file_links.counted('link')} passed over"
+            found.append(f"{links}, since the files that they lead to are taken: {self._file_links}")
+        return found
+
+    def _passed_over_text(self) -> str:
+        """How many files of which kinds stand in the folders and were not meant."""
+        count = self._passed_over.total()
+        kinds = self._passed_over.most_common(6)
         named = ", ".join(f"{number:,} {kind}" if len(kinds) > 1 else kind for kind, number in kinds)
-        more = ", …" if len(self.passed_over) > len(kinds) else ""
-        files = "1 file" if count == 1 else f"{count:,} files"
+        more = ", …" if len(self._passed_over) > len(kinds) else ""
+        files = f"{count:,} file{'' if count == 1 else 's'}"
         other = "of another name" if self._glob else "of another kind"
-        return f"{files} {other} passed over ({named}{more}){_advice(self.passed_over)}"
+        return f"{files} {other} passed over ({named}{more}){_advice(self._passed_over)}"
 
     def folder(self, storage: Storage, folder: str) -> Iterator[str]:
         """Pictures in a folder, or those that its `glob` names. Hidden files (.name) are left out."""
         glob, inner, found = self._glob, 0, False
         wanted, what = (CLIP_SUFFIXES, "clips") if self._clips else (PICTURE_SUFFIXES, "pictures")
-        for path, name, is_folder in self._entries(storage, folder, deep=self._recursive):
-            if is_folder:
+
+        def is_wanted(path: str) -> bool:
+            name = _name(path)
+            return fnmatch.fnmatchcase(name, glob) if glob else _has_suffix(name, wanted)
+
+        for entry in self._entries(storage, folder, deep=self._recursive):
+            if entry.is_folder:
                 inner += 1
-            elif fnmatch.fnmatchcase(name, glob) if glob else _has_suffix(name, wanted):
-                found = True
-                yield path
+            elif not is_wanted(entry.path):
+                self._passed_over[_kind(_name(entry.path))] += 1
+            elif self._is_found_besides(entry, folder, is_wanted, deep=self._recursive):
+                self._file_links.add(entry.path)
             else:
-                self.passed_over[_kind(name)] += 1
+                found = True
+                yield entry.path
         if not found and inner and not self._recursive:
             self._tell(f"{folder}: no {what} in it, but {inner} folders; --recursive looks into them")
 
@@ -76,30 +100,95 @@ class Walk:
         parts, prefix = rest.split("/"), len(join(base, ""))
         if storage.kind(base) != "folder":
             return
-        for path, _, is_folder in self._entries(storage, base, deep=is_deep(rest)):
-            if not is_folder and _matches(parts, path[prefix:].replace(os.sep, "/").split("/")):
-                yield path[2:] if base == "." and not pattern.startswith(".") else path
 
-    def _entries(self, storage: Storage, folder: str, *, deep: bool) -> Iterator[tuple[str, str, bool]]:
-        """(path, name, is it a folder) of all below a folder; each chain of folders remembers those it came through."""
-        own = storage.identity(folder)
-        stack = [(folder, (own,) if own else ())]
-        while stack:
-            current, above = stack.pop()
+        def is_wanted(path: str) -> bool:
+            return _matches(parts, path[prefix:].replace(os.sep, "/").split("/"))
+
+        for entry in self._entries(storage, base, deep=is_deep(rest)):
+            if entry.is_folder or not is_wanted(entry.path):
+                continue
+            if self._is_found_besides(entry, base, is_wanted, deep=is_deep(rest)):
+                self._file_links.add(entry.path)
+            else:
+                yield entry.path[2:] if base == "." and not pattern.startswith(".") else entry.path
+
+    def _entries(self, storage: Storage, folder: str, *, deep: bool) -> Iterator[Entry]:
+        """All that stands below a folder but for hidden names, each folder once."""
+        read = _with_those_above(storage, folder)
+        stack, links = [folder], list[tuple[str, Entry]]()  # links: a heap, those of the first name first
+        while stack or links:
+            if not stack:
+                _, link = heapq.heappop(links)
+                if link.identity in read:
+                    self._folder_links.add(link.path)
+                    continue
+                read.add(link.identity)
+                stack.append(link.path)
             try:
-                for entry in storage.scan(current):
-                    name = re.split(r"/|\\" if os.sep == "\\" else "/", entry.path)[-1]
-                    if name.startswith("."):
+                for entry in storage.scan(stack.pop()):
+                    if _name(entry.path).startswith("."):
                         continue
-                    yield entry.path, name, entry.is_folder
+                    yield entry
                     if not entry.is_folder or not deep or place_of(entry.path) in self._skipped:
                         continue
-                    if entry.identity is not None and entry.identity in above:
-                        self._tell(f"{entry.path}: a link that leads back to a folder above it: not followed")
-                        continue
-                    stack.append((entry.path, (*above, entry.identity) if entry.identity else above))
+                    if entry.is_link:
+                        heapq.heappush(links, (entry.path, entry))
+                    elif entry.identity is None or entry.identity not in read:
+                        read.add(entry.identity)
+                        stack.append(entry.path)
             except InputError as error:
                 self._tell(f"{error}: nothing in this folder was read")
+
+    def _is_found_besides(self, entry: Entry, folder: str, is_wanted: Callable[[str], bool], *, deep: bool) -> bool:
+        """Whether an entry is a link to a file below the folder that is found by its own name."""
+        if not entry.is_link:
+            return False
+        file, root = os.path.realpath(entry.path), place_of(folder)
+        if not is_inside(file, root) or not os.path.isfile(file):
+            return False
+        inner = os.path.relpath(file, root)
+        parts = inner.split(os.sep)
+        hidden = any(part.startswith(".") for part in parts) or any(is_inside(file, place) for place in self._skipped)
+        return not hidden and (deep or len(parts) == 1) and is_wanted(join(folder, inner))
+
+
+class Names:
+    """Counts paths, and as text names the first few of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._first: list[str] = []
+
+    def add(self, path: str) -> None:
+        """Count one."""
+        self.count += 1
+        if len(self._first) < _NAMED:
+            self._first.append(path)
+
+    def counted(self, noun: str) -> str:
+        """The number, with its noun."""
+        return f"{self.count:,} {noun}{'' if self.count == 1 else 's'}"
+
+    def __str__(self) -> str:
+        return ", ".join(self._first) + ", …" * (self.count > _NAMED)
+
+
+_NAMED = 3
+
+
+def _name(path: str) -> str:
+    return re.split(r"/|\\" if os.sep == "\\" else "/", path)[-1]
+
+
+def _with_those_above(storage: Storage, folder: str) -> set[tuple[int, int] | None]:
+    """The identities of a folder and of all folders in which it lies; none where there are no links."""
+    local, found = storage.local_path(folder), set[tuple[int, int] | None]()
+    place = None if local is None else os.path.realpath(local)
+    while place is not None:
+        found.add(LocalStorage().identity(place))
+        upper = os.path.dirname(place)
+        place = None if upper == place else upper
+    return found
 
 
 def place_of(folder: str) -> str:
