@@ -32,6 +32,13 @@ CLIP_SUFFIXES = frozenset({
 })  # fmt: skip
 """The same for clips."""
 
+BESIDE_CLIPS = frozenset({
+    ".txt", ".md", ".rst", ".log", ".nfo", ".pdf", ".html", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml",
+    ".toml", ".ini", ".xlsx", ".parquet", ".pts", ".srt", ".vtt", ".ass", ".sha256", ".md5",
+})  # fmt: skip
+"""Texts and tables that lie beside clips. Nobody takes them for clips, so they are passed over without a note; whatever
+else is no clip by its name, such as GIFs, sound and pictures, is noted."""
+
 MAGIC = re.compile(r"[*?\[]")
 """What makes a place a glob."""
 
@@ -45,6 +52,7 @@ class Walk:
         self._tell, self._recursive, self._glob, self._clips = tell, recursive, glob, clips
         self._skipped = {place_of(folder) for folder in skip}
         self._passed_over: Counter[str] = Counter()
+        self._names = Names()
         self._folder_links, self._file_links = Names(), Names()
 
     def notes(self) -> list[str]:
@@ -68,7 +76,14 @@ class Walk:
         more = ", …" if len(self._passed_over) > len(kinds) else ""
         files = f"{count:,} file{'' if count == 1 else 's'}"
         other = "of another name" if self._glob else "of another kind"
-        return f"{files} {other} passed over ({named}{more}){_advice(self._passed_over)}"
+        advice = _advice_on_clips(self._passed_over) if self._clips else _advice(self._passed_over)
+        return f"{files} {other} passed over ({named}{more}): {self._names}{advice}"
+
+    def _pass_over(self, path: str) -> None:
+        kind = _kind(_name(path))
+        if not (self._clips and kind in BESIDE_CLIPS):
+            self._passed_over[kind] += 1
+            self._names.add(path)
 
     def folder(self, storage: Storage, folder: str) -> Iterator[str]:
         """Pictures in a folder, or those that its `glob` names. Hidden files (.name) are left out."""
@@ -83,7 +98,7 @@ class Walk:
             if entry.is_folder:
                 inner += 1
             elif not is_wanted(entry.path):
-                self._passed_over[_kind(_name(entry.path))] += 1
+                self._pass_over(entry.path)
             elif self._is_found_besides(entry, folder, is_wanted, deep=self._recursive):
                 self._file_links.add(entry.path)
             else:
@@ -224,6 +239,13 @@ def _advice(kinds: Iterable[str]) -> str:
     convert = f"; {' and '.join(heic)} are pictures that are not read here: convert them to JPEG first" if heic else ""
     clips = "; facealign batch videos is for clips" if CLIP_SUFFIXES.intersection(kinds) else ""
     return convert + clips
+
+
+def _advice_on_clips(kinds: Iterable[str]) -> str:
+    """What to do about files that are no clips by their names."""
+    gifs = "; --glob '*.gif' takes GIFs as clips" if ".gif" in kinds else ""
+    pictures = PICTURE_SUFFIXES.difference({".gif"}).intersection(kinds)
+    return gifs + ("; facealign batch folder is for pictures" if pictures else "")
 
 
 def _has_suffix(name: str, suffixes: frozenset[str]) -> bool:

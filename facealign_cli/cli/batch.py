@@ -180,6 +180,7 @@ def videos(**settings: Any) -> None:
     sources, work, stop = _sources(settings), _work(settings | {"max_faces": None}), threading.Event()
     with process.stop_on_signals(stop.set, stop.is_set), jobs.Watcher("clips") as watcher:
         progress, summaries = run_clips(sources, clips, job, work, report=watcher, stop=stop)
+    jobs.tell_notes(progress)
     if progress.stopped is not None:
         console.message("Stopped: the clips that are finished are written; the same command goes on from here.")
     else:

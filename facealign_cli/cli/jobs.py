@@ -64,11 +64,15 @@ def _state(progress: Progress, what: str) -> str:
     return f"{progress.done:,} of {total} {what}, {progress.failed:,} failed{rate}{left}"
 
 
+def tell_notes(progress: Progress) -> None:
+    """What is no problem, but should be known, such as files that are passed over."""
+    console.messages(f"Note: {note}." for note in progress.notes)
+
+
 def tell_end(progress: Progress, output: str) -> None:
     """Notes and problems of a batch, and one line on what was done and where it is."""
     counts = progress.counts
-    for note in progress.notes:
-        console.message(f"Note: {note}.")
+    tell_notes(progress)
     if progress.stopped is not None:
         why = "Interrupted" if progress.stopped == "interrupt" else "Stopped at a failure"
         console.message(f"{why}: what is finished is written; the same command goes on from here.")

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -207,11 +208,28 @@ def test_wrong_usage_is_said_before_the_work(folder: Path, tmp_path: Path) -> No
     assert not (tmp_path / "out").exists()
 
 
+def test_files_that_are_no_clips_by_their_names_are_told(folder: Path, tmp_path: Path) -> None:
+    """But for texts and tables, which lie beside most clips."""
+    source = tmp_path / "mixed"
+    source.mkdir()
+    for name in ("a.gif", "b.MP3", "c.jpg", "d.mp3", "notes.txt", "clip.csv", "clip.srt", ".hidden.gif"):
+        (source / name).touch()
+    how = ("-o", tmp_path / "out", "--workers", 0)
+    result = run(source, *how)
+    assert result.exit_code == 1 and f"no clips in {source} (4 files of another kind passed over" in result.stderr
+    shutil.copy(folder / "grey.mp4", source / "grey.mp4")
+    result = run(source, *how)
+    (note,) = [line for line in result.stderr.splitlines() if line.startswith("Note: ")]
+    assert note.startswith("Note: 4 files of another kind passed over (2 .mp3, 1 .") and note.count(str(source)) == 3
+    assert note.endswith(", …; --glob '*.gif' takes GIFs as clips; facealign batch folder is for pictures.")
+
+
 def test_batch_folder_says_which_clips_it_passes_over(folder: Path, tmp_path: Path) -> None:
     args = ["batch", "folder", str(folder), "-o", str(tmp_path / "out"), "--workers", "0", "--format", "jsonl"]
     result = CliRunner().invoke(main, args)
     assert result.exit_code == 0, result.output
-    assert "8 files of another kind passed over (.mp4); facealign batch videos is for clips" in result.stderr
+    assert "8 files of another kind passed over (.mp4): " in result.stderr
+    assert ", …; facealign batch videos is for clips.\n" in result.stderr
     (line,) = (tmp_path / "out" / "part-000000.jsonl").read_text().splitlines()
     assert json.loads(line)["source"].endswith("picture.png")
 
