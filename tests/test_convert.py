@@ -133,6 +133,8 @@ def test_frames_are_named_together(folder: Path) -> None:
         "Left out: c.mp4: frame 30 failed",
     ]
     assert "(30 times)" in told[0]
+    get_format("json").write("clip.json", clip)
+    assert "60 faces in 30 frames: clip.csv" in run("clip.json", "clip.csv").stderr
     assert "Left out: c.mp4: frame 30 failed: no picture" in run("rows.json", "p", "--to", "pts", code=3).stderr
 
 

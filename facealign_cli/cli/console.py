@@ -56,7 +56,8 @@ def conversion(done: Conversion, target: Format, output: Path, left_out: Path | 
         message(f"List of what was left out ({len(done.left_out):,}): {left_out}")
     if target.loses:
         message(f"{target.name} does not hold: {target.loses}.")
-    message(f"{counted(done.n_faces, 'face')} in {counted(len(done.results), 'picture')}: {output}")
+    noun = "picture" if any(result.frame is None for result in done.results) else "frame"
+    message(f"{counted(done.n_faces, 'face')} in {counted(len(done.results), noun)}: {output}")
     return SOME_FAILED if done.left_out else 0
 
 

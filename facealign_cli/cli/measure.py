@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -64,7 +65,7 @@ def measure(
     """Measure eyes, mouth and brows, head pose and blinks in the landmarks of ROWS...
 
     ROWS is a file of faces that facealign wrote, or the whole folder that `batch` wrote. Of a folder of `batch videos`
-    the tables of all clips are measured.
+    the tables of all clips are measured; if clips failed, or the job has not ended, the exit code is 3.
 
     Openings and heights are in units of the face, and the turn of the head is taken out first. The documentation's page
     on video has the formulas. No network runs. Without -o, --blinks and --summary, a table of the persons is printed.
@@ -78,7 +79,10 @@ def measure(
         if path is not None:
             check_output(path, overwrite)
     unsized: set[Path] = set()
-    results = chain.from_iterable(_read(path, format_name, unsized if size is None else set()) for path in _files(rows))
+    lacking: list[Path] = []
+    results = chain.from_iterable(
+        _read(path, format_name, unsized if size is None else set()) for path in _files(rows, lacking)
+    )
     measured = measure_results(results, focal_px=focal, size=size)
     faces = [face for face in measured if face.confidence >= min_confidence]
     found = find_blinks(faces)
@@ -97,6 +101,7 @@ def measure(
             f"The rows of {min(unsized)}{more} do not say how large the pictures are, which head pose, eyes, mouth and "
             "brows need: give --size WxH."
         )
+    sys.exit(console.SOME_FAILED if lacking else 0)
 
 
 def _read(path: Path, format_name: str | None, unsized: set[Path]) -> list[FrameResult]:
@@ -107,8 +112,8 @@ def _read(path: Path, format_name: str | None, unsized: set[Path]) -> list[Frame
     return results
 
 
-def _files(rows: Sequence[Path]) -> Iterator[Path]:
-    """The files of rows, those in the folders of jobs among them. What a job lacks is told."""
+def _files(rows: Sequence[Path], lacking: list[Path]) -> Iterator[Path]:
+    """The files of rows, those in the folders of jobs among them. What a job lacks is told, and it joins `lacking`."""
     from facealign_cli.formats.job_folder import read_job_folder
 
     for path in rows:
@@ -118,6 +123,7 @@ def _files(rows: Sequence[Path]) -> Iterator[Path]:
             continue
         yield from job.files
         if job.missing is not None:
+            lacking.append(path)
             console.message(f"{path}: {job.missing}.")
 
 

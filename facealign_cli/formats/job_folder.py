@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.files.documents import read_json
+from facealign_cli.files.output import safe_tree
 from facealign_cli.formats.base import get_format
 
 MANIFEST = "manifest.json"
@@ -42,11 +44,15 @@ def read_job_folder(folder: Path) -> JobFolder | None:
     if manifest is None:
         return None
     clips = _part(_part(manifest, "config"), "clips")
-    files = sorted(_tables(folder, clips.get("format")) if clips else _shards(folder))
-    missing = _missing(manifest, bool(clips))
+    ended = manifest.get("state") == "complete"
+    if not clips:
+        files = sorted(_shards(folder))
+    else:
+        files = sorted(_tables(folder, clips, _listed(folder) if ended else _begun(folder, manifest)))
     if not files:
-        raise InputError(f"{folder}: no file of rows in it{f': {missing}' if missing else ''}")
-    return JobFolder(tuple(files), bool(clips), missing)
+        missing = _missing(manifest, bool(clips)) if ended else "the job has not ended: the same batch command goes on"
+        raise InputError(f"{folder}: no file of rows in it is finished{f'; {missing}' if missing else ''}")
+    return JobFolder(tuple(files), bool(clips), _missing(manifest, bool(clips)))
 
 
 def is_job_folder(folder: Path) -> bool:
@@ -74,19 +80,35 @@ def _shards(folder: Path) -> Iterator[Path]:
         yield from folder.glob(f"part-*.{suffix}")
 
 
-def _tables(folder: Path, name: object) -> Iterator[Path]:
-    """The tables that were finished, in folders in folders. name: of their format."""
-    suffix = (*get_format(str(name)).extensions, ".csv")[0]
+def _tables(folder: Path, clips: dict[str, Any], names: Iterable[str]) -> Iterator[Path]:
+    """The tables of clips. names: their paths in the folder of tables, without the suffix."""
+    suffix = (*get_format(str(clips.get("format"))).extensions, ".csv")[0]
+    return (folder / TABLES / f"{name}{suffix}" for name in names)
+
+
+def _listed(folder: Path) -> Iterator[str]:
+    """The names of the clips of a job that has ended; tables that an earlier job left there are not among them."""
+    for shard in _shards(folder):
+        for record in get_format(shard.suffix[1:]).read(shard):
+            if record.status != "error":
+                yield safe_tree(record.source)
+
+
+def _begun(folder: Path, manifest: dict[str, Any]) -> Iterator[str]:
+    """The names of the clips that are finished since a job began: their summaries are written after their tables."""
+    try:
+        begin = datetime.fromisoformat(str(manifest.get("created"))).timestamp()
+    except ValueError:
+        begin = 0.0
     for summary in (folder / TABLES).rglob(f"*{SUMMARY}"):
-        table = summary.with_name(summary.name.removesuffix(SUMMARY) + suffix)
-        if table.is_file():
-            yield table
+        if summary.stat().st_mtime >= begin:
+            yield summary.relative_to(folder / TABLES).as_posix().removesuffix(SUMMARY)
 
 
 def _missing(manifest: dict[str, Any], of_clips: bool) -> str | None:
     if manifest.get("state") != "complete":
         what = "the clips" if of_clips else "the files of rows"
-        return f"the job has not ended, and only {what} that are finished are taken; the same batch command goes on"
+        return f"the job has not ended: only {what} that are finished are taken; the same batch command goes on with it"
     failed = _part(manifest, "counts").get("failed")
     if of_clips and isinstance(failed, int) and failed > 0:
         return f"{failed:,} of its clips failed and {'have' if failed > 1 else 'has'} no rows; clips.csv says why"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from facealign_cli.batch.manifest import Manifest
 from facealign_cli.cli.main import main
 from facealign_cli.convert import read_faces
 from facealign_cli.errors import InputError
+from facealign_cli.files.documents import read_json
 from facealign_cli.files.storage import storage_for
 from facealign_cli.formats.base import get_format
 from facealign_cli.formats.job_folder import read_job_folder
@@ -56,7 +58,8 @@ def clips(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
             write_measures(f"{table}.measures.csv", [])
             write_blinks(f"{table}.blinks.csv", [])
             Path(f"{table}.summary.json").write_text("{}")
-    get_format("jsonl").write(out / "part-000000.jsonl", [result("inner/a.mp4", 2)])
+    parts = [result("inner/a.mp4", 2), result("inner/b.mp4", 0), FrameResult.of_error("inner/begun.mp4", "no")]
+    get_format("jsonl").write(out / "part-000000.jsonl", parts)
     write_manifest(out, clips={"format": request.param})
     return out
 
@@ -92,12 +95,27 @@ def test_the_tables_of_clips(clips: Path) -> None:
     assert len(get_format("csv").read(clips / "all.csv")) == 8
 
 
+def test_tables_that_an_earlier_job_left_are_not_taken(clips: Path) -> None:
+    """A job that was begun anew, with another list of clips."""
+    only = [one for one in get_format("jsonl").read(clips / "part-000000.jsonl") if one.source == "inner/b.mp4"]
+    get_format("jsonl").write(clips / "part-000000.jsonl", only, overwrite=True)
+    job = read_job_folder(clips)
+    assert job is not None and [file.name[:5] for file in job.files] == ["b.mp4"]
+    for name, state in (("a", "running"), ("b", "interrupted")):
+        write_manifest(clips, state, **read_json(clips / "manifest.json")["config"])
+        for summary in clips.rglob("*.summary.json"):
+            os.utime(summary, (1e9, 1e9) if summary.name[0] != name else None)
+        job = read_job_folder(clips)
+        assert job is not None and [file.name[0] for file in job.files] == [name]
+        assert job.missing is not None and "only the clips that are finished" in job.missing
+
+
 def test_what_is_missing_is_told(pictures: Path) -> None:
     write_manifest(pictures, "interrupted", format="jsonl")
     *_, last = read_faces(pictures)
-    assert isinstance(last, LeftOut) and "has not ended, and only the files of rows" in last.reason
+    assert isinstance(last, LeftOut) and "has not ended: only the files of rows" in last.reason
     done = run("measure", pictures)
-    assert done.exit_code == 0 and f"{pictures}: the job has not ended" in done.stderr
+    assert done.exit_code == 3 and f"{pictures}: the job has not ended" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -106,16 +124,22 @@ def test_what_is_missing_is_told(pictures: Path) -> None:
 def test_clips_that_failed_are_told(failed: int, said: str, tmp_path: Path) -> None:
     (tmp_path / "clips").mkdir()
     get_format("csv").write(tmp_path / "clips" / "a.mp4.csv", [result("a.mp4", 0)])
-    (tmp_path / "clips" / "a.mp4.summary.json").write_text("{}")
+    get_format("jsonl").write(tmp_path / "part-000000.jsonl", [result("a.mp4", 0)])
     write_manifest(tmp_path, failed=failed, clips={"format": "csv"})
     assert said in run("measure", tmp_path).stderr
 
 
 def test_a_folder_without_finished_rows(tmp_path: Path) -> None:
     write_manifest(tmp_path, "interrupted", format="csv")
-    with pytest.raises(InputError, match="no file of rows in it: the job has not ended"):
+    with pytest.raises(InputError, match=r"in it is finished; the job has not ended: the"):
         read_job_folder(tmp_path)
     assert "no file of rows in it" in run("measure", tmp_path).stderr
+    write_manifest(tmp_path, format="csv")
+    with pytest.raises(InputError, match=r"is finished$"):
+        read_job_folder(tmp_path)
+    write_manifest(tmp_path, clips={"format": "csv"}, failed=1)
+    with pytest.raises(InputError, match=r"is finished; 1 of its clips failed and has no rows; clips.csv says why"):
+        read_job_folder(tmp_path)
 
 
 @pytest.mark.parametrize("manifest", [None, "{}", "[]", "no json", '{"schema": "other/1"}'])
