@@ -39,7 +39,7 @@ class OutputFile(click.Path):
 
 
 class RowsFile(click.Path):
-    """A file of a clip's rows. A clip or a folder in its place is answered by what makes rows, or where they are.
+    """A file of a clip's rows. A clip, a picture or a folder in its place is answered by how to get at its rows.
 
     jobs: whether the folder of a job, which `batch` wrote, is taken, too.
     """
@@ -50,7 +50,7 @@ class RowsFile(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path."""
-        from facealign_cli.batch.walk import CLIP_SUFFIXES
+        from facealign_cli.batch.walk import CLIP_SUFFIXES, PICTURE_SUFFIXES
 
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         if path.is_dir():
@@ -59,6 +59,9 @@ class RowsFile(click.Path):
         if path.suffix.lower() in CLIP_SUFFIXES:
             rows = f"facealign video track {path.name} -o rows.csv"
             self.fail(f"{path} is a clip, not the rows of one; its rows are made by: {rows}", param, ctx)
+        if path.suffix.lower() in PICTURE_SUFFIXES:
+            rows = f"facealign detect image {path.name} -o rows.csv"
+            self.fail(f"{path} is a picture, not rows of faces; its rows are made by: {rows}", param, ctx)
         return path
 
     def _check_folder(self, path: Path, param: click.Parameter | None, ctx: click.Context | None) -> None:

@@ -83,9 +83,10 @@ class Session:
             key=lambda picture: (-picture.score, picture.name),
         )
         if not self.pictures:
-            clips = any(result.frame is not None for result in results)
-            why = "they are of frames of clips, and pictures are reviewed" if clips else "they are of no picture"
-            raise InputError(f"nothing to review among the rows: {why}")
+            why = (
+                ": the rows are of frames of clips, and pictures are reviewed" if results else ": no picture was found"
+            )
+            raise InputError(f"nothing to review{why}")
         self._numbers = {picture.key: i for i, picture in enumerate(self.pictures)}
         self.unknown_steps = 0
         self._lock = threading.Lock()

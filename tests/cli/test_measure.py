@@ -139,6 +139,15 @@ def test_a_face_that_no_head_fits_is_not_blamed_on_the_size(tmp_path: Path) -> N
     assert " of them without head pose, eyes, mouth and brows" in result.stderr and "--size" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "made"), [("a.MP4", "facealign video track a.MP4"), ("b.jpg", "facealign detect image b.jpg")]
+)
+def test_a_clip_or_picture_in_place_of_rows(name: str, made: str, tmp_path: Path) -> None:
+    (tmp_path / name).touch()
+    result = run(tmp_path / name)
+    assert result.exit_code == 2 and f"its rows are made by: {made} -o rows.csv" in result.stderr
+
+
 def test_doubtful_faces_can_be_passed_over(tmp_path: Path) -> None:
     csv_format.write(tmp_path / "rows.csv", clip(confidence=0.4))
     result = run(tmp_path / "rows.csv", "--min-confidence", 0.5, "-o", tmp_path / "m.csv")
