@@ -253,7 +253,10 @@ def test_large_rows_are_told_while_they_are_read(tmp_path: Path, monkeypatch: py
 def test_a_clip_or_a_folder_in_place_of_its_rows(tmp_path: Path) -> None:
     (tmp_path / "job" / "clips").mkdir(parents=True)
     (tmp_path / "clip.MP4").touch()
-    for place, said in (("job", "such as clips/NAME.csv"), ("clip.MP4", "facealign video track clip.MP4 -o rows.csv")):
+    for place, said in (
+        ("job", "such as one of the files in it"),
+        ("clip.MP4", "facealign video track clip.MP4 -o rows.csv"),
+    ):
         done = run(tmp_path / place, "-o", tmp_path / "page.html")
         assert done.exit_code == 2 and said in " ".join(done.stderr.split())
 

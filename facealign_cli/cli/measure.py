@@ -15,6 +15,7 @@ from facealign_cli.cli.help import Command
 
 if TYPE_CHECKING:
     from facealign_cli.measures import MeasuredFace
+    from facealign_cli.measures.blinks import BlinkCount
     from facealign_cli.records import FrameResult
 
 
@@ -72,7 +73,7 @@ def measure(
     """
     from facealign_cli.files.output import check_output
     from facealign_cli.measures import find_blinks, measure_results
-    from facealign_cli.measures.blinks import in_words, why_untold
+    from facealign_cli.measures.blinks import count_blinks
     from facealign_cli.measures.tables import write_blinks, write_measures, write_summary
 
     for path in (output, blinks, summary):
@@ -94,7 +95,7 @@ def measure(
         write_summary(summary, faces, found, overwrite)
     if output is blinks is summary is None:
         tracking.print_persons(faces, found)
-    _tell(faces, in_words(len(found), why_untold(faces)), [p for p in (output, blinks, summary) if p is not None])
+    _tell(faces, count_blinks(faces, found), [p for p in (output, blinks, summary) if p is not None])
     if unsized:
         more = f" and {len(unsized) - 1:,} more" if len(unsized) > 1 else ""
         console.message(
@@ -127,7 +128,7 @@ def _files(rows: Sequence[Path], lacking: list[Path]) -> Iterator[Path]:
             console.message(f"{path}: {job.missing}.")
 
 
-def _tell(faces: Sequence[MeasuredFace], blinks: str, written: Sequence[Path]) -> None:
+def _tell(faces: Sequence[MeasuredFace], blinks: BlinkCount, written: Sequence[Path]) -> None:
     persons = console.counted(len({(face.source, face.face_id) for face in faces}), "person")
     poseless = sum(face.pose is None for face in faces)
     turned = sum(face.measures.eye_opening is None for face in faces) - poseless

@@ -56,7 +56,6 @@ def plot(
     mail and printed, and loads nothing from elsewhere.
     """
     from facealign_cli.files.output import check_output
-    from facealign_cli.measures.blinks import in_words
     from facealign_cli.report.clip import ClipPage, write_clip_page
 
     if start is not None and end is not None and end <= start:
@@ -65,10 +64,9 @@ def plot(
     shown = ClipPage(clip, title, focal, size, fps, start, end)
     series = write_clip_page(output, tracking.read_rows(rows, format_name), shown, overwrite)
     summary = series.summary
-    blinks = in_words(summary.blinks, series.blinks_untold)
     kilobytes = output.stat().st_size / 1000
     large = f"{kilobytes / 1000:.1f} MB" if kilobytes >= 1000 else f"{kilobytes:.0f} kB"
     console.message(
         f"{console.counted(summary.frames, 'frame')}, {console.counted(summary.faces, 'face')} of "
-        f"{console.counted(summary.ids, 'id')}; {blinks}; {large}: {output}"
+        f"{console.counted(summary.ids, 'id')}; {series.blink_count}; {large}: {output}"
     )

@@ -240,7 +240,6 @@ class _Run:
 
     def __call__(self, source: VideoSource) -> int:
         """Run, and tell how it went. Returns the exit code."""
-        from facealign_cli.measures.blinks import in_words
         from facealign_cli.measures.clip import ClipSummariser, passing
 
         pose, begin = self.options.pose, time.monotonic()
@@ -267,7 +266,7 @@ class _Run:
             console.message("Interrupted; the frames until then are written.")
         written = (self.rows, self.record, self.measures, self.blinks)
         summary = clip.summary()
-        blinks = in_words(summary.blinks, clip.why_untold()) if measured and summary.faces else ""
+        blinks = str(clip.blink_count()) if measured and summary.faces else ""
         tracking.tell(summary, time.monotonic() - begin, written, blinks=blinks)
         return console.INTERRUPTED if self.stop.is_set() else console.SOME_FAILED if summary.damaged else 0
 

@@ -10,7 +10,7 @@ Two dips are two blinks if the eyes open between them by a quarter of the deeper
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,11 +98,33 @@ def why_untold(faces: Iterable[MeasuredFace]) -> str | None:
     return "the frames are too far apart"
 
 
-def in_words(blinks: int | None, untold: str | None) -> str:
-    """How many blinks were found, or, where they cannot be told, why: what `why_untold` gave."""
-    if blinks is None or untold is not None:
-        return f"blinks cannot be told, since {untold}" if untold else "blinks cannot be told"
-    return f"{blinks:,} blink{'' if blinks == 1 else 's'}"
+@dataclass(frozen=True)
+class BlinkCount:
+    """How many blinks there are. As text: the number in words, or why there is none.
+
+    number: of those whose blinks can be told; None if there is nobody. why: what `why_untold` gives then. untold: how
+    many persons are not among them.
+    """
+
+    number: int | None
+    why: str | None
+    untold: int
+
+    def __str__(self) -> str:
+        if self.number is None:
+            return f"blinks cannot be told, since {self.why}"
+        but = (
+            f" (of {self.untold:,} person{'' if self.untold == 1 else 's'} they cannot be told)" if self.untold else ""
+        )
+        return f"{self.number:,} blink{'' if self.number == 1 else 's'}{but}"
+
+
+def count_blinks(faces: Iterable[MeasuredFace], blinks: Sequence[Blink]) -> BlinkCount:
+    """The number of blinks that were found in faces, and what is not known of it."""
+    faces = list(faces)
+    told = {person for person, (times, _) in _series(faces).items() if are_told(times)}
+    untold = len({(face.source, face.face_id) for face in faces} - told)
+    return BlinkCount(len(blinks) if told else None, why_untold(faces), untold)
 
 
 def counted_s(faces: Iterable[MeasuredFace]) -> float:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from facealign_cli.measures.base import CHUNK, MeasuredFace, measure_chunk
-from facealign_cli.measures.blinks import Blink, find_blinks, why_untold
+from facealign_cli.measures.blinks import Blink, BlinkCount, count_blinks, find_blinks
 from facealign_cli.records import FrameResult
 
 
@@ -104,9 +104,9 @@ class ClipSummariser:
         """Those of the frames so far."""
         return find_blinks(self.measures)
 
-    def why_untold(self) -> str | None:
-        """Why nobody's blinks can be told in the frames so far; see `blinks.why_untold`."""
-        return why_untold(self.measures)
+    def blink_count(self) -> BlinkCount:
+        """How many they are."""
+        return count_blinks(self.measures, self.blinks())
 
     def summary(self) -> ClipSummary:
         """What the frames so far come to."""
@@ -129,7 +129,7 @@ class ClipSummariser:
             lost=regained + sum(seen[1] < self._frames - 1 for seen in self._seen.values()),
             regained=regained,
             mean_confidence=self._confidence / self._faces if self._faces else None,
-            blinks=len(self.blinks()) if self.why_untold() is None else None,
+            blinks=self.blink_count().number,
             **ranges,
         )
 

@@ -18,7 +18,6 @@ import numpy as np
 
 from facealign_cli.arrays import Floats, Ints
 from facealign_cli.files.output import check_output, write_bytes
-from facealign_cli.measures.blinks import in_words
 from facealign_cli.records import DOUBTFUL, FrameResult
 from facealign_cli.report.base import Column, escape, jpeg_data, page, plural, section, table
 from facealign_cli.report.series import DECIMALS, VALUES, ClipSeries, Person, read_series
@@ -128,10 +127,9 @@ def _about(series: ClipSeries) -> str:
     seen = f"a face in {100 * (summary.with_face or 0):.0f} % of them"
     lost = f", lost {summary.lost} and regained {summary.regained} times" if summary.lost else ""
     damaged = f", {summary.damaged:,} of them damaged" if summary.damaged else ""
-    blinks = in_words(summary.blinks, series.blinks_untold)
     text = (
         f"{summary.frames:,} frames{damaged}, {seen}; {summary.faces:,} faces of {plural(summary.ids, 'id')}{lost}; "
-        f"{summary.doubtful:,} doubtful; {blinks}."
+        f"{summary.doubtful:,} doubtful; {series.blink_count}."
     )
     items = {
         "Clip": series.source,
@@ -185,8 +183,8 @@ def _persons_note(series: ClipSeries) -> str:
 def _eyes_note(series: ClipSeries) -> str:
     if not any(np.isfinite(person.values[:, 3:5]).any() for person in series.persons):
         return ""
-    untold = series.blinks_untold
-    blinks = "Ticks at the top mark blinks." if untold is None else f"Blinks cannot be told, since {untold}."
+    why = series.blink_count.why
+    blinks = "Ticks at the top mark blinks." if why is None else f"Blinks cannot be told, since {why}."
     return f"{blinks} The turn of the head is taken out; where it is turned too far the lines are empty."
 
 

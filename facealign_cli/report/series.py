@@ -12,6 +12,7 @@ import numpy as np
 from facealign_cli.arrays import Floats, Ints
 from facealign_cli.errors import InputError
 from facealign_cli.measures import Blink, MeasuredFace
+from facealign_cli.measures.blinks import BlinkCount
 from facealign_cli.measures.clip import ClipSummariser, ClipSummary
 from facealign_cli.measures.tables import SUMMARY_COLUMNS, summary_rows
 from facealign_cli.records import Face, FrameResult
@@ -47,7 +48,6 @@ class ClipSeries:
     """A clip. times: (R,) seconds, or frames where `timed` is False. frames: (R,). damaged: which records failed.
 
     persons: those that are seen in most frames first. records: with the times, sizes and ids that count here.
-    blinks_untold: why nobody's blinks can be told, or None.
     """
 
     source: str
@@ -58,7 +58,7 @@ class ClipSeries:
     persons: tuple[Person, ...]
     summary: ClipSummary
     records: tuple[FrameResult, ...]
-    blinks_untold: str | None = None
+    blink_count: BlinkCount
 
 
 def read_series(
@@ -95,7 +95,7 @@ def read_series(
         _persons(chosen, clip),
         clip.summary(),
         tuple(chosen),
-        clip.why_untold(),
+        clip.blink_count(),
     )
 
 

@@ -123,6 +123,13 @@ def test_blinks_that_cannot_be_told_are_not_none(
     assert (person["blinks"], person["blinks_per_minute"]) == ("", "")
 
 
+def test_persons_whose_blinks_cannot_be_told_are_counted(rows: Path, tmp_path: Path) -> None:
+    json_format.write(tmp_path / "brief.json", [replace(one, source="brief.mp4") for one in clip()[:2]])
+    result = run(rows, tmp_path / "brief.json", "--summary", tmp_path / "s.csv")
+    assert "242 faces of 2 persons measured; 2 blinks (of 1 person they cannot be told): " in result.stderr
+    assert [person["blinks"] for person in read(tmp_path / "s.csv")] == ["2", ""]
+
+
 def test_the_rate_of_blinks_counts_the_time_in_which_eyes_are_measured(tmp_path: Path) -> None:
     turned = [replace(one, frame=one.frame + 240, timestamp_s=one.timestamp_s + 8) for one in clip(yaw=1.3)]  # type: ignore[operator]
     csv_format.write(tmp_path / "rows.csv", [*clip(), *turned])
