@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from facealign_cli.aligner import Aligner
+from facealign_cli.arguments import check_number
 from facealign_cli.batch.base import Outcome
 from facealign_cli.batch.job import BatchOptions
 from facealign_cli.batch.progress import Progress
@@ -39,6 +40,7 @@ from facealign_cli.measures.clip import CLIP_COLUMNS, ClipSummariser, ClipSummar
 from facealign_cli.measures.tables import write_blinks, write_measures
 from facealign_cli.records import FrameResult
 from facealign_cli.video import VideoSource, open_source
+from facealign_cli.video.base import MAX_FRAME_PIXELS
 from facealign_cli.video.cut import CutOptions, FaceCutter
 from facealign_cli.video.thinned import check_thinning
 from facealign_cli.video.track import VideoOptions, overlay_video, track_video
@@ -51,7 +53,8 @@ class ClipOptions:
     """What becomes of a clip. output: the job's folder. fmt: of its table. video: how it is tracked.
 
     overlay_folder: clips with the faces drawn, as .mp4. crops_folder: a steady clip of each person, as `video.cut` has
-    it, in a folder for each clip; crop: how. every, most_fps: which frames are taken, as `open_source` has it.
+    it, in a folder for each clip; crop: how. every, most_fps, max_pixels: which frames are taken, and how large they
+    may be, as `open_source` has it.
     `….measures.csv` and `….blinks.csv` stand beside each table. Raises InputError.
     """
 
@@ -63,8 +66,10 @@ class ClipOptions:
     crop: CropOptions = field(default_factory=CropOptions)
     every: int = 1
     most_fps: float | None = None
+    max_pixels: int = MAX_FRAME_PIXELS
 
     def __post_init__(self) -> None:
+        check_number("max_pixels", self.max_pixels, 1, whole=True)
         check_thinning(self.every, self.most_fps)
         if get_format(self.fmt).dump is None:
             raise InputError(f"format {self.fmt} has one file per face: a clip's rows need a table")
@@ -86,6 +91,7 @@ class ClipOptions:
                 "crop": None if self.crops_folder is None else [self.crop.preset, self.crop.side],
                 "every": self.every,
                 "most_fps": self.most_fps,
+                "max_pixels": self.max_pixels,
             }
         }
 
@@ -166,7 +172,8 @@ class ClipWork:
                     on_picture()
 
     def _open(self, file: str, *, sound: bool) -> VideoSource:
-        return open_source(file, sound=sound, every=self._clips.every, most_fps=self._clips.most_fps)
+        every, most_fps, max_pixels = self._clips.every, self._clips.most_fps, self._clips.max_pixels
+        return open_source(file, sound=sound, every=every, most_fps=most_fps, max_pixels=max_pixels)
 
     def _records(self, path: str, file: str) -> Generator[FrameResult, None, None]:
         """The clip's records, drawn into a clip if that is wanted. file: where the clip lies on this machine."""

@@ -70,19 +70,21 @@ THINNING = (
 )
 """What says which frames are taken."""
 
+MAX_PIXELS = click.option(
+    "--max-pixels",
+    default="40M",
+    show_default=True,
+    type=kinds.PixelCount(),
+    help="Refuse frames of more pixels: a number such as 40000000, 40M or 4e7.",
+)
+
 PART = (
     click.option(
         "--start", metavar="TIME", callback=clock, help="Begin here: seconds or H:MM:SS. Frames count from 0 there."
     ),
     click.option("--end", metavar="TIME", callback=clock, help="End before this time."),
     *THINNING,
-    click.option(
-        "--max-pixels",
-        default="40M",
-        show_default=True,
-        type=kinds.PixelCount(),
-        help="Refuse frames of more pixels: a number such as 40000000, 40M or 4e7.",
-    ),
+    MAX_PIXELS,
     click.option("--no-sound", is_flag=True, help="Leave the sound out of the clip that is written."),
 )
 """What `clip_part` takes, and --no-sound."""

@@ -208,6 +208,12 @@ def test_wrong_usage_is_said_before_the_work(folder: Path, tmp_path: Path) -> No
     assert not (tmp_path / "out").exists()
 
 
+def test_larger_frames_than_are_wanted(folder: Path, tmp_path: Path) -> None:
+    how = ("-o", tmp_path / "out", "--workers", 0, "--max-pixels", "1k")
+    result = run(folder / "grey.mp4", *how)
+    assert result.exit_code == 3 and "more than the limit of 0" in result.stderr and "--max-pixels" in result.stderr
+
+
 def test_files_that_are_no_clips_by_their_names_are_told(folder: Path, tmp_path: Path) -> None:
     """But for texts and tables, which lie beside most clips."""
     source = tmp_path / "mixed"
