@@ -18,7 +18,6 @@ from facealign_cli.files.output import atomic_write, check_output
 from facealign_cli.files.pictures import read_image
 from facealign_cli.formats.base import Format, find_format, format_names
 from facealign_cli.formats.csv import write_cells
-from facealign_cli.formats.job_folder import read_job_folder
 from facealign_cli.formats.pts import split_face_stem
 from facealign_cli.records import BBox, Face, FrameResult, LeftOut
 
@@ -145,13 +144,6 @@ def read_faces(path: Path, fmt: Format | None = None, images: Path | None = None
     fmt: None: what it looks like. Of .pts files those of one picture make one result. Of the folder of a job, which
     `batch` wrote, all its files of rows are read. Raises InputError, FormatError.
     """
-    job = read_job_folder(path) if fmt is None and path.is_dir() else None
-    if job is not None:
-        for file in job.files:
-            yield from read_faces(file, images=images)
-        if job.missing is not None:
-            yield LeftOut(str(path), job.missing)
-        return
     fmt = fmt or find_format(path)
     if fmt is None:
         raise InputError(

@@ -277,6 +277,10 @@ class LeftOut:
         again = re.match(rf"(?:.*[/\\])?{re.escape(self.name)}: ", self.reason, re.DOTALL)
         return f"{self.name}: {self.reason[again.end() if again else 0 :]}"
 
+    def within(self, path: object) -> str:
+        """The same text behind the path of the file or folder that it is about."""
+        return str(self) if self.name == str(path) else f"{path}: {self}"
+
 
 def _checked_id(name: str, value: object) -> int:
     if not isinstance(value, Integral) or isinstance(value, bool) or not -(2**63) <= int(value) < 2**63:

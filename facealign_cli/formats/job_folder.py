@@ -1,4 +1,7 @@
-"""The folder that `facealign batch` wrote, for whoever reads it as one table: which of its files hold the rows."""
+"""The folder that `facealign batch` wrote, as one table: which of its files hold the rows, and a format to read them.
+
+The format is found by what the folder looks like. People cannot choose it by a name, since a job alone writes it.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from facealign_cli.errors import FormatError, InputError
-from facealign_cli.files.documents import read_json
+from facealign_cli.errors import FormatError, InputError, OutputError
+from facealign_cli.files.documents import PathLike, read_json
 from facealign_cli.files.output import safe_tree
-from facealign_cli.formats.base import get_format
+from facealign_cli.formats.base import find_format, format_for_path, get_format, register_format
+from facealign_cli.records import FrameResult, LeftOut
 
 MANIFEST = "manifest.json"
 SCHEMA = "facealign-batch/1"
@@ -113,3 +117,28 @@ def _missing(manifest: dict[str, Any], of_clips: bool) -> str | None:
     if of_clips and isinstance(failed, int) and failed > 0:
         return f"{failed:,} of its clips failed and {'have' if failed > 1 else 'has'} no rows; clips.csv says why"
     return None
+
+
+def scan(path: PathLike) -> Iterator[FrameResult | LeftOut]:
+    """The records of all files of rows, and what they lack as what is left out. Raises InputError, FormatError."""
+    job = read_job_folder(Path(path))
+    if job is None:
+        raise FormatError(f"{path}: not a folder that batch wrote")
+    for file in job.files:
+        fmt = find_format(file) or format_for_path(file)
+        fmt.require()
+        yield from fmt.scan(file)
+    if job.missing is not None:
+        yield LeftOut(str(path), job.missing)
+
+
+def write(path: PathLike, results: Iterable[FrameResult], overwrite: bool = False) -> None:
+    """Raises OutputError: only a job writes its folder."""
+    raise OutputError(f"cannot write {path}: the folder of a job is written by `facealign batch` alone")
+
+
+def _recognises(folder: Any) -> bool:
+    return isinstance(folder, Path) and is_job_folder(folder)
+
+
+register_format("batch", [], write=write, scan=scan, recognises=_recognises, named=False)

@@ -12,10 +12,13 @@ from click.testing import CliRunner, Result
 from facealign_cli.batch.manifest import Manifest
 from facealign_cli.cli.main import main
 from facealign_cli.convert import read_faces
+from facealign_cli.datasets import read_samples
+from facealign_cli.detectors.boxes import read_boxes
 from facealign_cli.errors import InputError
+from facealign_cli.evaluation.foreign import read_predictions
 from facealign_cli.files.documents import read_json
 from facealign_cli.files.storage import storage_for
-from facealign_cli.formats.base import get_format
+from facealign_cli.formats.base import format_names, get_format, read_results
 from facealign_cli.formats.job_folder import read_job_folder
 from facealign_cli.geometry import init_shape_from_bbox
 from facealign_cli.measures.tables import write_blinks, write_measures
@@ -108,6 +111,24 @@ def test_tables_that_an_earlier_job_left_are_not_taken(clips: Path) -> None:
         job = read_job_folder(clips)
         assert job is not None and [file.name[0] for file in job.files] == [name]
         assert job.missing is not None and "only the clips that are finished" in job.missing
+
+
+def test_all_that_read_faces_read_the_folder(pictures: Path) -> None:
+    """It is a format that is found, though none that can be named."""
+    assert [one.source for one in read_results(pictures)] == ["a.jpg", "b.jpg", "c.jpg"]
+    assert {name: len(found) for name, found in read_boxes(pictures).items()} == {"a.jpg": 1, "c.jpg": 1}
+    assert [one.error for one in read_predictions(pictures)] == [None, "no", None]
+    assert [one.name for one in read_samples(pictures, need_pictures=False)] == ["a.jpg#0", "b.jpg", "c.jpg#0"]
+    write_manifest(pictures, "interrupted", format="jsonl")
+    for read in (read_results, read_boxes):
+        with pytest.raises(InputError, match=rf"^{pictures}: the job has not ended"):
+            read(pictures)
+
+
+def test_nobody_writes_such_a_folder_by_name(pictures: Path) -> None:
+    assert "batch" not in format_names()
+    for option in ("--to", "--from"):
+        assert "unknown format 'batch'" in run("convert", pictures, pictures / "x", option, "batch").stderr
 
 
 def test_what_is_missing_is_told(pictures: Path) -> None:
