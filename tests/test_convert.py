@@ -116,6 +116,8 @@ def test_every_target_names_what_failed_once_and_can_list_all(folder: Path, name
     assert "3 faces in 2 pictures" in result.stderr
     assert Path("lost.csv").read_text().splitlines()[12] == "x11.jpg,the picture failed: the file is empty"
     assert "lost.csv exists already" in run("all.json", "q", "--to", name, "--left-out", "lost.csv", code=1).stderr
+    Path("torn.json").write_text("{")  # the list's place is looked at before anything is read
+    assert "lost.csv exists already" in run("torn.json", "q", "--to", name, "--left-out", "lost.csv", code=1).stderr
     get_format("json").write("failed.json", failed)
     message = run("failed.json", "q", "--to", name, "--left-out", "none.csv", code=1).stderr
     assert "x0.jpg: the picture failed: the file is empty (and 11 more left out)" in message

@@ -131,11 +131,16 @@ def test_persons_whose_blinks_cannot_be_told_are_counted(rows: Path, tmp_path: P
 
 
 def test_the_rate_of_blinks_counts_the_time_in_which_eyes_are_measured(tmp_path: Path) -> None:
-    turned = [replace(one, frame=one.frame + 240, timestamp_s=one.timestamp_s + 8) for one in clip(yaw=1.3)]  # type: ignore[operator]
-    csv_format.write(tmp_path / "rows.csv", [*clip(), *turned])
+    """Of three parts the head is turned away in the middle one."""
+    parts = [
+        replace(one, frame=(one.frame or 0) + 240 * part, timestamp_s=(one.timestamp_s or 0) + 8 * part)
+        for part, yaw in enumerate((0.0, 1.3, 0.0))
+        for one in clip(yaw=yaw)
+    ]
+    csv_format.write(tmp_path / "rows.csv", parts)
     result = run(tmp_path / "rows.csv", "--summary", tmp_path / "s.csv")
-    assert "480 faces of 1 person measured, 240 of them turned too far for the eyes; 2 blinks" in result.stderr
-    assert float(read(tmp_path / "s.csv")[0]["blinks_per_minute"]) == pytest.approx(2 / (239 / 30) * 60, abs=0.1)
+    assert "720 faces of 1 person measured, 240 of them turned too far for the eyes; 4 blinks" in result.stderr
+    assert float(read(tmp_path / "s.csv")[0]["blinks_per_minute"]) == pytest.approx(4 / (478 / 30) * 60, abs=0.1)
 
 
 def test_a_face_that_no_head_fits_is_not_blamed_on_the_size(tmp_path: Path) -> None:
