@@ -14,8 +14,10 @@ from pathlib import Path
 
 from facealign_cli.datasets import Sample, read_samples
 from facealign_cli.errors import InputError
+from facealign_cli.files.output import atomic_write, check_output
 from facealign_cli.files.pictures import read_image
 from facealign_cli.formats.base import Format, find_format, format_names
+from facealign_cli.formats.csv import write_cells
 from facealign_cli.formats.pts import split_face_stem
 from facealign_cli.records import BBox, Face, FrameResult, LeftOut
 
@@ -40,18 +42,22 @@ def convert(
     *,
     source_format: Format | None = None,
     images: Path | None = None,
+    left_out_list: Path | None = None,
     overwrite: bool = False,
 ) -> Conversion:
     """Read the faces of some files or folders and write them in another format.
 
     source_format: of all `sources`; None: what each looks like. images: the folder in which the pictures lie; None:
-    the working folder. What cannot be used or held is left out, and named. A picture that stands there several times
-    becomes one in a format that names pictures, each of its faces once. Raises InputError, FormatError, OutputError;
-    MissingDependency.
+    the working folder. What cannot be used or held is left out, and named. left_out_list: a CSV file that gets the name
+    and the reason of all that was left out, also where nothing could be held. A picture that stands there several
+    times becomes one in a format that names pictures, each of its faces once. Raises InputError, FormatError,
+    OutputError; MissingDependency.
     """
     target.require()
+    if left_out_list is not None:
+        check_output(left_out_list, overwrite)
     items = [item for source in sources for item in read_faces(source, source_format, images)]
-    return write_faces(items, output, target, images=images, overwrite=overwrite)
+    return write_faces(items, output, target, images=images, left_out_list=left_out_list, overwrite=overwrite)
 
 
 def write_faces(
@@ -60,6 +66,7 @@ def write_faces(
     target: Format,
     *,
     images: Path | None = None,
+    left_out_list: Path | None = None,
     overwrite: bool = False,
 ) -> Conversion:
     """Write results, named by their paths, in a format. items: also what was left out so far. Else as `convert`."""
@@ -76,8 +83,11 @@ def write_faces(
     if target.names_pictures or target.takes_root:
         held, twice = _put_together(held)
         left_out += twice
+    if left_out_list is not None:
+        _write_left_out(left_out_list, left_out, overwrite)
     if not held:
-        why = f": {left_out[0].name}: {left_out[0].reason}" if left_out else ""
+        why = f": {left_out[0]}" if left_out else ""
+        why += f" (and {len(left_out) - 1:,} more left out)" if len(left_out) > 1 else ""
         raise InputError(f"cannot write {output}: nothing that {target.name} could hold{why}")
     folder = {"root": images} if target.takes_root else {}
     target.write(output, held, overwrite, **folder)
@@ -123,10 +133,16 @@ def _joined_faces(first: FrameResult, other: FrameResult) -> tuple[FrameResult, 
     ), known
 
 
+def _write_left_out(path: Path, items: Iterable[LeftOut], overwrite: bool) -> None:
+    with atomic_write(path, overwrite) as stream:
+        write_cells(stream, ("name", "reason"), ([item.name, item.reason] for item in items))
+
+
 def read_faces(path: Path, fmt: Format | None = None, images: Path | None = None) -> Iterator[FrameResult | LeftOut]:
     """The pictures of a file or folder, their names joined to `images`, and what is left out.
 
-    fmt: None: what it looks like. Of .pts files those of one picture make one result. Raises InputError, FormatError.
+    fmt: None: what it looks like. Of .pts files those of one picture make one result. Of the folder of a job, which
+    `batch` wrote, all its files of rows are read. Raises InputError, FormatError.
     """
     fmt = fmt or find_format(path)
     if fmt is None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -267,10 +268,18 @@ class Face(MadeAnew):
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A face or a picture that cannot be used, and why."""
+    """A face or a picture that cannot be used, and why. As text: NAME: REASON, with the name once."""
 
     name: str
     reason: str
+
+    def __str__(self) -> str:
+        again = re.match(rf"(?:.*[/\\])?{re.escape(self.name)}: ", self.reason, re.DOTALL)
+        return f"{self.name}: {self.reason[again.end() if again else 0 :]}"
+
+    def within(self, path: object) -> str:
+        """The same text behind the path of the file or folder that it is about."""
+        return str(self) if self.name == str(path) else f"{path}: {self}"
 
 
 def _checked_id(name: str, value: object) -> int:

@@ -76,7 +76,7 @@ def test_every_format_makes_the_same_curves(tmp_path: Path, name: str) -> None:
     fmt.write(rows, clip)
     done = run(rows, "-o", tmp_path / "page.html", "--size", "640x480", "--fps", 25)
     assert done.exit_code == 0, done.output
-    assert "150 frames, 224 faces of 2 ids, 1 blink" in done.stderr
+    assert "150 frames, 224 faces of 2 ids; 1 blink" in done.stderr
     page, expected = (tmp_path / "page.html").read_text(), read_series(clip)
     data, values = embedded(page), expected.persons[0].values
     assert np.cumsum(data["time"]).tolist() == [40 * i for i in range(150)]
@@ -197,6 +197,22 @@ def test_part_of_a_clip(tmp_path: Path) -> None:
     assert late.exit_code == 1 and "no frame lies between" in late.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "why"),
+    [
+        ("dlc", ("--size", "640x480"), "the rows have no times"),
+        ("openface", (), "no head pose is known, without which no eye is measured"),
+        ("dlc", ("--size", "640x480", "--fps", "5"), "the frames are too far apart"),
+    ],
+)
+def test_a_page_says_why_blinks_cannot_be_told(tmp_path: Path, name: str, options: tuple[str, ...], why: str) -> None:
+    get_format(name).write(tmp_path / "rows.csv", make_clip())
+    done = run(tmp_path / "rows.csv", "-o", tmp_path / "p.html", *options)
+    assert f"of 2 ids; blinks cannot be told, since {why}; " in done.stderr
+    page = (tmp_path / "p.html").read_text()
+    assert f"blinks cannot be told, since {why}." in page and "0 blinks" not in page and "Ticks at" not in page
+
+
 def test_what_is_no_clip_is_refused(tmp_path: Path) -> None:
     clip = make_clip(1.0)
     for odd, match in (
@@ -237,7 +253,10 @@ def test_large_rows_are_told_while_they_are_read(tmp_path: Path, monkeypatch: py
 def test_a_clip_or_a_folder_in_place_of_its_rows(tmp_path: Path) -> None:
     (tmp_path / "job" / "clips").mkdir(parents=True)
     (tmp_path / "clip.MP4").touch()
-    for place, said in (("job", "such as clips/NAME.csv"), ("clip.MP4", "facealign video track clip.MP4 -o rows.csv")):
+    for place, said in (
+        ("job", "such as one of the files in it"),
+        ("clip.MP4", "facealign video track clip.MP4 -o rows.csv"),
+    ):
         done = run(tmp_path / place, "-o", tmp_path / "page.html")
         assert done.exit_code == 2 and said in " ".join(done.stderr.split())
 

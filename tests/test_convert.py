@@ -95,13 +95,56 @@ def test_what_is_left_out_is_named(folder: Path) -> None:
     get_format("json").write("rows.json", [*good, *odd], overwrite=True)
     result = run("rows.json", "o.xml", "--to", "cvat", code=3)
     assert "Left out: x0.jpg: the picture failed: damaged" in result.stderr
-    assert "2 more left out" in result.stderr
+    assert "… and 2 more left out; --left-out FILE.csv lists all." in result.stderr
     assert "3 faces in 2 pictures" in result.stderr
     get_format("json").write("bad.json", odd)
     assert (
         "nothing that cvat could hold: x0.jpg: the picture failed"
         in run("bad.json", "p.xml", "--to", "cvat", code=1).stderr
     )
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_target_names_what_failed_once_and_can_list_all(folder: Path, name: str) -> None:
+    """As `batch` and `video track` write it: the errors name their pictures, too."""
+    good = get_format("json").read("rows.json")
+    failed = [FrameResult.of_error(f"x{i}.jpg", f"x{i}.jpg: the file is empty") for i in range(12)]
+    get_format("json").write("all.json", [*good, *failed])
+    result = run("all.json", FILES[name], "--to", name, "--left-out", "lost.csv", code=3)
+    assert "\nLeft out: x1.jpg: the picture failed: the file is empty\n" in result.stderr
+    assert "… and 2 more left out.\nList of what was left out (12): lost.csv\n" in result.stderr
+    assert "3 faces in 2 pictures" in result.stderr
+    assert Path("lost.csv").read_text().splitlines()[12] == "x11.jpg,the picture failed: the file is empty"
+    assert "lost.csv exists already" in run("all.json", "q", "--to", name, "--left-out", "lost.csv", code=1).stderr
+    Path("torn.json").write_text("{")  # the list's place is looked at before anything is read
+    assert "lost.csv exists already" in run("torn.json", "q", "--to", name, "--left-out", "lost.csv", code=1).stderr
+    get_format("json").write("failed.json", failed)
+    message = run("failed.json", "q", "--to", name, "--left-out", "none.csv", code=1).stderr
+    assert "x0.jpg: the picture failed: the file is empty (and 11 more left out)" in message
+    assert len(Path("none.csv").read_text().splitlines()) == 13 and not Path("q").exists()
+
+
+def test_frames_are_named_together(folder: Path) -> None:
+    good = get_format("json").read("rows.json")
+    clip = [replace(good[0], source="c.mp4", frame=i) for i in range(30)]
+    lost = FrameResult.of_error("c.mp4", "no picture", frame=30)
+    get_format("json").write("rows.json", [*good, *clip, lost], overwrite=True)
+    told = run("rows.json", "o.xml", "--to", "cvat", code=3).stderr.splitlines()
+    assert [line.rpartition(": ")[0] for line in told if line.startswith("Left out")] == [
+        "Left out: c.mp4: it is a frame of a clip, and the format names picture files",
+        "Left out: c.mp4: frame 30 failed",
+    ]
+    assert "(30 times)" in told[0]
+    get_format("json").write("clip.json", clip)
+    assert "60 faces in 30 frames: clip.csv" in run("clip.json", "clip.csv").stderr
+    assert "Left out: c.mp4: frame 30 failed: no picture" in run("rows.json", "p", "--to", "pts", code=3).stderr
+
+
+def test_a_file_that_cannot_be_read_is_named_once(folder: Path) -> None:
+    run("rows.json", "pts", "--to", "pts", "--images", "photos")
+    Path("pts", "bad.pts").write_text("none")
+    result = run("pts", "o.json", "--to", "coco", "--images", "photos", code=3)
+    assert "Left out: bad.pts: no line with an opening brace '{'" in result.stderr
 
 
 def test_what_looks_like_nothing(folder: Path) -> None:

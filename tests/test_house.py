@@ -74,7 +74,7 @@ SHARED = {
     "evaluation": {"base", "figures", "compare", "foreign"},
     "models": {"dan", "registry"},
     "files": {"arrays", "base", "documents", "header", "header_base", "jpeg", "local", "output"},
-    "batch": {"base", "keys", "lists", "pool", "session", "shard_files", "shard_index"},
+    "batch": {"base", "keys", "lists", "pool", "session", "shard_files", "shard_index", "walk"},
     "datasets": {"base", "beside", "splits"},
     "detectors": {"base", "box_files", "given"},
     "cli": {"console", "cropping", "help", "jobs", "kinds", "options", "process", "tracking"},

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from facealign_cli.aligner import Aligner
+from facealign_cli.arguments import check_number
 from facealign_cli.batch.base import Outcome
 from facealign_cli.batch.job import BatchOptions
 from facealign_cli.batch.progress import Progress
@@ -34,16 +35,15 @@ from facealign_cli.files.storage import UrlStorage, is_url
 from facealign_cli.formats import jsonl, parquet
 from facealign_cli.formats.base import get_format
 from facealign_cli.formats.csv import write_cells
+from facealign_cli.formats.job_folder import SUMMARY, TABLES
 from facealign_cli.measures.clip import CLIP_COLUMNS, ClipSummariser, ClipSummary, passing
 from facealign_cli.measures.tables import write_blinks, write_measures
 from facealign_cli.records import FrameResult
 from facealign_cli.video import VideoSource, open_source
+from facealign_cli.video.base import MAX_FRAME_PIXELS
 from facealign_cli.video.cut import CutOptions, FaceCutter
 from facealign_cli.video.thinned import check_thinning
 from facealign_cli.video.track import VideoOptions, overlay_video, track_video
-
-TABLES = "clips"
-"""The folder of the tables in the job's own."""
 
 _ALIVE_EVERY = 25  # frames between two signs of life
 
@@ -53,7 +53,8 @@ class ClipOptions:
     """What becomes of a clip. output: the job's folder. fmt: of its table. video: how it is tracked.
 
     overlay_folder: clips with the faces drawn, as .mp4. crops_folder: a steady clip of each person, as `video.cut` has
-    it, in a folder for each clip; crop: how. every, most_fps: which frames are taken, as `open_source` has it.
+    it, in a folder for each clip; crop: how. every, most_fps, max_pixels: which frames are taken, and how large they
+    may be, as `open_source` has it.
     `….measures.csv` and `….blinks.csv` stand beside each table. Raises InputError.
     """
 
@@ -65,8 +66,10 @@ class ClipOptions:
     crop: CropOptions = field(default_factory=CropOptions)
     every: int = 1
     most_fps: float | None = None
+    max_pixels: int = MAX_FRAME_PIXELS
 
     def __post_init__(self) -> None:
+        check_number("max_pixels", self.max_pixels, 1, whole=True)
         check_thinning(self.every, self.most_fps)
         if get_format(self.fmt).dump is None:
             raise InputError(f"format {self.fmt} has one file per face: a clip's rows need a table")
@@ -88,6 +91,7 @@ class ClipOptions:
                 "crop": None if self.crops_folder is None else [self.crop.preset, self.crop.side],
                 "every": self.every,
                 "most_fps": self.most_fps,
+                "max_pixels": self.max_pixels,
             }
         }
 
@@ -150,7 +154,7 @@ class ClipWork:
         write_measures(f"{table}.measures.csv", summariser.measures, True)
         write_blinks(f"{table}.blinks.csv", summariser.blinks(), True)
         summary = json.dumps(summariser.summary().values(), ensure_ascii=False).encode("utf-8", "surrogateescape")
-        write_bytes(f"{table}.summary.json", summary, True)
+        write_bytes(f"{table}{SUMMARY}", summary, True)
         return best.record
 
     def _cutter(self, path: str) -> contextlib.AbstractContextManager[FaceCutter | None]:
@@ -168,7 +172,8 @@ class ClipWork:
                     on_picture()
 
     def _open(self, file: str, *, sound: bool) -> VideoSource:
-        return open_source(file, sound=sound, every=self._clips.every, most_fps=self._clips.most_fps)
+        every, most_fps, max_pixels = self._clips.every, self._clips.most_fps, self._clips.max_pixels
+        return open_source(file, sound=sound, every=every, most_fps=most_fps, max_pixels=max_pixels)
 
     def _records(self, path: str, file: str) -> Generator[FrameResult, None, None]:
         """The clip's records, drawn into a clip if that is wanted. file: where the clip lies on this machine."""
@@ -301,7 +306,7 @@ def write_clip_table(output: str) -> list[ClipSummary]:
 
 
 def _read_summary(table: Path) -> ClipSummary:
-    path = Path(f"{table}.summary.json")
+    path = Path(f"{table}{SUMMARY}")
     try:
         return ClipSummary(**json.loads(path.read_bytes().decode("utf-8", "surrogateescape")))
     except OSError as error:

@@ -12,10 +12,9 @@ from typing import Any
 from facealign_cli.errors import InputError, OutputError
 from facealign_cli.files.documents import parse_json, structured
 from facealign_cli.files.storage import Storage, join
+from facealign_cli.formats.job_folder import MANIFEST, SCHEMA
 from facealign_cli.version import __version__
 
-MANIFEST = "manifest.json"
-SCHEMA = "facealign-batch/1"
 MAX_MANIFEST_BYTES = 16 << 20
 
 

@@ -150,7 +150,7 @@ def _always(_: click.Context, __: click.Parameter, given: str | None) -> None:
 )
 @options.stacked(*cropping.HOW)
 @options.stacked(*_ENGINE)
-@options.stacked(*tracking.THINNING)
+@options.stacked(*tracking.THINNING, tracking.MAX_PIXELS)
 @options.stacked(*tracking.TRACKING)
 @options.detection
 @options.model
@@ -171,7 +171,7 @@ def videos(**settings: Any) -> None:
     import_av()
     crop, video = cropping.crop_options(settings), tracking.video_options(settings)
     with options.usage_errors():
-        more = {"every": settings["every"], "most_fps": settings["fps"], "crop": crop}
+        more = {name: settings[name] for name in ("every", "max_pixels")} | {"most_fps": settings["fps"], "crop": crop}
         more |= {"overlay_folder": settings["overlay_dir"], "crops_folder": settings["crops_dir"]}
         clips = ClipOptions(settings["output"], settings["fmt"], video, **more)
         names = ("output", "restart", "retry_errors", "fail_fast", "engine", "ray_address")
@@ -180,6 +180,7 @@ def videos(**settings: Any) -> None:
     sources, work, stop = _sources(settings), _work(settings | {"max_faces": None}), threading.Event()
     with process.stop_on_signals(stop.set, stop.is_set), jobs.Watcher("clips") as watcher:
         progress, summaries = run_clips(sources, clips, job, work, report=watcher, stop=stop)
+    jobs.tell_notes(progress)
     if progress.stopped is not None:
         console.message("Stopped: the clips that are finished are written; the same command goes on from here.")
     else:

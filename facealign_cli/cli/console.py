@@ -9,9 +9,11 @@ from __future__ import annotations
 import codecs
 import contextlib
 import io
+import itertools
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
@@ -39,15 +41,23 @@ def counted(number: int, noun: str) -> str:
 _LEFT_OUT_SHOWN = 10
 
 
-def conversion(done: Conversion, target: Format, output: Path) -> int:
-    """Say what was written, what was left out and what the format cannot hold; the exit code that goes with it."""
-    for lost in done.left_out[:_LEFT_OUT_SHOWN]:
-        message(f"Left out: {lost.name}: {lost.reason}")
-    if len(done.left_out) > _LEFT_OUT_SHOWN:
-        message(f"… and {len(done.left_out) - _LEFT_OUT_SHOWN} more left out.")
+def conversion(done: Conversion, target: Format, output: Path, left_out: Path | None = None) -> int:
+    """Say what was written, what was left out and what the format cannot hold; the exit code that goes with it.
+
+    left_out: the file that lists all that was left out, if one was written.
+    """
+    lost = Counter(map(str, done.left_out))  # what is of many frames of a clip is said once
+    for text, times in itertools.islice(lost.items(), _LEFT_OUT_SHOWN):
+        message(f"Left out: {text}{f' ({times:,} times)' if times > 1 else ''}")
+    if len(lost) > _LEFT_OUT_SHOWN:
+        where = "" if left_out is not None else "; --left-out FILE.csv lists all"
+        message(f"… and {len(lost) - _LEFT_OUT_SHOWN:,} more left out{where}.")
+    if left_out is not None:
+        message(f"List of what was left out ({len(done.left_out):,}): {left_out}")
     if target.loses:
         message(f"{target.name} does not hold: {target.loses}.")
-    message(f"{counted(done.n_faces, 'face')} in {counted(len(done.results), 'picture')}: {output}")
+    noun = "picture" if any(result.frame is None for result in done.results) else "frame"
+    message(f"{counted(done.n_faces, 'face')} in {counted(len(done.results), noun)}: {output}")
     return SOME_FAILED if done.left_out else 0
 
 
@@ -183,9 +193,20 @@ def open_bar(*columns: ProgressColumn) -> Progress:
 
 
 def close_bar(bar: Progress) -> None:
-    """Take a bar away."""
-    _bars.remove(bar)
+    """Take a bar away, if it is still there."""
+    if bar in _bars:
+        _bars.remove(bar)
     bar.stop()
+
+
+@contextlib.contextmanager
+def bars_taken_away() -> Iterator[None]:
+    """Around a command: no bar is left on the screen when an error ends it, and what is said of the error follows."""
+    try:
+        yield
+    finally:
+        while _bars:
+            close_bar(_bars[-1])
 
 
 def tell_left_out(faces: int, min_confidence: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -44,6 +45,7 @@ from facealign_cli.cli.help import Command
     show_default="the working folder",
     help="Folder of the pictures. Labelling tools name them from there.",
 )
+@options.left_out
 @options.overwrite
 def convert(
     *,
@@ -52,19 +54,21 @@ def convert(
     source_name: str | None,
     target_name: str | None,
     images: Path | None,
+    left_out: Path | None,
     overwrite: bool,
 ) -> None:
     """Write the faces of IN... in another format: to a labelling tool and back.
 
     FORMAT is one of coco, cvat, label-studio, yolo-pose, dlib-xml, pts, json, jsonl, csv, parquet, openface and dlc,
-    and for OUT also masks. IN and OUT are files, but of pts, yolo-pose and masks they are folders. What cannot be read,
-    or what the format cannot hold, is named and left out (exit code 3). IN may be the F.parquet.partial.jsonl that a
-    killed run left.
+    and for OUT also masks. IN and OUT are files, but of pts, yolo-pose and masks they are folders. IN may also be
+    the folder that `batch` wrote, or the F.parquet.partial.jsonl that a killed run left. What cannot be read, or what
+    the format cannot hold, is named and left out (exit code 3).
     """
     from facealign_cli.convert import convert as convert_faces
     from facealign_cli.formats.base import get_format
 
     target = options.output_format(output, target_name)
     source = None if source_name is None else get_format(source_name)
-    done = convert_faces(sources, output, target, source_format=source, images=images, overwrite=overwrite)
-    sys.exit(console.conversion(done, target, output))
+    more: dict[str, Any] = {"images": images, "left_out_list": left_out, "overwrite": overwrite}
+    done = convert_faces(sources, output, target, source_format=source, **more)
+    sys.exit(console.conversion(done, target, output, left_out))

@@ -161,7 +161,7 @@ class Group(Command, click.Group):
 
 def kind_of(name: str) -> str:
     """Told from an argument's name: "picture", "clip", "folder" or "file"; "" for what is none of them."""
-    from facealign_cli.batch.sources import CLIP_SUFFIXES, PICTURE_SUFFIXES
+    from facealign_cli.batch.walk import CLIP_SUFFIXES, PICTURE_SUFFIXES
 
     suffix = os.path.splitext(name)[1].lower()
     if Path(name).is_dir():

@@ -64,11 +64,15 @@ def _state(progress: Progress, what: str) -> str:
     return f"{progress.done:,} of {total} {what}, {progress.failed:,} failed{rate}{left}"
 
 
+def tell_notes(progress: Progress) -> None:
+    """What is no problem, but should be known, such as files that are passed over."""
+    console.messages(f"Note: {note}." for note in progress.notes)
+
+
 def tell_end(progress: Progress, output: str) -> None:
     """Notes and problems of a batch, and one line on what was done and where it is."""
     counts = progress.counts
-    for note in progress.notes:
-        console.message(f"Note: {note}.")
+    tell_notes(progress)
     if progress.stopped is not None:
         why = "Interrupted" if progress.stopped == "interrupt" else "Stopped at a failure"
         console.message(f"{why}: what is finished is written; the same command goes on from here.")
@@ -139,14 +143,22 @@ def tell_clips(progress: Progress, clips: Sequence[ClipSummary], settings: dict[
         if clip.damaged
     ]
     _name_some(damaged, "with damaged frames")
-    counted, ids, blinks = console.counted, sum(clip.ids for clip in clips), sum(clip.blinks or 0 for clip in clips)
+    counted, ids = console.counted, sum(clip.ids for clip in clips)
     names = ", ".join(clip.source for clip in empty[:_NAMED]) + ", …" * (len(empty) > _NAMED)
     console.tell_no_face(len(empty), f"{counted(len(empty), 'clip')} ({names})", any_roll=settings["any_roll"])
     console.message(
         f"{counted(len(clips), 'clip')}, {progress.before:,} of them done before, {len(failed):,} failed: "
-        f"{counted(frames, 'frame')}, {counted(faces, 'face')} ({doubtful:,} doubtful), {counted(ids, 'id')}, "
-        f"{counted(blinks, 'blink')} in {_duration(progress.elapsed_s)}: {settings['output']}/clips.csv"
+        f"{counted(frames, 'frame')}, {counted(faces, 'face')} ({doubtful:,} doubtful), {counted(ids, 'id')}"
+        f"{_blinks(clips)}; {_duration(progress.elapsed_s)}: {settings['output']}/clips.csv"
     )
+
+
+def _blinks(clips: Sequence[ClipSummary]) -> str:
+    """How many blinks there are in the clips that show faces, and in how many of these clips they cannot be told."""
+    told = [clip.blinks for clip in clips if clip.blinks is not None]
+    untold = sum(clip.status == "ok" and clip.blinks is None for clip in clips)
+    found = f", {console.counted(sum(told), 'blink')}" if told else ""
+    return found + (f", blinks cannot be told in {console.counted(untold, 'clip')}" if untold else "")
 
 
 def _name_some(clips: Sequence[str], which: str) -> None:

@@ -39,23 +39,47 @@ class OutputFile(click.Path):
 
 
 class RowsFile(click.Path):
-    """A file of a clip's rows. A clip or a folder in its place is answered by what makes rows, or where they are."""
+    """A file of a clip's rows. A clip, a picture or a folder in its place is answered by how to get at its rows.
 
-    def __init__(self) -> None:
+    jobs: whether the folder of a job, which `batch` wrote, is taken, too.
+    """
+
+    def __init__(self, *, jobs: bool = False) -> None:
         super().__init__(exists=True, path_type=Path)
+        self.jobs = jobs
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path."""
-        from facealign_cli.batch.sources import CLIP_SUFFIXES
+        from facealign_cli.batch.walk import CLIP_SUFFIXES, PICTURE_SUFFIXES
 
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         if path.is_dir():
-            inner = "clips/NAME.csv in it" if (path / "clips").is_dir() else "one of the files in it"
-            self.fail(f"{path} is a folder: give a file of rows, such as {inner}", param, ctx)
+            self._check_folder(path, param, ctx)
+            return path
         if path.suffix.lower() in CLIP_SUFFIXES:
             rows = f"facealign video track {path.name} -o rows.csv"
             self.fail(f"{path} is a clip, not the rows of one; its rows are made by: {rows}", param, ctx)
+        if path.suffix.lower() in PICTURE_SUFFIXES:
+            rows = f"facealign detect image {path.name} -o rows.csv"
+            self.fail(f"{path} is a picture, not rows of faces; its rows are made by: {rows}", param, ctx)
         return path
+
+    def _check_folder(self, path: Path, param: click.Parameter | None, ctx: click.Context | None) -> None:
+        from facealign_cli.formats.job_folder import is_job_folder, read_job_folder
+
+        try:
+            job = read_job_folder(path)
+            if job is not None and self.jobs:
+                return
+            upper = None if job is not None else next(filter(is_job_folder, path.parents), None)
+        except InputError as error:
+            self.fail(str(error), param, ctx)
+        if job is not None:
+            self.fail(f"{path} is a folder: give a file of rows, such as {job.files[0]}", param, ctx)
+        if self.jobs:
+            which = f"the whole of {upper}" if upper else "the folder that batch wrote, with manifest.json in it"
+            self.fail(f"{path} is a folder: give files of rows, or {which}", param, ctx)
+        self.fail(f"{path} is a folder: give a file of rows, such as one of the files in it", param, ctx)
 
 
 MOST = 10**9
@@ -146,4 +170,5 @@ FILE_OR_STDOUT = OutputFile(stdout=True)
 EXISTING_PATH = click.Path(exists=True, path_type=Path)
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 ROWS = RowsFile()
+ROWS_OR_JOB = RowsFile(jobs=True)
 EXISTING_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)

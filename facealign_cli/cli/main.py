@@ -61,7 +61,7 @@ class FacealignGroup(Group):
 
     def _invoke(self, ctx: click.Context) -> Any:
         try:
-            with interrupted_imports():
+            with interrupted_imports(), console.bars_taken_away():
                 return super().invoke(ctx)
         except FacealignError as error:
             raise click.ClickException(str(error)) from error

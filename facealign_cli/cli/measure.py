@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,9 @@ from facealign_cli.cli import console, kinds, options, tracking
 from facealign_cli.cli.help import Command
 
 if TYPE_CHECKING:
-    from facealign_cli.measures import Blink, MeasuredFace
+    from facealign_cli.measures import MeasuredFace
+    from facealign_cli.measures.blinks import BlinkCount
+    from facealign_cli.records import FrameResult
 
 
 @click.command(
@@ -22,9 +25,10 @@ if TYPE_CHECKING:
     facealign measure rows.csv
     facealign measure rows.csv -o measures.csv --summary persons.csv
     facealign measure openface.csv --size 1280x720
+    facealign measure out --summary persons.csv
     """,
 )
-@click.argument("rows", metavar="ROWS...", nargs=-1, required=True, type=kinds.ROWS)
+@click.argument("rows", metavar="ROWS...", nargs=-1, required=True, type=kinds.ROWS_OR_JOB)
 @click.option("-o", "--output", metavar="M.csv", type=kinds.FILE, help="Write the measures: a row per face and frame.")
 @click.option(
     "--blinks", metavar="B.csv", type=kinds.FILE, help="Write the blinks: begin, deepest moment, end and depth."
@@ -59,19 +63,27 @@ def measure(
     min_confidence: float,
     overwrite: bool,
 ) -> None:
-    """Measure eyes, mouth and brows, head pose and blinks in the landmarks of ROWS..., files that facealign wrote.
+    """Measure eyes, mouth and brows, head pose and blinks in the landmarks of ROWS...
+
+    ROWS is a file of faces that facealign wrote, or the whole folder that `batch` wrote. Of a folder of `batch videos`
+    the tables of all clips are measured; if clips failed, or the job has not ended, the exit code is 3.
 
     Openings and heights are in units of the face, and the turn of the head is taken out first. The documentation's page
     on video has the formulas. No network runs. Without -o, --blinks and --summary, a table of the persons is printed.
     """
     from facealign_cli.files.output import check_output
     from facealign_cli.measures import find_blinks, measure_results
+    from facealign_cli.measures.blinks import count_blinks
     from facealign_cli.measures.tables import write_blinks, write_measures, write_summary
 
     for path in (output, blinks, summary):
         if path is not None:
             check_output(path, overwrite)
-    results = chain.from_iterable(tracking.read_rows(path, format_name) for path in rows)
+    unsized: set[Path] = set()
+    lacking: list[Path] = []
+    results = chain.from_iterable(
+        _read(path, format_name, unsized if size is None else set()) for path in _files(rows, lacking)
+    )
     measured = measure_results(results, focal_px=focal, size=size)
     faces = [face for face in measured if face.confidence >= min_confidence]
     found = find_blinks(faces)
@@ -83,17 +95,44 @@ def measure(
         write_summary(summary, faces, found, overwrite)
     if output is blinks is summary is None:
         tracking.print_persons(faces, found)
-    _tell(faces, found, [path for path in (output, blinks, summary) if path is not None])
+    _tell(faces, count_blinks(faces, found), [p for p in (output, blinks, summary) if p is not None])
+    if unsized:
+        more = f" and {len(unsized) - 1:,} more" if len(unsized) > 1 else ""
+        console.message(
+            f"The rows of {min(unsized)}{more} do not say how large the pictures are, which head pose, eyes, mouth and "
+            "brows need: give --size WxH."
+        )
+    sys.exit(console.SOME_FAILED if lacking else 0)
 
 
-def _tell(faces: Sequence[MeasuredFace], blinks: Sequence[Blink], written: Sequence[Path]) -> None:
+def _read(path: Path, format_name: str | None, unsized: set[Path]) -> list[FrameResult]:
+    """The rows of a file, which joins `unsized` if some of them do not say how large their pictures are."""
+    results = tracking.read_rows(path, format_name)
+    if any(result.faces and not (result.width and result.height) for result in results):
+        unsized.add(path)
+    return results
+
+
+def _files(rows: Sequence[Path], lacking: list[Path]) -> Iterator[Path]:
+    """The files of rows, those in the folders of jobs among them. What a job lacks is told, and it joins `lacking`."""
+    from facealign_cli.formats.job_folder import read_job_folder
+
+    for path in rows:
+        job = read_job_folder(path) if path.is_dir() else None
+        if job is None:
+            yield path
+            continue
+        yield from job.files
+        if job.missing is not None:
+            lacking.append(path)
+            console.message(f"{path}: {job.missing}.")
+
+
+def _tell(faces: Sequence[MeasuredFace], blinks: BlinkCount, written: Sequence[Path]) -> None:
     persons = console.counted(len({(face.source, face.face_id) for face in faces}), "person")
-    unknown = sum(face.measures.eye_opening is None for face in faces)
-    turned = f", {unknown} of them turned too far to be measured" if unknown else ""
+    poseless = sum(face.pose is None for face in faces)
+    turned = sum(face.measures.eye_opening is None for face in faces) - poseless
+    but = f", {poseless:,} of them without head pose, eyes, mouth and brows" if poseless else ""
+    but += f", {turned:,} of them turned too far for the eyes" if turned else ""
     where = f": {', '.join(map(str, written))}" if written else ""
-    console.message(
-        f"{console.counted(len(faces), 'face')} of {persons} measured{turned}; "
-        f"{console.counted(len(blinks), 'blink')}{where}"
-    )
-    if faces and all(face.pose is None for face in faces):
-        console.message("No head pose was found: if the rows do not say the size of their pictures, give --size WxH.")
+    console.message(f"{console.counted(len(faces), 'face')} of {persons} measured{but}; {blinks}{where}")

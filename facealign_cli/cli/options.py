@@ -103,6 +103,12 @@ def workers(default: str, without: str) -> Callable[[Command], Command]:
     return click.option("--workers", type=kinds.Count(0, 1024), show_default=default, help=how)
 
 
+left_out = click.option(
+    "--left-out",
+    metavar="FILE.csv",
+    type=kinds.FILE,
+    help="Also write a list of all that was left out, with the reasons.",
+)
 overwrite = click.option("--overwrite", is_flag=True, help="Replace files that exist already.")
 max_pixels = click.option(
     "--max-pixels",

@@ -64,12 +64,9 @@ def plot(
     shown = ClipPage(clip, title, focal, size, fps, start, end)
     series = write_clip_page(output, tracking.read_rows(rows, format_name), shown, overwrite)
     summary = series.summary
-    told = summary.blinks is not None
-    blinks = console.counted(summary.blinks or 0, "blink") if told else "frames too far apart for blinks"
     kilobytes = output.stat().st_size / 1000
     large = f"{kilobytes / 1000:.1f} MB" if kilobytes >= 1000 else f"{kilobytes:.0f} kB"
     console.message(
         f"{console.counted(summary.frames, 'frame')}, {console.counted(summary.faces, 'face')} of "
-        f"{console.counted(summary.ids, 'id')}, "
-        f"{blinks}; {large}: {output}"
+        f"{console.counted(summary.ids, 'id')}; {series.blink_count}; {large}: {output}"
     )

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 )
 @click.option("--to", "target_name", metavar="FORMAT", type=kinds.FormatName(), help="Format of OUT, as in `convert`.")
 @click.option("--all", "everything", is_flag=True, help="Also export pictures that nobody has accepted yet.")
+@options.left_out
 @options.model
 @options.device
 @options.threads
@@ -66,6 +67,7 @@ def review(
     export_to: Path | None,
     target_name: str | None,
     everything: bool,
+    left_out: Path | None,
     model: str | None,
     device: str,
     threads: int,
@@ -73,18 +75,18 @@ def review(
 ) -> None:
     """Look at the faces of DIR or ROWS in the browser, correct their points, and accept or skip them.
 
-    ROWS is what `detect`, `batch` or a labelling tool wrote. DIR holds pictures, with .pts files or without. Pictures
-    that need it most come first. Every step is saved, and whoever opens the same ROWS later goes on from there. Ctrl-C
-    ends the command.
+    ROWS is what `detect` or a labelling tool wrote, or the folder that `batch folder` wrote. DIR holds pictures, with
+    .pts files or without. Pictures that need it most come first. Every step is saved, and whoever opens the same ROWS
+    later goes on from there. Ctrl-C ends the command.
     """
-    from facealign_cli.review.proposals import read_proposals
+    from facealign_cli.review.proposals import holds_rows, read_proposals
     from facealign_cli.review.session import Session, default_side_file
 
-    if export_to is None and (target_name is not None or everything):
-        raise click.UsageError("--to and --all go with --export")
+    if export_to is None and (target_name is not None or everything or left_out is not None):
+        raise click.UsageError("--to, --all and --left-out go with --export")
     session = Session(
         read_proposals(source, images, console.message),
-        images or (source if source.is_dir() else Path()),
+        images or (Path() if holds_rows(source) else source),
         work or default_side_file(source),
         by=by or _user(),
         other=[] if compare is None else read_proposals(compare, images, console.message),
@@ -105,8 +107,9 @@ def review(
         if not results and not everything:
             pictures = console.counted(len(session.pictures), "picture")
             raise InputError(f"{source}: none of {pictures} is accepted yet; --all exports those that are open, too")
-        done = write_faces(results, export_to, target, images=images, overwrite=overwrite)
-        sys.exit(console.conversion(done, target, export_to))
+        more: dict[str, Any] = {"images": images, "left_out_list": left_out, "overwrite": overwrite}
+        done = write_faces(results, export_to, target, **more)
+        sys.exit(console.conversion(done, target, export_to, left_out))
     _serve(session, port, partial(_aligner, model, device, threads))
 
 

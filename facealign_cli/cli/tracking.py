@@ -70,19 +70,21 @@ THINNING = (
 )
 """What says which frames are taken."""
 
+MAX_PIXELS = click.option(
+    "--max-pixels",
+    default="40M",
+    show_default=True,
+    type=kinds.PixelCount(),
+    help="Refuse frames of more pixels: a number such as 40000000, 40M or 4e7.",
+)
+
 PART = (
     click.option(
         "--start", metavar="TIME", callback=clock, help="Begin here: seconds or H:MM:SS. Frames count from 0 there."
     ),
     click.option("--end", metavar="TIME", callback=clock, help="End before this time."),
     *THINNING,
-    click.option(
-        "--max-pixels",
-        default="40M",
-        show_default=True,
-        type=kinds.PixelCount(),
-        help="Refuse frames of more pixels: a number such as 40000000, 40M or 4e7.",
-    ),
+    MAX_PIXELS,
     click.option("--no-sound", is_flag=True, help="Leave the sound out of the clip that is written."),
 )
 """What `clip_part` takes, and --no-sound."""
@@ -220,19 +222,18 @@ def blinks_beside(measures: Path) -> Path:
 
 
 def tell(
-    clip: ClipSummary, seconds: float, written: Sequence[Path | None], made: str = "", *, measured: bool = False
+    clip: ClipSummary, seconds: float, written: Sequence[Path | None], made: str = "", *, blinks: str = ""
 ) -> None:
     """One line on what was done, how much of it is doubtful, and where it is.
 
-    made: words before the places. measured: whether blinks were looked for.
+    made: words before the places. blinks: how many there are, in words, where they were looked for.
     """
     where = ", ".join(str(path) for path in written if path not in (None, kinds.STDOUT))
     frames, faces, ids = (console.counted(getattr(clip, f"{noun}s"), noun) for noun in ("frame", "face", "id"))
     lost = f", lost {clip.lost} and regained {clip.regained}" if clip.lost else ""
-    blinks = f", {console.counted(clip.blinks, 'blink')}" if measured and clip.blinks is not None else ""
     damaged = f" ({clip.damaged:,} damaged)" if clip.damaged else ""
     console.message(
-        f"{frames}{damaged}, {faces} ({clip.doubtful:,} doubtful) of {ids}{lost}{blinks}; "
+        f"{frames}{damaged}, {faces} ({clip.doubtful:,} doubtful) of {ids}{lost}{', ' * bool(blinks)}{blinks}; "
         f"a face in {100 * (clip.with_face or 0):.0f} % of the frames; {seconds:.1f} s{': ' * bool(where)}{made}{where}"
     )
 
@@ -242,14 +243,15 @@ def progress(frames: Iterable[Item], total: int | None, what: str = "Tracking") 
     if not sys.stderr.isatty():
         yield from console.lines_of_progress(frames, total, "frames")
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
     speed = TextColumn("{task.fields[fps]:.0f} fps")
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn())
+    bar = console.open_bar(TextColumn(what), BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn())
     begin = time.monotonic()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=total, fps=0.0)
+    try:
+        task = bar.add_task("", total=total, fps=0.0)
         for done, frame in enumerate(frames, start=1):
             yield frame
-            progress.update(task, completed=done, fps=done / max(time.monotonic() - begin, 1e-6))
+            bar.update(task, completed=done, fps=done / max(time.monotonic() - begin, 1e-6))
+    finally:
+        console.close_bar(bar)

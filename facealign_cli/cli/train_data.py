@@ -85,7 +85,7 @@ def pack(
         roots, output, size=size, context=context, quality=quality, unlabelled=unlabelled, overwrite=overwrite
     )
     for item in report.left_out:
-        console.message(f"left out: {item.name}: {item.reason}")
+        console.message(f"left out: {item}")
     if report.held_out_photo is not None:
         console.message(
             f"No photo is held out by its name, so {report.held_out_photo} is held out: a training is measured on it."

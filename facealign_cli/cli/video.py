@@ -265,8 +265,10 @@ class _Run:
         if self.stop.is_set():
             console.message("Interrupted; the frames until then are written.")
         written = (self.rows, self.record, self.measures, self.blinks)
-        tracking.tell(clip.summary(), time.monotonic() - begin, written, measured=measured)
-        return console.INTERRUPTED if self.stop.is_set() else console.SOME_FAILED if clip.summary().damaged else 0
+        summary = clip.summary()
+        blinks = str(clip.blink_count()) if measured and summary.faces else ""
+        tracking.tell(summary, time.monotonic() - begin, written, blinks=blinks)
+        return console.INTERRUPTED if self.stop.is_set() else console.SOME_FAILED if summary.damaged else 0
 
     def _results(self, source: VideoSource, aligner: Aligner) -> Generator[FrameResult, None, None]:
         from facealign_cli.video.track import overlay_video, track_video

@@ -31,7 +31,9 @@ def read_mat(path: Path) -> dict[str, list[Detection]]:
     """
     files = sorted(path.rglob("*.mat")) if path.is_dir() else [path]
     if not files:
-        raise InputError(f"{path}: no .mat file of boxes in the folder")
+        raise InputError(
+            f"{path}: neither a .mat file of boxes in the folder, nor faces in a format that facealign reads"
+        )
     table: dict[str, list[Detection]] = defaultdict(list)
     for file in files:
         for name, box in _read_one(file):
@@ -68,7 +70,7 @@ def read_faces(path: Path, fmt: Format) -> dict[str, list[Detection]]:
     table: dict[str, list[Detection]] = {}
     for result in fmt.scan(path):
         if isinstance(result, LeftOut):
-            raise FormatError(f"{path}: {result.name}: {result.reason}")
+            raise FormatError(result.within(path))
         if result.frame is not None:
             raise InputError(f"{path}: has frames of a clip; boxes are of pictures")
         if result.status != "error":

@@ -80,9 +80,9 @@ def read_boxes(path: Path) -> BoxTable:
 
     Raises InputError if the file cannot be read or is of no kind that has boxes, FormatError naming the key or row.
     """
-    if path.is_dir():
+    faces = None if path.is_dir() and any(path.rglob("*.mat")) else find_format(path)
+    if path.is_dir() and faces is None:
         return read_mat(path)
-    faces = find_format(path)
     if faces is not None:
         return read_faces(path, faces)
     readers: dict[str, Callable[[Path], BoxTable]] = {".json": _read_json, ".csv": _read_csv, ".mat": read_mat}

@@ -30,11 +30,15 @@ def password_hidden(path: str) -> str | None:
 
 @dataclass(frozen=True)
 class Entry:
-    """What stands in a folder. path: the folder's path with the name. identity: tells a local folder from others."""
+    """What stands in a folder. path: the folder's path with the name. identity: tells a local folder from others.
+
+    is_folder, identity: of a link those of what it leads to.
+    """
 
     path: str
     is_folder: bool
     identity: tuple[int, int] | None = None
+    is_link: bool = False
 
 
 class Storage(Protocol):

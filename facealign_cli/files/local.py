@@ -169,5 +169,5 @@ def _entry(entry: os.DirEntry[str]) -> Entry:
             status = entry.stat()
             identity = status.st_dev, status.st_ino
     except OSError:  # a loop of links, or no permission to follow one: reading it says so
-        return Entry(entry.path, False)
-    return Entry(entry.path, is_folder, identity)
+        return Entry(entry.path, False, is_link=entry.is_symlink())
+    return Entry(entry.path, is_folder, identity, entry.is_symlink())

@@ -10,6 +10,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from facealign_cli.errors import InputError, MissingDependency, OutputError
@@ -56,7 +57,11 @@ class UrlStorage:
             return "folder" if self._fs.isdir(path) else ""
 
     def scan(self, folder: str) -> Iterator[Entry]:
-        """See `Storage.scan`."""
+        """See `Storage.scan`. Where the scheme stands for local files their links are known."""
+        if (local := self.local_path(folder)) is not None:
+            for entry in self._local.scan(local):
+                yield replace(entry, path=join(folder, os.path.basename(entry.path)))
+            return
         with _url_errors(folder, InputError):
             found = self._fs.ls(folder, detail=True)
         for info in found:
@@ -66,7 +71,8 @@ class UrlStorage:
 
     def identity(self, folder: str) -> tuple[int, int] | None:
         """See `Storage.identity`."""
-        return None
+        local = self.local_path(folder)
+        return None if local is None else self._local.identity(local)
 
     def read(self, path: str, max_bytes: int | None = None) -> bytes:
         """See `Storage.read`."""

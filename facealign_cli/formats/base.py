@@ -73,7 +73,8 @@ class Format:
     if it can. recognises: whether a parsed JSON document, the root tag of an XML file (a str), the first characters of
     a .csv file, or a folder (a Path) is of this format. loses: what of a face the format cannot hold; "" if it holds
     all. names_pictures: whether the format is made for labelling tools, which name pictures by their paths in a folder
-    of pictures. takes_root: whether `write` takes that folder as `root`.
+    of pictures. takes_root: whether `write` takes that folder as `root`. named: whether people choose it by its name;
+    else it is read alone, and found by what it looks like.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Format:
     loses: str = ""
     names_pictures: bool = False
     takes_root: bool = False
+    named: bool = True
 
 
 _FORMATS: dict[str, Format] = {}
@@ -118,7 +120,7 @@ def _strict(scan: Scan) -> Read:
         results = []
         for item in scan(path):
             if isinstance(item, LeftOut):
-                raise FormatError(f"{path}: {item.name}: {item.reason}")
+                raise FormatError(item.within(path))
             results.append(item)
         return results
 
@@ -126,9 +128,9 @@ def _strict(scan: Scan) -> Read:
 
 
 def format_names() -> tuple[str, ...]:
-    """The names of all formats, sorted."""
+    """The names of all formats that people choose by name, sorted."""
     _import_siblings()
-    return tuple(sorted(_FORMATS))
+    return tuple(sorted(name for name, fmt in _FORMATS.items() if fmt.named))
 
 
 def get_format(name: str) -> Format:
@@ -136,7 +138,7 @@ def get_format(name: str) -> Format:
     _import_siblings()
     if name not in _FORMATS and name in find_plugins(FORMATS):
         load_plugin(FORMATS, name)
-    if name not in _FORMATS:
+    if name not in _FORMATS or not _FORMATS[name].named:
         raise InputError(f"unknown format {name!r}: known are {', '.join(format_names())}")
     return _FORMATS[name]
 

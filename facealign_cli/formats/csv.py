@@ -57,17 +57,18 @@ _FEW = 7
 _INTEGERS = {"width", "height", "frame", "face_id", "track_id"}
 
 
+_BESIDE = ": of batch videos NAME.csv beside it, or the whole folder of the run"
 _OTHERS: dict[tuple[str, ...], str] = {
     ("source", "status", "error", "frames"): "the summary of clips that batch videos writes; the rows of each clip are "
-    "in the folder clips beside it",
+    "in the folder clips beside it, and measure and convert take the whole folder in which it stands",
     (
         "source",
         "frame",
         "timestamp_s",
         "face_id",
         "confidence",
-    ): "a table of measures; give the rows they were made of",
-    ("source", "face_id", "start_s", "peak_s"): "a table of blinks; give the rows in which they were found",
+    ): f"a table of measures; give the rows that were measured{_BESIDE}",
+    ("source", "face_id", "start_s", "peak_s"): f"a table of blinks; give the rows in which they were found{_BESIDE}",
     ("source", "face_id", "faces", "first_s"): "a summary of persons; give the rows that were measured",
 }
 """The tables without landmarks that facealign writes, by their first columns: what they are, and what to give."""

@@ -44,12 +44,20 @@ def read(path: PathLike) -> list[FrameResult]:
     """The results of a document. Raises InputError if it cannot be read, FormatError if it breaks the schema."""
     document = read_json(path)
     if not isinstance(document, dict) or not isinstance(document.get("schema"), str):
-        raise FormatError(f"{path}: not a facealign document: it has no schema")
+        what = "it is the summary of a clip" if _is_summary(document) else "it has no schema"
+        raise FormatError(f"{path}: not a facealign document: {what}")
+    if document["schema"].startswith("facealign-batch/"):
+        raise FormatError(f"{path}: not a facealign document: it is the manifest of a job; give its folder")
     if document["schema"] not in READABLE:
         raise FormatError(f"{path}: schema {document['schema']!r:.40}, this version reads {' and '.join(READABLE)}")
     if document.keys() != {"schema", "version", "results"} or not isinstance(document["results"], list):
         raise FormatError(f"{path}: expected schema, version and a list of results, got {sorted(document)}")
     return [_result(path, i, record) for i, record in enumerate(document["results"])]
+
+
+def _is_summary(document: object) -> bool:
+    """Whether it is the file that `batch videos` writes beside a clip's table, for the row of clips.csv."""
+    return isinstance(document, dict) and {"source", "status", "error", "frames", "blinks"} <= document.keys()
 
 
 def _result(path: PathLike, index: int, record: object) -> FrameResult:

@@ -25,13 +25,21 @@ _NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 def why_not(result: FrameResult) -> str | None:
     """Why the formats of labelling tools cannot hold a result; None if they can."""
-    if result.status == "error":
-        return f"the picture failed: {result.error}"
+    if (failed := why_failed(result)) is not None:
+        return failed
     if result.frame is not None:
         return "it is a frame of a clip, and the format names picture files: extract the frames as pictures first"
     if _NO_XML.search(result.source) or not result.source.strip():
         return "its name has characters that the format cannot hold"
     return None
+
+
+def why_failed(result: FrameResult) -> str | None:
+    """As `why_not`, for formats that hold whatever did not fail; the reason does not repeat the picture's name."""
+    if result.status != "error":
+        return None
+    what = "the picture" if result.frame is None else f"frame {result.frame}"
+    return f"{what} failed: {(result.error or '').removeprefix(f'{result.source}: ')}"
 
 
 def why_not_sized(result: FrameResult) -> str | None:

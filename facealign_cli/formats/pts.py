@@ -36,6 +36,7 @@ from facealign_cli.files.output import (
     write_bytes,
 )
 from facealign_cli.formats.base import OF_THE_RUN, register_format
+from facealign_cli.formats.labelling import why_failed
 from facealign_cli.landmarks import LARGEST_COORDINATE, MEAN_SHAPE, N_LANDMARKS
 from facealign_cli.records import BBox, Face, FrameResult
 
@@ -257,7 +258,18 @@ def _recognises(folder: Any) -> bool:
     return isinstance(folder, Path) and any(folder.rglob(PTS_FILES))
 
 
-_LOSES = f"the picture's size, the box, the detector's score, the confidence, points that cannot be seen, {OF_THE_RUN}"
+_LOSES = (
+    "pictures without a face, the picture's size, the box, the detector's score, the confidence, points that cannot be "
+    f"seen, {OF_THE_RUN}"
+)
 register_format(
-    "pts", [".pts"], write=write, read=read, check=check, recognises=_recognises, loses=_LOSES, takes_root=True
+    "pts",
+    [".pts"],
+    write=write,
+    read=read,
+    check=check,
+    why_not=why_failed,
+    recognises=_recognises,
+    loses=_LOSES,
+    takes_root=True,
 )

@@ -10,7 +10,7 @@ Two dips are two blinks if the eyes open between them by a quarter of the deeper
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +29,9 @@ NOISE_TIMES = 5.0
 MAX_DURATION_S = 0.8
 MAX_GAP_S = 0.25
 """Where the opening is unknown for longer, the series is cut in two."""
+
+LEAST_FRAMES = 3
+"""In fewer frames no dip can be seen: whether there was a blink is not known."""
 
 MAX_STEP_S = 0.085
 """Where frames are further apart than that, in the median, blinks fall between them: nothing is found or counted."""
@@ -55,22 +58,78 @@ class Blink:
 
 def find_blinks(faces: Iterable[MeasuredFace]) -> list[Blink]:
     """The blinks of every person of every clip, by clip, person and time; faces without a time have none."""
-    series: dict[tuple[str, int], list[tuple[float, float]]] = {}
-    for face in faces:
-        opening = face.measures.eye_opening
-        if face.timestamp_s is not None and opening is not None:
-            series.setdefault((face.source, face.face_id), []).append((face.timestamp_s, opening))
     blinks = []
-    for (source, face_id), samples in series.items():
-        times, openings = np.array(sorted(samples)).T
+    for (source, face_id), (times, openings) in _series(faces).items():
         for start, peak, end, depth in dips(times, openings) if are_told(times) else ():
             blinks.append(Blink(source, face_id, start, peak, end, depth))
     return blinks
 
 
+def _series(faces: Iterable[MeasuredFace]) -> dict[tuple[str, int], tuple[Floats, Floats]]:
+    """Of each person of each clip whose eyes were measured, the times, (N,) rising seconds, and the openings, (N,)."""
+    samples: dict[tuple[str, int], list[tuple[float, float]]] = {}
+    for face in faces:
+        opening = face.measures.eye_opening
+        if face.timestamp_s is not None and opening is not None:
+            samples.setdefault((face.source, face.face_id), []).append((face.timestamp_s, opening))
+    return {person: tuple(np.array(sorted(own)).T) for person, own in samples.items()}
+
+
 def are_told(times_s: Floats) -> bool:
-    """Whether frames at these times, (N,) rising, are near enough to one another to tell blinks."""
-    return len(times_s) < 2 or float(np.median(np.diff(times_s))) <= MAX_STEP_S
+    """Whether frames at these times, (N,) rising, are enough, and near enough to one another, to tell blinks."""
+    return len(times_s) >= LEAST_FRAMES and float(np.median(np.diff(times_s))) <= MAX_STEP_S
+
+
+def why_untold(faces: Iterable[MeasuredFace]) -> str | None:
+    """Why the blinks of nobody among the faces can be told, as the end of a sentence; None if somebody's can."""
+    faces = list(faces)
+    series = _series(faces)
+    if any(are_told(times) for times, _ in series.values()):
+        return None
+    if not faces:
+        return "there is no face"
+    if all(face.measures.eye_opening is None for face in faces):
+        turned = any(face.pose is not None for face in faces)
+        return "the heads are turned too far" if turned else "no head pose is known, without which no eye is measured"
+    if not series:
+        return "the rows have no times"
+    if all(len(times) < LEAST_FRAMES for times, _ in series.values()):
+        return f"nobody's eyes were measured in {LEAST_FRAMES} frames or more"
+    return "the frames are too far apart"
+
+
+@dataclass(frozen=True)
+class BlinkCount:
+    """How many blinks there are. As text: the number in words, or why there is none.
+
+    number: of those whose blinks can be told; None if there is nobody. why: what `why_untold` gives then. untold: how
+    many persons are not among them.
+    """
+
+    number: int | None
+    why: str | None
+    untold: int
+
+    def __str__(self) -> str:
+        if self.number is None:
+            return f"blinks cannot be told, since {self.why}"
+        but = (
+            f" (of {self.untold:,} person{'' if self.untold == 1 else 's'} they cannot be told)" if self.untold else ""
+        )
+        return f"{self.number:,} blink{'' if self.number == 1 else 's'}{but}"
+
+
+def count_blinks(faces: Iterable[MeasuredFace], blinks: Sequence[Blink]) -> BlinkCount:
+    """The number of blinks that were found in faces, and what is not known of it."""
+    faces = list(faces)
+    told = {person for person, (times, _) in _series(faces).items() if are_told(times)}
+    untold = len({(face.source, face.face_id) for face in faces} - told)
+    return BlinkCount(len(blinks) if told else None, why_untold(faces), untold)
+
+
+def counted_s(faces: Iterable[MeasuredFace]) -> float:
+    """Over how many seconds the blinks of one person were counted: between frames in which its eyes were measured."""
+    return sum(float(steps[steps <= MAX_GAP_S].sum()) for steps in (np.diff(t) for t, _ in _series(faces).values()))
 
 
 def dips(times_s: Floats, openings: Floats) -> list[tuple[float, float, float, float]]:
@@ -81,7 +140,7 @@ def dips(times_s: Floats, openings: Floats) -> list[tuple[float, float, float, f
     found: list[tuple[float, float, float, float]] = []
     cuts = np.flatnonzero(np.diff(times_s) > MAX_GAP_S) + 1
     for times, values in zip(np.split(times_s, cuts), np.split(openings, cuts), strict=True):
-        if len(times) >= 3:
+        if len(times) >= LEAST_FRAMES:
             found += _dips_of_part(times, _closed_shares(times, values))
     return sorted(found)
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from facealign_cli.measures.base import CHUNK, MeasuredFace, measure_chunk
-from facealign_cli.measures.blinks import MAX_STEP_S, Blink, find_blinks
+from facealign_cli.measures.blinks import Blink, BlinkCount, count_blinks, find_blinks
 from facealign_cli.records import FrameResult
 
 
@@ -19,7 +19,8 @@ class ClipSummary:
     frames: read. damaged: of them, without a picture. duration_s: from the first frame to the last. faces: over all
     frames. doubtful: of these, those whose landmarks may be wrong. with_face: share of the frames that have one. ids:
     persons, as the tracker tells them apart. lost: how often a person went out of sight before the clip's end.
-    regained: how often one came back with the same id. blinks: None where the frames are too far apart to tell.
+    regained: how often one came back with the same id. blinks: None where they cannot be told. Of a clip that failed
+    nothing is known, and its cells are empty.
     """
 
     source: str
@@ -35,7 +36,7 @@ class ClipSummary:
     lost: int = 0
     regained: int = 0
     mean_confidence: float | None = None
-    blinks: int | None = 0
+    blinks: int | None = None
     pitch_min: float | None = None
     pitch_max: float | None = None
     yaw_min: float | None = None
@@ -44,8 +45,9 @@ class ClipSummary:
     roll_max: float | None = None
 
     def values(self) -> dict[str, Any]:
-        """The cells of a table, rounded."""
-        return {name: round(v, 4) if isinstance(v, float) else v for name, v in asdict(self).items()}
+        """The cells of a table, rounded; None where nothing is known."""
+        known = {name: round(v, 4) if isinstance(v, float) else v for name, v in asdict(self).items()}
+        return {name: v if self.error is None or isinstance(v, str) else None for name, v in known.items()}
 
 
 CLIP_COLUMNS: tuple[str, ...] = tuple(one.name for one in fields(ClipSummary))
@@ -102,9 +104,9 @@ class ClipSummariser:
         """Those of the frames so far."""
         return find_blinks(self.measures)
 
-    def _tells_blinks(self) -> bool:
-        steps = max(1, self._frames - 1)
-        return not self._times or (self._times[-1] - self._times[0]) / steps <= MAX_STEP_S
+    def blink_count(self) -> BlinkCount:
+        """How many they are."""
+        return count_blinks(self.measures, self.blinks())
 
     def summary(self) -> ClipSummary:
         """What the frames so far come to."""
@@ -127,7 +129,7 @@ class ClipSummariser:
             lost=regained + sum(seen[1] < self._frames - 1 for seen in self._seen.values()),
             regained=regained,
             mean_confidence=self._confidence / self._faces if self._faces else None,
-            blinks=len(self.blinks()) if self._tells_blinks() else None,
+            blinks=self.blink_count().number,
             **ranges,
         )
 

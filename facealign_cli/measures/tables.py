@@ -12,7 +12,7 @@ from facealign_cli.files.output import atomic_write
 from facealign_cli.formats.codec import POSE_COLUMNS
 from facealign_cli.formats.csv import write_cells
 from facealign_cli.measures.base import MEASURES, MeasuredFace
-from facealign_cli.measures.blinks import Blink, are_told
+from facealign_cli.measures.blinks import Blink, counted_s, why_untold
 
 FACE_COLUMNS = ("source", "frame", "timestamp_s", "face_id", "confidence")
 MEASURE_COLUMNS: tuple[str, ...] = (*FACE_COLUMNS, *MEASURES, *POSE_COLUMNS)
@@ -26,7 +26,8 @@ SUMMARY_COLUMNS: tuple[str, ...] = (
     *("source", "face_id", "faces", "first_s", "last_s", "mean_confidence", "blinks", "blinks_per_minute"),
     *(f"{name}_{statistic}" for name in (*MEASURES, *ANGLES) for statistic in STATISTICS),
 )
-"""p05, p95: the values below which 5 and 95 % of the faces lie."""
+"""p05, p95: the values below which 5 and 95 % of the faces lie. Blinks are empty where they cannot be told, and their
+rate counts the time in which the eyes were measured."""
 
 PathLike = str | os.PathLike[str]
 
@@ -81,9 +82,8 @@ def summary_rows(faces: Iterable[MeasuredFace], blinks: Iterable[Blink]) -> list
 
 def _summary_row(key: tuple[str, int], faces: list[MeasuredFace], blinks: int) -> list[object]:
     times = [face.timestamp_s for face in faces if face.timestamp_s is not None]
-    seen_s = _seen_s(sorted(times))
-    told = bool(times) and are_told(np.array(sorted(times)))
-    rate = _rounded(60 * blinks / seen_s, 2) if seen_s > 0 and told else None
+    told, seconds = why_untold(faces) is None, counted_s(faces)
+    rate = _rounded(60 * blinks / seconds, 2) if seconds > 0 and told else None
     columns = [[getattr(face.measures, name) for face in faces] for name in MEASURES]
     angles = [face.pose.rotation_rad for face in faces if face.pose is not None]
     columns += [[math.degrees(angle[i]) for angle in angles] for i in range(len(ANGLES))]
@@ -91,12 +91,6 @@ def _summary_row(key: tuple[str, int], faces: list[MeasuredFace], blinks: int) -
     first, last = (_rounded(min(times), 6), _rounded(max(times), 6)) if times else (None, None)
     statistics = [value for column in columns for value in _statistics(column)]
     return [*key, len(faces), first, last, confidence, blinks if told else None, rate, *statistics]
-
-
-def _seen_s(times: Sequence[float]) -> float:
-    """Seconds over which a person is seen: the steps between its frames, but for gaps."""
-    steps = np.diff(times)
-    return float(steps[steps < 1.0].sum()) if len(steps) else 0.0
 
 
 def _statistics(values: Iterable[float | None]) -> list[float | None]:

@@ -127,10 +127,9 @@ def _about(series: ClipSeries) -> str:
     seen = f"a face in {100 * (summary.with_face or 0):.0f} % of them"
     lost = f", lost {summary.lost} and regained {summary.regained} times" if summary.lost else ""
     damaged = f", {summary.damaged:,} of them damaged" if summary.damaged else ""
-    blinks = "frames too far apart for blinks" if summary.blinks is None else plural(summary.blinks, "blink")
     text = (
         f"{summary.frames:,} frames{damaged}, {seen}; {summary.faces:,} faces of {plural(summary.ids, 'id')}{lost}; "
-        f"{summary.doubtful:,} doubtful; {blinks}."
+        f"{summary.doubtful:,} doubtful; {series.blink_count}."
     )
     items = {
         "Clip": series.source,
@@ -184,8 +183,9 @@ def _persons_note(series: ClipSeries) -> str:
 def _eyes_note(series: ClipSeries) -> str:
     if not any(np.isfinite(person.values[:, 3:5]).any() for person in series.persons):
         return ""
-    blinks = "Ticks at the top mark blinks. " if series.timed else "The rows have no times, so blinks are not told. "
-    return f"{blinks}The turn of the head is taken out; where it is turned too far the lines are empty."
+    why = series.blink_count.why
+    blinks = "Ticks at the top mark blinks." if why is None else f"Blinks cannot be told, since {why}."
+    return f"{blinks} The turn of the head is taken out; where it is turned too far the lines are empty."
 
 
 def _legend(persons: Sequence[Person]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from facealign_cli.arrays import Floats, Ints
 from facealign_cli.errors import InputError
 from facealign_cli.measures import Blink, MeasuredFace
+from facealign_cli.measures.blinks import BlinkCount
 from facealign_cli.measures.clip import ClipSummariser, ClipSummary
 from facealign_cli.measures.tables import SUMMARY_COLUMNS, summary_rows
 from facealign_cli.records import Face, FrameResult
@@ -57,6 +58,7 @@ class ClipSeries:
     persons: tuple[Person, ...]
     summary: ClipSummary
     records: tuple[FrameResult, ...]
+    blink_count: BlinkCount
 
 
 def read_series(
@@ -93,6 +95,7 @@ def read_series(
         _persons(chosen, clip),
         clip.summary(),
         tuple(chosen),
+        clip.blink_count(),
     )
 
 

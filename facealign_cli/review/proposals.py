@@ -8,17 +8,18 @@ from pathlib import Path
 from facealign_cli.batch.sources import Sources
 from facealign_cli.convert import read_faces
 from facealign_cli.formats.base import find_format
+from facealign_cli.formats.job_folder import is_job_folder
 from facealign_cli.records import FrameResult, LeftOut
 
 
 def read_proposals(
     source: Path, images: Path | None = None, tell: Callable[[str], None] = lambda _text: None
 ) -> list[FrameResult]:
-    """The pictures of a folder or of a file of rows, with their faces, if there are any yet.
+    """The pictures of a folder, of a file of rows or of the folder of a job, with their faces, if there are any yet.
 
     images: as `convert` has it. tell: is given each face that cannot be used, in words. Raises InputError, FormatError.
     """
-    if not source.is_dir():
+    if holds_rows(source):
         return _known(read_faces(source, images=images), tell)
     fmt = find_format(source)
     labelled = {} if fmt is None else {r.source: r for r in _known(read_faces(source, fmt, images), tell)}
@@ -28,11 +29,16 @@ def read_proposals(
     return [labelled.get(name) or FrameResult(name, "no_face") for name in names]
 
 
+def holds_rows(source: Path) -> bool:
+    """Whether it is a file of rows, or the folder of a job, rather than a folder of pictures. Raises InputError."""
+    return not source.is_dir() or is_job_folder(source)
+
+
 def _known(items: Iterable[FrameResult | LeftOut], tell: Callable[[str], None]) -> list[FrameResult]:
     results = []
     for item in items:
         if isinstance(item, LeftOut):
-            tell(f"Left out: {item.name}: {item.reason}")
+            tell(f"Left out: {item}")
         else:
             results.append(item)
     return results

@@ -73,7 +73,8 @@ class Session:
         self.root, self.side_file, self.by = Path(os.path.realpath(root)), side_file, by
         self._given_root = root
         others = {result.source: result for result in other}
-        named = {result.source: result for result in reversed(list(results)) if result.frame is None}
+        results = list(results)
+        named = {result.source: result for result in reversed(results) if result.frame is None}
         self.pictures = sorted(
             (
                 Picture(name, self._key(name), Path(os.path.realpath(name)), result, need_of(result, others.get(name)))
@@ -82,7 +83,10 @@ class Session:
             key=lambda picture: (-picture.score, picture.name),
         )
         if not self.pictures:
-            raise InputError("nothing to review: no picture among the rows")
+            why = (
+                ": the rows are of frames of clips, and pictures are reviewed" if results else ": no picture was found"
+            )
+            raise InputError(f"nothing to review{why}")
         self._numbers = {picture.key: i for i, picture in enumerate(self.pictures)}
         self.unknown_steps = 0
         self._lock = threading.Lock()

@@ -30,10 +30,12 @@ def tree(root: Path, *names: str) -> Path:
     return root
 
 
-def found(*places: object, told: list[str] | None = None, **options: object) -> list[str]:
+def found(
+    *places: object, told: list[str] | None = None, noted: list[str] | None = None, **options: object
+) -> list[str]:
     sources = Sources(tuple(map(str, places)), **options)  # type: ignore[arg-type]
     sources.check()
-    return sorted(sources.paths((told if told is not None else []).append))
+    return sorted(sources.paths(*((lines if lines is not None else []).append for lines in (told, noted))))
 
 
 def names(paths: list[str], root: Path) -> list[str]:
@@ -117,9 +119,70 @@ def test_a_loop_of_links(folder: Path) -> None:
     (folder / "sub" / "loop").symlink_to(folder)
     (folder / "self.jpg").symlink_to("self.jpg")
     told: list[str] = []
-    assert len(found(folder, recursive=True, told=told)) == 5  # the link to itself is a picture that cannot be read
-    assert len(told) == 1
-    assert "leads back to a folder above it" in told[0]
+    noted: list[str] = []
+    assert len(found(folder, recursive=True, told=told, noted=noted)) == 5  # self.jpg is one that cannot be read
+    assert told == []
+    assert noted[1:] == [
+        "1 link to folders not followed, since what they lead to is read anyway, or lies above: "
+        f"{folder / 'sub' / 'loop'}"
+    ]
+
+
+@pytest.mark.parametrize("how", ["{}", "{}/**", "file://{}"])
+def test_a_link_to_a_folder_above_is_not_followed(tmp_path: Path, how: str) -> None:
+    """What else lies above was not meant."""
+    source = tree(tmp_path, "upper/other.jpg", "upper/src/a.jpg", "upper/src/sub/b.jpg", "last.jpg") / "upper" / "src"
+    for name, target in (("up", source.parent), ("sub/top", "/"), ("sub/self", source)):
+        (source / name).symlink_to(target)
+    noted: list[str] = []
+    paths = found(how.format(source), recursive=True, noted=noted)
+    assert [path.rpartition("src/")[2] for path in paths] == ["a.jpg", "sub/b.jpg"]
+    assert noted[0].startswith("3 links to folders not followed, since what they lead to is read anyway, or lies above")
+
+
+def test_every_folder_is_read_once_by_the_name_that_is_no_link(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = tree(tmp_path_factory.mktemp("other"), "in/y.jpg", "z.jpg")
+    for name, target in (("0", "sub"), ("1", other / "in"), ("2", other), ("3", other)):
+        (folder / name).symlink_to(target)
+    (other / "back").symlink_to(folder)
+    noted: list[str] = []
+    assert names(found(folder, recursive=True, noted=noted), folder) == [
+        "1/y.jpg",
+        "2/z.jpg",
+        "B.PNG",
+        "a.jpg",
+        "sub/c.jpg",
+        "sub/deep/d.webp",
+    ]
+    assert noted[1].startswith("3 links to folders not followed")
+
+
+@pytest.mark.parametrize("deep", [True, False])
+def test_a_link_to_a_picture_counts_where_the_picture_itself_is_not_found(
+    folder: Path, deep: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = tree(tmp_path_factory.mktemp("other"), "z.jpg")
+    for name, target in (
+        ("again.jpg", "a.jpg"),
+        ("below.jpg", "sub/c.jpg"),
+        ("hidden.jpg", ".git/e.jpg"),
+        ("named.jpg", "notes.txt"),
+        ("other.jpg", other / "z.jpg"),
+        ("gone.jpg", "nothing.jpg"),
+        ("sub/up.jpg", "../a.jpg"),
+    ):
+        (folder / name).symlink_to(target)
+    noted: list[str] = []
+    paths = names(found(folder, recursive=deep, noted=noted), folder)
+    expected = {"B.PNG", "a.jpg", "hidden.jpg", "named.jpg", "other.jpg", "gone.jpg"}
+    assert set(paths) == expected | ({"sub/c.jpg", "sub/deep/d.webp"} if deep else {"below.jpg"})
+    count = "3 links" if deep else "1 link"
+    assert noted[1].startswith(f"{count} passed over, since the files that they lead to are taken: ")
+    assert names(found(folder / "*.jpg"), folder) == sorted(
+        ["a.jpg", "below.jpg", "hidden.jpg", "named.jpg", "other.jpg", "gone.jpg"]
+    )
 
 
 def test_a_linked_folder_is_followed(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -19,6 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from facealign_cli.cli.main import main
+from facealign_cli.convert import read_faces
 
 CODE = "from facealign_cli.cli.main import main; main(prog_name='facealign')"
 
@@ -69,6 +70,7 @@ def undisturbed(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[
 def test_it_counts_one_as_one(folder: Path, tmp_path: Path) -> None:
     result = run(folder / "face0.jpg", "-o", tmp_path / "out", "--workers", 0, "--format", "jsonl")
     assert "1 row of 1 picture, 1 face, 0 without" in result.stderr
+    assert [one.source for one in read_faces(tmp_path / "out")] == [str(folder / "face0.jpg")]
 
 
 @pytest.mark.long

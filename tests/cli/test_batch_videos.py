@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -80,11 +81,16 @@ def test_each_clip_has_its_row_and_its_tables(folder: Path, undisturbed: Path) -
     assert -40 < float(face["yaw_min"]) <= float(face["yaw_max"]) < 40
     assert (grey["status"], grey["faces"], grey["with_face"], grey["yaw_min"]) == ("no_face", "0", "0.0", "")
     assert text["status"] == "error" and "text.mp4" in text["error"]
+    assert {value for name, value in text.items() if name not in ("source", "status", "error")} == {""}
     (place,) = (undisturbed / "clips").rglob("inner/0.mp4.csv")
     records = get_format("csv").read(place)
     assert len(records) == 12 and all(record.faces[0].pose is not None for record in records)
     assert len(table(place.with_name("0.mp4.measures.csv"))) == 12
     assert place.with_name("0.mp4.blinks.csv").exists()
+    persons = undisturbed.parent / "persons.csv"
+    done = CliRunner().invoke(main, ["measure", str(undisturbed), "--summary", str(persons)])
+    assert "132 faces of" in done.stderr and "1 of its clips failed and has no rows; clips.csv" in done.stderr
+    assert len({row["source"] for row in table(persons)}) == 7
 
 
 def test_a_table_is_that_of_video_track(folder: Path, undisturbed: Path, tmp_path: Path) -> None:
@@ -139,9 +145,7 @@ def test_measures_need_no_option_and_clips_without_a_face_are_named(folder: Path
     assert result.exit_code == 2 and "leave --measures out" in result.stderr
     result = run(folder / "grey.mp4", "-o", tmp_path / "out")
     assert f"No face is reported in 1 clip ({folder}/grey.mp4); if heads lie" in result.stderr
-    assert (
-        "1 clip, 0 of them done before, 0 failed: 10 frames, 0 faces (0 doubtful), 0 ids, 0 blinks in" in result.stderr
-    )
+    assert "1 clip, 0 of them done before, 0 failed: 10 frames, 0 faces (0 doubtful), 0 ids; " in result.stderr
 
 
 def test_on_ray_the_tables_are_the_same_and_a_lost_row_costs_one_clip(
@@ -204,11 +208,34 @@ def test_wrong_usage_is_said_before_the_work(folder: Path, tmp_path: Path) -> No
     assert not (tmp_path / "out").exists()
 
 
+def test_larger_frames_than_are_wanted(folder: Path, tmp_path: Path) -> None:
+    how = ("-o", tmp_path / "out", "--workers", 0, "--max-pixels", "1k")
+    result = run(folder / "grey.mp4", *how)
+    assert result.exit_code == 3 and "more than the limit of 0" in result.stderr and "--max-pixels" in result.stderr
+
+
+def test_files_that_are_no_clips_by_their_names_are_told(folder: Path, tmp_path: Path) -> None:
+    """But for texts and tables, which lie beside most clips."""
+    source = tmp_path / "mixed"
+    source.mkdir()
+    for name in ("a.gif", "b.MP3", "c.jpg", "d.mp3", "notes.txt", "clip.csv", "clip.srt", ".hidden.gif"):
+        (source / name).touch()
+    how = ("-o", tmp_path / "out", "--workers", 0)
+    result = run(source, *how)
+    assert result.exit_code == 1 and f"no clips in {source} (4 files of another kind passed over" in result.stderr
+    shutil.copy(folder / "grey.mp4", source / "grey.mp4")
+    result = run(source, *how)
+    (note,) = [line for line in result.stderr.splitlines() if line.startswith("Note: ")]
+    assert note.startswith("Note: 4 files of another kind passed over (2 .mp3, 1 .") and note.count(str(source)) == 3
+    assert note.endswith(", …; --glob '*.gif' takes GIFs as clips; facealign batch folder is for pictures.")
+
+
 def test_batch_folder_says_which_clips_it_passes_over(folder: Path, tmp_path: Path) -> None:
     args = ["batch", "folder", str(folder), "-o", str(tmp_path / "out"), "--workers", "0", "--format", "jsonl"]
     result = CliRunner().invoke(main, args)
     assert result.exit_code == 0, result.output
-    assert "8 files of another kind passed over (.mp4); facealign batch videos is for clips" in result.stderr
+    assert "8 files of another kind passed over (.mp4): " in result.stderr
+    assert ", …; facealign batch videos is for clips.\n" in result.stderr
     (line,) = (tmp_path / "out" / "part-000000.jsonl").read_text().splitlines()
     assert json.loads(line)["source"].endswith("picture.png")
 

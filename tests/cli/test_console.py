@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import ast
+import io
 import os
 import pty
+import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 import facealign_cli.cli
-from facealign_cli.cli import console
+from facealign_cli.cli import console, tracking
 from facealign_cli.cli.main import main
+from facealign_cli.errors import OutputError
 
 FOLDER = Path(facealign_cli.cli.__file__).parent
 CLEAR = "\x1b[2J\x9b31m\x07"
@@ -69,6 +74,54 @@ def test_results_reach_no_terminal_raw(fmt: str, tmp_path: Path) -> None:
     assert b"x1b" in shown or b"u001b" in shown
 
 
+class Terminal(io.StringIO):
+    """What is written to a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    "shown", [lambda n: console.progress(range(n), n, "x"), lambda n: tracking.progress(range(n), n)]
+)
+def test_a_message_stands_on_a_line_of_its_own_above_the_bar(
+    shown: Callable[[int], Iterator[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    for item in shown(4):
+        console.message(f"Error: {item}")
+        if item == 2:
+            break
+    written = sys.stderr.getvalue()  # type: ignore[attr-defined]
+    for item in range(3):
+        assert re.search(rf"[\r\n]\x1b\[2KError: {item}\r?\n", written), written
+    assert not console._bars
+
+
+def test_an_error_that_ends_a_command_stands_on_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever takes the items fails, and so the bar's own code does not go on."""
+
+    @main.command("fail")
+    def fail() -> None:
+        items = tracking.progress(range(4), 4)  # held, as by a writer
+        for item in items:
+            raise OutputError(f"cannot write {item}")
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    try:
+        assert main.main(["fail"], standalone_mode=False) is None
+    except click.ClickException as error:
+        assert "cannot write 0" in error.message
+        assert terminal.getvalue().endswith("\x1b[1A\x1b[2K") and not console._bars  # the bar is gone already
+    else:
+        pytest.fail("no error")
+    finally:
+        del main.commands["fail"]
+
+
 def test_only_the_console_prints() -> None:
     wrong = [
         f"{file.name}:{node.lineno}"
@@ -76,7 +129,7 @@ def test_only_the_console_prints() -> None:
         if file.name != "console.py"
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call)
-        and ast.unparse(node.func) in ("print", "click.echo", "click.secho", "sys.stdout.write")
+        and ast.unparse(node.func) in ("print", "click.echo", "click.secho", "sys.stdout.write", "Console", "Progress")
     ]
     assert not wrong
     assert not [

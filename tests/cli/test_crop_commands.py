@@ -201,3 +201,4 @@ def test_blinks_are_not_counted_where_frames_are_far_apart(folder: Path, tmp_pat
         out = tmp_path / f"{every}"
         result = run("batch", "videos", folder / "clips" / "face.mp4", "-o", out, "--every", every, "--workers", 0)
         assert result.exit_code == 0 and table(out / "clips.csv")[0]["blinks"] == blinks
+        assert (", 0 blinks; " if blinks else ", blinks cannot be told in 1 clip; ") in result.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,9 @@ def run(*args: object) -> Result:
     return CliRunner().invoke(main, ["measure", *(str(arg) for arg in args)])
 
 
-def clip(blinks: tuple[float, ...] = (2.0, 5.0), seconds: float = 8.0, confidence: float = 0.9) -> list[FrameResult]:
+def clip(
+    blinks: tuple[float, ...] = (2.0, 5.0), seconds: float = 8.0, confidence: float = 0.9, yaw: float = 0.0
+) -> list[FrameResult]:
     """A face that turns slowly and blinks."""
     results = []
     for i, time in enumerate(np.arange(0, seconds, 1 / 30)):
@@ -30,7 +33,7 @@ def clip(blinks: tuple[float, ...] = (2.0, 5.0), seconds: float = 8.0, confidenc
         shut = max(max(0.0, 1 - abs(time - blink) / 0.1) for blink in blinks)
         for upper, lower in ((37, 41), (38, 40), (43, 47), (44, 46)):
             face[upper] += 0.8 * shut * (face[lower] - face[upper])
-        pose = HeadPose((0, 0, 600), (0, 0.3 * np.sin(time), 0))
+        pose = HeadPose((0, 0, 600), (0, yaw + 0.3 * np.sin(time) * (not yaw), 0))
         points = project(face, pose, camera_matrix(640, 480))
         found = Face(0, BBox(0, 0, 99, 99), points, confidence, track_id=2)
         results.append(
@@ -94,9 +97,67 @@ def test_rows_without_a_picture_size_need_it(tmp_path: Path) -> None:
     told = run(tmp_path / "of.csv", "--format", "openface", "--size", "640x480", "--blinks", tmp_path / "b.csv")
     assert told.exit_code == 0 and len(read(tmp_path / "b.csv")) == 2
     silent = run(tmp_path / "of.csv", "--format", "openface", "-o", tmp_path / "m.csv")
-    assert silent.exit_code == 0 and "--size WxH" in silent.stderr
+    said = f"The rows of {tmp_path / 'of.csv'} do not say how large the pictures are"
+    assert silent.exit_code == 0 and said in silent.stderr and "--size" not in told.stderr
     assert read(tmp_path / "m.csv")[0]["eye_opening_left"] == ""
     assert run(tmp_path / "of.csv", "--size", "640").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "kept", "size", "said"),
+    [
+        ("openface", clip(seconds=1.0), "", "30 of them without head pose, eyes, mouth and brows; "),
+        ("dlc", clip(seconds=1.0), "640x480", "blinks cannot be told, since the rows have no times: "),
+        ("csv", clip(seconds=2.0)[::6], "", "measured; blinks cannot be told, since the frames are too far apart: "),
+        ("csv", clip(seconds=1.0)[:2], "", "since nobody's eyes were measured in 3 frames or more: "),
+        ("csv", clip(seconds=1.0, yaw=1.3), "", "30 of them turned too far for the eyes; blinks cannot be told, "),
+    ],
+)
+def test_blinks_that_cannot_be_told_are_not_none(
+    name: str, kept: list[FrameResult], size: str, said: str, tmp_path: Path
+) -> None:
+    get_format(name).write(tmp_path / "rows.csv", kept)
+    result = run(tmp_path / "rows.csv", "--summary", tmp_path / "s.csv", *(("--size", size) if size else ()))
+    assert result.exit_code == 0 and said in result.stderr and "0 blinks" not in result.stderr, result.stderr
+    (person,) = read(tmp_path / "s.csv")
+    assert (person["blinks"], person["blinks_per_minute"]) == ("", "")
+
+
+def test_persons_whose_blinks_cannot_be_told_are_counted(rows: Path, tmp_path: Path) -> None:
+    json_format.write(tmp_path / "brief.json", [replace(one, source="brief.mp4") for one in clip()[:2]])
+    result = run(rows, tmp_path / "brief.json", "--summary", tmp_path / "s.csv")
+    assert "242 faces of 2 persons measured; 2 blinks (of 1 person they cannot be told): " in result.stderr
+    assert [person["blinks"] for person in read(tmp_path / "s.csv")] == ["2", ""]
+
+
+def test_the_rate_of_blinks_counts_the_time_in_which_eyes_are_measured(tmp_path: Path) -> None:
+    """Of three parts the head is turned away in the middle one."""
+    parts = [
+        replace(one, frame=(one.frame or 0) + 240 * part, timestamp_s=(one.timestamp_s or 0) + 8 * part)
+        for part, yaw in enumerate((0.0, 1.3, 0.0))
+        for one in clip(yaw=yaw)
+    ]
+    csv_format.write(tmp_path / "rows.csv", parts)
+    result = run(tmp_path / "rows.csv", "--summary", tmp_path / "s.csv")
+    assert "720 faces of 1 person measured, 240 of them turned too far for the eyes; 4 blinks" in result.stderr
+    assert float(read(tmp_path / "s.csv")[0]["blinks_per_minute"]) == pytest.approx(4 / (478 / 30) * 60, abs=0.1)
+
+
+def test_a_face_that_no_head_fits_is_not_blamed_on_the_size(tmp_path: Path) -> None:
+    faces = [replace(one.faces[0], landmarks=one.faces[0].landmarks * 50) for one in clip()[:9]]
+    apart = [replace(one, faces=(face,)) for one, face in zip(clip(), faces, strict=False)]
+    csv_format.write(tmp_path / "rows.csv", apart)
+    result = run(tmp_path / "rows.csv")
+    assert " of them without head pose, eyes, mouth and brows" in result.stderr and "--size" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "made"), [("a.MP4", "facealign video track a.MP4"), ("b.jpg", "facealign detect image b.jpg")]
+)
+def test_a_clip_or_picture_in_place_of_rows(name: str, made: str, tmp_path: Path) -> None:
+    (tmp_path / name).touch()
+    result = run(tmp_path / name)
+    assert result.exit_code == 2 and f"its rows are made by: {made} -o rows.csv" in result.stderr
 
 
 def test_doubtful_faces_can_be_passed_over(tmp_path: Path) -> None:

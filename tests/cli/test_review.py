@@ -63,8 +63,13 @@ def test_an_export_before_anything_is_accepted_says_so(rows: Path) -> None:
 
 
 def test_wrong_usage(rows: Path) -> None:
-    assert "--to and --all go with --export" in run("rows.json", "--to", "coco", code=2).stderr
+    assert "--to, --all and --left-out go with --export" in run("rows.json", "--to", "coco", code=2).stderr
     assert "no such" in run("none.json", code=2).stderr.lower() or "does not exist" in run("none.json", code=2).stderr
+    Path("empty").mkdir()
+    assert "nothing to review: no picture was found" in run("empty", "--export", "o.csv", code=1).stderr
+    clip = [FrameResult("c.mp4", "no_face", frame=i) for i in range(2)]
+    get_format("json").write("clip.json", clip)
+    assert "the rows are of frames of clips" in run("clip.json", "--export", "o.csv", code=1).stderr
     Path("other.jsonl").write_text("{}\n")
     assert "not the side file" in run("rows.json", "--work", "other.jsonl", "--export", "o.csv", code=1).stderr
 

@@ -102,7 +102,7 @@ def test_the_organisers_boxes(tmp_path: Path) -> None:
 
 def test_what_is_no_file_of_boxes(tmp_path: Path) -> None:
     savemat = pytest.importorskip("scipy.io", reason="scipy, which reads .mat files, is not installed").savemat
-    with pytest.raises(InputError, match=r"no \.mat file"):
+    with pytest.raises(InputError, match=r"neither a \.mat file"):
         read_boxes(tmp_path)
     (tmp_path / "a.mat").write_bytes(b"MATLAB 5.0 MAT-file, damaged" + bytes(200))
     with pytest.raises(FormatError, match=r"a\.mat: not a \.mat file, or damaged"):

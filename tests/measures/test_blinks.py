@@ -37,7 +37,8 @@ def test_all_blinks_are_found_and_none_else(rate: float, level: float) -> None:
 
 
 def test_frames_that_are_far_apart_tell_no_blinks() -> None:
-    assert are_told(np.arange(20) / 15) and not are_told(np.arange(20) / 10) and are_told(np.array([3.0]))
+    assert are_told(np.arange(20) / 15) and not are_told(np.arange(20) / 10)
+    assert are_told(np.arange(3) / 15) and not are_told(np.arange(2) / 15) and not are_told(np.array([]))
 
 
 def test_begin_end_and_depth_of_a_blink() -> None:
