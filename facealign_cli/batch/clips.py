@@ -29,6 +29,7 @@ from facealign_cli.batch.sources import Sources
 from facealign_cli.batch.work import WorkOptions
 from facealign_cli.crops import CropOptions
 from facealign_cli.errors import FacealignError, FormatError, InputError, OutputError
+from facealign_cli.files.names import names_to_texts, texts_to_names
 from facealign_cli.files.output import UNFINISHED, atomic_write, make_folder, safe_tree, write_bytes
 from facealign_cli.files.storage import UrlStorage, is_url
 from facealign_cli.formats import jsonl, parquet
@@ -149,7 +150,7 @@ class ClipWork:
                 self._cut(file, cutter, on_picture)
         write_measures(f"{table}.measures.csv", summariser.measures, True)
         write_blinks(f"{table}.blinks.csv", summariser.blinks(), True)
-        summary = json.dumps(summariser.summary().values(), ensure_ascii=False).encode("utf-8", "surrogateescape")
+        summary = json.dumps(names_to_texts(summariser.summary().values()), ensure_ascii=False).encode()
         write_bytes(f"{table}.summary.json", summary, True)
         return best.record
 
@@ -303,7 +304,7 @@ def write_clip_table(output: str) -> list[ClipSummary]:
 def _read_summary(table: Path) -> ClipSummary:
     path = Path(f"{table}.summary.json")
     try:
-        return ClipSummary(**json.loads(path.read_bytes().decode("utf-8", "surrogateescape")))
+        return ClipSummary(**texts_to_names(json.loads(path.read_bytes().decode("utf-8", "surrogateescape"))))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}; --restart makes the job anew") from error
     except (ValueError, TypeError) as error:
