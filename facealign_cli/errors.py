@@ -2,7 +2,8 @@
 
 FacealignError
 ├── InputError          a picture, video, box file or option that cannot be used
-│   └── FormatError     a file whose content breaks its format's rules
+│   ├── FormatError     a file whose content breaks its format's rules
+│   └── ArgumentError   a value that a record or a function cannot take; it is a ValueError, too
 ├── ModelError          a model file that is corrupt, foreign, or whose hash or metadata does not match
 ├── DeviceError         the device that was asked for by name is not to be had
 ├── OutputError         a result cannot be written (it exists already, the disk is full, …)
@@ -27,6 +28,10 @@ class InputError(FacealignError):
 
 class FormatError(InputError):
     """A file that was readable but breaks its format's rules."""
+
+
+class ArgumentError(InputError, ValueError):
+    """A value that a record or a function cannot take. It is a ValueError, too, as such errors are in Python."""
 
 
 class ModelError(FacealignError):

@@ -19,7 +19,7 @@ import numpy as np
 from facealign_cli.arguments import check_kind, check_number
 from facealign_cli.arrays import Floats, Image, Ints
 from facealign_cli.detectors.given import detections_of
-from facealign_cli.errors import FacealignError, InputError, ModelError
+from facealign_cli.errors import ArgumentError, FacealignError, InputError, ModelError
 from facealign_cli.files.base import check_path
 from facealign_cli.files.pictures import check_image
 from facealign_cli.plugins import DETECTORS, find_plugins, load_plugin
@@ -103,12 +103,12 @@ _factories: dict[str, DetectorFactory] = {}
 def register_detector(name: str) -> Callable[[DetectorFactory], DetectorFactory]:
     """Make a class or function that takes `DetectorOptions` available as `create_detector(name)`.
 
-    Raises ValueError if something else has that name already.
+    Raises InputError if something else has that name already.
     """
 
     def enter(factory: DetectorFactory) -> DetectorFactory:
         if _factories.setdefault(name, factory) is not factory:
-            raise ValueError(f"detector {name!r} is registered already")
+            raise ArgumentError(f"detector {name!r} is registered already")
         return factory
 
     return enter

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
-from facealign_cli.errors import FacealignError, FormatError, InputError
+from facealign_cli.errors import ArgumentError, FacealignError, FormatError, InputError
 from facealign_cli.files.base import without_waiting
 
 PathLike = str | os.PathLike[str]
@@ -78,8 +78,10 @@ def parsing(path: PathLike, what: str, kind: type[FacealignError] = FormatError)
     """
     try:
         yield
-    except FacealignError:
-        raise
+    except FacealignError as error:
+        if not isinstance(error, ArgumentError):
+            raise
+        raise kind(f"{path}: not {what}, or damaged: {reason(error)}") from error
     except MemoryError as error:
         raise kind(f"{path}: not {what}, or damaged: it asks for more memory than there is") from error
     except Exception as error:

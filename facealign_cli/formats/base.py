@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from facealign_cli.arguments import checked_items
-from facealign_cli.errors import FormatError, InputError
+from facealign_cli.errors import ArgumentError, FormatError, InputError
 from facealign_cli.files.base import check_path
 from facealign_cli.files.documents import UTF16, PathLike, read_bytes, read_json, read_xml
 from facealign_cli.files.output import atomic_write
@@ -99,14 +99,16 @@ def register_format(name: str, extensions: Sequence[str], **parts: Any) -> None:
     """Make a format known by its name and its file extensions. A format without extensions has to be named by users.
 
     parts: `write`, and `read` or `scan` (each follows from the other), and the other fields of `Format`. Raises
-    ValueError for the name of one of facealign's own formats, and where a part is missing.
+    InputError for the name of one of facealign's own formats, and where a part is missing.
     """
     if "write" not in parts or not {"read", "scan"} & set(parts):
-        raise ValueError(f"the format {name!r} lacks a part: it needs write, and read or scan")
+        raise ArgumentError(f"the format {name!r} lacks a part: it needs write, and read or scan")
     if isinstance(extensions, str) or not all(isinstance(e, str) and e.startswith(".") for e in extensions):
-        raise ValueError(f"the format {name!r}: expected a list of extensions such as ['.txt'], got {extensions!r:.80}")
+        raise ArgumentError(
+            f"the format {name!r}: expected a list of extensions such as ['.txt'], got {extensions!r:.80}"
+        )
     if name.replace("-", "_") in _siblings() and not _is_own(parts["write"]):
-        raise ValueError(f"the format {name!r} is one of facealign's own: yours needs another name")
+        raise ArgumentError(f"the format {name!r} is one of facealign's own: yours needs another name")
     if "read" not in parts:
         parts["read"] = _strict(parts["scan"])
     parts.setdefault("scan", parts["read"])
