@@ -25,8 +25,16 @@ def check_number(name: str, value: Any, least: float, most: float = math.inf, *,
     kind = Integral if whole else Real
     if isinstance(value, kind) and not isinstance(value, bool) and least <= float(value) <= most:
         return
-    span = f"{least:g} or more" if most == math.inf else f"{least:g} to {most:g}"
-    raise InputError(f"{name}: expected {'a whole number, ' if whole else ''}{span}, got {_shown(value)}")
+    raise InputError(f"{name}: expected {'a whole number, ' if whole else ''}{_span(least, most)}, got {_shown(value)}")
+
+
+def check_time(name: str, value: Any, before: float = -math.inf, hint: str = "") -> None:
+    """Raise InputError unless the value is a time in seconds that comes after `before`. hint: what to do instead."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
+        raise InputError(f"{name}: expected a finite number of seconds, got {_shown(value)}")
+    if value <= before:
+        order = f"{float(value)!r} s came after {float(before)!r} s"
+        raise InputError(f"{name}: each frame comes later than the one before it, but {order}{hint and f'; {hint}'}")
 
 
 def checked_items(name: str, things: Any, kind: type[Item]) -> Iterator[Item]:
@@ -37,6 +45,18 @@ def checked_items(name: str, things: Any, kind: type[Item]) -> Iterator[Item]:
         if not isinstance(thing, kind):
             raise InputError(f"{name}: expected a list of {kind.__name__}, got {type(thing).__name__} in it")
         yield thing
+
+
+def _span(least: float, most: float) -> str:
+    if most == math.inf:
+        return "a number" if least == -math.inf else f"{_plain(least)} or more"
+    return f"{_plain(most)} or less" if least == -math.inf else f"{_plain(least)} to {_plain(most)}"
+
+
+def _plain(bound: float) -> str:
+    """A bound as people write it: 1,000,000 and 0.000001."""
+    text = f"{bound:,.10g}"
+    return f"{bound:.12f}".rstrip("0") if "e-" in text else text
 
 
 def _shown(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import facealign_cli as fa
+from facealign_cli.arguments import check_number
 from facealign_cli.landmarks import MEAN_SHAPE
 
 PICTURE = np.zeros((48, 64, 3), np.uint8)
@@ -87,7 +89,7 @@ def test_what_is_no_aligner(tmp_path: Path, wrong: Any) -> None:
             call()
 
 
-TRACKING, SMOOTHING = fa.TrackingOptions, fa.Smoothing
+TRACKING, SMOOTHING, NAN = fa.TrackingOptions, fa.Smoothing, float("nan")
 
 
 @pytest.mark.parametrize(
@@ -98,13 +100,21 @@ TRACKING, SMOOTHING = fa.TrackingOptions, fa.Smoothing
         (lambda: fa.VideoOptions(pose=True), "pose: expected PoseEstimator or None"),
         (lambda: next(fa.track_video("c.mp4", None, fa.TrackingOptions())), "options: expected VideoOptions"),
         (lambda: next(fa.track_video(3)), "source: expected"),
-        (lambda: TRACKING(detect_every=float("nan")), "detect_every: expected a whole number, 1 or more, got nan"),
+        (lambda: TRACKING(detect_every=NAN), "detect_every: expected a whole number, 1 or more, got nan"),
         (lambda: TRACKING(keep_lost_s=-1), "keep_lost_s: expected 0 or more, got -1"),
         (lambda: TRACKING(new_confidence="x"), "new_confidence: expected 0 to 1, got 'x'"),
-        (lambda: SMOOTHING(beta=None), "beta: expected 0 to 1e+09, got NoneType"),
-        (lambda: fa.FaceSmoother(SMOOTHING())([FACE], "x"), "timestamp_s: expected"),
+        (lambda: SMOOTHING(beta=None), "beta: expected 0 to 1,000,000,000, got NoneType"),
+        (lambda: SMOOTHING(d_cutoff_hz=0), "d_cutoff_hz: expected 0.000001 to 1,000,000,000, got 0"),
+        (
+            lambda: fa.FaceSmoother(SMOOTHING())([FACE], "x"),
+            "timestamp_s: expected a finite number of seconds, got 'x'",
+        ),
+        (
+            lambda: fa.FaceSmoother(SMOOTHING())([FACE], NAN),
+            "timestamp_s: expected a finite number of seconds, got nan",
+        ),
         (lambda: fa.FaceSmoother(SMOOTHING())(FACE, 0.0), "faces: expected a list of Face, got Face"),
-        (lambda: fa.DetectorOptions(min_face="x"), "min_face: expected 12 to 1e+06, got 'x'"),
+        (lambda: fa.DetectorOptions(min_face="x"), "min_face: expected 12 to 1,000,000, got 'x'"),
         (lambda: fa.DetectorOptions(max_faces=1.5), "max_faces: expected a whole number, 1 or more, got 1.5"),
         (lambda: fa.DetectorOptions(any_roll="no"), "any_roll: expected bool, got 'no'"),
         (lambda: fa.BatchOptions("out", workers=True), "workers: expected a whole number, 0 or more, got True"),
@@ -158,3 +168,38 @@ def test_one_picture_is_not_many(aligner: fa.Aligner) -> None:
 
 def test_a_path_object_is_a_source(tmp_path: Path) -> None:
     assert fa.FrameResult(tmp_path / "p.jpg", "no_face").source == str(tmp_path / "p.jpg")
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "words"),
+    [(-math.inf, math.inf, "a number"), (-math.inf, 5, "5 or less"), (1e-6, math.inf, "0.000001 or more")],
+)
+def test_bounds_are_said_in_words(least: float, most: float, words: str) -> None:
+    with pytest.raises(fa.InputError, match=f"^n: expected {words}, got 'x'$"):
+        check_number("n", "x", least, most)
+
+
+@pytest.mark.parametrize("time_s", [1.5, 1.25, -1, np.float32(0.5)])
+def test_time_goes_on(aligner: fa.Aligner, time_s: float) -> None:
+    tracker, smoother = fa.Tracker(aligner), fa.FaceSmoother(SMOOTHING())
+    calls: list[Callable[[float], object]] = [lambda t: tracker.update(PICTURE, t), lambda t: smoother([], t)]
+    for call in calls:
+        call(-2)
+        call(1.5)
+        with pytest.raises(fa.InputError, match=r"timestamp_s: each frame comes later .* s came after 1\.5 s; make a "):
+            call(time_s)
+        call(1.6)
+
+
+@pytest.mark.parametrize(
+    ("upcoming", "words"),
+    [
+        (PICTURE, "upcoming: expected a picture and its time"),
+        ((None, 2), "read_image says why"),
+        ((PICTURE, 1), "came after 1.0 s"),
+    ],
+)
+def test_the_upcoming_frame_is_looked_at(aligner: fa.Aligner, upcoming: Any, words: str) -> None:
+    with pytest.raises(fa.InputError) as caught:
+        fa.Tracker(aligner).update(PICTURE, 1.0, upcoming=upcoming)
+    assert words in str(caught.value)
