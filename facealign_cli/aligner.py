@@ -18,7 +18,8 @@ from facealign_cli.detectors.base import DEFAULT_DETECTOR, check_detector, detec
 from facealign_cli.detectors.given import detections_of
 from facealign_cli.errors import InputError
 from facealign_cli.files.base import check_path
-from facealign_cli.files.pictures import MAX_PIXELS, check_image, read_image, read_picture
+from facealign_cli.files.picture_arrays import check_image
+from facealign_cli.files.pictures import MAX_PIXELS, read_image, read_picture
 from facealign_cli.landmarks import checked_landmarks
 from facealign_cli.models.dan import DanModel
 from facealign_cli.models.registry import load_model

@@ -31,7 +31,8 @@ from facealign_cli.arguments import check_kind, check_number
 from facealign_cli.arrays import Floats, Image
 from facealign_cli.errors import InputError
 from facealign_cli.files.names import names_to_texts
-from facealign_cli.files.pictures import check_image, encode_image
+from facealign_cli.files.picture_arrays import check_image
+from facealign_cli.files.pictures import encode_image
 from facealign_cli.geometry import CropFrame, SimilarityTransform, warp
 from facealign_cli.landmarks import GROUPS, checked_landmarks
 from facealign_cli.records import Face

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from facealign_cli.arguments import checked_items
 from facealign_cli.arrays import Floats, Image, pixels
-from facealign_cli.files.pictures import to_bgr
+from facealign_cli.files.picture_arrays import to_bgr
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import CONTOURS
 from facealign_cli.pose import rotation_matrix

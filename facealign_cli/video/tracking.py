@@ -21,7 +21,7 @@ from facealign_cli.arguments import check_kind, check_number, check_time
 from facealign_cli.arrays import Floats, Image
 from facealign_cli.detectors.base import Detector, detect_faces
 from facealign_cli.errors import InputError
-from facealign_cli.files.pictures import check_image
+from facealign_cli.files.picture_arrays import check_image
 from facealign_cli.records import BoxCalibration, Detection, Face
 from facealign_cli.video.cuts import LOOK_S, CutDetector, is_another, look_of
 from facealign_cli.video.foresight import Foresight
