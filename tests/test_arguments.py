@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import PIL.Image
 import pytest
 
 import facealign_cli as fa
@@ -15,6 +18,7 @@ from facealign_cli.arguments import check_number
 from facealign_cli.landmarks import MEAN_SHAPE
 
 PICTURE = np.zeros((48, 64, 3), np.uint8)
+RAMP = np.linspace(0, 1, 64 * 48).reshape(48, 64)
 FACE = fa.Face(0, fa.BBox(0, 0, 40, 40), MEAN_SHAPE, 0.5)
 BOX = fa.BBox(0, 0, 9, 9)
 
@@ -28,7 +32,29 @@ def aligner() -> fa.Aligner:
     ("wrong", "words"),
     [
         (PICTURE / 255.0, "got (48, 64, 3) float64; of values from 0 to 1, (image * 255)"),
-        (PICTURE.astype(np.uint16), "(image >> 8).astype(numpy.uint8) makes one"),
+        (PICTURE + 254.5, "image.round().astype(numpy.uint8) makes one, since its values are from 254.5 to 254.5"),
+        (PICTURE + np.nan, "it holds NaN or infinity"),
+        (
+            RAMP * 2 - 1,
+            "its values are from -1 to 1, a picture's from 0 to 255: (255 * (image - image.min())",
+        ),
+        (PICTURE + np.int64(7), "got (48, 64, 3) int64; image.astype(numpy.uint8) makes one"),
+        (PICTURE.astype(np.int32) - 1, "its values are from -1 to -1, a picture's from 0 to 255"),
+        (PICTURE + np.uint16(999), "(image >> 8).astype(numpy.uint8) makes one"),
+        (PICTURE > 0, "got (48, 64, 3) bool; image.astype(numpy.uint8) * 255 makes one"),
+        (PICTURE.astype(object), "an array of numbers is needed"),
+        (PICTURE.ravel(), "decode_image(image.tobytes()) makes one"),
+        (PICTURE[..., 0].ravel() * 1.0, "image.reshape(height, width, 3) gives it the shape"),
+        (PICTURE[..., :2], "without the transparency"),
+        (np.repeat(PICTURE, 3, axis=2), "more colours than three"),
+        (PICTURE.transpose(2, 0, 1) / 255, "puts the colours last; of values from 0 to 1"),
+        (PICTURE.tolist(), "got list; numpy.array(image, numpy.uint8) makes an array"),
+        ([PICTURE, PICTURE], "got list; align_many takes several pictures"),
+        (PICTURE.tobytes(), "got bytes; decode_image makes a picture"),
+        (io.BytesIO(), "got _io.BytesIO; decode_image(file.read()) makes a picture"),
+        (cv2.UMat(PICTURE), "got cv2.UMat; image.get() gives its array"),
+        (PIL.Image.new("RGB", (8, 8)), "got PIL.Image; numpy.asarray makes an array"),
+        (3, "got int; numpy.asarray"),
         (np.dstack([PICTURE, PICTURE[..., 0]]), "image[..., :3] leaves the transparency out"),
         (PICTURE[..., :1], "image[..., 0] is a grey picture"),
         (PICTURE.transpose(2, 0, 1), "image.transpose(1, 2, 0) puts the colours last"),
