@@ -14,6 +14,7 @@ FacealignError
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 
@@ -65,6 +66,16 @@ class MissingPackage(MissingDependency):
         FacealignError.__init__(self, f"{feature}: {why}: {pip('install', requirement)}")
         self.package = requirement
         self.extra = ""
+
+
+def in_python(argument: str) -> str:
+    """A remark behind the name of an option: how the same is said in Python, such as overwrite=True."""
+    return f" (in Python: {argument})"
+
+
+def for_shell(message: str) -> str:
+    """The message without the remarks of `in_python`, for somebody at the command line."""
+    return re.sub(r" \(in Python: [\w=]+\)", "", message)
 
 
 def pip(*arguments: str) -> str:

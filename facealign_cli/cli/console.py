@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 import click
 
+from facealign_cli.errors import for_shell
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -119,7 +121,7 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except click.ClickException as error:
-        vars(error)["message"] = plain(error.message, keep="\n")  # click declares it final
+        vars(error)["message"] = plain(for_shell(error.message), keep="\n")  # click declares it final
         raise
 
 
@@ -129,6 +131,7 @@ _bars: list[Progress] = []
 
 def message(text: str) -> None:
     """A line for the person at the terminal, on stderr."""
+    text = for_shell(text)
     if _bars:
         _bars[-1].console.print(plain(text), markup=False, highlight=False, emoji=False, soft_wrap=True)
     else:

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 import facealign_cli.cli
 from facealign_cli.cli import console
 from facealign_cli.cli.main import main
+from facealign_cli.files.output import exists_already
 
 FOLDER = Path(facealign_cli.cli.__file__).parent
 CLEAR = "\x1b[2J\x9b31m\x07"
@@ -84,3 +85,13 @@ def test_only_the_console_prints() -> None:
         for file in FOLDER.glob("*.py")
         if "sys.stdout.buffer" in file.read_text() and file.name != "console.py"
     ]
+
+
+def test_what_is_said_of_python_is_for_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.json").touch()
+    result = CliRunner().invoke(main, ["detect", "image", "a.jpg", "-o", "rows.json"])
+    assert "rows.json exists already; --overwrite replaces it" in result.output
+    assert str(exists_already("rows.json")) == (
+        "rows.json exists already; --overwrite (in Python: overwrite=True) replaces it"
+    )
