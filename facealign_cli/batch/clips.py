@@ -35,6 +35,7 @@ from facealign_cli.files.storage import UrlStorage, is_url
 from facealign_cli.formats import jsonl, parquet
 from facealign_cli.formats.base import get_format
 from facealign_cli.formats.csv import write_cells
+from facealign_cli.formats.growing import dump_of_rows
 from facealign_cli.measures.clip import CLIP_COLUMNS, ClipSummariser, ClipSummary, passing
 from facealign_cli.measures.tables import write_blinks, write_measures
 from facealign_cli.records import FrameResult
@@ -69,8 +70,7 @@ class ClipOptions:
 
     def __post_init__(self) -> None:
         check_thinning(self.every, self.most_fps)
-        if get_format(self.fmt).dump is None:
-            raise InputError(f"format {self.fmt} has one file per face: a clip's rows need a table")
+        dump_of_rows(get_format(self.fmt))
         for place in (self.output, self.overlay_folder, self.crops_folder):
             if place is not None and is_url(place):
                 raise InputError(f"{place}: tables of clips are written to local folders")

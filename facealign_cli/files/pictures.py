@@ -23,7 +23,7 @@ import numpy as np
 
 from facealign_cli.arrays import Image, pixels
 from facealign_cli.errors import InputError
-from facealign_cli.files.base import check_path, without_waiting
+from facealign_cli.files.base import check_path, no_such_file, without_waiting
 from facealign_cli.files.header import is_known, plain_png, read_header, unread_kind
 from facealign_cli.files.header_base import ImageHeader
 from facealign_cli.files.jpeg import decode_jpeg
@@ -72,7 +72,7 @@ def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) 
         with open(path, "rb", opener=without_waiting) as stream:
             return _read_stream(stream, os.fspath(path), max_pixels)
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
+        raise InputError(f"{path}: {no_such_file(os.fspath(path), 'facealign batch folder')}") from error
     except PermissionError as error:
         raise InputError(f"{path}: no permission to read it") from error
     except (OSError, ValueError) as error:

@@ -143,14 +143,14 @@ def get_format(name: str) -> Format:
     return _FORMATS[name]
 
 
-def format_for_path(path: PathLike) -> Format:
-    """The format that a path's extension stands for. Raises InputError, which lists the known ones."""
+def format_for_path(path: PathLike, fits: Callable[[Format], bool] = lambda _format: True) -> Format:
+    """The format that a path's extension stands for. Raises InputError, which lists the known ones that fit."""
     _import_siblings()
     suffix = Path(path).suffix.lower()
     for fmt in _FORMATS.values():
         if suffix in fmt.extensions:
             return fmt
-    known = ", ".join(f"{ext} ({fmt.name})" for fmt in _FORMATS.values() for ext in fmt.extensions)
+    known = ", ".join(f"{ext} ({fmt.name})" for fmt in _FORMATS.values() if fits(fmt) for ext in fmt.extensions)
     raise InputError(f"no format goes with the name {Path(path).name!r}: known are {known}; or name the format")
 
 

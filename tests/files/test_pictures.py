@@ -144,6 +144,11 @@ def test_files(small: np.ndarray, tmp_path: Path) -> None:
 
 
 def test_no_file(tmp_path: Path) -> None:
+    (tmp_path / "b.png").touch()
+    with pytest.raises(InputError, match=r"it is a pattern, .* `facealign batch folder '.*/\*\.png' -o rows` takes it"):
+        read_image(tmp_path / "*.png")
+    with pytest.raises(InputError, match=r"no such file, and none that this pattern matches"):
+        read_image(tmp_path / "[ac].png")
     with pytest.raises(InputError, match=r"a\.jpg: no such file"):
         read_image(tmp_path / "a.jpg")
     with pytest.raises(InputError, match=r"is a folder, not a picture"):
