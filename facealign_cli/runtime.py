@@ -156,4 +156,6 @@ def _load_error(model: Path | bytes, device: str, error: Exception) -> Exception
             f"{name}: it keeps its weights in another file, which is not read here; "
             "onnx.save(onnx.load(file), new_file) writes a model that holds them"
         )
+    if model == b"" or (isinstance(model, Path) and model.is_file() and not model.stat().st_size):
+        return ModelError(f"{name}: the file is empty")
     return ModelError(f"{name}: not an ONNX model that can be loaded: {str(error).splitlines()[0]}")

@@ -70,6 +70,8 @@ def parquet_paths(stream: BinaryIO, name: str, column: str | None) -> Iterator[s
 
 
 def _column(names: Sequence[str], list_name: str, wanted: str | None) -> str:
+    if not names:
+        raise FormatError(f"{list_name}: the list is empty")
     if wanted is None and len(names) == 1 and re.search("[;\t]", names[0]):
         raise FormatError(f"{list_name}: its cells are separated by semicolons or tabs; save it with commas")
     candidates = [wanted] if wanted is not None else [*PATH_COLUMNS, *(names if len(names) == 1 else ())]

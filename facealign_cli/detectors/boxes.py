@@ -114,6 +114,8 @@ def _read_csv(path: Path) -> BoxTable:
     rows = read_csv(path)
     header = next(rows, (0, []))[1]
     missing = [name for name in CSV_COLUMNS if name not in header]
+    if not header:
+        raise FormatError(f"{path}: the file is empty")
     if missing:
         raise FormatError(f"{path}: the header lacks {', '.join(missing)}; expected {','.join(CSV_COLUMNS)}[,score]")
     for line, cells in rows:

@@ -81,11 +81,18 @@ def parsing(path: PathLike, what: str, kind: type[FacealignError] = FormatError)
     except FacealignError as error:
         if not isinstance(error, ArgumentError):
             raise
-        raise kind(f"{path}: not {what}, or damaged: {reason(error)}") from error
-    except MemoryError as error:
-        raise kind(f"{path}: not {what}, or damaged: it asks for more memory than there is") from error
+        raise kind(damaged(path, what, error)) from error
     except Exception as error:
-        raise kind(f"{path}: not {what}, or damaged: {reason(error)}") from error
+        raise kind(damaged(path, what, error)) from error
+
+
+def damaged(path: PathLike, what: str, error: Exception) -> str:
+    """Words for the error about a file that is not what it should be."""
+    with contextlib.suppress(OSError, ValueError):
+        if os.path.isfile(path) and not os.path.getsize(path):
+            return f"{path}: the file is empty"
+    said = "it asks for more memory than there is" if isinstance(error, MemoryError) else reason(error)
+    return f"{path}: not {what}, or damaged: {said}"
 
 
 def reason(error: BaseException) -> str:

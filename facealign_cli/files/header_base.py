@@ -23,14 +23,16 @@ class ImageHeader:
     alpha: bool = False
     orientation: int = 1
     unfinished: bool = False
+    more: str | None = None
 
 
 def check_enough(kind: str, width: int, height: int, n_bytes: int, enough: bool) -> None:
     """Raise TruncatedError where no picture of that size can be held by so few bytes: nothing is laid out for it."""
+    size = f"a {kind} of {width} x {height} pixels"
+    if not n_bytes:
+        raise TruncatedError(f"the file is cut short: it is the beginning of {size}, without anything of the picture")
     if not enough:
-        raise TruncatedError(
-            f"the file is cut short: {n_bytes} bytes cannot hold a {kind} of {width} x {height} pixels"
-        )
+        raise TruncatedError(f"the file is cut short or damaged: {n_bytes:,} bytes cannot hold {size}")
 
 
 def exif_orientation(exif: bytes) -> int:

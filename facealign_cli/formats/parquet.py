@@ -25,7 +25,7 @@ import numpy as np
 from facealign_cli.arrays import Floats
 from facealign_cli.errors import FormatError, MissingDependency
 from facealign_cli.files.base import without_waiting
-from facealign_cli.files.documents import PathLike, reading
+from facealign_cli.files.documents import PathLike, damaged, reading
 from facealign_cli.files.names import text_to_name
 from facealign_cli.formats.base import register_format, write_file
 from facealign_cli.formats.codec import (
@@ -215,7 +215,7 @@ def _read_rows(path: PathLike) -> Iterator[tuple[int, dict[str, Any]]]:
                         number += 1
                         yield number, row
         except pa.ArrowException as error:
-            raise FormatError(f"{path}: not Parquet, or damaged: {error}") from error
+            raise FormatError(damaged(path, "Parquet", error)) from error
         except OSError as error:
             if error.errno is not None:
                 raise

@@ -50,7 +50,7 @@ def test_jpeg_kinds(small: np.ndarray, options: tuple[int, ...]) -> None:
         assert picture.warning == "x.jpg: the JPEG lacks its end marker, but nothing of its picture"
     with pytest.raises(InputError, match="cut short"):
         decode_image(data[:-3])
-    with pytest.raises(InputError, match="cut short"):
+    with pytest.raises(InputError, match="a part of its picture is missing"):
         decode_image(data[: len(data) // 2] + data[-2:])
     thumbnail = encode(small[:8, :8], ".jpg")  # a whole JPEG inside of a segment must not pass for the end
     segment = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
@@ -147,6 +147,19 @@ def test_nothing_on_stderr(small: np.ndarray, capfd: pytest.CaptureFixture[str])
         with pytest.raises(InputError):
             decode_image(encode(small, suffix)[:3000])
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_jpeg_with_a_hole_is_damaged_not_cut_short(small: np.ndarray) -> None:
+    data = encode(small, ".jpg")
+    middle = len(data) // 2
+    with pytest.raises(InputError, match=r"^x\.jpg: the JPEG is damaged: a part of its picture is missing, though"):
+        decode_image(data[:middle] + data[-2:], "x.jpg")
+    with pytest.raises(InputError, match=r"^x\.jpg: the file is cut short: the JPEG has no end"):
+        decode_image(data[:middle], "x.jpg")
+    scan = data.index(b"\xff\xda")
+    head = data[: scan + 2 + int.from_bytes(data[scan + 2 : scan + 4], "big")]
+    with pytest.raises(InputError, match=r"short: it is the beginning of a JPEG of 200 x 120 pixels, without"):
+        decode_image(head, "x.jpg")
 
 
 @pytest.mark.parametrize(
