@@ -145,6 +145,8 @@ def decode_picture(data: bytes, name: str = "picture", *, max_pixels: int = MAX_
         raise InputError(f"{name}: {error}") from error
     if image is None or image.size == 0:
         raise InputError(f"{name}: damaged or of a kind that OpenCV cannot read ({header.format})")
+    if header.more is not None:
+        warning = "; ".join(filter(None, (warning, f"of its {header.more}, only the first one is used")))
     return DecodedPicture(np.ascontiguousarray(image), warning and f"{name}: {warning}")
 
 
