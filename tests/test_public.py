@@ -133,7 +133,7 @@ class TestAlign:
             (cv2.imread("no/such/picture.jpg"), "cv2.imread gives None"),
             (np.zeros((9, 9, 4), np.uint8), r"\(9, 9, 4\) uint8"),
             (np.zeros((9, 9, 3)), "float64"),
-            ([[1, 2], [3, 4]], "numpy.asarray"),
+            ([[1, 2], [3, 4]], r"numpy\.array\(image, numpy\.uint8\)"),
             ("no/such/picture.jpg", "no such file"),
         ],
     )
