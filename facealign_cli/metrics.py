@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from numbers import Real
 
 import numpy as np
 
-from facealign_cli.arrays import Floats
+from facealign_cli.arrays import Floats, real_number
 from facealign_cli.errors import ArgumentError
 from facealign_cli.landmarks import GROUPS, INNER_51, N_LANDMARKS, OUTER_EYE_CORNERS
 
@@ -78,7 +77,7 @@ def scale_of(truth: Floats, normaliser: str) -> Floats:
 
     truth: (N, 68, 2) pixels. Raises InputError for an unknown normaliser or a length of 0.
     """
-    if normaliser not in NORMALISERS:
+    if not isinstance(normaliser, str) or normaliser not in NORMALISERS:
         raise ArgumentError(f"unknown normaliser {normaliser!r}; known: {', '.join(NORMALISERS)}")
     scale = NORMALISERS[normaliser](_numbers(truth))
     if np.isnan(scale).any():
@@ -96,7 +95,7 @@ def nme(landmarks: Floats, truth: Floats, normaliser: str, points: str = "68") -
     unknown normaliser or set of points, and for a normaliser that is 0.
     """
     distances = point_errors(landmarks, truth)
-    if points not in POINT_SETS:
+    if not isinstance(points, str) or points not in POINT_SETS:
         raise ArgumentError(f"unknown set of points {points!r}; known: {', '.join(POINT_SETS)}")
     errors: Floats = distances[:, list(POINT_SETS[points])].mean(axis=1)
     return errors / scale_of(truth, normaliser)
@@ -187,7 +186,10 @@ def paired_bootstrap(
 
 def _numbers(values: object) -> Floats:
     """The values as float64. Raises InputError for what are no numbers, and for masked ones."""
-    given = np.asarray(values)
+    try:
+        given = np.asarray(values)
+    except ValueError as error:
+        raise ArgumentError("expected numbers, got lists of unequal length") from error
     if given.dtype.kind not in "iuf" or np.ma.is_masked(values):
         what = "masked ones" if np.ma.is_masked(values) else str(given.dtype)
         raise ArgumentError(f"expected numbers, got {what}")
@@ -204,6 +206,6 @@ def _checked_errors(nme: Floats) -> Floats:
 
 
 def _checked_threshold(threshold: float) -> float:
-    if not isinstance(threshold, Real) or not 0 < threshold < np.inf:
+    if not 0 < real_number(threshold) < np.inf:
         raise ArgumentError(f"expected a threshold above 0, got {threshold!r:.40}")
     return threshold

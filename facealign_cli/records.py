@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
-from numbers import Integral, Real
-from typing import Any, Literal, TypeGuard
+from numbers import Integral
+from typing import Any, Literal
 
 import numpy as np
 
-from facealign_cli.arrays import Bools, Floats, MadeAnew
+from facealign_cli.arrays import Bools, Floats, MadeAnew, real_number
 from facealign_cli.errors import ArgumentError
 from facealign_cli.landmarks import LARGEST_COORDINATE, N_LANDMARKS, SCHEME, checked_landmarks, checked_sigma
 
@@ -41,7 +41,7 @@ class BBox:
         for name in ("x1", "y1", "x2", "y2"):
             try:
                 object.__setattr__(self, name, float(getattr(self, name)))
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, OverflowError) as error:
                 raise ArgumentError(f"bbox: {name}: expected a number, got {getattr(self, name)!r:.40}") from error
         if not all(math.isfinite(v) for v in self.xyxy):
             raise ArgumentError(f"bbox: expected four finite numbers, got {self.xyxy}")
@@ -56,14 +56,19 @@ class BBox:
     @classmethod
     def from_xywh(cls, x: float, y: float, width: float, height: float) -> BBox:
         """Make a box from its upper left corner and its size."""
-        return cls(x, y, x + width, y + height)
+        try:
+            x2, y2 = float(x) + float(width), float(y) + float(height)
+        except (TypeError, ValueError, OverflowError) as error:
+            got = f"{(x, y, width, height)!r:.80}"
+            raise ArgumentError(f"bbox: expected x, y, width and height as numbers, got {got}") from error
+        return cls(x, y, x2, y2)
 
     @classmethod
     def around(cls, points: Floats) -> BBox:
         """Make the tight box around (K, 2) points, such as landmarks. Raises InputError where there is none."""
         try:
             points = np.asarray(points, float)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ArgumentError(f"points: expected numbers, shape (K, 2), got {points!r:.80}") from error
         if points.ndim != 2 or points.shape[1] != 2 or not len(points):
             raise ArgumentError(f"points: expected shape (K, 2), got {points.shape}")
@@ -91,6 +96,8 @@ class BBox:
 
     def iou(self, other: BBox) -> float:
         """The area that both boxes share, over the area that they cover together: 0 to 1."""
+        if not isinstance(other, BBox):
+            raise ArgumentError(f"other: expected a BBox, got {other!r:.80}")
         width = min(self.x2, other.x2) - max(self.x1, other.x1)
         height = min(self.y2, other.y2) - max(self.y1, other.y1)
         if width <= 0 or height <= 0:
@@ -114,7 +121,7 @@ class BoxCalibration:
 
     def __post_init__(self) -> None:
         shares = self.left, self.top, self.right, self.bottom
-        if not all(isinstance(share, Real) and math.isfinite(share) for share in shares):
+        if not all(math.isfinite(real_number(share)) for share in shares):
             raise ArgumentError(f"calibration: expected four finite numbers, got {shares!r:.80}")
         if min(1 + self.right - self.left, 1 + self.bottom - self.top) <= 0:
             raise ArgumentError(f"calibration: {shares} leaves nothing of a box")
@@ -127,14 +134,10 @@ class BoxCalibration:
         )
 
 
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
 def _check_found(bbox: object, name: str, score: object) -> None:
     if not isinstance(bbox, BBox):
         raise ArgumentError(f"bbox: expected a BBox, got {bbox!r:.80}")
-    if score is not None and not (_is_number(score) and math.isfinite(score)):
+    if score is not None and not math.isfinite(real_number(score)):
         raise ArgumentError(f"{name}: expected a finite number or None, got {score!r:.40}")
 
 
@@ -156,7 +159,8 @@ class Detection:
 
     def __post_init__(self) -> None:
         _check_found(self.bbox, "score", self.score)
-        if not self.rolls or not all(isinstance(roll, Real) and math.isfinite(roll) for roll in self.rolls):
+        rolls = self.rolls if isinstance(self.rolls, Sequence) else ()
+        if not rolls or not all(math.isfinite(real_number(roll)) for roll in rolls):
             raise ArgumentError(f"rolls: expected one or more finite numbers, got {self.rolls!r:.80}")
 
 
@@ -202,7 +206,7 @@ class Quality:
             value = getattr(self, name)
             if value is None and name != "cut_off":
                 continue
-            if not (isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= most):
+            if not (0 <= real_number(value) <= most and math.isfinite(value)):
                 raise ArgumentError(f"{name}: expected 0 to {most:g}, got {value!r:.40}")
 
 
@@ -239,11 +243,11 @@ class Face(MadeAnew):
         for name, kind in (("pose", HeadPose), ("quality", Quality)):
             if not isinstance(getattr(self, name), kind | None):
                 raise ArgumentError(f"{name}: expected {kind.__name__} or None, got {getattr(self, name)!r:.40}")
-        if not (_is_number(self.confidence) and 0 <= self.confidence <= 1):
+        if not 0 <= real_number(self.confidence) <= 1:
             raise ArgumentError(f"confidence: expected 0 to 1, got {self.confidence!r:.40}")
         _check_found(self.bbox, "detector_score", self.detector_score)
         if self.visible is not None:
-            visible = np.array(self.visible)
+            visible = _array(self.visible)
             if visible.shape != (N_LANDMARKS,) or visible.dtype != bool:
                 raise ArgumentError(
                     f"visible: expected {N_LANDMARKS} truth values, got {visible.dtype} {visible.shape}"
@@ -281,10 +285,28 @@ class LeftOut:
     reason: str
 
 
+def _array(values: Any) -> np.ndarray:
+    try:
+        return np.array(values)
+    except ValueError:  # lists of unequal length
+        return np.empty(0)
+
+
 def _checked_id(name: str, value: object) -> int:
     if not isinstance(value, Integral) or isinstance(value, bool) or not -(2**63) <= int(value) < 2**63:
         raise ArgumentError(f"{name}: expected a whole number of 64 bits, got {value!r:.40}")
     return int(value)
+
+
+def _several(faces: Iterable[Face]) -> tuple[Face, ...]:
+    try:
+        return tuple(faces)
+    except TypeError as error:
+        raise ArgumentError(f"faces: expected a list of Face, got {faces!r:.80}") from error
+
+
+def _is_whole(value: object, limit: int) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and 0 <= int(value) < limit
 
 
 def _checked_points(name: str, check: Callable[[Any], Floats], values: Floats) -> Floats:
@@ -320,12 +342,16 @@ class FrameResult:
     left_out: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "faces", tuple(self.faces))
+        object.__setattr__(self, "faces", _several(self.faces))
         if isinstance(self.source, os.PathLike):
             object.__setattr__(self, "source", os.fspath(self.source))
         if not isinstance(self.source, str) or not all(isinstance(face, Face) for face in self.faces):
             got = ", ".join(sorted({type(thing).__name__ for thing in (self.source, *self.faces)}))
             raise ArgumentError(f"expected a text as source and Face in faces, got {got}")
+        for name in ("status", "scheme", "error", "warning", "detector", "model", "provider"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and (value is not None or name in ("status", "scheme")):
+                raise ArgumentError(f"{name}: expected a text, got {value!r:.80}")
         if self.scheme != SCHEME:
             raise ArgumentError(f"scheme: expected {SCHEME}, whose points are those of a Face, got {self.scheme!r:.40}")
         if self.status not in ("ok", "no_face", "error"):
@@ -334,16 +360,18 @@ class FrameResult:
             raise ArgumentError(f"status {self.status!r} does not go with {len(self.faces)} faces")
         if (self.status == "error") != bool(self.error):
             raise ArgumentError(f"status {self.status!r} does not go with error {self.error!r}")
-        if not (0 <= self.width < 2**31 and 0 <= self.height < 2**31 and 0 <= (self.frame or 0) < 2**63):
-            got = f"{self.width}, {self.height}, {self.frame}"
+        numbers = self.width, self.height, 0 if self.frame is None else self.frame
+        if not all(_is_whole(n, limit) for n, limit in zip(numbers, (2**31, 2**31, 2**63), strict=True)):
+            got = f"{self.width!r:.40}, {self.height!r:.40}, {self.frame!r:.40}"
             raise ArgumentError(f"expected a size below 2**31 and a frame below 2**63, neither negative, got {got}")
-        if self.timestamp_s is not None and not math.isfinite(self.timestamp_s):
-            raise ArgumentError(f"timestamp_s: expected a finite number or None, got {self.timestamp_s}")
+        if self.timestamp_s is not None and not math.isfinite(real_number(self.timestamp_s)):
+            raise ArgumentError(f"timestamp_s: expected a finite number or None, got {self.timestamp_s!r:.40}")
 
     @classmethod
     def of_faces(cls, source: str, faces: list[Face] | tuple[Face, ...], **fields: object) -> FrameResult:
         """Make a record of these faces; the status is "no_face" if there are none."""
-        return replace(cls(source, "no_face"), status="ok" if faces else "no_face", faces=tuple(faces), **fields)  # type: ignore[arg-type]
+        faces = _several(faces)
+        return replace(cls(source, "no_face"), status="ok" if faces else "no_face", faces=faces, **fields)  # type: ignore[arg-type]
 
     @classmethod
     def of_error(cls, source: str, error: str, **fields: object) -> FrameResult:

@@ -229,3 +229,66 @@ def test_the_upcoming_frame_is_looked_at(aligner: fa.Aligner, upcoming: Any, wor
     with pytest.raises(fa.InputError) as caught:
         fa.Tracker(aligner).update(PICTURE, 1.0, upcoming=upcoming)
     assert words in str(caught.value)
+
+
+HUGE = 10**400
+"""A whole number that no float can hold."""
+_THINGS = ["x", b"x", [[1], [2, 3]], {}, object(), np.array(1.0), PICTURE, fa.BBox, [None]]
+ODD: list[Any] = [None, -1, NAN, HUGE, 1j, *_THINGS]
+"""Nearly all of these are wrong for nearly every argument."""
+
+PNG = cv2.imencode(".png", PICTURE)[1].tobytes()
+_FACE = {"face_id": 0, "bbox": BOX, "landmarks": MEAN_SHAPE, "confidence": 0.5}
+_QUALITY = {"sharpness": 1.0, "brightness": 1.0, "contrast": 1.0, "cut_off": 0.0}
+_RECORD = {"source": "a", "status": "no_face", "width": 0, "height": 0, "frame": None, "timestamp_s": None}
+TAKERS: dict[str, Callable[[Any], object]] = {
+    "x1": lambda v: fa.BBox(v, 0, 5, 5),
+    "width": lambda v: fa.BBox.from_xywh(0, 0, v, 5),
+    "around": fa.BBox.around,
+    "iou": BOX.iou,
+    "score": lambda v: fa.Detection(BOX, v),
+    "rolls": lambda v: fa.Detection(BOX, 1.0, v),
+    "left": fa.BoxCalibration,
+    "faces": lambda v: fa.FrameResult.of_faces("a", v),
+    "format": lambda v: fa.write_results("/nowhere/a", [], format=v),
+    "results": lambda v: fa.write_results("/nowhere/a.json", v),
+    "detector": fa.create_detector,
+    "normaliser": lambda v: fa.nme(MEAN_SHAPE[None], MEAN_SHAPE[None], v),
+    "points": lambda v: fa.nme(MEAN_SHAPE[None], MEAN_SHAPE[None], "inter-pupil", v),
+    "nme": lambda v: fa.auc(v, 0.1),
+    "threshold": lambda v: fa.ced([0.1], v),
+    "max_pixels": lambda v: fa.decode_image(PNG, max_pixels=v),
+    "name": lambda v: fa.decode_image(b"x", v),
+    "start_s": lambda v: fa.open_source("/nowhere/a.mp4", start_s=v),
+    "rate": lambda v: fa.open_source("/nowhere", rate=v),
+    "smoothing": fa.Smoothing.parse,
+    "beta": lambda v: fa.Smoothing(beta=v),
+    "engine": lambda v: fa.BatchOptions("/nowhere", engine=v),
+    "fmt": lambda v: fa.BatchOptions("/nowhere", fmt=v),
+    "workers": lambda v: fa.BatchOptions("/nowhere", workers=v),
+    "options": lambda v: fa.run_batch([], v),
+    "places": fa.Sources,
+    "contours": lambda v: fa.draw_overlay(PICTURE, [FACE], contours=v),
+    **{f"face {k}": lambda v, k=k: fa.Face(**{**_FACE, k: v}) for k in ("detector_score", "visible", "confidence")},
+    **{f"quality {k}": lambda v, k=k: fa.Quality(**{**_QUALITY, k: v}) for k in _QUALITY},
+    **{f"record {k}": lambda v, k=k: fa.FrameResult(**{**_RECORD, k: v}) for k in _RECORD},
+}  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", TAKERS)
+def test_what_is_wrong_is_an_error_of_ours(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever an argument gets, it is taken or there is an error of facealign's: no error of Python's or numpy's."""
+    monkeypatch.chdir(tmp_path)
+    refused = 0
+    for value in ODD:
+        try:
+            TAKERS[name](value)
+        except fa.FacealignError:
+            refused += 1
+    assert refused >= len(ODD) / 2
+
+
+def test_masked_values_are_no_picture() -> None:
+    masked = np.ma.masked_array(PICTURE, mask=PICTURE == 0)
+    with pytest.raises(fa.InputError, match=r"got masked values; image\.filled\(0\) makes them black"):
+        fa.draw_overlay(masked, [FACE])

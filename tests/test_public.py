@@ -226,7 +226,7 @@ class TestDetectors:
 
     @pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True])
     def test_threads(self, threads: Any) -> None:
-        with pytest.raises(InputError, match="threads: expected a whole number, 1 or more"):
+        with pytest.raises(InputError, match="threads: expected a whole number, 1 to 4096"):
             Aligner(detector=Own(), device="cpu", threads=threads)
 
     def test_equal_scores_are_ordered_by_place(self) -> None:

@@ -131,6 +131,7 @@ def create_detector(name: str, options: DetectorOptions | None = None, **changes
     Raises InputError for an unknown name or a value out of range, ModelError for a bad model file, and
     MissingDependency if a package is not installed.
     """
+    check_kind("name", name, str)
     if name not in known_detectors():
         raise InputError(f"unknown detector {name!r}; known: {', '.join(known_detectors())}")
     if not isinstance(options, DetectorOptions | None):

@@ -15,6 +15,8 @@ def check_image(image: Image) -> Image:
     """The picture itself, contiguous. Raises InputError unless it is (H, W, 3) or (H, W) uint8 and not empty."""
     if not isinstance(image, np.ndarray):
         raise InputError(f"{_EXPECTED}, got {_kind(image)}; {_hint(image)}")
+    if np.ma.is_masked(image):
+        raise InputError(f"{_EXPECTED}, got masked values; image.filled(0) makes them black")
     colour = image.ndim == 3 and image.shape[2] == 3
     if image.dtype != np.uint8 or not (image.ndim == 2 or colour) or image.size == 0:
         hints = [hint for hint in (_shape_hint(image), _type_hint(image)) if hint]

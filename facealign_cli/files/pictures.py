@@ -16,12 +16,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from facealign_cli.arrays import Image, pixels
+from facealign_cli.arrays import Image, pixels, real_number
 from facealign_cli.errors import InputError
 from facealign_cli.files.base import check_path, no_such_file, without_waiting
 from facealign_cli.files.header import is_known, plain_png, read_header, unread_kind
@@ -32,6 +33,9 @@ from facealign_cli.files.picture_arrays import check_image, to_bgr
 
 MAX_PIXELS = 200_000_000
 """The default limit of a picture's size: 200 megapixels."""
+
+MAX_LIMIT = 10**15
+"""No limit is higher: sizes of files in bytes are to stay whole numbers of 64 bits."""
 
 STDIN = "-"
 """The path that stands for standard input."""
@@ -63,6 +67,7 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
 def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> DecodedPicture:
     """As `read_image`, with what is wrong with the file though it can be read."""
     check_path("path", path)
+    _check_limit(max_pixels)
     from_stdin = os.fspath(path) == STDIN
     if not from_stdin and os.path.isdir(path):
         raise InputError(f"{path}: is a folder, not a picture; `facealign batch folder` takes folders")
@@ -103,6 +108,11 @@ def _read_stream(stream: BinaryIO, name: str, max_pixels: int) -> DecodedPicture
     return decode_picture(data, name, max_pixels=max_pixels)
 
 
+def _check_limit(max_pixels: int) -> None:
+    if not isinstance(max_pixels, Integral) or not 1 <= real_number(max_pixels) <= MAX_LIMIT:
+        raise InputError(f"max_pixels: expected a whole number, 1 to {MAX_LIMIT}, got {max_pixels!r:.40}")
+
+
 def max_file_bytes(max_pixels: int = MAX_PIXELS) -> int:
     """No picture within the limit has a longer file: 16-bit RGBA, not compressed, and room for what goes with it."""
     return 8 * max_pixels + (64 << 20)
@@ -126,6 +136,9 @@ def decode_image(data: bytes, name: str = "picture", *, max_pixels: int = MAX_PI
 
 def decode_picture(data: bytes, name: str = "picture", *, max_pixels: int = MAX_PIXELS) -> DecodedPicture:
     """Decode the bytes of a picture file; `name` stands in the errors. Otherwise as `read_image`."""
+    _check_limit(max_pixels)
+    if not isinstance(name, str):
+        raise InputError(f"name: expected a text, got {type(name).__name__}")
     name = _shown(name)
     if not isinstance(data, bytes | bytearray | memoryview):
         what = type(data).__name__

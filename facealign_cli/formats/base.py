@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from facealign_cli.arguments import checked_items
+from facealign_cli.arguments import check_kind, checked_items
 from facealign_cli.errors import ArgumentError, FormatError, InputError
 from facealign_cli.files.base import check_path
 from facealign_cli.files.documents import UTF16, PathLike, read_bytes, read_json, read_xml
@@ -135,6 +135,7 @@ def format_names() -> tuple[str, ...]:
 
 def get_format(name: str) -> Format:
     """The format called `name`. Raises InputError, which lists the known ones."""
+    check_kind("format", name, str)
     _import_siblings()
     if name not in _FORMATS and name in find_plugins(FORMATS):
         load_plugin(FORMATS, name)

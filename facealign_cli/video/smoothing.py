@@ -59,6 +59,7 @@ class Smoothing:
     @classmethod
     def parse(cls, text: str) -> Smoothing:
         """Read "causal" (the defaults), or up to three numbers with commas between them, in the order of the fields."""
+        check_kind("smoothing", text, str)
         if text == "causal":
             return cls()
         try:

@@ -124,7 +124,7 @@ def test_reader_and_schema_refuse_the_same(results, tmp_path: Path, how: str) ->
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("", "not JSON"),
+        ("", "the file is empty"),
         ("{", "not JSON"),
         ("[]", "no schema"),
         ('{"schema": "facealign/3", "version": "9", "results": []}', "facealign/3"),
