@@ -17,6 +17,7 @@ import os
 import re
 import shlex
 import sys
+from typing import Any
 
 
 class FacealignError(Exception):
@@ -57,6 +58,16 @@ class MissingDependency(FacealignError):
         super().__init__(f"{feature} needs the package {package}: {pip('install', f'facealign[{extra}]')}")
         self.package = package
         self.extra = extra
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A worker's error goes to its parent: it is made anew of its text, not of what the text was made of."""
+        return _made_anew, (type(self), str(self), vars(self))
+
+
+def _made_anew(kind: type[MissingDependency], message: str, values: dict[str, Any]) -> MissingDependency:
+    error = kind.__new__(kind, message)
+    vars(error).update(values)
+    return error
 
 
 class MissingPackage(MissingDependency):
