@@ -285,6 +285,15 @@ _UNREAD = tuple(
         (rb"....ftyp|\x1a\x45\xdf\xa3|RIFF....AVI ", "clip", "`facealign video track` reads clips"),
         (rb"%PDF-", "PDF", "convert its pages first, with pdftoppm"),
         (rb"8BPS", "Photoshop file", "export it as PNG or JPEG first"),
+        (
+            rb"\s{0,64}<(?:!doctype html|!DOCTYPE html|!DOCTYPE HTML|html)",
+            "web page",
+            "it came in place of the picture",
+        ),
+        (rb"version https://git-lfs", "pointer of Git LFS", "`git lfs pull` fetches the picture"),
+        (rb"PK\x03\x04|\x1f\x8b|Rar!|7z\xbc\xaf", "packed file", "unpack it first"),
+        (rb"\0\0\x01\0[\x01-\xff]", "Windows icon", "export it as PNG first"),
+        (rb"\0{64}", "file of nothing but zeros", "its copy or its download was broken off"),
         (rb"\s{0,64}<(?:\?xml|svg)", "drawing or text in XML", "export it as PNG first"),
     )
 )

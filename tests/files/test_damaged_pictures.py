@@ -119,6 +119,11 @@ def test_a_damaged_jpeg_is_read_and_says_so(small: np.ndarray, capfd: pytest.Cap
     ("content", "match"),
     [
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC picture, which is not read here: convert it to JPEG first"),
+        (b"<!DOCTYPE html><html>404", "a web page, which is not read here: it came in place"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "a pointer of Git LFS"),
+        (b"PK\x03\x04" + b"\0" * 50, "a packed file"),
+        (b"\0\0\1\0\1\0", "a Windows icon"),
+        (b"\0" * 500, "a file of nothing but zeros"),
         (b"\xff\x0a\xfa\x1f", "a JPEG XL picture"),
         (b"\0\0\0\x20ftypisom\0\0\2\0", "a clip, which is not read here: `facealign video track` reads clips"),
         (b"%PDF-1.7", "a PDF"),
@@ -187,7 +192,7 @@ def test_no_picture(tmp_path: Path, content: bytes, match: str) -> None:
 
 
 def test_an_endless_stream_is_given_up() -> None:
-    with pytest.raises(InputError, match="not a picture"):
+    with pytest.raises(InputError, match="a file of nothing but zeros"):
         read_image("/dev/zero")
     endless = io.BytesIO(b"BM" + b"\0" * (70 << 20))
     with pytest.raises(InputError, match="too large"):
