@@ -151,8 +151,10 @@ def format_for_path(path: PathLike, fits: Callable[[Format], bool] = lambda _for
     for fmt in _FORMATS.values():
         if suffix in fmt.extensions:
             return fmt
-    known = ", ".join(f"{ext} ({fmt.name})" for fmt in _FORMATS.values() if fits(fmt) for ext in fmt.extensions)
-    raise InputError(f"no format goes with the name {Path(path).name!r}: known are {known}; or name the format")
+    known = sorted(f"{ext} ({fmt.name})" for fmt in _FORMATS.values() if fits(fmt) for ext in fmt.extensions)
+    raise InputError(
+        f"no format goes with the name {Path(path).name!r}: known are {', '.join(known)}; or name the format"
+    )
 
 
 def write_results(

@@ -135,7 +135,7 @@ def test_wrong_usage_is_said_before_the_work(clip: Path, tmp_path: Path) -> None
             "--format",
             "coco",
         ): "cannot hold the rows of a clip: it is a frame of a clip",
-        ("track", clip, "-o", tmp_path / "o.txt"): ".parquet (parquet); or name the format",
+        ("track", clip, "-o", tmp_path / "o.txt"): ".ndjson (jsonl), .parquet (parquet); or name the format",
         ("track", clip, "--start", "1:70"): "1:70: numbers behind a colon are below 60",
         ("track", clip, "--start", "1:00:60.5"): "below 60",
         ("track", clip, "--start", "100:00"): "and nothing of it comes after 6000 s",
