@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from facealign_cli.errors import FormatError
 from facealign_cli.formats.base import get_format, read_results
 from facealign_cli.formats.codec import POSE_COLUMNS, QUALITY_COLUMNS
-from facealign_cli.formats.csv import COLUMNS, SIGMA_COLUMNS, dump, read, with_sigma, write, write_cells
+from facealign_cli.formats.csv import COLUMNS, SIGMA_COLUMNS, dump, dump_records, read, with_sigma, write, write_cells
 from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.records import BBox, Face, FrameResult
 from tests.formats.conftest import assert_same
@@ -177,3 +177,10 @@ def test_any_table_is_utf_8_whatever_names_are_in_it() -> None:
     stream = io.BytesIO()
     write_cells(stream, ["source", "frames"], [["Jos\udce9.mp4", 3], [r"=\udce9", None]])
     assert stream.getvalue().decode("utf-8") == "source,frames\nJos\\udce9.mp4,3\n'=\\u005cudce9,\n"
+
+
+def test_a_journal_of_an_earlier_version_becomes_utf_8_too() -> None:
+    """It has lone surrogates where this version has escapes."""
+    stream, record = io.BytesIO(), FrameResult("a.jpg", "no_face").to_dict()
+    dump_records([{**record, "source": "Jos\udce9.jpg"}], stream)
+    assert "\nJos\\udce9.jpg,no_face," in stream.getvalue().decode("utf-8")
