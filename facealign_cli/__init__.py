@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from facealign_cli.crops import CropOptions, FaceCrop, crop_face, cut_face
     from facealign_cli.detectors import Detector, DetectorOptions, create_detector, known_detectors, register_detector
     from facealign_cli.errors import (
+        ArgumentError,
         DeviceError,
         FacealignError,
         FormatError,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Aligner",
+    "ArgumentError",
     "BBox",
     "BatchOptions",
     "BoxCalibration",
@@ -118,6 +120,7 @@ _PLACES = {
     "crops": ("CropOptions", "FaceCrop", "crop_face", "cut_face"),
     "detectors": ("Detector", "DetectorOptions", "create_detector", "known_detectors", "register_detector"),
     "errors": (
+        "ArgumentError",
         "DeviceError",
         "FacealignError",
         "FormatError",

@@ -11,14 +11,15 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from facealign_cli.arguments import check_kind, check_number
+from facealign_cli.arguments import check_kind, check_number, is_several
 from facealign_cli.arrays import Floats, Image
 from facealign_cli.detectors import Detector, DetectorOptions, create_detector
 from facealign_cli.detectors.base import DEFAULT_DETECTOR, check_detector, detect_faces
 from facealign_cli.detectors.given import detections_of
 from facealign_cli.errors import InputError
 from facealign_cli.files.base import check_path
-from facealign_cli.files.pictures import MAX_PIXELS, check_image, read_image, read_picture
+from facealign_cli.files.picture_arrays import check_image
+from facealign_cli.files.pictures import MAX_PIXELS, read_image, read_picture
 from facealign_cli.landmarks import checked_landmarks
 from facealign_cli.models.dan import DanModel
 from facealign_cli.models.registry import load_model
@@ -260,7 +261,7 @@ def align_pictures(
 
 
 def _check_many(name: str, things: Any) -> None:
-    if isinstance(things, str | bytes | os.PathLike) or not isinstance(things, Iterable):
+    if isinstance(things, str | bytes | os.PathLike) or not is_several(things):
         check_kind(name, things, list, hint="a single one has to be put into a list")
 
 

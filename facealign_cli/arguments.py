@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
+from facealign_cli.arrays import real_number
 from facealign_cli.errors import InputError
 
 Item = TypeVar("Item")
@@ -14,7 +15,8 @@ Item = TypeVar("Item")
 
 def check_kind(name: str, value: Any, *kinds: type | None, hint: str = "") -> None:
     """Raise InputError unless the value is of one of the kinds. None stands for itself. hint: what to do instead."""
-    if (value is None and None in kinds) or isinstance(value, tuple(kind for kind in kinds if kind is not None)):
+    known = (value is None and None in kinds) or isinstance(value, tuple(kind for kind in kinds if kind is not None))
+    if known and (Iterable not in kinds or is_several(value)):
         return
     words = " or ".join("None" if kind is None else kind.__name__ for kind in kinds)
     raise InputError(f"{name}: expected {words}, got {_shown(value)}{hint and f'; {hint}'}")
@@ -23,20 +25,52 @@ def check_kind(name: str, value: Any, *kinds: type | None, hint: str = "") -> No
 def check_number(name: str, value: Any, least: float, most: float = math.inf, *, whole: bool = False) -> None:
     """Raise InputError unless the value is a number from `least` to `most`; a truth value is none, and NaN neither."""
     kind = Integral if whole else Real
-    if isinstance(value, kind) and not isinstance(value, bool) and least <= float(value) <= most:
+    if isinstance(value, kind) and least <= real_number(value) <= most:
         return
-    span = f"{least:g} or more" if most == math.inf else f"{least:g} to {most:g}"
-    raise InputError(f"{name}: expected {'a whole number, ' if whole else ''}{span}, got {_shown(value)}")
+    raise InputError(f"{name}: expected {'a whole number, ' if whole else ''}{_span(least, most)}, got {_shown(value)}")
+
+
+def check_time(name: str, value: Any, before: float = -math.inf, hint: str = "") -> None:
+    """Raise InputError unless the value is a time in seconds that comes after `before`. hint: what to do instead."""
+    if not math.isfinite(real_number(value)):
+        raise InputError(f"{name}: expected a finite number of seconds, got {_shown(value)}")
+    if value <= before:
+        order = f"{float(value)!r} s came after {float(before)!r} s"
+        raise InputError(f"{name}: each frame comes later than the one before it, but {order}{hint and f'; {hint}'}")
+
+
+def is_several(things: Any) -> bool:
+    """Whether things can be gone through; an array without a dimension cannot, though it looks so."""
+    return isinstance(things, Iterable) and getattr(things, "ndim", 1) != 0
 
 
 def checked_items(name: str, things: Any, kind: type[Item]) -> Iterator[Item]:
     """The things, one after another. Raises InputError unless they are several, each of that kind."""
-    if not isinstance(things, Iterable):
+    if not is_several(things):
         raise InputError(f"{name}: expected a list of {kind.__name__}, got {type(things).__name__}")
     for thing in things:
         if not isinstance(thing, kind):
             raise InputError(f"{name}: expected a list of {kind.__name__}, got {type(thing).__name__} in it")
         yield thing
+
+
+def check_choice(name: str, value: Any, known: Iterable[str]) -> None:
+    """Raise InputError unless the value is one of the texts that are known."""
+    known = tuple(known)
+    if not isinstance(value, str) or value not in known:
+        raise InputError(f"{name}: expected one of {', '.join(known)}, got {_shown(value)}")
+
+
+def _span(least: float, most: float) -> str:
+    if most == math.inf:
+        return "a number" if least == -math.inf else f"{_plain(least)} or more"
+    return f"{_plain(most)} or less" if least == -math.inf else f"{_plain(least)} to {_plain(most)}"
+
+
+def _plain(bound: float) -> str:
+    """A bound as people write it: 1,000,000 and 0.000001."""
+    text = f"{bound:,.10g}"
+    return f"{bound:.12f}".rstrip("0") if "e-" in text else text
 
 
 def _shown(value: Any) -> str:

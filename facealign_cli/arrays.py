@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
+from numbers import Real
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,6 +32,16 @@ def pixels(values: NDArray[np.generic]) -> Image:
     Raises TypeError for another dtype.
     """
     return values.astype(np.uint8, casting="no", copy=False)
+
+
+def real_number(value: object) -> float:
+    """A number as a float; NaN for what is none: texts, arrays, truth values, whole numbers that no float can hold."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
 
 
 class MadeAnew:

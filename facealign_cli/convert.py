@@ -145,6 +145,8 @@ def read_faces(path: Path, fmt: Format | None = None, images: Path | None = None
     `batch` wrote, all its files of rows are read. Raises InputError, FormatError.
     """
     fmt = fmt or find_format(path)
+    if fmt is None and path.is_file() and not path.stat().st_size:
+        raise InputError(f"{path}: the file is empty")
     if fmt is None:
         raise InputError(
             f"{path}: looks like none of the known formats ({', '.join(format_names())}); name it (--from)"

@@ -30,7 +30,9 @@ from numpy.typing import ArrayLike
 from facealign_cli.arguments import check_kind, check_number
 from facealign_cli.arrays import Floats, Image
 from facealign_cli.errors import InputError
-from facealign_cli.files.pictures import check_image, encode_image
+from facealign_cli.files.names import names_to_texts
+from facealign_cli.files.picture_arrays import check_image
+from facealign_cli.files.pictures import encode_image
 from facealign_cli.geometry import CropFrame, SimilarityTransform, warp
 from facealign_cli.landmarks import GROUPS, checked_landmarks
 from facealign_cli.records import Face
@@ -100,7 +102,7 @@ class FaceCrop:
             "matrix": np.round(self.transform.matrix, 8).tolist(),
             "landmarks": np.round(self.landmarks, 3).tolist(),
         }
-        document = json.dumps({**facts, **own}) + "\n"  # all in ASCII: a path may be no UTF-8
+        document = json.dumps({**names_to_texts(facts), **own}) + "\n"
         return {".jpg": encode_image(self.image, ".jpg"), ".json": document.encode()}
 
 

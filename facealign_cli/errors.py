@@ -2,7 +2,8 @@
 
 FacealignError
 ├── InputError          a picture, video, box file or option that cannot be used
-│   └── FormatError     a file whose content breaks its format's rules
+│   ├── FormatError     a file whose content breaks its format's rules
+│   └── ArgumentError   a value that a record or a function cannot take; it is a ValueError, too
 ├── ModelError          a model file that is corrupt, foreign, or whose hash or metadata does not match
 ├── DeviceError         the device that was asked for by name is not to be had
 ├── OutputError         a result cannot be written (it exists already, the disk is full, …)
@@ -13,8 +14,10 @@ FacealignError
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
+from typing import Any
 
 
 class FacealignError(Exception):
@@ -27,6 +30,10 @@ class InputError(FacealignError):
 
 class FormatError(InputError):
     """A file that was readable but breaks its format's rules."""
+
+
+class ArgumentError(InputError, ValueError):
+    """A value that a record or a function cannot take. It is a ValueError, too, as such errors are in Python."""
 
 
 class ModelError(FacealignError):
@@ -52,6 +59,16 @@ class MissingDependency(FacealignError):
         self.package = package
         self.extra = extra
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A worker's error goes to its parent: it is made anew of its text, not of what the text was made of."""
+        return _made_anew, (type(self), str(self), vars(self))
+
+
+def _made_anew(kind: type[MissingDependency], message: str, values: dict[str, Any]) -> MissingDependency:
+    error = kind.__new__(kind, message)
+    vars(error).update(values)
+    return error
+
 
 class MissingPackage(MissingDependency):
     """A package that no extra of facealign brings; the message says what to install."""
@@ -60,6 +77,16 @@ class MissingPackage(MissingDependency):
         FacealignError.__init__(self, f"{feature}: {why}: {pip('install', requirement)}")
         self.package = requirement
         self.extra = ""
+
+
+def in_python(argument: str) -> str:
+    """A remark behind the name of an option: how the same is said in Python, such as overwrite=True."""
+    return f" (in Python: {argument})"
+
+
+def for_shell(message: str) -> str:
+    """The message without the remarks of `in_python`, for somebody at the command line."""
+    return re.sub(r" \(in Python: [\w=]+\)", "", message)
 
 
 def pip(*arguments: str) -> str:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from numbers import Real
 
 import numpy as np
 
-from facealign_cli.arrays import Floats
+from facealign_cli.arrays import Floats, real_number
+from facealign_cli.errors import ArgumentError
 from facealign_cli.landmarks import GROUPS, INNER_51, N_LANDMARKS, OUTER_EYE_CORNERS
 
 POINT_SETS: dict[str, tuple[int, ...]] = {
@@ -62,28 +62,28 @@ NORMALISERS: dict[str, Callable[[Floats], Floats]] = {
 def point_errors(landmarks: Floats, truth: Floats) -> Floats:
     """(N, K) distance of each point to the truth, pixels.
 
-    landmarks, truth: (N, K, 2) pixels. Raises ValueError for other shapes or values that are not finite.
+    landmarks, truth: (N, K, 2) pixels. Raises InputError for other shapes or values that are not finite.
     """
     landmarks, truth = _numbers(landmarks), _numbers(truth)
     if landmarks.shape != truth.shape or truth.ndim != 3 or truth.shape[2] != 2:
-        raise ValueError(f"expected two (N, K, 2) arrays of one shape, got {landmarks.shape} and {truth.shape}")
+        raise ArgumentError(f"expected two (N, K, 2) arrays of one shape, got {landmarks.shape} and {truth.shape}")
     if not (np.isfinite(landmarks).all() and np.isfinite(truth).all()):
-        raise ValueError("landmarks hold NaN or infinity")
+        raise ArgumentError("landmarks hold NaN or infinity")
     return _lengths(landmarks - truth)
 
 
 def scale_of(truth: Floats, normaliser: str) -> Floats:
     """(N,) the normaliser's length for each face, pixels.
 
-    truth: (N, 68, 2) pixels. Raises ValueError for an unknown normaliser or a length of 0.
+    truth: (N, 68, 2) pixels. Raises InputError for an unknown normaliser or a length of 0.
     """
-    if normaliser not in NORMALISERS:
-        raise ValueError(f"unknown normaliser {normaliser!r}; known: {', '.join(NORMALISERS)}")
+    if not isinstance(normaliser, str) or normaliser not in NORMALISERS:
+        raise ArgumentError(f"unknown normaliser {normaliser!r}; known: {', '.join(NORMALISERS)}")
     scale = NORMALISERS[normaliser](_numbers(truth))
     if np.isnan(scale).any():
-        raise ValueError("landmarks hold NaN or infinity")
+        raise ArgumentError("landmarks hold NaN or infinity")
     if (scale <= 0).any():
-        raise ValueError(f"the {normaliser} distance of face {int(np.argmin(scale))} is 0")
+        raise ArgumentError(f"the {normaliser} distance of face {int(np.argmin(scale))} is 0")
     return scale
 
 
@@ -91,12 +91,12 @@ def nme(landmarks: Floats, truth: Floats, normaliser: str, points: str = "68") -
     """The normalised mean error of each face, (N,), as a fraction of the normaliser.
 
     landmarks, truth: (N, 68, 2) pixels. normaliser: a key of `NORMALISERS`; it is always taken of the whole face.
-    points: the set of points that the mean is over, a key of `POINT_SETS`. Raises ValueError for other shapes, NaN, an
+    points: the set of points that the mean is over, a key of `POINT_SETS`. Raises InputError for other shapes, NaN, an
     unknown normaliser or set of points, and for a normaliser that is 0.
     """
     distances = point_errors(landmarks, truth)
-    if points not in POINT_SETS:
-        raise ValueError(f"unknown set of points {points!r}; known: {', '.join(POINT_SETS)}")
+    if not isinstance(points, str) or points not in POINT_SETS:
+        raise ArgumentError(f"unknown set of points {points!r}; known: {', '.join(POINT_SETS)}")
     errors: Floats = distances[:, list(POINT_SETS[points])].mean(axis=1)
     return errors / scale_of(truth, normaliser)
 
@@ -106,7 +106,7 @@ def auc(nme: Floats, threshold: float) -> float:
 
     nme: (N,) fractions of the normaliser; a missed face counts as inf. threshold: a fraction of it, above 0.
     This is the exact form of the sampled integral in the 300-W protocol: 1 - mean(min(e, t)) / t.
-    Raises ValueError if `nme` is empty or holds NaN or a negative number, or if the threshold is not above 0.
+    Raises InputError if `nme` is empty or holds NaN or a negative number, or if the threshold is not above 0.
     """
     errors = _checked_errors(nme)
     return float(1 - np.minimum(errors, _checked_threshold(threshold)).mean() / threshold)
@@ -115,7 +115,7 @@ def auc(nme: Floats, threshold: float) -> float:
 def failure_rate(nme: Floats, threshold: float) -> float:
     """The share of faces, 0 to 1, whose error is larger than `threshold`; an error that equals it is no failure.
 
-    nme, threshold: as for `auc`. Raises ValueError as `auc` does. Source: DAN's code, 1 - CED(threshold).
+    nme, threshold: as for `auc`. Raises InputError as `auc` does. Source: DAN's code, 1 - CED(threshold).
     """
     return float((_checked_errors(nme) > _checked_threshold(threshold)).mean())
 
@@ -126,7 +126,7 @@ def ced(nme: Floats, threshold: float | None = None) -> tuple[Floats, Floats]:
     nme: as for `auc`. threshold: steps beyond it are left out; None means all that are finite.
     Returns (levels, shares), both (K,) with K >= 0. Up to levels[0] the curve is 0. At levels[i] it steps up to
     shares[i], the share of all faces whose error is levels[i] or less. The levels rise.
-    Raises ValueError as `auc` does.
+    Raises InputError as `auc` does.
     """
     errors = _checked_errors(nme)
     levels, counts = np.unique(errors[np.isfinite(errors)], return_counts=True)
@@ -138,12 +138,12 @@ def ced(nme: Floats, threshold: float | None = None) -> tuple[Floats, Floats]:
 def percentile(nme: Floats, percent: float) -> float:
     """The error that `percent` of the faces do not exceed, linear between neighbours as NumPy's default; maybe inf.
 
-    nme: as in `auc`; missed faces are the worst ones. percent: 0 to 100. Raises ValueError as `auc` does, or for
+    nme: as in `auc`; missed faces are the worst ones. percent: 0 to 100. Raises InputError as `auc` does, or for
     another percent.
     """
     errors = np.sort(_checked_errors(nme))
     if not 0 <= percent <= 100:
-        raise ValueError(f"expected 0 to 100 percent, got {percent}")
+        raise ArgumentError(f"expected 0 to 100 percent, got {percent}")
     place = percent / 100 * (len(errors) - 1)
     lower, share = int(place), place - int(place)
     if share == 0 or errors[lower] == np.inf:
@@ -169,13 +169,13 @@ def paired_bootstrap(
     difference: (N,) one value a face, such as the NME of one model less that of another; finite. Faces are drawn with
     replacement, by a generator seeded with `seed`: the same input gives the same interval. With one face, or all
     alike, the interval has no width. Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), ch. 13.
-    Raises ValueError if it is empty or not finite, or level, resamples out of range.
+    Raises InputError if it is empty or not finite, or level, resamples out of range.
     """
     values = _numbers(difference)
     if values.ndim != 1 or not values.size or not np.isfinite(values).all():
-        raise ValueError(f"expected a row of one or more finite differences, got shape {values.shape}")
+        raise ArgumentError(f"expected a row of one or more finite differences, got shape {values.shape}")
     if not 0 < level < 1 or resamples < 1:
-        raise ValueError(f"expected 0 < level < 1 and resamples >= 1, got {level} and {resamples}")
+        raise ArgumentError(f"expected 0 < level < 1 and resamples >= 1, got {level} and {resamples}")
     generator, means = np.random.default_rng(seed), []
     for start in range(0, resamples, 200):  # in parts: all drawings at once would take much memory
         drawn = generator.integers(0, len(values), (min(200, resamples - start), len(values)))
@@ -185,24 +185,27 @@ def paired_bootstrap(
 
 
 def _numbers(values: object) -> Floats:
-    """The values as float64. Raises ValueError for what are no numbers, and for masked ones."""
-    given = np.asarray(values)
+    """The values as float64. Raises InputError for what are no numbers, and for masked ones."""
+    try:
+        given = np.asarray(values)
+    except ValueError as error:
+        raise ArgumentError("expected numbers, got lists of unequal length") from error
     if given.dtype.kind not in "iuf" or np.ma.is_masked(values):
         what = "masked ones" if np.ma.is_masked(values) else str(given.dtype)
-        raise ValueError(f"expected numbers, got {what}")
+        raise ArgumentError(f"expected numbers, got {what}")
     return given.astype(float, copy=False)
 
 
 def _checked_errors(nme: Floats) -> Floats:
     errors = _numbers(nme)
     if errors.ndim != 1 or not errors.size:
-        raise ValueError(f"expected a row of one or more errors, got shape {errors.shape}")
+        raise ArgumentError(f"expected a row of one or more errors, got shape {errors.shape}")
     if np.isnan(errors).any() or (errors < 0).any():
-        raise ValueError("errors are NaN or negative; a missed face counts as inf")
+        raise ArgumentError("errors are NaN or negative; a missed face counts as inf")
     return errors
 
 
 def _checked_threshold(threshold: float) -> float:
-    if not isinstance(threshold, Real) or not 0 < threshold < np.inf:
-        raise ValueError(f"expected a threshold above 0, got {threshold!r:.40}")
+    if not 0 < real_number(threshold) < np.inf:
+        raise ArgumentError(f"expected a threshold above 0, got {threshold!r:.40}")
     return threshold

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from facealign_cli.arrays import Floats, Image
-from facealign_cli.files.pictures import check_image
+from facealign_cli.files.picture_arrays import check_image
 from facealign_cli.geometry import CropFrame, SimilarityTransform, init_shape_from_bbox, warp
 from facealign_cli.models.dan import DanModel
 from facealign_cli.records import DOUBTFUL, BBox, BoxCalibration, Detection, Face

@@ -8,15 +8,16 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
-from numbers import Integral, Real
-from typing import Any, Literal, TypeGuard
+from numbers import Integral
+from typing import Any, Literal
 
 import numpy as np
 
-from facealign_cli.arrays import Bools, Floats, MadeAnew
+from facealign_cli.arrays import Bools, Floats, MadeAnew, real_number
+from facealign_cli.errors import ArgumentError
 from facealign_cli.landmarks import LARGEST_COORDINATE, N_LANDMARKS, SCHEME, checked_landmarks, checked_sigma
 
 Status = Literal["ok", "no_face", "error"]
@@ -29,7 +30,7 @@ SMALLEST_SIDE = 1e-2
 class BBox:
     """An axis-aligned box: left x1, top y1, right x2, bottom y2, in pixels.
 
-    Raises ValueError if it is empty, not finite, beyond `LARGEST_COORDINATE` or smaller than `SMALLEST_SIDE`.
+    Raises InputError if it is empty, not finite, beyond `LARGEST_COORDINATE` or smaller than `SMALLEST_SIDE`.
     """
 
     x1: float
@@ -41,14 +42,14 @@ class BBox:
         for name in ("x1", "y1", "x2", "y2"):
             try:
                 object.__setattr__(self, name, float(getattr(self, name)))
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"bbox: {name}: expected a number, got {getattr(self, name)!r:.40}") from error
+            except (TypeError, ValueError, OverflowError) as error:
+                raise ArgumentError(f"bbox: {name}: expected a number, got {getattr(self, name)!r:.40}") from error
         if not all(math.isfinite(v) for v in self.xyxy):
-            raise ValueError(f"bbox: expected four finite numbers, got {self.xyxy}")
+            raise ArgumentError(f"bbox: expected four finite numbers, got {self.xyxy}")
         if self.x2 <= self.x1 or self.y2 <= self.y1:
-            raise ValueError(f"bbox: expected x1 < x2 and y1 < y2, got {self.xyxy}")
+            raise ArgumentError(f"bbox: expected x1 < x2 and y1 < y2, got {self.xyxy}")
         if max(map(abs, self.xyxy)) > LARGEST_COORDINATE or min(self.width, self.height) < SMALLEST_SIDE:
-            raise ValueError(
+            raise ArgumentError(
                 f"bbox: expected sides of {SMALLEST_SIDE} pixels or more, and at most {LARGEST_COORDINATE:g} pixels "
                 f"from the picture's corner, got {self.xyxy}"
             )
@@ -56,12 +57,22 @@ class BBox:
     @classmethod
     def from_xywh(cls, x: float, y: float, width: float, height: float) -> BBox:
         """Make a box from its upper left corner and its size."""
-        return cls(x, y, x + width, y + height)
+        try:
+            x2, y2 = float(x) + float(width), float(y) + float(height)
+        except (TypeError, ValueError, OverflowError) as error:
+            got = f"{(x, y, width, height)!r:.80}"
+            raise ArgumentError(f"bbox: expected x, y, width and height as numbers, got {got}") from error
+        return cls(x, y, x2, y2)
 
     @classmethod
     def around(cls, points: Floats) -> BBox:
-        """Make the tight box around (K, 2) points, such as landmarks."""
-        points = np.asarray(points, float)
+        """Make the tight box around (K, 2) points, such as landmarks. Raises InputError where there is none."""
+        try:
+            points = np.asarray(points, float)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ArgumentError(f"points: expected numbers, shape (K, 2), got {points!r:.80}") from error
+        if points.ndim != 2 or points.shape[1] != 2 or not len(points):
+            raise ArgumentError(f"points: expected shape (K, 2), got {points.shape}")
         return cls(*points.min(axis=0), *points.max(axis=0))
 
     @property
@@ -86,6 +97,8 @@ class BBox:
 
     def iou(self, other: BBox) -> float:
         """The area that both boxes share, over the area that they cover together: 0 to 1."""
+        if not isinstance(other, BBox):
+            raise ArgumentError(f"other: expected a BBox, got {other!r:.80}")
         width = min(self.x2, other.x2) - max(self.x1, other.x1)
         height = min(self.y2, other.y2) - max(self.y1, other.y1)
         if width <= 0 or height <= 0:
@@ -99,7 +112,7 @@ class BoxCalibration:
     """How a detector's box leads to the tight box of the 68 points: each edge is moved by a share of the box's size.
 
     left, right: shares of the box's width, positive to the right. top, bottom: of its height, positive downwards.
-    Raises ValueError for shares that are no finite numbers, and for such as leave nothing of a box.
+    Raises InputError for shares that are no finite numbers, and for such as leave nothing of a box.
     """
 
     left: float = 0.0
@@ -109,10 +122,10 @@ class BoxCalibration:
 
     def __post_init__(self) -> None:
         shares = self.left, self.top, self.right, self.bottom
-        if not all(isinstance(share, Real) and math.isfinite(share) for share in shares):
-            raise ValueError(f"calibration: expected four finite numbers, got {shares!r:.80}")
+        if not all(math.isfinite(real_number(share)) for share in shares):
+            raise ArgumentError(f"calibration: expected four finite numbers, got {shares!r:.80}")
         if min(1 + self.right - self.left, 1 + self.bottom - self.top) <= 0:
-            raise ValueError(f"calibration: {shares} leaves nothing of a box")
+            raise ArgumentError(f"calibration: {shares} leaves nothing of a box")
 
     def landmarks_bbox(self, bbox: BBox) -> BBox:
         """The box that the landmarks are expected to fill."""
@@ -122,15 +135,11 @@ class BoxCalibration:
         )
 
 
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
 def _check_found(bbox: object, name: str, score: object) -> None:
     if not isinstance(bbox, BBox):
-        raise ValueError(f"bbox: expected a BBox, got {bbox!r:.80}")
-    if score is not None and not (_is_number(score) and math.isfinite(score)):
-        raise ValueError(f"{name}: expected a finite number or None, got {score!r:.40}")
+        raise ArgumentError(f"bbox: expected a BBox, got {bbox!r:.80}")
+    if score is not None and not math.isfinite(real_number(score)):
+        raise ArgumentError(f"{name}: expected a finite number or None, got {score!r:.40}")
 
 
 @dataclass(frozen=True)
@@ -141,7 +150,7 @@ class Detection:
     the face may be turned in the picture; 0 is upright. Landmarks are tried from each; the most confident ones count.
     unsure: the detector by itself would not call it a face, so it counts only if its landmarks are beyond doubt, which
     is a confidence of 0.9 or more.
-    Raises ValueError for a box, score or roll that is none.
+    Raises InputError for a box, score or roll that is none.
     """
 
     bbox: BBox
@@ -151,8 +160,9 @@ class Detection:
 
     def __post_init__(self) -> None:
         _check_found(self.bbox, "score", self.score)
-        if not self.rolls or not all(isinstance(roll, Real) and math.isfinite(roll) for roll in self.rolls):
-            raise ValueError(f"rolls: expected one or more finite numbers, got {self.rolls!r:.80}")
+        rolls = self.rolls if isinstance(self.rolls, Sequence) else ()
+        if not rolls or not all(math.isfinite(real_number(roll)) for roll in rolls):
+            raise ArgumentError(f"rolls: expected one or more finite numbers, got {self.rolls!r:.80}")
 
 
 DOUBTFUL = 0.9
@@ -164,7 +174,7 @@ class HeadPose:
     """Where a head stands before the camera and how it is turned; `facealign_cli.pose` has the conventions.
 
     translation_mm: x to the right, y down, z away from the camera. rotation_rad: Rx, Ry, Rz of R = Rx · Ry · Rz (pitch,
-    yaw, roll). Raises ValueError unless each is three finite numbers.
+    yaw, roll). Raises InputError unless each is three finite numbers.
     """
 
     translation_mm: tuple[float, float, float]
@@ -174,7 +184,7 @@ class HeadPose:
         for name in ("translation_mm", "rotation_rad"):
             values = tuple(float(value) for value in getattr(self, name))
             if len(values) != 3 or not all(math.isfinite(value) for value in values):
-                raise ValueError(f"{name}: expected three finite numbers, got {values}")
+                raise ArgumentError(f"{name}: expected three finite numbers, got {values}")
             object.__setattr__(self, name, values)
 
 
@@ -184,7 +194,7 @@ class Quality:
 
     sharpness: 0 or more, without a unit. brightness, contrast: grey levels, 0 to 255. cut_off: the share of the face
     that lies outside the picture, 0 to 1. The first three are None if too little of the face is in the picture, and
-    sharpness is None if nothing in it could be sharp. Raises ValueError for other values.
+    sharpness is None if nothing in it could be sharp. Raises InputError for other values.
     """
 
     sharpness: float | None
@@ -197,8 +207,8 @@ class Quality:
             value = getattr(self, name)
             if value is None and name != "cut_off":
                 continue
-            if not (isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= most):
-                raise ValueError(f"{name}: expected 0 to {most:g}, got {value!r:.40}")
+            if not (0 <= real_number(value) <= most and math.isfinite(value)):
+                raise ArgumentError(f"{name}: expected 0 to {most:g}, got {value!r:.40}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,14 +243,16 @@ class Face(MadeAnew):
                 object.__setattr__(self, name, _checked_id(name, getattr(self, name)))
         for name, kind in (("pose", HeadPose), ("quality", Quality)):
             if not isinstance(getattr(self, name), kind | None):
-                raise ValueError(f"{name}: expected {kind.__name__} or None, got {getattr(self, name)!r:.40}")
-        if not (_is_number(self.confidence) and 0 <= self.confidence <= 1):
-            raise ValueError(f"confidence: expected 0 to 1, got {self.confidence!r:.40}")
+                raise ArgumentError(f"{name}: expected {kind.__name__} or None, got {getattr(self, name)!r:.40}")
+        if not 0 <= real_number(self.confidence) <= 1:
+            raise ArgumentError(f"confidence: expected 0 to 1, got {self.confidence!r:.40}")
         _check_found(self.bbox, "detector_score", self.detector_score)
         if self.visible is not None:
-            visible = np.array(self.visible)
+            visible = _array(self.visible)
             if visible.shape != (N_LANDMARKS,) or visible.dtype != bool:
-                raise ValueError(f"visible: expected {N_LANDMARKS} truth values, got {visible.dtype} {visible.shape}")
+                raise ArgumentError(
+                    f"visible: expected {N_LANDMARKS} truth values, got {visible.dtype} {visible.shape}"
+                )
             arrays["visible"] = visible
         if self.sigma is not None:
             arrays["sigma"] = _checked_points("sigma", checked_sigma, self.sigma)
@@ -282,17 +294,35 @@ class LeftOut:
         return str(self) if self.name == str(path) else f"{path}: {self}"
 
 
+def _array(values: Any) -> np.ndarray:
+    try:
+        return np.array(values)
+    except ValueError:  # lists of unequal length
+        return np.empty(0)
+
+
 def _checked_id(name: str, value: object) -> int:
     if not isinstance(value, Integral) or isinstance(value, bool) or not -(2**63) <= int(value) < 2**63:
-        raise ValueError(f"{name}: expected a whole number of 64 bits, got {value!r:.40}")
+        raise ArgumentError(f"{name}: expected a whole number of 64 bits, got {value!r:.40}")
     return int(value)
+
+
+def _several(faces: Iterable[Face]) -> tuple[Face, ...]:
+    try:
+        return tuple(faces)
+    except TypeError as error:
+        raise ArgumentError(f"faces: expected a list of Face, got {faces!r:.80}") from error
+
+
+def _is_whole(value: object, limit: int) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and 0 <= int(value) < limit
 
 
 def _checked_points(name: str, check: Callable[[Any], Floats], values: Floats) -> Floats:
     try:
         return check(values)
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
+        raise ArgumentError(f"{name}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -321,30 +351,36 @@ class FrameResult:
     left_out: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "faces", tuple(self.faces))
+        object.__setattr__(self, "faces", _several(self.faces))
         if isinstance(self.source, os.PathLike):
             object.__setattr__(self, "source", os.fspath(self.source))
         if not isinstance(self.source, str) or not all(isinstance(face, Face) for face in self.faces):
             got = ", ".join(sorted({type(thing).__name__ for thing in (self.source, *self.faces)}))
-            raise ValueError(f"expected a text as source and Face in faces, got {got}")
+            raise ArgumentError(f"expected a text as source and Face in faces, got {got}")
+        for name in ("status", "scheme", "error", "warning", "detector", "model", "provider"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and (value is not None or name in ("status", "scheme")):
+                raise ArgumentError(f"{name}: expected a text, got {value!r:.80}")
         if self.scheme != SCHEME:
-            raise ValueError(f"scheme: expected {SCHEME}, whose points are those of a Face, got {self.scheme!r:.40}")
+            raise ArgumentError(f"scheme: expected {SCHEME}, whose points are those of a Face, got {self.scheme!r:.40}")
         if self.status not in ("ok", "no_face", "error"):
-            raise ValueError(f"status: expected ok, no_face or error, got {self.status!r}")
+            raise ArgumentError(f"status: expected ok, no_face or error, got {self.status!r}")
         if (self.status == "ok") != bool(self.faces):
-            raise ValueError(f"status {self.status!r} does not go with {len(self.faces)} faces")
+            raise ArgumentError(f"status {self.status!r} does not go with {len(self.faces)} faces")
         if (self.status == "error") != bool(self.error):
-            raise ValueError(f"status {self.status!r} does not go with error {self.error!r}")
-        if not (0 <= self.width < 2**31 and 0 <= self.height < 2**31 and 0 <= (self.frame or 0) < 2**63):
-            got = f"{self.width}, {self.height}, {self.frame}"
-            raise ValueError(f"expected a size below 2**31 and a frame below 2**63, neither negative, got {got}")
-        if self.timestamp_s is not None and not math.isfinite(self.timestamp_s):
-            raise ValueError(f"timestamp_s: expected a finite number or None, got {self.timestamp_s}")
+            raise ArgumentError(f"status {self.status!r} does not go with error {self.error!r}")
+        numbers = self.width, self.height, 0 if self.frame is None else self.frame
+        if not all(_is_whole(n, limit) for n, limit in zip(numbers, (2**31, 2**31, 2**63), strict=True)):
+            got = f"{self.width!r:.40}, {self.height!r:.40}, {self.frame!r:.40}"
+            raise ArgumentError(f"expected a size below 2**31 and a frame below 2**63, neither negative, got {got}")
+        if self.timestamp_s is not None and not math.isfinite(real_number(self.timestamp_s)):
+            raise ArgumentError(f"timestamp_s: expected a finite number or None, got {self.timestamp_s!r:.40}")
 
     @classmethod
     def of_faces(cls, source: str, faces: list[Face] | tuple[Face, ...], **fields: object) -> FrameResult:
         """Make a record of these faces; the status is "no_face" if there are none."""
-        return replace(cls(source, "no_face"), status="ok" if faces else "no_face", faces=tuple(faces), **fields)  # type: ignore[arg-type]
+        faces = _several(faces)
+        return replace(cls(source, "no_face"), status="ok" if faces else "no_face", faces=faces, **fields)  # type: ignore[arg-type]
 
     @classmethod
     def of_error(cls, source: str, error: str, **fields: object) -> FrameResult:

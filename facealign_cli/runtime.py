@@ -12,14 +12,19 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from numbers import Integral
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from facealign_cli.arrays import real_number
 from facealign_cli.errors import DeviceError, InputError, ModelError, pip
 
 if TYPE_CHECKING:
     import onnxruntime
+
+MOST_THREADS = 4096
+"""More are not started for one operator."""
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
@@ -78,8 +83,8 @@ def create_session(
     Raises InputError for an unknown device or a number of threads below 1, ModelError for a file that is missing or no
     ONNX graph, DeviceError where `device` cannot be had.
     """
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-        raise InputError(f"threads: expected a whole number, 1 or more, got {threads!r}")
+    if not isinstance(threads, Integral) or not 1 <= real_number(threads) <= MOST_THREADS:
+        raise InputError(f"threads: expected a whole number, 1 to {MOST_THREADS}, got {threads!r:.40}")
     onnxruntime = import_onnxruntime()
     try:
         content = prepare(_content(model))
@@ -156,4 +161,6 @@ def _load_error(model: Path | bytes, device: str, error: Exception) -> Exception
             f"{name}: it keeps its weights in another file, which is not read here; "
             "onnx.save(onnx.load(file), new_file) writes a model that holds them"
         )
+    if model == b"" or (isinstance(model, Path) and model.is_file() and not model.stat().st_size):
+        return ModelError(f"{name}: the file is empty")
     return ModelError(f"{name}: not an ONNX model that can be loaded: {str(error).splitlines()[0]}")

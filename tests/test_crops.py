@@ -171,7 +171,7 @@ def test_the_files_of_a_crop(astronaut: np.ndarray) -> None:
     assert set(files) == {".jpg", ".json"}
     document = json.loads(files[".json"])
     assert list(document) == ["source", "face_id", "preset", "size", "matrix", "landmarks"]
-    assert (document["source"], document["preset"], document["size"]) == ("a\udcff.jpg", "arcface", 112)
+    assert (document["source"], document["preset"], document["size"]) == (r"a\udcff.jpg", "arcface", 112)
     np.testing.assert_allclose(document["matrix"], crop.transform.matrix, atol=1e-8)
     np.testing.assert_allclose(document["landmarks"], crop.landmarks, atol=1e-3)
     assert cv2.imdecode(np.frombuffer(files[".jpg"], np.uint8), cv2.IMREAD_COLOR).shape == (112, 112, 3)

@@ -73,7 +73,7 @@ SHARED = {
     },
     "evaluation": {"base", "figures", "compare", "foreign"},
     "models": {"dan", "registry"},
-    "files": {"arrays", "base", "documents", "header", "header_base", "jpeg", "local", "output"},
+    "files": {"arrays", "base", "documents", "header", "header_base", "jpeg", "local", "output", "picture_arrays"},
     "batch": {"base", "keys", "lists", "pool", "session", "shard_files", "shard_index", "walk"},
     "datasets": {"base", "beside", "splits"},
     "detectors": {"base", "box_files", "given"},

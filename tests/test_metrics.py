@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from facealign_cli.errors import InputError
 from facealign_cli.metrics import (
     NORMALISERS,
     auc,
@@ -71,14 +72,14 @@ def test_no_faces() -> None:
 def test_not_finite(truth: np.ndarray, value: float, side: int) -> None:
     pair = (truth.copy(), truth.copy())
     pair[side][1, 3, 0] = value
-    with pytest.raises(ValueError, match="NaN or infinity"):
+    with pytest.raises(InputError, match="NaN or infinity"):
         nme(*pair, "inter-pupil")
 
 
 @pytest.mark.parametrize("normaliser", list(NORMALISERS))
 def test_distance_of_zero(truth: np.ndarray, normaliser: str) -> None:
     truth[1] = 7
-    with pytest.raises(ValueError, match=f"the {normaliser} distance of face 1 is 0"):
+    with pytest.raises(InputError, match=f"the {normaliser} distance of face 1 is 0"):
         nme(truth, truth, normaliser)
 
 
@@ -91,12 +92,12 @@ def test_a_face_may_be_smaller_than_a_pixel(truth: np.ndarray) -> None:
 
 @pytest.mark.parametrize("shape", [(68, 2), (2, 68), (2, 68, 3), (1, 68, 2)])
 def test_wrong_shape(truth: np.ndarray, shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="expected two"):
+    with pytest.raises(InputError, match="expected two"):
         nme(np.zeros(shape), truth, "inter-pupil")
 
 
 def test_unknown_normaliser(truth: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="'eyes'; known: inter-pupil, inter-ocular, bbox-diagonal"):
+    with pytest.raises(InputError, match="'eyes'; known: inter-pupil, inter-ocular, bbox-diagonal"):
         nme(truth, truth, "eyes")
 
 
@@ -104,12 +105,12 @@ def test_unknown_normaliser(truth: np.ndarray) -> None:
 def test_what_is_no_number_is_refused(values: object) -> None:
     """NumPy would drop imaginary parts and masks, and read texts."""
     for measure in (auc, failure_rate):
-        with pytest.raises(ValueError, match="expected numbers, got"):
+        with pytest.raises(InputError, match="expected numbers, got"):
             measure(values, 0.08)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="expected numbers, got"):
+    with pytest.raises(InputError, match="expected numbers, got"):
         paired_bootstrap(values)  # type: ignore[arg-type]
 
 
 def test_the_scale_of_landmarks_that_are_nan() -> None:
-    with pytest.raises(ValueError, match="NaN"):
+    with pytest.raises(InputError, match="NaN"):
         scale_of(np.full((1, 68, 2), np.nan), "inter-pupil")

@@ -10,6 +10,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
+from facealign_cli.errors import InputError
 from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.metrics import (
     POINT_SETS,
@@ -121,19 +122,19 @@ CURVES: list[Callable[[np.ndarray], object]] = [
 @pytest.mark.parametrize("figure", CURVES)
 @pytest.mark.parametrize("bad", [[], [0.1, np.nan], [-0.1], [0.1, -0.1], [[0.1]]])
 def test_what_is_no_row_of_errors_is_refused(figure: Callable[[np.ndarray], object], bad: list) -> None:
-    with pytest.raises(ValueError, match="errors"):
+    with pytest.raises(InputError, match="errors"):
         figure(np.array(bad))
 
 
 @pytest.mark.parametrize("threshold", [0, -0.08, np.nan, np.inf])
 def test_the_threshold_is_above_0(threshold: float) -> None:
     for figure in (auc, failure_rate, ced):
-        with pytest.raises(ValueError, match="threshold above 0"):
+        with pytest.raises(InputError, match="threshold above 0"):
             figure(HAND, threshold)
 
 
 def test_a_percent_is_a_percent() -> None:
-    with pytest.raises(ValueError, match="0 to 100"):
+    with pytest.raises(InputError, match="0 to 100"):
         percentile(HAND, 101)
 
 
@@ -156,7 +157,7 @@ def test_points_and_scales() -> None:
     truth = np.stack([MEAN_SHAPE, 2 * MEAN_SHAPE])
     np.testing.assert_allclose(point_errors(truth + np.array([3, 4]), truth), np.full((2, 68), 5))
     np.testing.assert_allclose(scale_of(truth, "inter-ocular")[1], 2 * scale_of(truth, "inter-ocular")[0])
-    with pytest.raises(ValueError, match="unknown set of points 'ears'"):
+    with pytest.raises(InputError, match="unknown set of points 'ears'"):
         nme(truth, truth, "inter-ocular", "ears")
 
 
@@ -202,11 +203,11 @@ def test_a_bootstrap_of_one_drawing_is_that_drawings_mean() -> None:
 
 @pytest.mark.parametrize("bad", [[], [np.inf], [np.nan, 1], [[1.0]]])
 def test_the_bootstrap_takes_finite_rows(bad: list) -> None:
-    with pytest.raises(ValueError, match="finite differences"):
+    with pytest.raises(InputError, match="finite differences"):
         paired_bootstrap(np.array(bad))
 
 
 def test_the_bootstraps_arguments() -> None:
     for arguments in ({"level": 1}, {"level": 0}, {"resamples": 0}):
-        with pytest.raises(ValueError, match="0 < level < 1"):
+        with pytest.raises(InputError, match="0 < level < 1"):
             paired_bootstrap([1.0], **arguments)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from facealign_cli.errors import InputError
 from facealign_cli.landmarks import MEAN_SHAPE, SCHEME
 from facealign_cli.records import BBox, BoxCalibration, Detection, Face, FrameResult
 
@@ -35,7 +36,7 @@ def test_bbox_around_points() -> None:
     box = BBox.around(np.array([[3, 9], [1, 8], [2, 11]]))
     assert box == BBox(1, 8, 3, 11)
     assert all(type(value) is float for value in box.xyxy)
-    with pytest.raises(ValueError, match="bbox: expected"):
+    with pytest.raises(InputError, match="bbox: expected"):
         BBox.around(np.ones((3, 2)))
 
 
@@ -43,7 +44,7 @@ def test_bbox_around_points() -> None:
     "values", [(0, 0, 0, 1), (0, 0, 1, 0), (2, 0, 1, 1), (0, 0, float("nan"), 1), (0, 0, float("inf"), 1)]
 )
 def test_bbox_refuses(values: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match="bbox: expected"):
+    with pytest.raises(InputError, match="bbox: expected"):
         BBox(*values)
 
 
@@ -65,7 +66,7 @@ def test_calibration_moves_each_edge_by_its_share() -> None:
     box = BBox(100, 200, 200, 400)
     assert BoxCalibration().landmarks_bbox(box) == box
     assert BoxCalibration(0.1, -0.2, 0.3, 0.05).landmarks_bbox(box) == BBox(110, 160, 230, 410)
-    with pytest.raises(ValueError, match="leaves nothing of a box"):
+    with pytest.raises(InputError, match="leaves nothing of a box"):
         BoxCalibration(left=1)
 
 
@@ -93,7 +94,7 @@ def test_face_keeps_its_own_read_only_copy() -> None:
     ],
 )
 def test_face_refuses(fields: dict[str, object], match: str) -> None:
-    with pytest.raises(ValueError, match=match):
+    with pytest.raises(InputError, match=match):
         face(**fields)
 
 
@@ -120,7 +121,7 @@ def test_results_know_their_status() -> None:
     ],
 )
 def test_results_refuse_contradictions(fields: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"status|expected"):
+    with pytest.raises(InputError, match=r"status|expected"):
         FrameResult("a", **fields)  # type: ignore[arg-type]
 
 
@@ -177,10 +178,17 @@ def test_copies_are_equal_and_count_as_one() -> None:
     ],
 )
 def test_a_face_refuses_values_of_another_kind(fields: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=f"{next(iter(fields))}: expected"):
+    with pytest.raises(InputError, match=f"{next(iter(fields))}: expected"):
         face(**fields)
 
 
 def test_numbers_of_numpy_become_python_s() -> None:
     made = face(face_id=np.int32(3), track_id=np.uint8(4))
     assert (type(made.face_id), type(made.track_id)) == (int, int)
+
+
+@pytest.mark.parametrize("points", [None, [], [[1, 2, 3]], "ab", [[1], [2, 3]], [1.0, 2.0]])
+def test_no_box_around_what_are_no_points(points: object) -> None:
+    with pytest.raises(InputError, match="points: expected") as caught:
+        BBox.around(points)  # type: ignore[arg-type]
+    assert isinstance(caught.value, ValueError)  # who catches Python's own error catches this one

@@ -30,11 +30,13 @@ from facealign_cli.batch.sources import Sources
 from facealign_cli.batch.work import WorkOptions
 from facealign_cli.crops import CropOptions
 from facealign_cli.errors import FacealignError, FormatError, InputError, OutputError
+from facealign_cli.files.names import names_to_texts, texts_to_names
 from facealign_cli.files.output import UNFINISHED, atomic_write, make_folder, safe_tree, write_bytes
 from facealign_cli.files.storage import UrlStorage, is_url
 from facealign_cli.formats import jsonl, parquet
 from facealign_cli.formats.base import get_format
 from facealign_cli.formats.csv import write_cells
+from facealign_cli.formats.growing import dump_of_rows
 from facealign_cli.formats.job_folder import SUMMARY, TABLES
 from facealign_cli.measures.clip import CLIP_COLUMNS, ClipSummariser, ClipSummary, passing
 from facealign_cli.measures.tables import write_blinks, write_measures
@@ -71,8 +73,7 @@ class ClipOptions:
     def __post_init__(self) -> None:
         check_number("max_pixels", self.max_pixels, 1, whole=True)
         check_thinning(self.every, self.most_fps)
-        if get_format(self.fmt).dump is None:
-            raise InputError(f"format {self.fmt} has one file per face: a clip's rows need a table")
+        dump_of_rows(get_format(self.fmt))
         for place in (self.output, self.overlay_folder, self.crops_folder):
             if place is not None and is_url(place):
                 raise InputError(f"{place}: tables of clips are written to local folders")
@@ -153,7 +154,7 @@ class ClipWork:
                 self._cut(file, cutter, on_picture)
         write_measures(f"{table}.measures.csv", summariser.measures, True)
         write_blinks(f"{table}.blinks.csv", summariser.blinks(), True)
-        summary = json.dumps(summariser.summary().values(), ensure_ascii=False).encode("utf-8", "surrogateescape")
+        summary = json.dumps(names_to_texts(summariser.summary().values()), ensure_ascii=False).encode()
         write_bytes(f"{table}{SUMMARY}", summary, True)
         return best.record
 
@@ -308,7 +309,7 @@ def write_clip_table(output: str) -> list[ClipSummary]:
 def _read_summary(table: Path) -> ClipSummary:
     path = Path(f"{table}{SUMMARY}")
     try:
-        return ClipSummary(**json.loads(path.read_bytes().decode("utf-8", "surrogateescape")))
+        return ClipSummary(**texts_to_names(json.loads(path.read_bytes().decode("utf-8", "surrogateescape"))))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}; --restart makes the job anew") from error
     except (ValueError, TypeError) as error:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from facealign_cli.arguments import check_number
+from facealign_cli.arguments import check_choice, check_number
 from facealign_cli.batch.base import SHARD_SUFFIXES, JournalLine
 from facealign_cli.batch.listing import Listing
 from facealign_cli.batch.manifest import Manifest
@@ -58,14 +58,12 @@ class BatchOptions:
     def __post_init__(self) -> None:
         check_path("output", self.output)
         object.__setattr__(self, "output", os.fspath(self.output))
-        if self.fmt not in SHARD_SUFFIXES:
-            raise InputError(f"unknown format {self.fmt!r} of a batch: known are {', '.join(SHARD_SUFFIXES)}")
+        check_choice("fmt", self.fmt, SHARD_SUFFIXES)
         for name, least in (("shard_rows", 1), ("workers", 0), ("batch_size", 1), ("in_flight", 1)):
             check_number(name, getattr(self, name), least, whole=True)
         if self.timeout_s is not None:
             check_number("timeout_s", self.timeout_s, 0)
-        if self.engine not in ("local", "ray"):
-            raise InputError(f"unknown engine {self.engine!r}: known are local, ray")
+        check_choice("engine", self.engine, ("local", "ray"))
         if self.engine == "local" and self.ray_address is not None:
             raise InputError("a Ray address without the engine ray (--ray-address without --engine ray)")
         if self.engine == "ray":

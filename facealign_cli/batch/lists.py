@@ -10,6 +10,8 @@ from typing import BinaryIO
 
 from facealign_cli.errors import FormatError
 from facealign_cli.files.documents import UTF16, csv_rows, parsing
+from facealign_cli.files.names import text_to_name
+from facealign_cli.formats.codec import RESULT_COLUMNS, unguarded
 from facealign_cli.formats.parquet import import_pyarrow
 
 PATH_COLUMNS = ("path", "source", "file", "filename", "image", "url")
@@ -43,10 +45,11 @@ def csv_paths(stream: BinaryIO, name: str, column: str | None) -> Iterator[str]:
     with io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="") as text:
         rows = csv_rows(name, text)
         _, header = next(rows, (0, []))
-        index = header.index(_column(header, name, column))
+        chosen = _column(header, name, column)
+        index, own = header.index(chosen), chosen == "source" and set(RESULT_COLUMNS[:3]) <= set(header)
         for _, row in rows:
             if len(row) > index and row[index]:
-                yield row[index]
+                yield text_to_name(unguarded(row[index])) if own else row[index]
 
 
 def parquet_paths(stream: BinaryIO, name: str, column: str | None) -> Iterator[str]:
@@ -55,6 +58,7 @@ def parquet_paths(stream: BinaryIO, name: str, column: str | None) -> Iterator[s
     with parsing(name, "a Parquet file with a column of paths"):
         file = pq.ParquetFile(stream)
         chosen = _column(file.schema_arrow.names, name, column)
+        own = chosen == "source" and b"facealign.schema" in (file.schema_arrow.metadata or {})
         batches = file.iter_batches(columns=[chosen])
     while True:
         with parsing(name, "a Parquet file with a column of paths"):
@@ -62,10 +66,12 @@ def parquet_paths(stream: BinaryIO, name: str, column: str | None) -> Iterator[s
             paths = [os.fsdecode(value) for value in batch.column(0).to_pylist() if value] if batch is not None else []
         if batch is None:
             return
-        yield from paths
+        yield from map(text_to_name, paths) if own else paths
 
 
 def _column(names: Sequence[str], list_name: str, wanted: str | None) -> str:
+    if not names:
+        raise FormatError(f"{list_name}: the list is empty")
     if wanted is None and len(names) == 1 and re.search("[;\t]", names[0]):
         raise FormatError(f"{list_name}: its cells are separated by semicolons or tabs; save it with commas")
     candidates = [wanted] if wanted is not None else [*PATH_COLUMNS, *(names if len(names) == 1 else ())]

@@ -33,6 +33,7 @@ from facealign_cli.batch.work import PictureWork, WorkOptions
 from facealign_cli.crops import CROP_SHARE
 from facealign_cli.detectors.base import is_own
 from facealign_cli.errors import FacealignError, InputError
+from facealign_cli.files.base import check_path
 from facealign_cli.files.documents import PathLike
 from facealign_cli.files.storage import is_url, join, storage_for
 from facealign_cli.formats.base import get_format
@@ -103,7 +104,9 @@ def run_batch(
     After any of these the job can be resumed.
     """
     sources = sources if isinstance(sources, Sources) else Sources(one_or_several(sources))
-    options = options if isinstance(options, BatchOptions) else BatchOptions(os.fspath(options))
+    if not isinstance(options, BatchOptions):
+        check_path("options", options)
+        options = BatchOptions(os.fspath(options))
     work = work or WorkOptions()
     if options.workers:
         check_main_guard()

@@ -71,4 +71,4 @@ def _clean_csv(shard: bytes) -> bytes:
     writer = csv.writer(csv_format.UnixLines(out))
     status = csv_format.COLUMNS.index("status")
     writer.writerows(row for row in rows if row[status] != "error")
-    return out.getvalue().encode("utf-8", "surrogateescape")
+    return out.getvalue().encode("utf-8", "backslashreplace")  # an earlier version wrote bytes that are no UTF-8

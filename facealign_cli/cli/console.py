@@ -11,13 +11,18 @@ import contextlib
 import io
 import itertools
 import json
+import os
+import re
 import sys
 import time
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 import click
+
+from facealign_cli.errors import for_shell
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,13 +128,18 @@ class _TerminalStream(io.RawIOBase):
         return len(data)
 
 
+_ERROR = "Error: "
+"""What click writes before an error."""
+
+
 @contextlib.contextmanager
 def plain_errors() -> Iterator[None]:
     """Around what may raise click's own errors: their texts hold what the user or a file has said."""
     try:
         yield
     except click.ClickException as error:
-        vars(error)["message"] = plain(error.message, keep="\n")  # click declares it final
+        said = fitted(f"{_ERROR}{plain(for_shell(error.message), keep=chr(10))}")
+        vars(error)["message"] = said.removeprefix(_ERROR)  # click declares it final
         raise
 
 
@@ -139,10 +149,66 @@ _bars: list[Progress] = []
 
 def message(text: str) -> None:
     """A line for the person at the terminal, on stderr."""
+    text = fitted(plain(for_shell(text)))
     if _bars:
-        _bars[-1].console.print(plain(text), markup=False, highlight=False, emoji=False, soft_wrap=True)
+        _bars[-1].console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
     else:
-        click.echo(plain(text), err=True)
+        click.echo(text, err=True)
+
+
+def fitted(text: str) -> str:
+    """The text in lines that fit a terminal on stderr, broken between words alone; as it is where there is none.
+
+    Commands in backticks, what stands in quotes, and paths with spaces in them stay in one piece, to be copied.
+    """
+    width = _error_width()
+    return "\n".join(_wrapped(line, width) if 0 < width < _cells(line) else line for line in text.split("\n"))
+
+
+def _error_width() -> int:
+    """The columns of the terminal on stderr; 0 where there is none, or it does not say."""
+    try:
+        if not sys.stderr.isatty():
+            return 0
+        return int(os.environ.get("COLUMNS") or os.get_terminal_size(sys.stderr.fileno()).columns)
+    except (OSError, ValueError):
+        return 0
+
+
+def _wrapped(line: str, width: int) -> str:
+    lines, end = [""], 0
+    for start, stop in _units(line):
+        gap, unit = line[end:start], line[start:stop]
+        if end and _cells(lines[-1]) + len(gap) + _cells(unit) > width:
+            lines.append("  ")
+            gap = ""
+        lines[-1] += gap + unit
+        end = stop
+    return "\n".join(lines)
+
+
+def _units(line: str) -> list[tuple[int, int]]:
+    """Where in the line the parts begin and end that may stand in different lines."""
+    units = [match.span() for match in _WORD.finditer(line)]
+    first = 0
+    while first < len(units):
+        for last in range(min(first + _MOST_SPACES, len(units) - 1), first, -1):
+            path = line[units[first][0] : units[last][1]].rstrip(":;,.")
+            if path in sys.argv or os.path.lexists(path):
+                units[first : last + 1] = [(units[first][0], units[last][1])]
+                break
+        first += 1
+    return units
+
+
+_WORD = re.compile(r"(?:`[^`]*`|(?<!\w)'[^']*'(?!\w)|\S)+")
+_MOST_SPACES = 16
+"""Paths with more spaces are not looked for in messages."""
+
+
+def _cells(text: str) -> int:
+    """How many columns of a terminal a text takes."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 
 
 def messages(texts: Iterable[str]) -> None:

@@ -211,16 +211,22 @@ def pose_estimator(settings: dict[str, Any]) -> PoseEstimator | None:
     return PoseEstimator(focal_px) if wanted else None
 
 
-def output_format(path: Path | None, name: str | None, sigma: bool = False) -> Format:
+def output_format(path: Path | None, name: str | None, sigma: bool = False, *, of_clip: bool = False) -> Format:
     """The format that is named, else that of the path's suffix, else JSON. Raises click.UsageError for others.
+
+    of_clip: whether it is to hold the rows of a clip, as not every one can.
 
     sigma: whether CSV has the columns s_0 to s_67. Raises click.UsageError where a format has no place for them, and
     MissingDependency where a package that the format needs is not there.
     """
     from facealign_cli.formats import base
+    from facealign_cli.formats.growing import holds_rows
 
     try:
-        chosen = base.get_format(name or "json") if path is None or name is not None else base.format_for_path(path)
+        if path is None or name is not None:
+            chosen = base.get_format(name or "json")
+        else:
+            chosen = base.format_for_path(path, holds_rows) if of_clip else base.format_for_path(path)
     except InputError as error:
         raise click.UsageError(str(error)) from error
     chosen.require()

@@ -50,6 +50,9 @@ def clock(_context: click.Context, _parameter: click.Parameter, value: str | Non
         return None
     if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d*)?", value):
         raise click.BadParameter("expected seconds, or [HOURS:]MINUTES:SECONDS")
+    _, *after = value.split(":")
+    if any(float(part) >= 60 for part in after):
+        raise click.BadParameter(f"{value}: numbers behind a colon are below 60; without colons, it is seconds")
     seconds = reduce(lambda total, part: 60 * total + float(part), value.split(":"), 0.0)
     if seconds > kinds.MOST:
         raise click.BadParameter(f"no clip is longer than {kinds.MOST:,} seconds")

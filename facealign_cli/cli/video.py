@@ -121,7 +121,7 @@ def _several(sources: tuple[str, ...], folder: Path | None, settings: dict[str, 
         if settings[name] is not None:
             raise click.UsageError(f"--{name} is for one clip: batch videos writes all of it for many")
     settings["format_name"] = settings["format_name"] or "csv"
-    fmt, names, codes = options.output_format(None, settings["format_name"]), UniqueNames(), [0]
+    fmt, names, codes = options.output_format(None, settings["format_name"], of_clip=True), UniqueNames(), [0]
     make_folder(folder)
     for source in sources:
         place = folder / f"{names.claim(safe_stem(source))[0]}{(*fmt.extensions, '.csv')[0]}"
@@ -221,7 +221,7 @@ class _Run:
         self.table = rows == kinds.STDOUT and output is None and name is None and console.is_terminal()
         rows = self.rows = None if self.table else rows
         to_file = None if rows == kinds.STDOUT else rows
-        self.format = options.output_format(to_file, name, sigma) if rows else None
+        self.format = options.output_format(to_file, name, sigma, of_clip=True) if rows else None
         if self.format is not None:
             check_rows(self.format, to_file, self.overwrite)
         if record is not None:

@@ -19,9 +19,9 @@ import numpy as np
 from facealign_cli.arguments import check_kind, check_number
 from facealign_cli.arrays import Floats, Image, Ints
 from facealign_cli.detectors.given import detections_of
-from facealign_cli.errors import FacealignError, InputError, ModelError
+from facealign_cli.errors import ArgumentError, FacealignError, InputError, ModelError
 from facealign_cli.files.base import check_path
-from facealign_cli.files.pictures import check_image
+from facealign_cli.files.picture_arrays import check_image
 from facealign_cli.plugins import DETECTORS, find_plugins, load_plugin
 from facealign_cli.records import BBox, BoxCalibration, Detection
 
@@ -103,12 +103,12 @@ _factories: dict[str, DetectorFactory] = {}
 def register_detector(name: str) -> Callable[[DetectorFactory], DetectorFactory]:
     """Make a class or function that takes `DetectorOptions` available as `create_detector(name)`.
 
-    Raises ValueError if something else has that name already.
+    Raises InputError if something else has that name already.
     """
 
     def enter(factory: DetectorFactory) -> DetectorFactory:
         if _factories.setdefault(name, factory) is not factory:
-            raise ValueError(f"detector {name!r} is registered already")
+            raise ArgumentError(f"detector {name!r} is registered already")
         return factory
 
     return enter
@@ -131,6 +131,7 @@ def create_detector(name: str, options: DetectorOptions | None = None, **changes
     Raises InputError for an unknown name or a value out of range, ModelError for a bad model file, and
     MissingDependency if a package is not installed.
     """
+    check_kind("name", name, str)
     if name not in known_detectors():
         raise InputError(f"unknown detector {name!r}; known: {', '.join(known_detectors())}")
     if not isinstance(options, DetectorOptions | None):

@@ -19,7 +19,7 @@ from facealign_cli.detectors.box_files import read_faces, read_mat
 from facealign_cli.detectors.given import box_of
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.files.documents import read_csv, read_json, reason
-from facealign_cli.files.pictures import check_image
+from facealign_cli.files.picture_arrays import check_image
 from facealign_cli.formats.base import find_format
 from facealign_cli.records import BoxCalibration, Detection
 
@@ -114,6 +114,8 @@ def _read_csv(path: Path) -> BoxTable:
     rows = read_csv(path)
     header = next(rows, (0, []))[1]
     missing = [name for name in CSV_COLUMNS if name not in header]
+    if not header:
+        raise FormatError(f"{path}: the file is empty")
     if missing:
         raise FormatError(f"{path}: the header lacks {', '.join(missing)}; expected {','.join(CSV_COLUMNS)}[,score]")
     for line, cells in rows:

@@ -20,7 +20,7 @@ from facealign_cli.detectors.base import (
     select_faces,
 )
 from facealign_cli.errors import MissingPackage, ModelError
-from facealign_cli.files.pictures import to_grey
+from facealign_cli.files.picture_arrays import to_grey
 from facealign_cli.records import BoxCalibration, Detection
 
 SCALE_FACTOR = 1.1

@@ -26,7 +26,7 @@ from facealign_cli.detectors.base import (
     select_faces,
 )
 from facealign_cli.errors import MissingDependency
-from facealign_cli.files.pictures import check_image
+from facealign_cli.files.picture_arrays import check_image
 from facealign_cli.records import BoxCalibration, Detection
 from facealign_cli.runtime import create_session, import_onnxruntime
 

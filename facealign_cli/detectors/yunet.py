@@ -32,7 +32,7 @@ from facealign_cli.detectors.base import (
     select_faces,
 )
 from facealign_cli.errors import MissingPackage, ModelError, pip
-from facealign_cli.files.pictures import to_bgr
+from facealign_cli.files.picture_arrays import to_bgr
 from facealign_cli.geometry import SimilarityTransform
 from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.onnx_convolutions import heads_joined, interleaved_input

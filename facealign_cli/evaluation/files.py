@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import math
@@ -18,7 +17,9 @@ from facealign_cli.evaluation.base import Irregularity, Status
 from facealign_cli.evaluation.figures import Distribution, Evaluation, FaceRow, summarise
 from facealign_cli.files.documents import read_json as read_document
 from facealign_cli.files.documents import structured
+from facealign_cli.files.names import names_to_texts, texts_to_names
 from facealign_cli.files.output import write_bytes
+from facealign_cli.formats.csv import write_cells
 from facealign_cli.landmarks import LARGEST_COORDINATE, N_LANDMARKS
 from facealign_cli.metrics import NORMALISERS
 
@@ -57,7 +58,7 @@ def to_dict(evaluation: Evaluation) -> dict[str, Any]:
         "normaliser": evaluation.normaliser,
         "threshold": evaluation.threshold,
         "sets": [_plain(vars(summary)) for summary in evaluation.summaries],
-        "irregularities": [vars(item) for item in evaluation.irregularities],
+        "irregularities": [names_to_texts(vars(item)) for item in evaluation.irregularities],
         "faces": [_row_to_dict(row) for row in evaluation.rows],
     }
 
@@ -73,7 +74,7 @@ def _plain(value: Any) -> Any:
 def _row_to_dict(row: FaceRow) -> dict[str, Any]:
     landmarks = None if row.landmarks is None else np.round(row.landmarks, 3).tolist()
     nme = {key: _plain(row.nme(key)) for key in row.scales_px}
-    return {**vars(row), "nme": nme, "truth": np.round(row.truth, 3).tolist(), "landmarks": landmarks}
+    return {**names_to_texts(vars(row)), "nme": nme, "truth": np.round(row.truth, 3).tolist(), "landmarks": landmarks}
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def from_dict(document: Any) -> Evaluation:
     if len({tuple(row.errors_px) for row in rows if row.errors_px}) > 1:
         raise FormatError("not a valid evaluation: its faces have errors of unlike points")
     summaries = summarise(rows, values.normaliser, values.threshold, values.split)
-    about, odd = values.about, tuple(values.irregularities)
+    about, odd = values.about, tuple(Irregularity(**texts_to_names(vars(item))) for item in values.irregularities)
     return Evaluation(about, values.normaliser, values.threshold, rows, summaries, odd, values.split)
 
 
@@ -135,7 +136,7 @@ def _row(face: _Face) -> FaceRow:
     for key, shape in shapes.items():
         if shape.shape != (N_LANDMARKS, 2) or not np.abs(shape).max() <= LARGEST_COORDINATE:
             raise ValueError(f"{face.name:.80}: expected {N_LANDMARKS} points of a picture as {key}")
-    return FaceRow(**{**vars(face), **shapes})
+    return FaceRow(**{**texts_to_names(vars(face)), **shapes})
 
 
 def write_csv(path: Path, evaluation: Evaluation, overwrite: bool = False) -> None:
@@ -148,21 +149,27 @@ def encode_csv(evaluation: Evaluation) -> bytes:
 
     Each column names its normaliser. A face without a prediction has empty cells for its errors.
     """
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
     columns = [(name, points) for name in NORMALISERS for points in evaluation.points]
     lengths = [f"{name} px" for name in NORMALISERS]
     errors = [f"NME {points} {name}" for name, points in columns]
-    writer.writerow(["name", "folder", "status", "detail", "confidence", *lengths, *errors])
-    for row in evaluation.rows:
-        writer.writerow([*_texts(row), row.confidence, *row.scales_px.values(), *_errors(row, columns)])
-    return text.getvalue().encode("utf-8", "surrogateescape")
-
-
-def _texts(row: FaceRow) -> list[str]:
-    """An apostrophe keeps a spreadsheet from running a name as a formula, as in `formats.csv`."""
-    texts = [row.name, row.folder, row.status, row.detail]
-    return [f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "'")) else text for text in texts]
+    stream = io.BytesIO()
+    write_cells(
+        stream,
+        ["name", "folder", "status", "detail", "confidence", *lengths, *errors],
+        (
+            [
+                row.name,
+                row.folder,
+                row.status,
+                row.detail,
+                row.confidence,
+                *row.scales_px.values(),
+                *_errors(row, columns),
+            ]
+            for row in evaluation.rows
+        ),
+    )
+    return stream.getvalue()
 
 
 def _errors(row: FaceRow, columns: list[tuple[str, str]]) -> list[float | str]:

@@ -22,7 +22,9 @@ from facealign_cli.arrays import Floats
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.evaluation.base import Status
 from facealign_cli.files.documents import read_csv, read_json, structured
+from facealign_cli.files.names import text_to_name
 from facealign_cli.formats.base import find_format
+from facealign_cli.formats.codec import unguarded
 from facealign_cli.formats.pts import PTS_FILES, read_points
 from facealign_cli.landmarks import LARGEST_COORDINATE, N_LANDMARKS
 from facealign_cli.records import FrameResult, LeftOut
@@ -113,7 +115,7 @@ def _read_json(path: Path) -> list[PredictedPicture]:
         ) from error
     return [
         PredictedPicture(
-            result.source,
+            text_to_name(result.source),
             tuple(PredictedFace(_points(face.landmarks), _number(face.confidence)) for face in result.faces),
             result.error or None,
         )
@@ -168,7 +170,7 @@ def _read_csv(path: Path) -> list[PredictedPicture]:
 
 
 def _picture_from_row(row: dict[str, Any], columns: list[tuple[str, str]]) -> PredictedPicture:
-    source = re.sub(r"^'(?=[=+\-@\t\r\n'])", "", row["source"])  # the guard that formats.csv sets
+    source = text_to_name(unguarded(row["source"]))
     values = [(_cell(row.get(x)), _cell(row.get(y))) for x, y in columns if row.get(x) or row.get(y)]
     if not values:
         return PredictedPicture(source, (), row.get("error") or None)

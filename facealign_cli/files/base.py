@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import re
+import shlex
 import stat
 import time
 from collections.abc import Iterator
@@ -138,6 +140,20 @@ def check_path(name: str, value: object) -> None:
 
 _PATIENCE_S, _LOOKS = 1.0, 50
 """How long a pipe's writer may take to come, and how often it is looked for."""
+
+
+def no_such_file(path: str, many: str) -> str:
+    """Words for the error about a file that is not there. many: the command that takes patterns and folders."""
+    if _PATTERN.search(path) is None:
+        return "no such file"
+    matches = next(glob.iglob(path), None) is not None
+    taken = f"`{many} {shlex.quote(path)} -o rows` takes it as it is"
+    if matches:
+        return f"it is a pattern, not a file: without quotes the shell puts the files in its place, and {taken}"
+    return "no such file, and none that this pattern matches"
+
+
+_PATTERN = re.compile(r"[*?]|\[.+\]")
 
 
 def without_waiting(path: str, flags: int) -> int:

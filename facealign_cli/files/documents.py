@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
-from facealign_cli.errors import FacealignError, FormatError, InputError
+from facealign_cli.errors import ArgumentError, FacealignError, FormatError, InputError
 from facealign_cli.files.base import without_waiting
 
 PathLike = str | os.PathLike[str]
@@ -78,12 +78,21 @@ def parsing(path: PathLike, what: str, kind: type[FacealignError] = FormatError)
     """
     try:
         yield
-    except FacealignError:
-        raise
-    except MemoryError as error:
-        raise kind(f"{path}: not {what}, or damaged: it asks for more memory than there is") from error
+    except FacealignError as error:
+        if not isinstance(error, ArgumentError):
+            raise
+        raise kind(damaged(path, what, error)) from error
     except Exception as error:
-        raise kind(f"{path}: not {what}, or damaged: {reason(error)}") from error
+        raise kind(damaged(path, what, error)) from error
+
+
+def damaged(path: PathLike, what: str, error: Exception) -> str:
+    """Words for the error about a file that is not what it should be."""
+    with contextlib.suppress(OSError, ValueError):
+        if os.path.isfile(path) and not os.path.getsize(path):
+            return f"{path}: the file is empty"
+    said = "it asks for more memory than there is" if isinstance(error, MemoryError) else reason(error)
+    return f"{path}: not {what}, or damaged: {said}"
 
 
 def reason(error: BaseException) -> str:

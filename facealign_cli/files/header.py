@@ -8,12 +8,19 @@ Sources: ITU-T T.81 (JPEG), W3C PNG, RFC 9649 (WebP), TIFF 6.0 and BigTIFF, ISO 
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
 
-from facealign_cli.files.header_base import ImageHeader, TruncatedError, check_enough, exif_orientation, tiff_tags
+from facealign_cli.files.header_base import (
+    ImageHeader,
+    TruncatedError,
+    check_enough,
+    exif_orientation,
+    tiff_directories,
+)
 from facealign_cli.files.jpeg import jpeg_header
 
 
@@ -48,17 +55,19 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
 
 def _png(data: bytes) -> ImageHeader:
     width, height, depth, color = struct.unpack_from(">IIBB", data, 16)
-    alpha, orientation, packed = color in (4, 6), 1, 0
+    alpha, orientation, packed, frames = color in (4, 6), 1, 0, 1
     for kind, chunk, intact in png_chunks(data):
         packed += len(chunk) - 12 if kind == b"IDAT" else 0
         if not intact and kind in (b"IHDR", b"PLTE", b"IDAT", b"IEND"):
             raise ValueError(f"damaged: wrong checksum of the PNG's {kind.decode()}")
         alpha |= kind == b"tRNS"
+        if kind == b"acTL":  # an APNG
+            (frames,) = struct.unpack_from(">I", chunk, 8)
         if kind == b"eXIf" and intact:
             orientation = exif_orientation(chunk[8:-4])
     bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(color, 1)
     check_enough("PNG", width, height, packed, DEFLATE_RATIO * packed >= height * (width * bits // 8 + 1))
-    return ImageHeader("PNG", width, height, alpha, orientation)
+    return ImageHeader("PNG", width, height, alpha, orientation, more="frames" if frames > 1 else None)
 
 
 def plain_png(data: bytes) -> bytes:
@@ -74,7 +83,8 @@ def _webp(data: bytes) -> ImageHeader:
     kind = data[12:16]
     if kind == b"VP8X":
         width, height = (1 + int.from_bytes(data[i : i + 3], "little") for i in (24, 27))
-        return ImageHeader("WebP", width, height, bool(data[20] & 16), _webp_orientation(data))
+        more = "frames" if data[20] & 2 and data.count(b"ANMF") > 1 else None
+        return ImageHeader("WebP", width, height, bool(data[20] & 16), _webp_orientation(data), more=more)
     if kind == b"VP8L":
         (bits,) = struct.unpack_from("<I", data, 21)
         return ImageHeader("WebP", 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF), bool(bits >> 28 & 1))
@@ -94,11 +104,21 @@ def _webp_orientation(data: bytes) -> int:
 
 
 def _tiff(data: bytes) -> ImageHeader:
-    tags = tiff_tags(data)
+    directories = tiff_directories(data)
+    tags = next(directories)
     if 256 not in tags or 257 not in tags:
         raise ValueError("damaged: a TIFF without a size")
     alpha = tags.get(277) == 4 and tags.get(338) in (1, 2)
-    return ImageHeader("TIFF", tags[256], tags[257], alpha)  # OpenCV turns a TIFF in every mode
+    more = "pages" if _has_page(directories) else None
+    return ImageHeader("TIFF", tags[256], tags[257], alpha, more=more)  # OpenCV turns a TIFF in every mode
+
+
+def _has_page(directories: Iterator[dict[int, int]]) -> bool:
+    """Whether a page is among the next directories of a TIFF; those of smaller copies and masks are none."""
+    try:
+        return any(not tags.get(254, 0) & 5 for tags in itertools.islice(directories, 16))
+    except (struct.error, ValueError):
+        return False  # what follows the first page is not read
 
 
 def _bmp(data: bytes) -> ImageHeader:
@@ -121,9 +141,19 @@ def _gif(data: bytes) -> ImageHeader:
     if data[position] != 0x2C:
         raise ValueError("damaged: a GIF without a picture")
     (flags,) = struct.unpack_from("<B", data, position + 9)
-    _gif_blocks(data, position + 11 + _gif_colors(flags))
+    position = _gif_blocks(data, position + 11 + _gif_colors(flags))
     check_enough("GIF", width, height, len(data), GIF_RATIO * len(data) >= width * height)
-    return ImageHeader("GIF", width, height)
+    return ImageHeader("GIF", width, height, more="frames" if _gif_goes_on(data, position) else None)
+
+
+def _gif_goes_on(data: bytes, position: int) -> bool:
+    """Whether another picture follows this place."""
+    try:
+        while data[position] == 0x21:
+            position = _gif_blocks(data, position + 2)
+        return data[position] == 0x2C
+    except IndexError:
+        return False
 
 
 def _gif_colors(flags: int) -> int:
@@ -255,6 +285,15 @@ _UNREAD = tuple(
         (rb"....ftyp|\x1a\x45\xdf\xa3|RIFF....AVI ", "clip", "`facealign video track` reads clips"),
         (rb"%PDF-", "PDF", "convert its pages first, with pdftoppm"),
         (rb"8BPS", "Photoshop file", "export it as PNG or JPEG first"),
+        (
+            rb"\s{0,64}<(?:!doctype html|!DOCTYPE html|!DOCTYPE HTML|html)",
+            "web page",
+            "it came in place of the picture",
+        ),
+        (rb"version https://git-lfs", "pointer of Git LFS", "`git lfs pull` fetches the picture"),
+        (rb"PK\x03\x04|\x1f\x8b|Rar!|7z\xbc\xaf", "packed file", "unpack it first"),
+        (rb"\0\0\x01\0[\x01-\xff]", "Windows icon", "export it as PNG first"),
+        (rb"\0{64}", "file of nothing but zeros", "its copy or its download was broken off"),
         (rb"\s{0,64}<(?:\?xml|svg)", "drawing or text in XML", "export it as PNG first"),
     )
 )

@@ -106,8 +106,8 @@ _JPEG_SCAN_END = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 def decode_jpeg(data: bytes, header: ImageHeader) -> tuple[Image | None, str | None]:
     """(H, W, 3) uint8 BGR, as stored, and what is wrong with the file, if anything; (None, None) if it is no such JPEG.
 
-    A file that lacks its end marker and nothing else is whole. Raises TruncatedError where a part of the picture is
-    missing.
+    A file that lacks its end marker and nothing else is whole. Raises TruncatedError where the end of the picture is
+    missing, ValueError where another part of it is.
     """
     import simplejpeg
 
@@ -121,7 +121,9 @@ def decode_jpeg(data: bytes, header: ImageHeader) -> tuple[Image | None, str | N
     except (ValueError, MemoryError) as error:
         said = str(error)
     if _GAP in said:
-        raise TruncatedError(_NO_END if header.unfinished else f"the file is cut short: {said}")
+        if header.unfinished:
+            raise TruncatedError(_NO_END)
+        raise ValueError(f"the JPEG is damaged: a part of its picture is missing, though the file has an end ({said})")
     try:
         return simplejpeg.decode_jpeg(data, "BGR", strict=False), f"the JPEG is damaged: {said}"
     except (ValueError, MemoryError):

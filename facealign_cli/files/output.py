@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from facealign_cli.errors import OutputError
+from facealign_cli.errors import OutputError, in_python
 
 _DISK_ERRORS = {errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _NO_LINK_ERRORS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EXDEV, errno.EACCES}
@@ -30,7 +30,7 @@ UNFINISHED = ".facealign-"
 
 def exists_already(path: str | os.PathLike[str]) -> OutputError:
     """The error for a file that stands where one is to be written."""
-    return OutputError(f"{os.fspath(path)} exists already; --overwrite (in Python: overwrite=True) replaces it")
+    return OutputError(f"{os.fspath(path)} exists already; --overwrite{in_python('overwrite=True')} replaces it")
 
 
 def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:

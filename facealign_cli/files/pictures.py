@@ -16,21 +16,26 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from facealign_cli.arrays import Image, pixels
+from facealign_cli.arrays import Image, pixels, real_number
 from facealign_cli.errors import InputError
-from facealign_cli.files.base import check_path, without_waiting
+from facealign_cli.files.base import check_path, no_such_file, without_waiting
 from facealign_cli.files.header import is_known, plain_png, read_header, unread_kind
 from facealign_cli.files.header_base import ImageHeader
 from facealign_cli.files.jpeg import decode_jpeg
 from facealign_cli.files.output import check_output, write_bytes
+from facealign_cli.files.picture_arrays import check_image, to_bgr
 
 MAX_PIXELS = 200_000_000
 """The default limit of a picture's size: 200 megapixels."""
+
+MAX_LIMIT = 10**15
+"""No limit is higher: sizes of files in bytes are to stay whole numbers of 64 bits."""
 
 STDIN = "-"
 """The path that stands for standard input."""
@@ -62,6 +67,7 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
 def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> DecodedPicture:
     """As `read_image`, with what is wrong with the file though it can be read."""
     check_path("path", path)
+    _check_limit(max_pixels)
     from_stdin = os.fspath(path) == STDIN
     if not from_stdin and os.path.isdir(path):
         raise InputError(f"{path}: is a folder, not a picture; `facealign batch folder` takes folders")
@@ -71,7 +77,7 @@ def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) 
         with open(path, "rb", opener=without_waiting) as stream:
             return _read_stream(stream, os.fspath(path), max_pixels)
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
+        raise InputError(f"{path}: {no_such_file(os.fspath(path), 'facealign batch folder')}") from error
     except PermissionError as error:
         raise InputError(f"{path}: no permission to read it") from error
     except (OSError, ValueError) as error:
@@ -102,6 +108,11 @@ def _read_stream(stream: BinaryIO, name: str, max_pixels: int) -> DecodedPicture
     return decode_picture(data, name, max_pixels=max_pixels)
 
 
+def _check_limit(max_pixels: int) -> None:
+    if not isinstance(max_pixels, Integral) or not 1 <= real_number(max_pixels) <= MAX_LIMIT:
+        raise InputError(f"max_pixels: expected a whole number, 1 to {MAX_LIMIT}, got {max_pixels!r:.40}")
+
+
 def max_file_bytes(max_pixels: int = MAX_PIXELS) -> int:
     """No picture within the limit has a longer file: 16-bit RGBA, not compressed, and room for what goes with it."""
     return 8 * max_pixels + (64 << 20)
@@ -125,6 +136,9 @@ def decode_image(data: bytes, name: str = "picture", *, max_pixels: int = MAX_PI
 
 def decode_picture(data: bytes, name: str = "picture", *, max_pixels: int = MAX_PIXELS) -> DecodedPicture:
     """Decode the bytes of a picture file; `name` stands in the errors. Otherwise as `read_image`."""
+    _check_limit(max_pixels)
+    if not isinstance(name, str):
+        raise InputError(f"name: expected a text, got {type(name).__name__}")
     name = _shown(name)
     if not isinstance(data, bytes | bytearray | memoryview):
         what = type(data).__name__
@@ -144,6 +158,8 @@ def decode_picture(data: bytes, name: str = "picture", *, max_pixels: int = MAX_
         raise InputError(f"{name}: {error}") from error
     if image is None or image.size == 0:
         raise InputError(f"{name}: damaged or of a kind that OpenCV cannot read ({header.format})")
+    if header.more is not None:
+        warning = "; ".join(filter(None, (warning, f"of its {header.more}, only the first one is used")))
     return DecodedPicture(np.ascontiguousarray(image), warning and f"{name}: {warning}")
 
 
@@ -290,58 +306,3 @@ def quiet_opencv() -> Iterator[None]:
 
 def _shown(name: str) -> str:
     return "standard input" if name == STDIN else name
-
-
-def check_image(image: Image) -> Image:
-    """The picture itself, contiguous. Raises InputError unless it is (H, W, 3) or (H, W) uint8 and not empty."""
-    if not isinstance(image, np.ndarray):
-        raise InputError(f"{_EXPECTED}, got {type(image).__name__}; {_hint(image)}")
-    colour = image.ndim == 3 and image.shape[2] == 3
-    if image.dtype != np.uint8 or not (image.ndim == 2 or colour) or image.size == 0:
-        raise InputError(f"{_EXPECTED}, got {image.shape} {image.dtype}{_array_hint(image)}")
-    return np.ascontiguousarray(image)
-
-
-_EXPECTED = "expected a picture (H, W, 3) BGR or (H, W) grey, uint8"
-
-
-def _array_hint(image: np.ndarray) -> str:
-    """What makes a picture of such an array, where that is likely to be meant."""
-    if image.size == 0:
-        return "; it has no pixel"
-    if image.dtype.kind == "f":
-        return "; of values from 0 to 1, (image * 255).round().astype(numpy.uint8) makes one"
-    if image.dtype == np.uint16:
-        return "; (image >> 8).astype(numpy.uint8) makes one"
-    if image.dtype != np.uint8 or image.ndim not in (3, 4):
-        return ""
-    if image.ndim == 4:
-        return "; align_many takes several pictures"
-    return {
-        1: "; image[..., 0] is a grey picture",
-        4: "; image[..., :3] leaves the transparency out",
-    }.get(image.shape[2], "; image.transpose(1, 2, 0) puts the colours last" if image.shape[0] == 3 else "")
-
-
-def _hint(thing: object) -> str:
-    if thing is None:
-        return "cv2.imread gives None for a file that it cannot read: read_image says why"
-    if isinstance(thing, str | os.PathLike):
-        return "read the file with read_image first"
-    return "numpy.asarray makes an array of most pictures (PIL's are RGB: [..., ::-1] makes them BGR)"
-
-
-def to_grey(image: Image) -> Image:
-    """(H, W) of a picture as `check_image` takes it."""
-    import cv2
-
-    image = check_image(image)
-    return image if image.ndim == 2 else pixels(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
-
-
-def to_bgr(image: Image) -> Image:
-    """(H, W, 3) of a picture as `check_image` takes it."""
-    import cv2
-
-    image = check_image(image)
-    return image if image.ndim == 3 else pixels(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR))

@@ -17,8 +17,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from facealign_cli.arguments import checked_items
-from facealign_cli.errors import FormatError, InputError
+from facealign_cli.arguments import check_kind, checked_items
+from facealign_cli.errors import ArgumentError, FormatError, InputError
 from facealign_cli.files.base import check_path
 from facealign_cli.files.documents import UTF16, PathLike, read_bytes, read_json, read_xml
 from facealign_cli.files.output import atomic_write
@@ -101,14 +101,16 @@ def register_format(name: str, extensions: Sequence[str], **parts: Any) -> None:
     """Make a format known by its name and its file extensions. A format without extensions has to be named by users.
 
     parts: `write`, and `read` or `scan` (each follows from the other), and the other fields of `Format`. Raises
-    ValueError for the name of one of facealign's own formats, and where a part is missing.
+    InputError for the name of one of facealign's own formats, and where a part is missing.
     """
     if "write" not in parts or not {"read", "scan"} & set(parts):
-        raise ValueError(f"the format {name!r} lacks a part: it needs write, and read or scan")
+        raise ArgumentError(f"the format {name!r} lacks a part: it needs write, and read or scan")
     if isinstance(extensions, str) or not all(isinstance(e, str) and e.startswith(".") for e in extensions):
-        raise ValueError(f"the format {name!r}: expected a list of extensions such as ['.txt'], got {extensions!r:.80}")
+        raise ArgumentError(
+            f"the format {name!r}: expected a list of extensions such as ['.txt'], got {extensions!r:.80}"
+        )
     if name.replace("-", "_") in _siblings() and not _is_own(parts["write"]):
-        raise ValueError(f"the format {name!r} is one of facealign's own: yours needs another name")
+        raise ArgumentError(f"the format {name!r} is one of facealign's own: yours needs another name")
     if "read" not in parts:
         parts["read"] = _strict(parts["scan"])
     parts.setdefault("scan", parts["read"])
@@ -135,6 +137,7 @@ def format_names() -> tuple[str, ...]:
 
 def get_format(name: str) -> Format:
     """The format called `name`. Raises InputError, which lists the known ones."""
+    check_kind("format", name, str)
     _import_siblings()
     if name not in _FORMATS and name in find_plugins(FORMATS):
         load_plugin(FORMATS, name)
@@ -143,15 +146,17 @@ def get_format(name: str) -> Format:
     return _FORMATS[name]
 
 
-def format_for_path(path: PathLike) -> Format:
-    """The format that a path's extension stands for. Raises InputError, which lists the known ones."""
+def format_for_path(path: PathLike, fits: Callable[[Format], bool] = lambda _format: True) -> Format:
+    """The format that a path's extension stands for. Raises InputError, which lists the known ones that fit."""
     _import_siblings()
     suffix = Path(path).suffix.lower()
     for fmt in _FORMATS.values():
         if suffix in fmt.extensions:
             return fmt
-    known = ", ".join(f"{ext} ({fmt.name})" for fmt in _FORMATS.values() for ext in fmt.extensions)
-    raise InputError(f"no format goes with the name {Path(path).name!r}: known are {known}; or name the format")
+    known = sorted(f"{ext} ({fmt.name})" for fmt in _FORMATS.values() if fits(fmt) for ext in fmt.extensions)
+    raise InputError(
+        f"no format goes with the name {Path(path).name!r}: known are {', '.join(known)}; or name the format"
+    )
 
 
 def write_results(

@@ -18,6 +18,7 @@ import numpy as np
 
 from facealign_cli.errors import FormatError
 from facealign_cli.files.documents import PathLike, read_json
+from facealign_cli.files.names import text_to_name
 from facealign_cli.formats.base import OF_THE_RUN, register_format, write_file
 from facealign_cli.formats.labelling import (
     LABEL,
@@ -27,6 +28,7 @@ from facealign_cli.formats.labelling import (
     visibility,
     whole_face,
     why_not_sized,
+    with_text_names,
 )
 from facealign_cli.landmarks import N_LANDMARKS, POINT_NAMES
 from facealign_cli.records import BBox, Face, FrameResult, LeftOut
@@ -35,7 +37,7 @@ from facealign_cli.version import __version__
 
 def dump(results: Iterable[FrameResult], stream: BinaryIO) -> None:
     """Write the document into a binary stream, as UTF-8."""
-    held = drop_unheld(results)
+    held = with_text_names(drop_unheld(results))
     faces = [(image_id, face) for image_id, result in enumerate(held, start=1) for face in result.faces]
     document = {
         "info": {"description": "68 ibug landmarks", "version": f"facealign {__version__}"},
@@ -117,7 +119,8 @@ def _picture(
 ) -> Iterator[FrameResult | LeftOut]:
     faces: list[Face] = []
     try:
-        name, width, height = str(image["file_name"]), int(image.get("width") or 0), int(image.get("height") or 0)
+        name = text_to_name(str(image["file_name"]))
+        width, height = (int(image.get(side) or 0) for side in ("width", "height"))
         result = FrameResult(name, "no_face", width, height)
     except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise FormatError(f"{path}: image {image.get('id')!r:.40}: {error!r}") from error

@@ -11,6 +11,7 @@ import numpy as np
 
 from facealign_cli.arrays import Floats
 from facealign_cli.errors import FormatError
+from facealign_cli.files.names import names_to_texts, texts_to_names
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.records import BBox, Face, FrameResult, HeadPose, Quality
 
@@ -21,19 +22,17 @@ READABLE = ("facealign/1", SCHEMA)
 
 
 def json_line(record: dict[str, Any]) -> bytes:
-    """A record as JSON without line breaks, UTF-8; no NaN."""
-    try:
-        return json.dumps(record, ensure_ascii=False, allow_nan=False).encode()
-    except UnicodeEncodeError:  # a path whose bytes are no UTF-8: Python keeps them as lone surrogates
-        return json.dumps(record, allow_nan=False).encode()
+    """A record of `to_dict` as JSON without line breaks, UTF-8; no NaN."""
+    return json.dumps(record, ensure_ascii=False, allow_nan=False).encode()
 
 
 def to_dict(result: FrameResult) -> dict[str, Any]:
     """A record as plain JSON values: pixels with 3 decimals, scores with 4, times with 6; every key is always there.
 
-    The keys are those of `facealign-2.schema.json`, one of its `results`.
+    The keys are those of `facealign-2.schema.json`, one of its `results`. Names that are no UTF-8 stand there as
+    `files.names` has it.
     """
-    record: dict[str, Any] = {key: getattr(result, key) for key in _RESULT_KEYS}
+    record = names_to_texts({key: getattr(result, key) for key in _RESULT_KEYS})
     record |= {
         "width": int(result.width),
         "height": int(result.height),
@@ -53,7 +52,7 @@ def from_dict(record: Any) -> FrameResult:
         raise FormatError(f"faces: expected a list, got {values['faces']!r:.40}")
     values["faces"] = tuple(face_from_dict(face, i) for i, face in enumerate(values["faces"]))
     try:
-        return FrameResult(**values)
+        return FrameResult(**texts_to_names(values))
     except (ValueError, TypeError) as error:
         raise FormatError(str(error)) from error
 

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, TextIO
 
 from facealign_cli.errors import FormatError
 from facealign_cli.files.documents import PathLike, read_csv, reason
+from facealign_cli.files.names import name_to_text
 from facealign_cli.formats.base import Format, register_format, write_file
 from facealign_cli.formats.codec import (
     FACE_COLUMNS,
@@ -92,7 +93,7 @@ def dump(
     *,
     sigma: bool = False,
 ) -> None:
-    """Write the table into a binary stream, result by result. A path's bytes that are no UTF-8 stay as they are.
+    """Write the table into a binary stream, result by result. Names that are no UTF-8: see `files.names`.
 
     extra: columns behind the own ones. values: for each result, what stands in them, in each of its rows.
     sigma: whether `SIGMA_COLUMNS` follow the own columns.
@@ -111,15 +112,20 @@ def dump_records(
     """The same of records as plain values, as `codec.to_dict` makes them and JSON gives them back."""
     columns = (*COLUMNS, *POSE_COLUMNS, *QUALITY_COLUMNS, *(SIGMA_COLUMNS if sigma else ()))
     own = itertools.repeat(dict[str, Any]()) if values is None else values
-    write_cells(stream, [*columns, *extra], _cells(records, own, columns, extra))
+    _write(stream, [*columns, *extra], _cells(records, own, columns, extra))
 
 
 def write_cells(stream: BinaryIO, header: Sequence[str] | None, rows: Iterable[Sequence[object]]) -> None:
     """Write any table into a binary stream as CSV, row by row: None is an empty cell, no text runs as a formula.
 
-    header: None where it stands there already.
+    header: None where it stands there already. Names that are no UTF-8 become texts by `files.names`.
     """
-    text = io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="", write_through=True)
+    _write(stream, header, ([name_to_text(c) if isinstance(c, str) else c for c in row] for row in rows))
+
+
+def _write(stream: BinaryIO, header: Sequence[str] | None, rows: Iterable[Sequence[object]]) -> None:
+    """The same of rows that hold texts already, but for those of a journal that an earlier version has written."""
+    text = io.TextIOWrapper(stream, "utf-8", errors="backslashreplace", newline="", write_through=True)
     try:
         writer = csv.writer(UnixLines(text))
         if header is not None:

@@ -22,6 +22,7 @@ import numpy as np
 from facealign_cli.arrays import Floats
 from facealign_cli.errors import FormatError
 from facealign_cli.files.documents import PathLike, read_xml, reason
+from facealign_cli.files.names import text_to_name
 from facealign_cli.files.output import check_output, write_bytes
 from facealign_cli.formats.base import OF_THE_RUN, register_format, write_file
 from facealign_cli.formats.labelling import (
@@ -33,6 +34,7 @@ from facealign_cli.formats.labelling import (
     visibility,
     whole_face,
     why_not_sized,
+    with_text_names,
 )
 from facealign_cli.landmarks import N_LANDMARKS, POINT_NAMES
 from facealign_cli.records import Face, FrameResult, LeftOut
@@ -43,7 +45,7 @@ _ATTRIBUTE = {"name": "confidence", "mutable": "False", "input_type": "text", "d
 
 def dump(results: Iterable[FrameResult], stream: BinaryIO) -> None:
     """Write the annotations into a binary stream, picture by picture, as UTF-8."""
-    held = drop_unheld(results)
+    held = with_text_names(drop_unheld(results))
     stream.write(b'<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n')
     stream.write(ET.tostring(_meta(len(held))) + b"\n")
     for number, result in enumerate(held):
@@ -120,7 +122,7 @@ def scan(path: PathLike) -> Iterator[FrameResult | LeftOut]:
     for track in root.findall("track"):
         yield LeftOut(f"track {track.get('id')}", 'it is of a clip: export the task as "CVAT for images"')
     for image in root.findall("image"):
-        name = image.get("name", "")
+        name = text_to_name(image.get("name", ""))
         faces: list[Face] = []
         shapes = [shape for shape in image if shape.tag in ("skeleton", "points")]
         for number, shape in enumerate(shapes):

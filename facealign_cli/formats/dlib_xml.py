@@ -16,8 +16,9 @@ import numpy as np
 
 from facealign_cli.errors import FormatError
 from facealign_cli.files.documents import PathLike, read_xml, reason
+from facealign_cli.files.names import text_to_name
 from facealign_cli.formats.base import OF_THE_RUN, register_format, write_file
-from facealign_cli.formats.labelling import drop_unheld, whole_face, why_not
+from facealign_cli.formats.labelling import drop_unheld, whole_face, why_not, with_text_names
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.records import BBox, Face, FrameResult, LeftOut
 
@@ -25,7 +26,7 @@ from facealign_cli.records import BBox, Face, FrameResult, LeftOut
 def dump(results: Iterable[FrameResult], stream: BinaryIO) -> None:
     """Write the file into a binary stream, picture by picture, as UTF-8."""
     stream.write(b"<?xml version='1.0' encoding='UTF-8'?>\n<dataset>\n<name>facealign</name>\n<images>\n")
-    for result in drop_unheld(results, sized=False):
+    for result in with_text_names(drop_unheld(results, sized=False)):
         stream.write(ET.tostring(_image(result), encoding="utf-8", xml_declaration=False) + b"\n")
     stream.write(b"</images>\n</dataset>\n")
 
@@ -52,7 +53,7 @@ def write(path: PathLike, results: Iterable[FrameResult], overwrite: bool = Fals
 def scan(path: PathLike) -> Iterator[FrameResult | LeftOut]:
     """Each picture's result, and what is left out. Raises InputError, FormatError for a file that is not dlib's."""
     for image in read_xml(path, "dataset", "dlib's XML").findall("./images/image"):
-        name = image.get("file", "")
+        name = text_to_name(image.get("file", ""))
         faces: list[Face] = []
         for number, box in enumerate(image.findall("box")):
             try:

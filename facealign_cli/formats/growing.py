@@ -18,7 +18,7 @@ from typing import BinaryIO
 from facealign_cli.errors import FacealignError, InputError, OutputError
 from facealign_cli.files.output import check_output, exists_already
 from facealign_cli.formats import jsonl
-from facealign_cli.formats.base import Dump, Format
+from facealign_cli.formats.base import Dump, Format, format_names, get_format
 from facealign_cli.records import FrameResult
 
 _TAILS = {"json": b"\n]}\n"}
@@ -38,16 +38,32 @@ def recovery(fmt: Format, path: str | os.PathLike[str]) -> str:
     return f"facealign convert {shlex.join([str(partial_path(fmt, path)), str(path)])}{name}"
 
 
+_A_ROW = FrameResult("clip.mp4", "no_face", 1, 1, frame=0)
+
+
+def holds_rows(fmt: Format) -> bool:
+    """Whether the rows of a clip can be written in a format."""
+    return fmt.dump is not None and fmt.why_not(_A_ROW) is None
+
+
+def dump_of_rows(fmt: Format) -> Dump:
+    """What writes a clip's rows into a stream in this format. Raises InputError where it cannot hold them."""
+    if fmt.dump is None or not holds_rows(fmt):
+        why = fmt.why_not(_A_ROW) or "it has a file for each face"
+        names = ", ".join(name for name in format_names() if holds_rows(get_format(name)))
+        raise InputError(f"the format {fmt.name} cannot hold the rows of a clip: {why}; these can: {names}")
+    return fmt.dump
+
+
 def check_rows(fmt: Format, path: str | os.PathLike[str] | None, overwrite: bool = False) -> Dump:
     """What writes rows of this format. Raises InputError or OutputError if they could not be written there.
 
     Also where a run that was killed left its rows: without `overwrite` they stay. MissingDependency: the format's.
     """
-    if fmt.dump is None:
-        raise InputError(f"format {fmt.name} has one file per face: a clip's rows are written as json, csv or openface")
+    dump = dump_of_rows(fmt)
     fmt.require()
     if path is None:
-        return fmt.dump
+        return dump
     check_output(path, overwrite)
     partial = partial_path(fmt, path)
     if partial is not None and os.path.lexists(partial) and not overwrite:
@@ -55,7 +71,7 @@ def check_rows(fmt: Format, path: str | os.PathLike[str] | None, overwrite: bool
             f"{partial} holds the rows of a run that did not end: `{recovery(fmt, path)}` makes them a table; "
             "then remove it, or --overwrite replaces it"
         )
-    return fmt.dump
+    return dump
 
 
 def write_rows(

@@ -26,9 +26,10 @@ import numpy as np
 from facealign_cli.arrays import Floats
 from facealign_cli.errors import FormatError
 from facealign_cli.files.documents import PathLike, read_json
+from facealign_cli.files.names import text_to_name
 from facealign_cli.files.output import check_output, write_bytes
 from facealign_cli.formats.base import register_format, write_file
-from facealign_cli.formats.labelling import LABEL, drop_unheld, visibility, whole_face, why_not_sized
+from facealign_cli.formats.labelling import LABEL, drop_unheld, visibility, whole_face, why_not_sized, with_text_names
 from facealign_cli.landmarks import GROUPS, N_LANDMARKS, POINT_NAMES
 from facealign_cli.records import BBox, Face, FrameResult, LeftOut
 
@@ -39,7 +40,8 @@ _COLOURS = {"jaw": "#4269d0", "nose": "#efb118", "mouth": "#ff725c"}
 
 def dump(results: Iterable[FrameResult], stream: BinaryIO) -> None:
     """Write the tasks into a binary stream, as UTF-8."""
-    tasks = (json.dumps(_task(result), ensure_ascii=False, allow_nan=False) for result in drop_unheld(results))
+    held = with_text_names(drop_unheld(results))
+    tasks = (json.dumps(_task(result), ensure_ascii=False, allow_nan=False) for result in held)
     stream.write(("[\n" + ",\n".join(tasks) + "\n]\n").encode())
 
 
@@ -112,7 +114,7 @@ def scan(path: PathLike) -> Iterator[FrameResult | LeftOut]:
 
 
 def _picture(task: dict[str, Any]) -> Iterator[FrameResult | LeftOut]:
-    name = picture_name(str(task["data"]["image"]))
+    name = text_to_name(picture_name(str(task["data"]["image"])))
     made = [work for work in task.get("annotations") or () if not work.get("was_cancelled")]
     work = (made or task.get("predictions") or [{"result": []}])[-1]
     boxes = {r["id"]: r for r in work["result"] if r["type"] == "rectanglelabels"}

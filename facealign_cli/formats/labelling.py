@@ -9,10 +9,12 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from facealign_cli.arrays import Bools, Floats
+from facealign_cli.files.names import name_to_text
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import CONTOURS, MEAN_SHAPE, N_LANDMARKS, POINT_NAMES
 from facealign_cli.records import BBox, Face, FrameResult
@@ -20,7 +22,7 @@ from facealign_cli.records import BBox, Face, FrameResult
 LABEL = "face"
 """What the faces are called in tools whose objects have a class."""
 
-_NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
 def why_not(result: FrameResult) -> str | None:
@@ -105,6 +107,11 @@ def whole_face(
 def visibility(face: Face) -> Bools:
     """(68,) bool: which points can be seen; all of them where nobody has said."""
     return np.ones(N_LANDMARKS, bool) if face.visible is None else face.visible
+
+
+def with_text_names(results: Iterable[FrameResult]) -> list[FrameResult]:
+    """The results, whose names stand in the file as texts; see `files.names`."""
+    return [replace(result, source=name_to_text(result.source)) for result in results]
 
 
 def drop_unheld(results: Iterable[FrameResult], sized: bool = True) -> list[FrameResult]:

@@ -25,6 +25,7 @@ import numpy as np
 
 from facealign_cli.errors import FormatError
 from facealign_cli.files.documents import PathLike, read_csv, reason
+from facealign_cli.files.names import name_to_text, text_to_name
 from facealign_cli.formats.base import register_format, write_file
 from facealign_cli.formats.codec import POSE_COLUMNS, guarded, unguarded
 from facealign_cli.landmarks import N_LANDMARKS
@@ -44,7 +45,7 @@ def dump(results: Iterable[FrameResult], stream: BinaryIO) -> None:
     """Write the table into a binary stream, result by result."""
     stream.write((", ".join((*COLUMNS, "source")) + "\n").encode())
     for number, result in enumerate(results, start=1):
-        name = f", {_quoted(guarded(result.source))}".encode("utf-8", "surrogateescape")
+        name = f", {_quoted(guarded(name_to_text(result.source)))}".encode()
         frame = number if result.frame is None else int(result.frame) + 1
         time = f"{result.timestamp_s or 0.0:.3f}"
         if not result.faces:
@@ -112,7 +113,7 @@ def _row(path: PathLike, line: int, header: list[str], cells: list[str]) -> Row:
     needed = [value for name, value in values.items() if name not in POSE_COLUMNS]
     if not np.isfinite(needed).all() or values["frame"] < 0:
         raise FormatError(f"{path}: line {line}: expected finite numbers and a frame that counts from 1")
-    source = unguarded(cells[header.index("source")]) if "source" in header else None
+    source = text_to_name(unguarded(cells[header.index("source")])) if "source" in header else None
     return int(values["frame"]), source, values
 
 

@@ -4,8 +4,9 @@ Columns: those of CSV but for the coordinates, which stand in one column `landma
 x_1, y_1, … x_67, y_67, a (68, 2) array row by row; NaN where there is no face, since pyarrow up to 23 cannot read a
 list of fixed size that is null. `sigma` is a list of 68 float64, NaN where there is no face or the model does not say
 how far its landmarks may be off; tables of facealign/1 have none and are read too. `source_bytes` is null unless the
-path is no UTF-8: then it holds the path's bytes, and `source` shows them as \\udcNN escapes (as other texts do, for
-good). The columns of pose and quality come last, null where there are none; tables of earlier versions lack them.
+path is no UTF-8, so that `source` has escapes (see `files.names`): then it holds the path's bytes. Reading needs
+`source` alone. The columns of pose and quality come last, null where there are none; tables of earlier versions lack
+them.
 Values have the decimals of JSON. The schema's metadata hold `facealign.schema` (facealign/2) and `facealign.version`.
 
 A caller may add columns of its own, such as file sizes or timings: `extra` maps their names to pyarrow's names of types
@@ -24,7 +25,8 @@ import numpy as np
 from facealign_cli.arrays import Floats
 from facealign_cli.errors import FormatError, MissingDependency
 from facealign_cli.files.base import without_waiting
-from facealign_cli.files.documents import PathLike, reading
+from facealign_cli.files.documents import PathLike, damaged, reading
+from facealign_cli.files.names import text_to_name
 from facealign_cli.formats.base import register_format, write_file
 from facealign_cli.formats.codec import (
     FACE_COLUMNS,
@@ -136,7 +138,7 @@ def rows_to_table(rows: Iterable[dict[str, Any]], extra: Mapping[str, str] | Non
 
 
 def _texts(row: dict[str, Any]) -> dict[str, Any]:
-    """The row with texts that UTF-8 can hold, and `source_bytes` where it could not."""
+    """The row with `source_bytes`, and with escapes where a journal of an earlier version has lone surrogates."""
     source = _path_bytes(row["source"])
     texts = {
         k: v.encode("utf-8", "backslashreplace").decode()
@@ -146,16 +148,13 @@ def _texts(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, **texts, "source_bytes": source}
 
 
-def _path_bytes(source: str) -> bytes | None:
-    """The bytes of a path that is no UTF-8; None where it is."""
+def _path_bytes(text: str) -> bytes | None:
+    """The bytes of a path that does not stand in its text as it is; None where it does."""
     try:
-        source.encode()
+        data = text_to_name(text).encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        try:
-            return source.encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError:
-            return None  # no path of any file: the escapes have to do
-    return None
+        return None  # no path of a Linux file: the text has to do
+    return None if data == text.encode("utf-8", "replace") else data
 
 
 def _lists(pa: ModuleType, rows: list[dict[str, Any]], name: str) -> pa.FixedSizeListArray:
@@ -216,7 +215,7 @@ def _read_rows(path: PathLike) -> Iterator[tuple[int, dict[str, Any]]]:
                         number += 1
                         yield number, row
         except pa.ArrowException as error:
-            raise FormatError(f"{path}: not Parquet, or damaged: {error}") from error
+            raise FormatError(damaged(path, "Parquet", error)) from error
         except OSError as error:
             if error.errno is not None:
                 raise
@@ -247,8 +246,7 @@ def _rows_of(path: PathLike, batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
     else:
         radii = [None] * len(shapes)
     for row, shape, sigma in zip(batch.select(names).to_pylist(), shapes, radii, strict=True):
-        odd = row.pop("source_bytes")
-        row["source"] = row["source"] if odd is None else odd.decode("utf-8", "surrogateescape")
+        del row["source_bytes"]
         yield {"warning": None} | row | {"landmarks": shape, "sigma": sigma}
 
 

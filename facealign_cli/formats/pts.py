@@ -112,7 +112,7 @@ def _read_lines(path: PathLike) -> list[str]:
     """The stripped lines that are not empty."""
     data = read_bytes(path, _MAX_BYTES)
     if not data.strip():
-        raise FormatError(f"{path}: empty")
+        raise FormatError(f"{path}: the file is empty")
     try:
         text = as_utf8(data).decode("utf-8-sig")
     except UnicodeDecodeError as error:

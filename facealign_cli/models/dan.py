@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from facealign_cli.arguments import check_kind
 from facealign_cli.arrays import Floats, Image
-from facealign_cli.errors import InputError, ModelError
+from facealign_cli.errors import ArgumentError, InputError, ModelError
 from facealign_cli.files.documents import parse_json, parsing, structured
 from facealign_cli.geometry import CropFrame
 from facealign_cli.landmarks import N_LANDMARKS, SCHEME
@@ -169,13 +170,14 @@ class DanModel:
     def predict(self, crops: Image | Floats) -> DanPrediction:
         """Place landmarks in crops.
 
-        crops: (N, 1, S, S) or (N, S, S), grey, 0 to 255, uint8 or float; N may be 0. Raises ValueError for another
+        crops: (N, 1, S, S) or (N, S, S), grey, 0 to 255, uint8 or float; N may be 0. Raises InputError for another
         shape, and ModelError if the graph gives something else than landmarks.
         """
         size = self.metadata.crop_size
+        check_kind("crops", crops, np.ndarray)
         crops = crops[:, None] if crops.ndim == 3 else crops
         if crops.ndim != 4 or crops.shape[1:] != (1, size, size):
-            raise ValueError(f"expected crops of shape (N, 1, {size}, {size}), got {crops.shape}")
+            raise ArgumentError(f"expected crops of shape (N, 1, {size}, {size}), got {crops.shape}")
         pieces = [crops[i : i + self.batch_size] for i in range(0, len(crops), self.batch_size)]
         if not pieces:
             empty = np.zeros((0, N_LANDMARKS, 2), np.float32)

@@ -117,9 +117,7 @@ class Session:
         try:
             self._stream = open(self.side_file, "ab", buffering=0)  # noqa: SIM115 - closed by `close`
         except OSError as error:
-            raise OutputError(
-                f"cannot write {self.side_file}: {error.strerror}; --work (in Python: side_file) names another file"
-            ) from error
+            raise OutputError(f"cannot write {self.side_file}: {error.strerror}; --work names another file") from error
         if not _lock(self._stream):
             self.close()
             raise InputError(f"{self.side_file} is in use: another review of these rows is running")

@@ -21,7 +21,8 @@ from facealign_cli.detectors import create_detector
 from facealign_cli.detectors.base import DEFAULT_DETECTOR
 from facealign_cli.errors import InputError
 from facealign_cli.files.output import check_output
-from facealign_cli.files.pictures import read_image, to_grey
+from facealign_cli.files.picture_arrays import to_grey
+from facealign_cli.files.pictures import read_image
 from facealign_cli.geometry import (
     SimilarityTransform,
     bbox_of_shape,

@@ -1,5 +1,6 @@
 """Clips in and out: files, numbered pictures and cameras as sources, H.264 with the sound as a sink. Needs PyAV."""
 
+from facealign_cli.arguments import check_kind, check_number
 from facealign_cli.files.base import check_path
 from facealign_cli.video.base import MAX_FRAME_PIXELS, SoundPacket, VideoFrame, VideoInfo, VideoSource, import_av
 
@@ -29,6 +30,12 @@ def open_source(
     from facealign_cli.video.thinned import ThinnedSource, check_thinning
 
     check_path("path", path)
+    for name, value in (("start_s", start_s), ("end_s", end_s)):
+        if value is not None:
+            check_number(name, value, 0, 1e9)
+    check_kind("sound", sound, bool)
+    check_number("rate", rate, 1e-3, 1e6)
+    check_number("max_pixels", max_pixels, 1, whole=True)
     check_thinning(every, most_fps)
     source: VideoSource
     if is_sequence(path):

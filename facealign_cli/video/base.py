@@ -154,3 +154,8 @@ class Fitting:
         whole = np.zeros((height, width, 3), np.uint8)
         whole[top : top + h, left : left + w] = image
         return whole
+
+
+def beyond_end(length_s: Fraction, start_s: Fraction) -> str:
+    """Words for the error about a part of a clip that begins where the clip has ended."""
+    return f"the clip is {float(length_s):.3f} s long, and nothing of it comes after {float(start_s):g} s"

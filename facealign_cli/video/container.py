@@ -16,7 +16,7 @@ from typing import Any
 
 from facealign_cli.arrays import Image
 from facealign_cli.errors import InputError
-from facealign_cli.video.base import MAX_FRAME_PIXELS, SoundPacket, VideoFrame, VideoInfo, import_av
+from facealign_cli.video.base import MAX_FRAME_PIXELS, SoundPacket, VideoFrame, VideoInfo, beyond_end, import_av
 from facealign_cli.video.opening import open_container, shown
 from facealign_cli.video.packets import ClipPackets
 from facealign_cli.video.upright import UprightPictures
@@ -98,6 +98,8 @@ class ContainerSource:
             head.append(item)
             if isinstance(item, VideoFrame) and item.image_bgr is not None:
                 return head, item.image_bgr
+        if self._start is not None and 0 < self._packets.length_s <= self._start:
+            raise InputError(f"{self.path}: {beyond_end(self._packets.length_s, self._start)}")
         part = "" if self._start is None and self._end is None else " between --start and --end"
         reason = f": {self._packets.problem}" if self._packets.problem else ""
         raise InputError(f"{self.path}: no frame that can be decoded{part}{reason}")

@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 from facealign_cli.errors import InputError
-from facealign_cli.files.base import without_waiting
+from facealign_cli.files.base import no_such_file, without_waiting
 from facealign_cli.video.base import import_av
 from facealign_cli.video.whole import lacks_index
 
@@ -54,7 +54,7 @@ def open_container(path: str) -> Any:
     try:
         container = _open_url(av, path) if is_url(path) else _open_file(av, path)
     except (FileNotFoundError, av.error.FileNotFoundError) as error:
-        raise InputError(f"{shown(path)}: no such file") from error
+        raise InputError(f"{shown(path)}: {_missing(path)}") from error
     except PermissionError as error:
         raise InputError(f"{shown(path)}: cannot be read: no permission to read it") from error
     except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -62,6 +62,16 @@ def open_container(path: str) -> Any:
         raise InputError(f"{shown(path)}: cannot be read: {reason}") from (None if is_url(path) else error)
     container.flags &= ~av.container.core.Flags.gen_pts.value  # made-up times would hide that there are none
     return container
+
+
+def _missing(path: str) -> str:
+    """What to say of a clip that is not there."""
+    if path == "-":
+        return (
+            "a clip is not read from standard input, since its reader has to go back in it: save it first, with "
+            "cat > clip.mp4, and give that file"
+        )
+    return no_such_file(path, "facealign batch videos")
 
 
 def url_reason(error: Exception) -> str:

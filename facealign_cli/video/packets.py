@@ -62,6 +62,11 @@ class ClipPackets:
         except self._av.error.FFmpegError as error:
             self.problem = f"the file is damaged here: {error.strerror}"
 
+    @property
+    def length_s(self) -> Fraction:
+        """Seconds from the clip's beginning to the end of the pictures that were read until now."""
+        return self._picture_end
+
     def stated_end(self, stream: Any) -> Fraction | None:
         """Seconds, on the clip's clock, at which the file says that one of its streams ends."""
         if stream.duration and not self._may_jump:

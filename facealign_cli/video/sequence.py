@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +15,7 @@ import cv2
 from facealign_cli.arrays import Image, pixels
 from facealign_cli.errors import InputError
 from facealign_cli.files.pictures import read_image
-from facealign_cli.video.base import MAX_FRAME_PIXELS, Fitting, VideoFrame, VideoInfo
+from facealign_cli.video.base import MAX_FRAME_PIXELS, Fitting, VideoFrame, VideoInfo, beyond_end
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -47,6 +48,8 @@ class SequenceSource:
         first, last = math.ceil((start_s or 0.0) * exact), len(files)
         if end_s is not None:
             last = min(last, math.ceil(end_s * exact))
+        if first >= len(files):
+            raise InputError(f"{path}: {beyond_end(len(files) / exact, first / exact)}")
         self._files = list(enumerate(files))[first:last]
         self.offset_s = first / exact
         self._fitting = Fitting(self._first_size(path))
@@ -54,7 +57,7 @@ class SequenceSource:
         self.info = VideoInfo(path, width, height, 1 / exact, exact, len(self._files))
 
     def _first_size(self, path: str) -> tuple[int, int]:
-        problem = "no pictures"
+        problem = "no pictures in this part"
         for _, file in self._files:
             try:
                 height, width = self._picture(file).shape[:2]
@@ -103,15 +106,24 @@ def is_sequence(path: str) -> bool:
 
 
 def picture_files(path: str) -> list[Path]:
-    """The files of a folder, by name with numbers in their order, or those that a pattern means."""
+    """The files of a folder, by name with numbers in their order, or those that a pattern means.
+
+    Raises InputError where there is none.
+    """
     folder = Path(path)
     if folder.is_dir():
-        return sorted((f for f in folder.iterdir() if f.suffix.lower() in _SUFFIXES), key=_natural)
+        files = sorted((f for f in folder.iterdir() if f.suffix.lower() in _SUFFIXES), key=_natural)
+        if not files:
+            many = f"`facealign batch videos {shlex.quote(path)} -o rows`"
+            raise InputError(f"{path}: a folder without pictures is no clip; {many} takes a folder of clips")
+        return files
     before, after = folder.name[: (number := _pattern(path)).start()], folder.name[number.end() :]
     pattern = re.compile(rf"{re.escape(before)}(\d+){re.escape(after)}")
     if not folder.parent.is_dir():
         raise InputError(f"{path}: no such folder")
     found = [(int(match[1]), f) for f in folder.parent.iterdir() if (match := pattern.fullmatch(f.name))]
+    if not found:
+        raise InputError(f"{path}: no file has such a name with a number in it")
     return [f for _, f in sorted(found)]
 
 

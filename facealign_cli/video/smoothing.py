@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from facealign_cli.arguments import check_kind, check_number, checked_items
+from facealign_cli.arguments import check_kind, check_number, check_time, checked_items
 from facealign_cli.arrays import Floats
 from facealign_cli.errors import InputError
 from facealign_cli.geometry import bbox_of_shape
@@ -59,6 +59,7 @@ class Smoothing:
     @classmethod
     def parse(cls, text: str) -> Smoothing:
         """Read "causal" (the defaults), or up to three numbers with commas between them, in the order of the fields."""
+        check_kind("smoothing", text, str)
         if text == "causal":
             return cls()
         try:
@@ -162,18 +163,21 @@ def moved_to(face: Face, points: Floats) -> Face:
 class FaceSmoother:
     """Smooths the faces of a clip, with one filter for each track; the corners of the box are smoothed as well.
 
-    Call it with the faces of each frame and the frame's time in seconds.
+    Make one for each clip, and call it with the faces of each frame and the frame's time in seconds. Raises InputError
+    for what are no faces, and for a time that is none or does not come after the last one.
     """
 
     def __init__(self, smoothing: Smoothing) -> None:
         check_kind("smoothing", smoothing, Smoothing)
         self._smoothing = smoothing
         self._filters: dict[int, tuple[OneEuroFilter, float]] = {}
+        self._last_s = -math.inf
 
     def __call__(self, faces: Sequence[Face], timestamp_s: float) -> list[Face]:
         """The faces of one frame, smoothed; those without a track_id as they are."""
-        check_number("timestamp_s", timestamp_s, -math.inf)
-        smoothed = [self._face(face, timestamp_s) for face in checked_items("faces", faces, Face)]
+        check_time("timestamp_s", timestamp_s, self._last_s, "make a FaceSmoother for each clip")
+        faces, self._last_s = list(checked_items("faces", faces, Face)), timestamp_s
+        smoothed = [self._face(face, timestamp_s) for face in faces]
         self._filters = {
             track: (one, last) for track, (one, last) in self._filters.items() if timestamp_s - last <= MAX_GAP_S
         }

@@ -17,10 +17,11 @@ from typing import Protocol
 import numpy as np
 
 from facealign_cli.aligner import Aligner
-from facealign_cli.arguments import check_kind, check_number
+from facealign_cli.arguments import check_kind, check_number, check_time
 from facealign_cli.arrays import Floats, Image
 from facealign_cli.detectors.base import Detector, detect_faces
-from facealign_cli.files.pictures import check_image
+from facealign_cli.errors import InputError
+from facealign_cli.files.picture_arrays import check_image
 from facealign_cli.records import BoxCalibration, Detection, Face
 from facealign_cli.video.cuts import LOOK_S, CutDetector, is_another, look_of
 from facealign_cli.video.foresight import Foresight
@@ -112,7 +113,7 @@ class Tracker:
         self._tracks: list[Track] = []
         self._next_id = 0
         self._cuts = CutDetector()
-        self._since_detection, self._detected_s, self._last_s = 0, -np.inf, -np.inf
+        self._since_detection, self._detected_s, self._last_s = 0, -math.inf, -math.inf
 
     def update(
         self,
@@ -127,10 +128,15 @@ class Tracker:
         image_bgr: (H, W, 3) BGR or (H, W) grey, uint8. timestamp_s: seconds; later than that of the frame before.
         source: the clip's path, which only the detector `boxes` needs. upcoming: the picture of the frame that will be
         given next, and its time, if they are known; the faces are the same without.
-        Raises InputError for another kind of array, or of time.
+        Raises InputError for another kind of array, and for a time that is none or does not come after the last one.
         """
         check_image(image_bgr)
-        check_number("timestamp_s", timestamp_s, -math.inf)
+        check_time("timestamp_s", timestamp_s, self._last_s, "make a Tracker for each clip")
+        if upcoming is not None:
+            if not isinstance(upcoming, tuple) or len(upcoming) != 2:
+                raise InputError(f"upcoming: expected a picture and its time, got {type(upcoming).__name__}")
+            check_image(upcoming[0])
+            check_time("upcoming", upcoming[1], timestamp_s)
         self._upcoming = upcoming[0] if upcoming and self._is_followed(upcoming[1], timestamp_s) else None
         if self._cuts.is_cut(image_bgr):
             self._tracks = []
@@ -158,9 +164,9 @@ class Tracker:
             self._foresight.begin(self._upcoming, landmarks)
 
     def _forget(self, time_s: float) -> None:
-        """Drop the tracks that were lost too long ago, or whose time has not come yet (the clip jumped back)."""
+        """Drop the tracks that were lost too long ago."""
         keep = self._options.keep_lost_s
-        self._tracks = [t for t in self._tracks if 0 <= time_s - t.seen_s <= keep or not t.lost]
+        self._tracks = [t for t in self._tracks if time_s - t.seen_s <= keep or not t.lost]
 
     def _follow(self, image_bgr: Image, time_s: float) -> None:
         held = [track for track in self._tracks if not track.lost]

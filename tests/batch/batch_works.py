@@ -110,7 +110,7 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
         if path.suffix == ".parquet":
             rows += pq.read_table(path).to_pylist()
         elif path.suffix == ".csv":
-            with open(path, encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            with open(path, encoding="utf-8", newline="") as stream:
                 rows += csv.DictReader(stream)
         else:
             for line in path.read_bytes().splitlines():

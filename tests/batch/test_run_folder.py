@@ -20,6 +20,7 @@ from facealign_cli.batch.sources import Sources
 from facealign_cli.batch.work import WorkOptions
 from facealign_cli.errors import InputError, OutputError
 from facealign_cli.files import output
+from facealign_cli.files.names import text_to_name
 from facealign_cli.files.output import safe_tree
 from facealign_cli.files.storage import LocalStorage
 
@@ -108,7 +109,7 @@ def test_nothing_is_written_outside(pictures: Path, tmp_path: Path, monkeypatch:
     assert all(p.is_relative_to(tmp_path / "out") for p in new)
     for folder, count in (("crops", 2 * 10), ("drawn", 10), ("pts", 10)):  # beside a crop: where it was cut
         assert sum(p.is_file() for p in (tmp_path / "out" / folder).rglob("*")) == count
-    assert {r["source"] for r in rows_of(tmp_path / "out")} >= set(names)
+    assert {text_to_name(r["source"]) for r in rows_of(tmp_path / "out")} >= set(names)
 
 
 @pytest.mark.parametrize(

@@ -247,7 +247,7 @@ def test_csv_cells_stay_harmless_when_a_shard_is_cleaned(tmp_path: Path) -> None
     before = rows_of(tmp_path)
     store.drop_failed()
     assert same_rows(rows_of(tmp_path), [row for row in before if row["status"] != "error"])
-    assert {row["source"] for row in before} >= {"'=cmd()", "'@x", "'-bad", "a\nb", "c\rd", "n\udcff"}
+    assert {row["source"] for row in before} >= {"'=cmd()", "'@x", "'-bad", "a\nb", "c\rd", r"n\udcff"}
 
 
 @pytest.mark.parametrize("name", ["a-two", "bad", "none", "\u00e4", "n\udcff"])

@@ -20,6 +20,8 @@ from facealign_cli.batch.listing import Listing, largest_first
 from facealign_cli.batch.sources import Sources
 from facealign_cli.errors import FacealignError, FormatError, InputError, MissingDependency
 from facealign_cli.files.storage import Entry, LocalStorage
+from facealign_cli.formats.base import write_results
+from facealign_cli.records import FrameResult
 
 
 def tree(root: Path, *names: str) -> Path:
@@ -255,6 +257,13 @@ def test_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found(lists=(str(parquet),)) == ["s3://a"]
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"x\ny")))
     assert found("-") == ["x", "y"]
+
+
+@pytest.mark.parametrize("fmt", ["csv", "parquet"])
+def test_a_table_of_faces_names_its_pictures(tmp_path: Path, fmt: str) -> None:
+    odd = ["-a.jpg", "=b.jpg", r"c\udcff.jpg", "d\udcff.jpg"]
+    write_results(tmp_path / f"rows.{fmt}", [FrameResult(name, "no_face") for name in odd])
+    assert found(lists=(str(tmp_path / f"rows.{fmt}"),)) == odd
 
 
 def test_a_long_list_is_not_cut(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ import facealign_cli.cli
 from facealign_cli.cli import console, tracking
 from facealign_cli.cli.main import main
 from facealign_cli.errors import OutputError
+from facealign_cli.files.output import exists_already
 
 FOLDER = Path(facealign_cli.cli.__file__).parent
 CLEAR = "\x1b[2J\x9b31m\x07"
@@ -137,3 +138,52 @@ def test_only_the_console_prints() -> None:
         for file in FOLDER.glob("*.py")
         if "sys.stdout.buffer" in file.read_text() and file.name != "console.py"
     ]
+
+
+def test_what_is_said_of_python_is_for_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.json").touch()
+    result = CliRunner().invoke(main, ["detect", "image", "a.jpg", "-o", "rows.json"])
+    assert "rows.json exists already; --overwrite replaces it" in result.output
+    assert str(exists_already("rows.json")) == (
+        "rows.json exists already; --overwrite (in Python: overwrite=True) replaces it"
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_messages_fit_the_terminal_and_leave_paths_whole(tmp_path: Path) -> None:
+    """Wrapped on a terminal, between words; whole in a pipe. What may be copied stays in one piece."""
+    folder = tmp_path / "my  own pictures of last year in the mountains"
+    folder.mkdir()
+    (folder / "a.jpg").touch()
+    done = "`facealign batch folder photos -o rows` does 日本 all the same"
+    said = f"Error: {folder / 'a.jpg'}: the file is empty; {done}"
+    code = f"from facealign_cli.cli import console; console.message({said!r})"
+    piped = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert piped.stderr == f"{said}\n"
+
+    own, other = pty.openpty()
+    environment = {**os.environ, "COLUMNS": "40"}
+    subprocess.run([sys.executable, "-c", code], stderr=other, env=environment, check=True)
+    os.close(other)
+    lines = os.read(own, 4096).decode().splitlines()
+    os.close(own)
+    assert lines == [
+        "Error:",
+        f"  {folder / 'a.jpg'}:",
+        "  the file is empty;",
+        "  `facealign batch folder photos -o rows`",
+        "  does 日本 all the same",
+    ]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_errors_of_commands_fit_the_terminal(tmp_path: Path) -> None:
+    run = [sys.executable, "-m", "facealign_cli", "detect", "image", "a.jpg", "-o", "rows.txt"]
+    own, other = pty.openpty()
+    subprocess.run(run, stderr=other, env={**os.environ, "COLUMNS": "60"}, cwd=tmp_path, check=False)
+    os.close(other)
+    lines = os.read(own, 4096).decode().splitlines()
+    os.close(own)
+    assert len(lines) > 3
+    assert max(map(len, lines)) <= 60

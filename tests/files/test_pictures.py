@@ -14,10 +14,11 @@ import pytest
 from picture_bytes import encode
 
 from facealign_cli.errors import InputError, OutputError
-from facealign_cli.files.pictures import decode_image, read_image, read_image_stream, write_image
+from facealign_cli.files.pictures import decode_image, decode_picture, read_image, read_image_stream, write_image
 
 Image = pytest.importorskip("PIL.Image")
 ImageOps = pytest.importorskip("PIL.ImageOps")
+TiffImagePlugin = pytest.importorskip("PIL.TiffImagePlugin")
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +145,11 @@ def test_files(small: np.ndarray, tmp_path: Path) -> None:
 
 
 def test_no_file(tmp_path: Path) -> None:
+    (tmp_path / "b.png").touch()
+    with pytest.raises(InputError, match=r"it is a pattern, .* `facealign batch folder '.*/\*\.png' -o rows` takes it"):
+        read_image(tmp_path / "*.png")
+    with pytest.raises(InputError, match=r"no such file, and none that this pattern matches"):
+        read_image(tmp_path / "[ac].png")
     with pytest.raises(InputError, match=r"a\.jpg: no such file"):
         read_image(tmp_path / "a.jpg")
     with pytest.raises(InputError, match=r"is a folder, not a picture"):
@@ -215,3 +221,29 @@ def test_what_is_no_array_is_not_written(image: object, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"expected .* uint8, got"):
         write_image(tmp_path / "a.png", image)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"), [("GIF", "frames"), ("WEBP", "frames"), ("PNG", "frames"), ("TIFF", "pages")]
+)
+def test_of_several_frames_or_pages_the_first_one_is_used_and_that_is_told(kind: str, more: str) -> None:
+    colours = [Image.new("RGB", (32, 24), (200, 40 * i, 0)) for i in range(3)]
+    for others in (colours[1:], []):
+        stream = io.BytesIO()
+        more_options = {"save_all": True, "append_images": others} if others else {}
+        colours[0].save(stream, kind, **more_options)
+        picture = decode_picture(stream.getvalue(), "x")
+        assert picture.warning == (f"x: of its {more}, only the first one is used" if others else None)
+        assert picture.image[5, 5].tolist() == pytest.approx([0, 0, 200], abs=6)
+
+
+@pytest.mark.parametrize("subfile", [0, 1])
+def test_a_smaller_copy_in_a_tiff_is_no_page(subfile: int) -> None:
+    stream, tags = io.BytesIO(), TiffImagePlugin.ImageFileDirectory_v2()
+    tags[254] = subfile
+    with TiffImagePlugin.AppendingTiffWriter(stream, True) as pages:
+        Image.new("L", (32, 24)).save(pages, "TIFF")
+        pages.newFrame()
+        Image.new("L", (16, 12)).save(pages, "TIFF", tiffinfo=tags)
+        pages.newFrame()
+    assert (decode_picture(stream.getvalue(), "x").warning is None) == bool(subfile)

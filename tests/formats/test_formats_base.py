@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import unquote
 
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from facealign_cli.errors import InputError
@@ -48,6 +50,27 @@ def test_by_extension(path: str, name: str) -> None:
 def test_unknown_extensions_list_the_known_ones(path: str) -> None:
     with pytest.raises(InputError, match=r"\.json \(json\)"):
         format_for_path(path)
+
+
+ODD = ["Jos\udce9.jpg", r"Jos\udce9.jpg", "José.jpg"]
+"""A name that is no UTF-8, one whose letters are those by which it is written, and one that is written as it is."""
+
+
+@pytest.mark.parametrize(
+    "name", ["json", "jsonl", "csv", "openface", "parquet", "coco", "cvat", "label-studio", "dlib-xml"]
+)
+def test_a_name_that_is_no_utf_8_stands_in_every_format_in_the_same_way(name: str, tmp_path: Path) -> None:
+    fmt, path = get_format(name), tmp_path / "rows"
+    odd = [FrameResult.of_faces(source, [make_face(0)], width=640, height=480) for source in ODD]
+    fmt.write(path, odd)
+    assert [result.source for result in fmt.read(path)] == ODD
+    if name == "parquet":
+        text = "\n".join(pq.read_table(path)["source"].to_pylist())
+    else:
+        text = unquote(path.read_bytes().decode("utf-8")).replace("\\\\", "\\")  # a backslash stands twice in JSON
+    assert r"Jos\udce9.jpg" in text
+    assert r"Jos\u005cudce9.jpg" in text
+    assert "José.jpg" in text
 
 
 _NAMED = {

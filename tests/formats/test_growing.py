@@ -70,7 +70,7 @@ def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
 
 
 def test_a_format_of_one_file_per_face_does_not_go(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="csv or openface"):
+    with pytest.raises(InputError, match=r"a file for each face; these can: csv, dlc, json, jsonl, openface, parquet$"):
         write_rows(tmp_path / "rows", results(), get_format("pts"))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,11 +23,6 @@ def test_round_trip(results, write_read) -> None:
 
 def test_by_suffix() -> None:
     assert {format_for_path(name).name for name in ("a.jsonl", "b.NDJSON")} == {"jsonl"}
-
-
-def test_a_path_that_is_no_unicode(results, write_read) -> None:
-    odd = [replace(results[0], source="caf\udce9.jpg")]
-    assert_same(write_read("jsonl", odd), odd)
 
 
 def test_a_line_is_a_record(results, tmp_path: Path) -> None:

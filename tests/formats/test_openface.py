@@ -20,7 +20,7 @@ from facealign_cli.records import BBox, Face, FrameResult, HeadPose
 
 def test_header_and_cells_as_openface_writes_them(results, tmp_path: Path) -> None:
     write(tmp_path / "a.csv", results)
-    text = (tmp_path / "a.csv").read_bytes().decode("utf-8", "surrogateescape")
+    text = (tmp_path / "a.csv").read_bytes().decode("utf-8")
     header, rows = text.partition("\n")[0], list(csv.reader(io.StringIO(text, newline=""), skipinitialspace=True))
     pose = "pose_Tx, pose_Ty, pose_Tz, pose_Rx, pose_Ry, pose_Rz"
     assert header.startswith(f"frame, face_id, timestamp, confidence, success, {pose}, x_0, x_1, ")

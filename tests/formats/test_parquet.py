@@ -102,7 +102,7 @@ def test_a_path_that_is_no_unicode(results, write_read, tmp_path: Path) -> None:
     odd = [replace(results[0], source="caf\udce9.jpg"), FrameResult.of_error("b.jpg", "caf\udce9: no such file")]
     got = write_read("parquet", odd)
     assert_same(got[:1], odd[:1])
-    assert got[1].error == "caf\\udce9: no such file"
+    assert got[1].error == odd[1].error
     table = pq.read_table(tmp_path / "out")
     assert table["source"][0].as_py() == "caf\\udce9.jpg"
     assert table["source_bytes"].to_pylist() == [b"caf\xe9.jpg", b"caf\xe9.jpg", None]

@@ -79,7 +79,7 @@ class TestForeignFiles:
     @pytest.mark.parametrize("content", [b"", b"not a model", bytes(range(256)) * 20])
     def test_no_onnx(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "bad.onnx").write_bytes(content)
-        with pytest.raises(ModelError, match=r"bad\.onnx: not an ONNX model that can be loaded"):
+        with pytest.raises(ModelError, match=r"bad\.onnx: (not an ONNX model that can be loaded|the file is empty$)"):
             DanModel(tmp_path / "bad.onnx")
 
     def test_cut_short(self, build: Build) -> None:

@@ -155,8 +155,12 @@ def test_what_is_no_clip_is_said_in_clear_words(tmp_path: Path, astronaut: np.nd
         with pytest.raises(InputError, match=words):
             open_source(str(tmp_path / name))
     clip = write_clip(tmp_path / "a.mp4", pictures(3))
-    with pytest.raises(InputError, match="no frame that can be decoded between --start and --end"):
+    with pytest.raises(InputError, match=r"the clip is 0\.\d+ s long, and nothing of it comes after 50 s"):
         open_source(str(clip), start_s=50.0)
+    with pytest.raises(InputError, match="no frame that can be decoded between --start and --end"):
+        open_source(str(clip), start_s=0.041, end_s=0.042)
+    with pytest.raises(InputError, match=r"-: a clip is not read from standard input.*save it first"):
+        open_source("-")
     with pytest.raises(InputError, match="folder"):
         ContainerSource(str(tmp_path))
 
@@ -186,6 +190,8 @@ def test_pictures_are_a_clip(tmp_path: Path) -> None:
         assert [frame.index for frame in frames if frame.error] == [5]
         assert np.array_equal(frames[11].image_bgr, pictures(12)[11])  # 11 comes after 9, not after 1
     assert len(frames_of(tmp_path, rate=10.0, start_s=0.25, end_s=0.8)) == 5
+    with pytest.raises(InputError, match=r"the clip is 1\.200 s long, and nothing of it comes after 1\.2 s"):
+        open_source(str(tmp_path), rate=10.0, start_s=1.2)
     shutil.rmtree(tmp_path)
     for missing in (tmp_path / "f%04d.png", tmp_path):
         with pytest.raises(InputError, match="no such"):

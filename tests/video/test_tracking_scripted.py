@@ -73,21 +73,6 @@ def test_a_lost_id_is_kept_for_as_long_as_asked_for(options: dict[str, float], a
     assert list(clip.frame(at(100))) == [expected]
 
 
-def test_a_lost_id_is_not_kept_when_the_clip_jumps_back() -> None:
-    clip = Clip()
-    clip.frame(at(100), count=40)
-    clip.frame()
-    clip.time_s = 0.5
-    assert list(clip.frame(at(100), count=4)) == [1]
-
-
-def test_a_held_id_stays_when_the_clip_jumps_back() -> None:
-    clip = Clip()
-    clip.frame(at(100), count=40)
-    clip.time_s = 0.5
-    assert list(clip.frame(at(100))) == [0]
-
-
 @pytest.mark.parametrize(
     ("step", "options", "expected"),
     [

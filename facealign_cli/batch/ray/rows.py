@@ -28,6 +28,7 @@ from facealign_cli.batch.base import (
 from facealign_cli.batch.keys import key_of
 from facealign_cli.batch.shard_files import parquet_without_failed
 from facealign_cli.errors import FacealignError, OutputError
+from facealign_cli.files.names import text_to_name
 from facealign_cli.files.storage import Storage, arrow_folder, join
 from facealign_cli.formats import parquet
 from facealign_cli.records import DOUBTFUL
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 _STOP = "stop"
 _OF_FACES = ("face_id", "confidence", "left_out")
-_COLUMNS = ("source", "source_bytes", "status", "error", *_OF_FACES, *(f"{stage}_ms" for stage in STAGES))
+_COLUMNS = ("source", "status", "error", *_OF_FACES, *(f"{stage}_ms" for stage in STAGES))
 
 
 class RayRows:
@@ -180,9 +181,7 @@ def _lines_of(table: pa.Table) -> list[JournalLine]:
     """A `JournalLine` for each picture of a file, without the line's text."""
     pictures: dict[str, list[dict[str, Any]]] = {}
     for row in table.to_pylist():
-        odd = row["source_bytes"]
-        path = row["source"] if odd is None else odd.decode("utf-8", "surrogateescape")
-        pictures.setdefault(path, []).append(row)
+        pictures.setdefault(text_to_name(row["source"]), []).append(row)
     return [_line(path, rows) for path, rows in pictures.items()]
 
 
