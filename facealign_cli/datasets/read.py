@@ -15,7 +15,7 @@ from facealign_cli.formats.base import find_format, format_names
 def read_samples(
     root: Path, *, need_pictures: bool = True, beside: BesideFolders | None = None
 ) -> Iterator[Sample | LeftOut]:
-    """Yield every annotated face below `root` in the order of names.
+    """Yield every annotated face below `root` in the order of names, each name once: a second face of it is left out.
 
     root: a folder with NAME.pts beside NAME.jpg|png, at any depth, or what `formats.base.find_format` knows: dlib's
     XML, COCO, CVAT, Label Studio, a YOLO folder, facealign's JSON, CSV or Parquet. need_pictures: leave out a face
@@ -28,15 +28,27 @@ def read_samples(
     if fmt is not None and fmt.name != "pts":
         from facealign_cli.datasets import labels
 
-        return labels.read(root, fmt, need_pictures=need_pictures)
+        return _each_name_once(labels.read(root, fmt, need_pictures=need_pictures))
     if root.is_dir():
         from facealign_cli.datasets import w300
 
-        return w300.read(root, need_pictures=need_pictures, beside=beside)
+        return _each_name_once(w300.read(root, need_pictures=need_pictures, beside=beside))
     raise InputError(
         f"{root}: expected a folder of pictures with .pts files, or faces in a format that facealign reads "
         f"({', '.join(format_names())})"
     )
+
+
+def _each_name_once(items: Iterable[Sample | LeftOut]) -> Iterator[Sample | LeftOut]:
+    """The items; of several samples of one name, such as of a.pts and a.jpg.pts, only the first one is a sample."""
+    names: set[str] = set()
+    for item in items:
+        if isinstance(item, Sample) and item.name in names:
+            yield LeftOut(item.name, "a face of this name stands there already; only the first one is taken")
+            continue
+        if isinstance(item, Sample):
+            names.add(item.name)
+        yield item
 
 
 def unused_files(root: Path, samples: Iterable[Sample]) -> list[LeftOut]:

@@ -199,6 +199,20 @@ def test_faces_in_other_formats(tmp_path: Path, name: str) -> None:
     np.testing.assert_allclose(second.landmarks, faces[1].landmarks, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "./a.jpg"])
+def test_a_picture_that_stands_there_twice_is_one_with_all_of_its_faces(tmp_path: Path, name: str) -> None:
+    """Each of its faces has a name of its own; a face that stands there twice counts once."""
+    (tmp_path / "a.jpg").touch()
+    faces = [Face(0, BBox.around(LANDMARKS + shift), LANDMARKS + shift, 0.5) for shift in (0, 500)]
+    records = [FrameResult.of_faces(source, [face]) for source, face in zip(("a.jpg", name), faces, strict=True)]
+    get_format("json").write(tmp_path / "f.json", [*records, records[0]])
+    first, second, twice = read_samples(tmp_path / "f.json")
+    assert isinstance(first, Sample) and isinstance(second, Sample)
+    assert (first.name, second.name) == ("a.jpg#0", "a.jpg#1")
+    np.testing.assert_allclose(second.landmarks - first.landmarks, 500)
+    assert twice == LeftOut("a.jpg#0", "the same face stands there already")
+
+
 def test_a_picture_that_failed_is_left_out(tmp_path: Path) -> None:
     get_format("json").write(tmp_path / "f.json", [FrameResult.of_error("a.jpg", "damaged")])
     assert list(read_samples(tmp_path / "f.json")) == [LeftOut("a.jpg", "damaged")]

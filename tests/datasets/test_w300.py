@@ -63,6 +63,16 @@ class TestSamples:
     def test_name_with_dots_and_spaces(self, tmp_path: Path) -> None:
         assert read_only(add(tmp_path / "sét", "a.b c").parent).name == "a.b c.jpg"
 
+    @pytest.mark.parametrize("other", ["a.jpg.pts", "a.PTS"])
+    def test_two_files_for_one_face(self, tmp_path: Path, other: str) -> None:
+        """Both are called by the picture's name; a later one would take the first one's prediction."""
+        add(tmp_path, "a")
+        write_pts(tmp_path / other, LANDMARKS + 1)
+        one, two = read_samples(tmp_path)
+        assert isinstance(one, Sample) and isinstance(two, LeftOut)
+        assert (one.name, two.name) == ("a.jpg", "a.jpg")
+        assert "only the first one is taken" in two.reason
+
     def test_several_faces_of_a_picture(self, tmp_path: Path) -> None:
         """As `formats.pts` writes them; each has its own box, and all are of one photo."""
         photo = add(tmp_path, "a")
