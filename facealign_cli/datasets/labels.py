@@ -1,8 +1,8 @@
 """Annotated faces in any format that `formats` reads: dlib's XML, COCO, CVAT, Label Studio, YOLO, facealign's own.
 
 A picture's name in the file is a path from the file's folder, from `images` in it, or from the working folder: the
-first one of these that is there counts. A face is called PICTURE#NUMBER. A picture that stands in the file several times
-is one, with all of its faces.
+first one of these that is there counts. A face is called PICTURE#NUMBER. A picture that stands there several times is
+one, with all of its faces.
 """
 
 from __future__ import annotations
