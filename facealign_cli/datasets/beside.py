@@ -1,4 +1,4 @@
-"""The JSON files that may stand beside the pictures of a data set's folder, by the pictures' names.
+"""What stands beside the pictures of a data set's folder: .pts files, and JSON files by the pictures' names.
 
 boxes.json: picture → face box, or a list of them. weights.json: NAME → how far each of the 68 points is to be trusted.
 points.json: NAME → points placed by hand in a scheme of the source's own. info.json: NAME → facts, of which `yaw` and
@@ -20,6 +20,7 @@ import numpy as np
 from facealign_cli.arrays import Floats
 from facealign_cli.errors import FormatError
 from facealign_cli.files.documents import read_json, structured
+from facealign_cli.formats.pts import split_face_stem
 from facealign_cli.landmarks import LARGEST_COORDINATE, N_LANDMARKS
 from facealign_cli.records import BBox, LeftOut
 
@@ -136,6 +137,23 @@ class BesideFolders(dict[Path, Beside]):
     def __missing__(self, folder: Path) -> Beside:
         self[folder] = Beside(folder)
         return self[folder]
+
+
+def picture_of(pts: Path) -> tuple[Path | None, int | None]:
+    """The picture beside a .pts file, None where there is none; and the face's number, where it is one of several."""
+    stem, number = split_face_stem(pts.stem, lambda name: pts.with_name(f"{name}.pts").exists())
+    image = _picture_called(pts.parent, stem)
+    if image is None and number is not None:
+        own = _picture_called(pts.parent, pts.stem)
+        return own, None if own else number
+    return image, number
+
+
+def _picture_called(folder: Path, name: str) -> Path | None:
+    whole = folder / name
+    if whole.suffix in IMAGE_SUFFIXES and whole.exists():
+        return whole
+    return next((image for suffix in IMAGE_SUFFIXES if (image := folder / f"{name}{suffix}").exists()), None)
 
 
 def _boxes(value: Any) -> list[BBox]:

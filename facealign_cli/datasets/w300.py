@@ -13,7 +13,7 @@ from pathlib import Path
 
 from facealign_cli.arrays import Floats
 from facealign_cli.datasets.base import LeftOut, Sample
-from facealign_cli.datasets.beside import IMAGE_SUFFIXES, Beside, BesideFolders, Facts
+from facealign_cli.datasets.beside import IMAGE_SUFFIXES, Beside, BesideFolders, Facts, picture_of
 from facealign_cli.datasets.splits import photo_key
 from facealign_cli.errors import InputError
 from facealign_cli.formats.pts import PTS_FILES, read_pts, split_face_stem
@@ -60,23 +60,6 @@ def _face(root: Path, pts: Path, beside: Beside, need_pictures: bool) -> Sample 
         weights=beside.weights.get(pts.stem),
         yaw=beside.info.get(pts.stem, Facts()).yaw_deg,
     )
-
-
-def picture_of(pts: Path) -> tuple[Path | None, int | None]:
-    """The picture beside a .pts file, None where there is none; and the face's number, where it is one of several."""
-    stem, number = split_face_stem(pts.stem, lambda name: pts.with_name(f"{name}.pts").exists())
-    image = _picture_called(pts.parent, stem)
-    if image is None and number is not None:
-        own = _picture_called(pts.parent, pts.stem)
-        return own, None if own else number
-    return image, number
-
-
-def _picture_called(folder: Path, name: str) -> Path | None:
-    whole = folder / name
-    if whole.suffix in IMAGE_SUFFIXES and whole.exists():
-        return whole
-    return next((image for suffix in IMAGE_SUFFIXES if (image := folder / f"{name}{suffix}").exists()), None)
 
 
 def _box_of(landmarks: Floats, boxes: list[BBox]) -> BBox | None:
