@@ -95,8 +95,10 @@ def test_malformed_json(tmp_path: Path, text: str, message: str) -> None:
     [
         ("", "the header lacks image, x1, y1, x2, y2"),
         ("image,x1,y1,x2\na,1,2,3\n", "the header lacks y2"),
-        ("image,x1,y1,x2,y2\na.jpg,1,2,3\n", "line 2: expected 5 fields"),
-        ("image,x1,y1,x2,y2\na.jpg,1,2,3,4,5\n", "line 2: expected 5 fields"),
+        ("image,x1,y1,x2,y2\na.jpg,1,2,3\n", "line 2: expected 5 cells, got 4"),
+        ("x1,y1,x2,y2,image\n1,2,3,4\n", "line 2: expected 5 cells, got 4"),
+        ("image,x1,y1,x2,y2\na.jpg,1,2,3,4,5\n", "line 2: expected 5 cells, got 6; are there decimal commas"),
+        ("image;x1;y1;x2;y2\na.jpg;1;2;3;4\n", "separated by semicolons"),
         ("image,x1,y1,x2,y2\n,1,2,3,4\n", "line 2: .*a picture's name"),
         ("image,x1,y1,x2,y2\na.jpg,1,2,3,4\nb.jpg,1,2,x,4\n", "line 3: bbox: x2: expected a number, got 'x'"),
         ("image,x1,y1,x2,y2\na.jpg,3,2,1,4\n", "line 2: bbox: expected x1 < x2"),
