@@ -50,4 +50,6 @@ def _faces(path: Path, result: FrameResult, need_pictures: bool) -> Iterator[Sam
             yield LeftOut(face_name, "its picture is missing")
             continue
         photo = photo_key(dataset, name.stem)
-        yield Sample(face_name, dataset, photo, image or folder / name, face.landmarks, face.bbox)
+        place = image or folder / name
+        size = (result.width, result.height) if result.width and result.height else None
+        yield Sample(face_name, dataset, photo, place, face.landmarks, face.bbox, size=size)

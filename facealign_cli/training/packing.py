@@ -151,7 +151,7 @@ def _row(sample: Sample, size: int, context: float, quality: int, seen: dict[str
     if is_held_out(sample.photo) and (problem := _hold_out_problem(sample)):
         return LeftOut(name, problem)
     try:
-        image = read_image(sample.image_path)
+        image = sample.image()
     except InputError as error:
         return LeftOut(name, str(error))
     problem = _problem(sample, image.shape[:2], seen.setdefault(sample.photo, []))

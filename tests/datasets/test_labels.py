@@ -213,6 +213,23 @@ def test_a_picture_that_stands_there_twice_is_one_with_all_of_its_faces(tmp_path
     assert twice == LeftOut("a.jpg#0", "the same face stands there already")
 
 
+def test_a_picture_of_another_size_than_its_labels_is_refused(tmp_path: Path) -> None:
+    """Its landmarks lie in a larger picture: they would be elsewhere in this one."""
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((30, 40, 3), np.uint8))
+    face = Face(0, BBox.around(LANDMARKS), LANDMARKS, 0.5)
+    records = {(40, 30): True, (80, 60): False, (30, 40): False, (0, 0): True}
+    for (width, height), sound in records.items():
+        record = FrameResult.of_faces("a.png", [face], width=width, height=height)
+        get_format("json").write(tmp_path / "f.json", [record], overwrite=True)
+        (sample,) = read_samples(tmp_path / "f.json")
+        assert isinstance(sample, Sample)
+        if sound:
+            assert sample.image().shape == (30, 40, 3)
+        else:
+            with pytest.raises(InputError, match=f"40 x 30 pixels, but its faces were labelled in {width} x {height}"):
+                sample.image()
+
+
 def test_a_picture_that_failed_is_left_out(tmp_path: Path) -> None:
     get_format("json").write(tmp_path / "f.json", [FrameResult.of_error("a.jpg", "damaged")])
     assert list(read_samples(tmp_path / "f.json")) == [LeftOut("a.jpg", "damaged")]
