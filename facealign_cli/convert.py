@@ -13,6 +13,7 @@ from itertools import groupby
 from pathlib import Path
 
 from facealign_cli.datasets import Sample, read_samples
+from facealign_cli.datasets.beside import picture_called
 from facealign_cli.errors import InputError
 from facealign_cli.files.pictures import read_image
 from facealign_cli.formats.base import Format, find_format, format_names
@@ -115,7 +116,17 @@ def _from_samples(
         ordered = sorted(group, key=lambda sample: split_face_stem(sample.name)[1] or 0)
         faces = [_face(number, sample) for number, sample in enumerate(ordered)]
         name = os.path.relpath(image, os.path.abspath(root))
-        yield FrameResult.of_faces(_joined(images, name) if images else str(root / name), faces)
+        yield FrameResult.of_faces(_in_images(images, root, name) if images else str(root / name), faces)
+
+
+def _in_images(images: Path, root: Path, name: str) -> str:
+    """The path in `images` of a picture of .pts files below `root`, with the suffix that it has there.
+
+    name: of the picture from `root`. Where neither the picture nor NAME.jpg.pts is there, its suffix is a guess.
+    """
+    path = Path(_joined(images, name))
+    known = path.exists() or any((root / f"{name}{number}.pts").exists() for number in ("", "#0"))
+    return str(path if known else picture_called(path.parent, path.stem) or path)
 
 
 def _face(number: int, sample: Sample) -> Face:

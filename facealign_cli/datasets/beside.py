@@ -142,14 +142,15 @@ class BesideFolders(dict[Path, Beside]):
 def picture_of(pts: Path) -> tuple[Path | None, int | None]:
     """The picture beside a .pts file, None where there is none; and the face's number, where it is one of several."""
     stem, number = split_face_stem(pts.stem, lambda name: pts.with_name(f"{name}.pts").exists())
-    image = _picture_called(pts.parent, stem)
+    image = picture_called(pts.parent, stem)
     if image is None and number is not None:
-        own = _picture_called(pts.parent, pts.stem)
+        own = picture_called(pts.parent, pts.stem)
         return own, None if own else number
     return image, number
 
 
-def _picture_called(folder: Path, name: str) -> Path | None:
+def picture_called(folder: Path, name: str) -> Path | None:
+    """The picture of that name, with its suffix or without it, in a folder; None where there is none."""
     whole = folder / name
     if whole.suffix in IMAGE_SUFFIXES and whole.exists():
         return whole

@@ -42,7 +42,7 @@ def _face(root: Path, pts: Path, beside: Beside, need_pictures: bool) -> Sample 
     if image is None and need_pictures:
         return LeftOut(name, "no picture beside it")
     stem = split_face_stem(pts.stem)[0] if number is not None else pts.stem
-    image = image or pts.with_name(f"{stem}{IMAGE_SUFFIXES[0]}")
+    image = image or pts.with_name(stem if Path(stem).suffix in IMAGE_SUFFIXES else f"{stem}{IMAGE_SUFFIXES[0]}")
     try:
         landmarks = read_pts(pts)
     except InputError as error:
