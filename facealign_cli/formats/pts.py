@@ -257,7 +257,10 @@ def _recognises(folder: Any) -> bool:
     return isinstance(folder, Path) and any(folder.rglob(PTS_FILES))
 
 
-_LOSES = f"the picture's size, the box, the detector's score, the confidence, points that cannot be seen, {OF_THE_RUN}"
+_LOSES = (
+    "the picture's size, the box, the detector's score, the confidence, points that cannot be seen, "
+    f"{OF_THE_RUN}; pictures without a face, and those that failed, make no file"
+)
 register_format(
     "pts", [".pts"], write=write, read=read, check=check, recognises=_recognises, loses=_LOSES, takes_root=True
 )
