@@ -55,16 +55,16 @@ def _face(root: Path, pts: Path, beside: Beside, need_pictures: bool) -> Sample 
         photo=photo_key(dataset, image.stem),
         image_path=image,
         landmarks=landmarks,
-        bbox=_box_of(landmarks, beside.boxes.get(image.name, [])),
+        bbox=_box_of(landmarks, beside.boxes.get(image.name, []), several=number is not None),
         rough=any(p in _ROUGH_FOLDERS for p in folders),
         weights=beside.weights.get(pts.stem),
         yaw=beside.info.get(pts.stem, Facts()).yaw_deg,
     )
 
 
-def _box_of(landmarks: Floats, boxes: list[BBox]) -> BBox | None:
-    """The box of a picture's that overlaps the face most; the only one, whether it does or not."""
-    if len(boxes) < 2:
+def _box_of(landmarks: Floats, boxes: list[BBox], several: bool) -> BBox | None:
+    """The box of a picture's that overlaps the face most; the only box of the only face, whether it does or not."""
+    if not boxes or (len(boxes) == 1 and not several):
         return boxes[0] if boxes else None
     truth = BBox.around(landmarks)
     best = max(boxes, key=truth.iou)

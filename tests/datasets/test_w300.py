@@ -85,6 +85,8 @@ class TestSamples:
         assert first.image_path == second.image_path == photo
         assert first.photo == second.photo
         assert (first.bbox, second.bbox) == (BBox(20, 20, 190, 190), BBox(520, 520, 690, 690))
+        (tmp_path / "boxes.json").write_text('{"a.jpg": [520, 520, 690, 690]}')  # of the second face alone
+        assert [item.bbox for item in read_samples(tmp_path)] == [None, BBox(520, 520, 690, 690)]
         photo.unlink()
         assert [item.name for item in read_samples(tmp_path, need_pictures=False)] == ["a.jpg#0", "a.jpg#1"]
         assert [item.reason for item in read_samples(tmp_path)] == ["no picture beside it"] * 2
