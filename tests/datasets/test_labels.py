@@ -76,8 +76,12 @@ def test_parts_in_any_order(tmp_path: Path) -> None:
 
 
 def test_several_faces_in_a_picture(tmp_path: Path) -> None:
-    path = write(tmp_path, f"<box {BOX}>{parts()}</box>", f"<box {BOX}/>", f"<box {BOX}>{parts()}</box>")
-    assert {item.name[-2:]: type(item) for item in read_samples(path)} == {"#0": Sample, "#1": LeftOut, "#2": Sample}
+    faces = [f"<box {BOX}>{parts(LANDMARKS + shift)}</box>" for shift in (0, 90, 0.01)]
+    path = write(tmp_path, faces[0], f"<box {BOX}/>", faces[1], faces[2])
+    items = {item.name[-2:]: item for item in read_samples(path)}
+    kinds = {"#0": Sample, "#1": LeftOut, "#2": Sample, "#3": LeftOut}
+    assert {name: type(item) for name, item in items.items()} == kinds
+    assert items["#3"] == LeftOut("helen/trainset/1_1.jpg#3", "the same face as helen/trainset/1_1.jpg#0")
 
 
 def test_picture_without_a_folder(tmp_path: Path) -> None:
