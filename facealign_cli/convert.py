@@ -13,11 +13,13 @@ from itertools import groupby
 from pathlib import Path
 
 from facealign_cli.datasets import Sample, read_samples
+from facealign_cli.datasets.beside import picture_called
 from facealign_cli.errors import InputError
 from facealign_cli.files.output import atomic_write, check_output
 from facealign_cli.files.pictures import read_image
 from facealign_cli.formats.base import Format, find_format, format_names
 from facealign_cli.formats.csv import write_cells
+from facealign_cli.formats.labelling import put_together
 from facealign_cli.formats.pts import split_face_stem
 from facealign_cli.records import BBox, Face, FrameResult, LeftOut
 
@@ -81,7 +83,7 @@ def write_faces(
         else:
             held.append(named)
     if target.names_pictures or target.takes_root:
-        held, twice = _put_together(held)
+        held, twice = put_together(held)
         left_out += twice
     if left_out_list is not None:
         _write_left_out(left_out_list, left_out, overwrite)
@@ -92,45 +94,6 @@ def write_faces(
     folder = {"root": images} if target.takes_root else {}
     target.write(output, held, overwrite, **folder)
     return Conversion(tuple(held), tuple(left_out))
-
-
-SAME_FACE = 0.5
-"""Overlap over union of the boxes of two faces' points from which the two are one face that stands there twice."""
-
-
-def _put_together(results: Iterable[FrameResult]) -> tuple[list[FrameResult], list[LeftOut]]:
-    """One result for each picture, at the place of its first one; a face that stands there already is left out."""
-    pictures: dict[tuple[str, int | None], FrameResult] = {}
-    left_out: list[LeftOut] = []
-    for result in results:
-        key = os.path.normpath(result.source), result.frame
-        first = pictures.setdefault(key, result)
-        if first is result:
-            continue
-        sizes = (first.width, first.height), (result.width, result.height)
-        if result.status != "error" and all(map(all, sizes)) and sizes[0] != sizes[1]:
-            told = (
-                f"it stands there twice, with {sizes[0][0]}x{sizes[0][1]} and with {sizes[1][0]}x{sizes[1][1]} pixels"
-            )
-            left_out.append(LeftOut(result.source, f"{told}: only the first one is taken"))
-            continue
-        pictures[key], known = _joined_faces(first, result)
-        left_out += [LeftOut(f"{result.source}#{i}", "the same face stands there already") for i in known]
-    return list(pictures.values()), left_out
-
-
-def _joined_faces(first: FrameResult, other: FrameResult) -> tuple[FrameResult, list[int]]:
-    """The one with the faces of the other that it lacks, and the numbers of those that it has."""
-    if first.status == "error" or not other.faces:
-        return (other if first.status == "error" else first), []
-    boxes = [BBox.around(face.landmarks) for face in (*first.faces, *other.faces)]
-    own, others = boxes[: len(first.faces)], boxes[len(first.faces) :]
-    known = [i for i, box in enumerate(others) if any(box.iou(mine) >= SAME_FACE for mine in own)]
-    faces = [*first.faces, *(face for i, face in enumerate(other.faces) if i not in known)]
-    numbered = tuple(replace(face, face_id=i) for i, face in enumerate(faces))
-    return replace(
-        first, status="ok", faces=numbered, width=first.width or other.width, height=first.height or other.height
-    ), known
 
 
 def _write_left_out(path: Path, items: Iterable[LeftOut], overwrite: bool) -> None:
@@ -171,7 +134,17 @@ def _from_samples(
         ordered = sorted(group, key=lambda sample: split_face_stem(sample.name)[1] or 0)
         faces = [_face(number, sample) for number, sample in enumerate(ordered)]
         name = os.path.relpath(image, os.path.abspath(root))
-        yield FrameResult.of_faces(_joined(images, name) if images else str(root / name), faces)
+        yield FrameResult.of_faces(_in_images(images, root, name) if images else str(root / name), faces)
+
+
+def _in_images(images: Path, root: Path, name: str) -> str:
+    """The path in `images` of a picture of .pts files below `root`, with the suffix that it has there.
+
+    name: of the picture from `root`. Where neither the picture nor NAME.jpg.pts is there, its suffix is a guess.
+    """
+    path = Path(_joined(images, name))
+    known = path.exists() or any((root / f"{name}{number}.pts").exists() for number in ("", "#0"))
+    return str(path if known else picture_called(path.parent, path.stem) or path)
 
 
 def _face(number: int, sample: Sample) -> Face:

@@ -179,6 +179,27 @@ def test_an_export_can_be_trained_on_and_evaluated(folder: Path) -> None:
     assert all(isinstance(s, Sample) and s.image_path.exists() for s in samples)
 
 
+@pytest.mark.parametrize("suffix", [".JPG", ".png"])
+def test_pictures_of_pts_files_are_found_in_the_folder_of_the_pictures(folder: Path, suffix: str) -> None:
+    """Their names in .pts files have no suffix; .jpg was taken for it, whatever they were called."""
+    run("rows.json", "pts", "--to", "pts", "--images", "photos")
+    Path("photos/a.jpg").rename(f"photos/a{suffix}")
+    run("pts", "back.json", "--images", "photos")
+    assert [r.source for r in get_format("json").read("back.json")] == [f"photos/a{suffix}", "photos/sub/b.jpg"]
+
+
+def test_a_pts_file_that_states_its_pictures_suffix_is_of_no_other_picture(folder: Path) -> None:
+    results = [
+        replace(r, source=f"photos/a{s}")
+        for r, s in zip(get_format("json").read("rows.json"), (".jpg", ".png"), strict=True)
+    ]
+    get_format("json").write("two.json", results)
+    run("two.json", "pts", "--to", "pts", "--images", "photos")
+    Path("photos/a.jpg").rename("photos/a.bmp")
+    run("pts", "back.json", "--images", "photos")
+    assert [r.source for r in get_format("json").read("back.json")] == ["photos/a.jpg", "photos/a.png"]
+
+
 @pytest.mark.parametrize("name", ["yolo-pose", "pts"])
 def test_a_name_that_leads_out_of_the_folder_is_no_harm(folder: Path, name: str) -> None:
     """These formats make files that are named by their input."""

@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from facealign_cli.arrays import Floats
+from facealign_cli.arrays import Floats, Image
+from facealign_cli.errors import InputError
+from facealign_cli.files.pictures import read_image
 from facealign_cli.records import BBox, LeftOut
 
 __all__ = ["LeftOut", "Sample"]
@@ -21,7 +23,8 @@ class Sample:
     if it gives one. rough: labels that were estimated, not made by hand; for training only.
     weights: (68,) how far each point is to be trusted, 0 to 1; 0 is never learnt from; None where all are 1; all 0
     where there are no labels and `landmarks` only say where the face is. yaw: how far the head is turned to a side, in
-    degrees, as the data set says; NaN where it does not. points: (K, 2) placed by hand in another scheme.
+    degrees, as the data set says; NaN where it does not. points: (K, 2) placed by hand in another scheme. size: width
+    and height of the picture in which the landmarks lie, as a label file says; None where it does not.
     """
 
     name: str
@@ -34,3 +37,15 @@ class Sample:
     weights: Floats | None = None
     yaw: float = math.nan
     points: Floats | None = None
+    size: tuple[int, int] | None = None
+
+    def image(self) -> Image:
+        """The picture, (H, W, 3) uint8 BGR. Raises InputError, also if it has another size than `size`."""
+        image = read_image(self.image_path)
+        height, width = image.shape[:2]
+        if self.size is not None and self.size != (width, height):
+            raise InputError(
+                f"{self.image_path}: it has {width} x {height} pixels, but its faces were labelled in "
+                f"{self.size[0]} x {self.size[1]}"
+            )
+        return image

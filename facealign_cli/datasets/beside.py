@@ -1,4 +1,4 @@
-"""The JSON files that may stand beside the pictures of a data set's folder, by the pictures' names.
+"""What stands beside the pictures of a data set's folder: .pts files, and JSON files by the pictures' names.
 
 boxes.json: picture → face box, or a list of them. weights.json: NAME → how far each of the 68 points is to be trusted.
 points.json: NAME → points placed by hand in a scheme of the source's own. info.json: NAME → facts, of which `yaw` and
@@ -8,7 +8,6 @@ points.json: NAME → points placed by hand in a scheme of the source's own. inf
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +19,7 @@ import numpy as np
 from facealign_cli.arrays import Floats
 from facealign_cli.errors import FormatError
 from facealign_cli.files.documents import read_json, structured
+from facealign_cli.formats.pts import PTS_FILES, split_face_stem
 from facealign_cli.landmarks import LARGEST_COORDINATE, N_LANDMARKS
 from facealign_cli.records import BBox, LeftOut
 
@@ -99,10 +99,14 @@ class Beside:
 
     def stray_names(self) -> Iterator[LeftOut]:
         """For each of the files: which of its names nothing in the folder has, if there are any."""
-        files = {path.name for path in self.folder.iterdir()}
-        stems = {os.path.splitext(name)[0] for name in files}
+        files = list(self.folder.iterdir())
+        faces = {path for path in files if path.match(PTS_FILES)}
+        labelled = {picture_of(pts)[0] for pts in faces}
+        stems = {path.stem for path in files if path in faces or path not in labelled}
         for file in NAMES_BESIDE:
-            known, how = (files, "with its suffix") if file == "boxes.json" else (stems, "without its suffix")
+            known, how = stems, "without its suffix, and one of its several faces as NAME#0, as in the .pts file's name"
+            if file == "boxes.json":
+                known, how = {path.name for path in files}, "with its suffix"
             names = self._object(file, "a value")
             if stray := [one for one in names if one not in known]:
                 count = f"{len(stray)} of its {len(names)} names, such as {stray[0]!r:.80}"
@@ -136,6 +140,24 @@ class BesideFolders(dict[Path, Beside]):
     def __missing__(self, folder: Path) -> Beside:
         self[folder] = Beside(folder)
         return self[folder]
+
+
+def picture_of(pts: Path) -> tuple[Path | None, int | None]:
+    """The picture beside a .pts file, None where there is none; and the face's number, where it is one of several."""
+    stem, number = split_face_stem(pts.stem, lambda name: pts.with_name(f"{name}.pts").exists())
+    image = picture_called(pts.parent, stem)
+    if image is None and number is not None:
+        own = picture_called(pts.parent, pts.stem)
+        return own, None if own else number
+    return image, number
+
+
+def picture_called(folder: Path, name: str) -> Path | None:
+    """The picture of that name, with its suffix or without it, in a folder; None where there is none."""
+    whole = folder / name
+    if whole.suffix in IMAGE_SUFFIXES and whole.exists():
+        return whole
+    return next((image for suffix in IMAGE_SUFFIXES if (image := folder / f"{name}{suffix}").exists()), None)
 
 
 def _boxes(value: Any) -> list[BBox]:

@@ -1,7 +1,8 @@
 """Annotated faces in any format that `formats` reads: dlib's XML, COCO, CVAT, Label Studio, YOLO, facealign's own.
 
 A picture's name in the file is a path from the file's folder, from `images` in it, or from the working folder: the
-first one of these that is there counts. A face is called PICTURE#NUMBER.
+first one of these that is there counts. A face is called PICTURE#NUMBER. A picture that stands there several times is
+one, with all of its faces.
 """
 
 from __future__ import annotations
@@ -14,22 +15,27 @@ from facealign_cli.datasets.base import LeftOut, Sample
 from facealign_cli.datasets.splits import photo_key
 from facealign_cli.errors import InputError
 from facealign_cli.formats.base import Format
+from facealign_cli.formats.labelling import put_together
 from facealign_cli.records import FrameResult
 
 
 def read(path: Path, fmt: Format, *, need_pictures: bool = True) -> Iterator[Sample | LeftOut]:
     """Yield the faces of a file or folder in that format; see `read_samples`."""
-    empty = True
-    for item in fmt.scan(path):
-        empty = False
+    items = list(fmt.scan(path))
+    if not items:
+        raise InputError(f"{path}: no picture in it")
+    pictures = []
+    for item in items:
         if isinstance(item, LeftOut):
             yield item
         elif item.status == "error" or item.frame is not None:
             yield LeftOut(item.source, item.error or "a frame of a clip, not a picture")
         else:
-            yield from _faces(path, item, need_pictures)
-    if empty:
-        raise InputError(f"{path}: no picture in it")
+            pictures.append(item)
+    together, twice = put_together(pictures)
+    for picture in together:
+        yield from _faces(path, picture, need_pictures)
+    yield from twice
 
 
 def _faces(path: Path, result: FrameResult, need_pictures: bool) -> Iterator[Sample | LeftOut]:
@@ -44,4 +50,6 @@ def _faces(path: Path, result: FrameResult, need_pictures: bool) -> Iterator[Sam
             yield LeftOut(face_name, "its picture is missing")
             continue
         photo = photo_key(dataset, name.stem)
-        yield Sample(face_name, dataset, photo, image or folder / name, face.landmarks, face.bbox)
+        place = image or folder / name
+        size = (result.width, result.height) if result.width and result.height else None
+        yield Sample(face_name, dataset, photo, place, face.landmarks, face.bbox, size=size)

@@ -9,16 +9,17 @@ middle of the mouth.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from facealign_cli.arrays import Floats
 from facealign_cli.datasets.base import LeftOut, Sample
-from facealign_cli.datasets.beside import IMAGE_SUFFIXES, SCHEMES, BesideFolders, Facts
+from facealign_cli.datasets.beside import IMAGE_SUFFIXES, SCHEMES, BesideFolders, Facts, picture_of
 from facealign_cli.datasets.splits import photo_key
 from facealign_cli.errors import InputError
+from facealign_cli.formats.pts import PTS_FILES
 from facealign_cli.geometry import init_shape_from_bbox
 from facealign_cli.landmarks import MEAN_SHAPE, N_LANDMARKS
 from facealign_cli.records import BBox
@@ -31,11 +32,15 @@ def points_of_shape(landmarks: Floats, count: int) -> Floats:
     return np.stack([landmarks[..., list(group), :].mean(axis=-2) for group in SCHEMES[count]], axis=-2)
 
 
-def read(root: Path, find_face: FindFace, beside: BesideFolders | None = None) -> Iterator[Sample | LeftOut]:
-    """Yield a sample for every picture below `root` without a .pts file, in the order of names.
+def read(
+    root: Path, find_face: FindFace, beside: BesideFolders | None = None, labelled: Collection[Path] = ()
+) -> Iterator[Sample | LeftOut]:
+    """Yield a sample for every picture below `root` without labels, in the order of names.
 
     Its landmarks only say where the face is: the mean shape laid onto the hand points, or in the box of info.json, or
-    in the box that `find_face` gives for the picture; its weights are all 0. beside: as for `read_samples`.
+    in the box that `find_face` gives for the picture; its weights are all 0. beside: as for `read_samples`. labelled:
+    absolute paths of pictures that have labels. A picture has some, too, if a .pts file belongs to it, even a broken
+    one, or to another picture of its name, such as a.jpg beside a.png.
     Raises FormatError for a broken points.json or info.json.
     """
     root = Path(os.path.abspath(root))
@@ -43,8 +48,9 @@ def read(root: Path, find_face: FindFace, beside: BesideFolders | None = None) -
     beside = BesideFolders() if beside is None else beside
     for folder in folders:
         points, info = beside[folder].points, beside[folder].info
+        known = {*labelled, *(picture_of(pts)[0] for pts in folder.glob(PTS_FILES))}
         for image in sorted(path for path in folder.iterdir() if path.suffix in IMAGE_SUFFIXES):
-            if not image.with_suffix(".pts").exists():
+            if image not in known and not image.with_suffix(".pts").exists():
                 yield _sample(root, image, points.get(image.stem), info.get(image.stem, Facts()), find_face)
 
 

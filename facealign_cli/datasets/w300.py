@@ -13,7 +13,7 @@ from pathlib import Path
 
 from facealign_cli.arrays import Floats
 from facealign_cli.datasets.base import LeftOut, Sample
-from facealign_cli.datasets.beside import IMAGE_SUFFIXES, Beside, BesideFolders, Facts
+from facealign_cli.datasets.beside import IMAGE_SUFFIXES, Beside, BesideFolders, Facts, picture_of
 from facealign_cli.datasets.splits import photo_key
 from facealign_cli.errors import InputError
 from facealign_cli.formats.pts import PTS_FILES, read_pts, split_face_stem
@@ -42,7 +42,7 @@ def _face(root: Path, pts: Path, beside: Beside, need_pictures: bool) -> Sample 
     if image is None and need_pictures:
         return LeftOut(name, "no picture beside it")
     stem = split_face_stem(pts.stem)[0] if number is not None else pts.stem
-    image = image or pts.with_name(f"{stem}{IMAGE_SUFFIXES[0]}")
+    image = image or pts.with_name(stem if Path(stem).suffix in IMAGE_SUFFIXES else f"{stem}{IMAGE_SUFFIXES[0]}")
     try:
         landmarks = read_pts(pts)
     except InputError as error:
@@ -55,33 +55,16 @@ def _face(root: Path, pts: Path, beside: Beside, need_pictures: bool) -> Sample 
         photo=photo_key(dataset, image.stem),
         image_path=image,
         landmarks=landmarks,
-        bbox=_box_of(landmarks, beside.boxes.get(image.name, [])),
+        bbox=_box_of(landmarks, beside.boxes.get(image.name, []), several=number is not None),
         rough=any(p in _ROUGH_FOLDERS for p in folders),
         weights=beside.weights.get(pts.stem),
         yaw=beside.info.get(pts.stem, Facts()).yaw_deg,
     )
 
 
-def picture_of(pts: Path) -> tuple[Path | None, int | None]:
-    """The picture beside a .pts file, None where there is none; and the face's number, where it is one of several."""
-    stem, number = split_face_stem(pts.stem, lambda name: pts.with_name(f"{name}.pts").exists())
-    image = _picture_called(pts.parent, stem)
-    if image is None and number is not None:
-        own = _picture_called(pts.parent, pts.stem)
-        return own, None if own else number
-    return image, number
-
-
-def _picture_called(folder: Path, name: str) -> Path | None:
-    whole = folder / name
-    if whole.suffix in IMAGE_SUFFIXES and whole.exists():
-        return whole
-    return next((image for suffix in IMAGE_SUFFIXES if (image := folder / f"{name}{suffix}").exists()), None)
-
-
-def _box_of(landmarks: Floats, boxes: list[BBox]) -> BBox | None:
-    """The box of a picture's that overlaps the face most; the only one, whether it does or not."""
-    if len(boxes) < 2:
+def _box_of(landmarks: Floats, boxes: list[BBox], several: bool) -> BBox | None:
+    """The box of a picture's that overlaps the face most; the only box of the only face, whether it does or not."""
+    if not boxes or (len(boxes) == 1 and not several):
         return boxes[0] if boxes else None
     truth = BBox.around(landmarks)
     best = max(boxes, key=truth.iou)

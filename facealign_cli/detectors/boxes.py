@@ -18,7 +18,7 @@ from facealign_cli.detectors.base import DetectorOptions, ReloadedWhenPickled, r
 from facealign_cli.detectors.box_files import read_faces, read_mat
 from facealign_cli.detectors.given import box_of
 from facealign_cli.errors import FormatError, InputError
-from facealign_cli.files.documents import read_csv, read_json, reason
+from facealign_cli.files.documents import read_json, read_table, reason
 from facealign_cli.files.picture_arrays import check_image
 from facealign_cli.formats.base import find_format
 from facealign_cli.records import BoxCalibration, Detection
@@ -111,18 +111,16 @@ def _json_boxes(place: str, value: Any) -> list[Detection]:
 
 def _read_csv(path: Path) -> BoxTable:
     table: BoxTable = defaultdict(list)
-    rows = read_csv(path)
-    header = next(rows, (0, []))[1]
+    header, rows = read_table(path)
     missing = [name for name in CSV_COLUMNS if name not in header]
     if not header:
         raise FormatError(f"{path}: the file is empty")
     if missing:
         raise FormatError(f"{path}: the header lacks {', '.join(missing)}; expected {','.join(CSV_COLUMNS)}[,score]")
-    for line, cells in rows:
-        row = dict(zip(header, cells, strict=False))
-        if not row["image"] or len(cells) != len(header):
-            raise FormatError(f"{path}, line {line}: expected {len(header)} fields and a picture's name")
-        box = _detection(f"{path}, line {line}", [row[column] for column in CSV_COLUMNS[1:]], row.get("score"))
+    for line, row in rows:
+        if not row["image"]:
+            raise FormatError(f"{path}: line {line}: expected a picture's name in the column image")
+        box = _detection(f"{path}: line {line}", [row[column] for column in CSV_COLUMNS[1:]], row.get("score"))
         table[row["image"]].append(box)
     return dict(table)
 

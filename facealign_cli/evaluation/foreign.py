@@ -21,7 +21,7 @@ import numpy as np
 from facealign_cli.arrays import Floats
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.evaluation.base import Status
-from facealign_cli.files.documents import read_csv, read_json, structured
+from facealign_cli.files.documents import read_json, read_table, structured
 from facealign_cli.files.names import text_to_name
 from facealign_cli.formats.base import find_format
 from facealign_cli.formats.codec import unguarded
@@ -111,7 +111,8 @@ def _read_json(path: Path) -> list[PredictedPicture]:
         results = structured(document, _Document).results
     except ValueError as error:
         raise FormatError(
-            f"{path}: not facealign's JSON: expected results with source and faces, each with landmarks ({error})"
+            f"{path}: not facealign's JSON: expected "
+            f'{{"results": [{{"source": "a.jpg", "faces": [{{"landmarks": [[x, y], …]}}]}}]}} ({error})'
         ) from error
     return [
         PredictedPicture(
@@ -159,21 +160,24 @@ def _number(value: Any) -> float | None:
 
 
 def _read_csv(path: Path) -> list[PredictedPicture]:
-    rows = read_csv(path)
-    header = next(rows, (0, []))[1]
+    header, rows = read_table(path)
     count = sum(re.fullmatch(r"x_[0-9]{1,6}", name) is not None for name in header)
     columns = [(f"x_{i}", f"y_{i}") for i in range(max(count, 1))]
     missing = [name for name in ("source", *itertools.chain(*columns)) if name not in header]
     if missing:
-        raise FormatError(f"{path}: not facealign's table: no column {missing[0]}")
-    return [_picture_from_row(dict(zip(header, cells, strict=False)), columns) for _, cells in rows]
+        raise FormatError(
+            f"{path}: not facealign's table: expected the columns source, x_0, x_1, …, y_0, y_1, …; "
+            f"no column {missing[0]}"
+        )
+    return [_picture_from_row(row, columns) for _, row in rows]
 
 
-def _picture_from_row(row: dict[str, Any], columns: list[tuple[str, str]]) -> PredictedPicture:
+def _picture_from_row(row: dict[str, str], columns: list[tuple[str, str]]) -> PredictedPicture:
     source = text_to_name(unguarded(row["source"]))
-    values = [(_cell(row.get(x)), _cell(row.get(y))) for x, y in columns if row.get(x) or row.get(y)]
-    if not values:
+    filled = [i for i, (x, y) in enumerate(columns) if row[x] or row[y]]
+    if not filled:
         return PredictedPicture(source, (), row.get("error") or None)
+    values = [(_cell(row[x]), _cell(row[y])) for x, y in columns[: filled[-1] + 1]]  # a point between is missing: NaN
     return PredictedPicture(source, (PredictedFace(np.array(values), _number(_cell(row.get("confidence")))),))
 
 

@@ -20,7 +20,6 @@ from facealign_cli.datasets.splits import is_held_out
 from facealign_cli.detectors.base import detect_faces
 from facealign_cli.errors import FacealignError, InputError
 from facealign_cli.evaluation.base import Irregularity, Prediction
-from facealign_cli.files.pictures import read_image
 from facealign_cli.geometry import init_shape_from_bbox
 from facealign_cli.metrics import NORMALISERS
 from facealign_cli.models.registry import sha256_of
@@ -132,7 +131,7 @@ def _predict_in_worker(sample: Sample) -> Prediction:
 def predict_sample(sample: Sample, aligner: Aligner, init: Init) -> Prediction:
     """The prediction for one sample; arguments as `predict_samples`."""
     try:
-        image = read_image(sample.image_path)
+        image = sample.image()
         start = _start(sample, image, aligner, init)
         if isinstance(start, Prediction):
             return start

@@ -15,7 +15,7 @@ import math
 import os
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
@@ -229,6 +229,40 @@ def read_csv(path: PathLike, **dialect: Any) -> Iterator[tuple[int, list[str]]]:
     with parsing(path, "a table"):
         text = as_utf8(data).decode("utf-8-sig", "surrogateescape")
     return csv_rows(path, io.StringIO(text, newline=""), **dialect)
+
+
+def read_table(path: PathLike) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:
+    """The header of a CSV file, empty where the file is, and its rows as (number of the line, column → cell).
+
+    Raises InputError if it cannot be read, FormatError if its cells are separated by something else than commas, if a
+    column is there twice, and, as the rows are taken, for one that has more or fewer cells than the header.
+    """
+    rows = read_csv(path)
+    header = next(rows, (0, list[str]()))[1]
+    if hint := other_separator(header):
+        raise FormatError(f"{path}: {hint}")
+    if twice := [name for i, name in enumerate(header) if name and name in header[:i]]:
+        raise FormatError(f"{path}: the column {twice[0]!r:.60} is there twice")
+    return header, _named_cells(path, header, rows)
+
+
+def _named_cells(
+    path: PathLike, header: list[str], rows: Iterator[tuple[int, list[str]]]
+) -> Iterator[tuple[int, dict[str, str]]]:
+    for line, cells in rows:
+        if len(cells) != len(header):
+            comma = "; are there decimal commas in it? numbers need points" if len(cells) > len(header) else ""
+            raise FormatError(f"{path}: line {line}: expected {len(header)} cells, got {len(cells)}{comma}")
+        yield line, dict(zip(header, cells, strict=True))
+
+
+def other_separator(header: Sequence[str]) -> str | None:
+    """What to do with a table whose header line, read with commas, shows another separator; None if it shows none."""
+    text = ",".join(header)
+    for character, name in ((";", "semicolons"), ("\t", "tabs")):
+        if text.count(character) > len(header):
+            return f"its cells are separated by {name}; save it with commas, and with points in its numbers"
+    return None
 
 
 def read_xml(path: PathLike, root: str | None = None, what: str = "") -> ET.Element:

@@ -3,7 +3,7 @@
 Pixels as here: counted from 0, centres at integers; `keypoints` are x, y, v with three decimals, v 2 for a point that
 can be seen and 1 for one that cannot; `bbox` is the detector's box as x, y, width, height; `score` is the confidence.
 Any category with 68 keypoints is read, by their names where they are known, else in their order; annotations of other
-categories are passed over. A face with points that are not labelled (v 0) is left out.
+categories are passed over. A face of no category, or with points that are not labelled (v 0), is left out.
 Not held: the detector's score, which model it was, pictures that failed, frames of clips.
 Source: https://cocodataset.org/#format-data
 """
@@ -87,15 +87,19 @@ def scan(path: PathLike) -> Iterator[FrameResult | LeftOut]:
     try:
         document = read_json(path)
         orders = {c["id"]: order for c in document["categories"] if (order := _order(c)) is not None}
-        images: dict[Any, tuple[Any, list[Any]]] = {image["id"]: (image, []) for image in document["images"]}
+        others = {category["id"] for category in document["categories"]} - set(orders)
+        images = _images(path, document["images"])
         lost: list[LeftOut] = []
         for annotation in document["annotations"]:
-            if annotation["category_id"] in orders:
-                place = images.get(annotation["image_id"])
-                if place is None:
-                    lost.append(LeftOut(f"annotation {annotation['id']}", "its image_id is not among the images"))
-                else:
-                    place[1].append(annotation)
+            place = images.get(annotation["image_id"])
+            if annotation["category_id"] in others:
+                continue
+            if annotation["category_id"] not in orders:
+                lost.append(LeftOut(f"annotation {annotation['id']}", "its category_id is not among the categories"))
+            elif place is None:
+                lost.append(LeftOut(f"annotation {annotation['id']}", "its image_id is not among the images"))
+            else:
+                place[1].append(annotation)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise FormatError(
             f"{path}: not COCO: expected images, annotations and categories, each with their ids ({error!r:.60})"
@@ -105,6 +109,19 @@ def scan(path: PathLike) -> Iterator[FrameResult | LeftOut]:
     for image, own in images.values():
         yield from _picture(path, image, own, orders)
     yield from lost
+
+
+def _images(path: PathLike, images: Iterable[Any]) -> dict[Any, tuple[Any, list[Any]]]:
+    """Id → the image, and room for its annotations. Raises FormatError where two pictures have one id."""
+    table: dict[Any, tuple[Any, list[Any]]] = {}
+    for image in images:
+        names = [one.get("file_name") for one in (table.setdefault(image["id"], (image, []))[0], image)]
+        if names[0] != names[1]:
+            raise FormatError(
+                f"{path}: the images {names[0]!r:.80} and {names[1]!r:.80} have the same id, {image['id']!r:.40}, so "
+                "it is not known of which of them an annotation is: give each image an id of its own"
+            )
+    return table
 
 
 def _order(category: Any) -> list[int] | None:
@@ -133,6 +150,8 @@ def _picture(
 
 
 def _face(face_id: int, annotation: dict[str, Any], order: list[int]) -> Face:
+    if annotation.get("keypoints") is None:
+        raise ValueError("it has no keypoints")
     values = np.array(annotation["keypoints"], float)
     if values.shape != (3 * N_LANDMARKS,):
         raise ValueError(f"expected {3 * N_LANDMARKS} numbers as keypoints, got {values.shape}")

@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import Any, BinaryIO, TextIO
 
 from facealign_cli.errors import FormatError
-from facealign_cli.files.documents import PathLike, read_csv, reason
+from facealign_cli.files.documents import PathLike, other_separator, read_csv, reason
 from facealign_cli.files.names import name_to_text
 from facealign_cli.formats.base import Format, register_format, write_file
 from facealign_cli.formats.codec import (
@@ -205,10 +205,8 @@ def _what_of_header(header: Sequence[str]) -> str:
     for columns, what in _OTHERS.items():
         if tuple(header[: len(columns)]) == columns:
             return f"it is {what}"
-    text = ",".join(header)
-    for character, name in ((";", "semicolons"), ("\t", "tabs")):
-        if text.count(character) > len(header):
-            return f"its cells are separated by {name}; save it with commas, and with points in its numbers"
+    if hint := other_separator(header):
+        return hint
     missing = [column for column in _COLUMNS_1 if column not in header]
     if len(missing) > len(_COLUMNS_1) // 2:
         return "another header line"

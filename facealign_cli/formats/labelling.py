@@ -7,6 +7,7 @@ that cannot be used, so that one bad face does not cost the others; `write` writ
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -17,7 +18,7 @@ from facealign_cli.arrays import Bools, Floats
 from facealign_cli.files.names import name_to_text
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import CONTOURS, MEAN_SHAPE, N_LANDMARKS, POINT_NAMES
-from facealign_cli.records import BBox, Face, FrameResult
+from facealign_cli.records import BBox, Face, FrameResult, LeftOut
 
 LABEL = "face"
 """What the faces are called in tools whose objects have a class."""
@@ -118,3 +119,42 @@ def drop_unheld(results: Iterable[FrameResult], sized: bool = True) -> list[Fram
     """The results that a labelling format can hold."""
     reason = why_not_sized if sized else why_not
     return [result for result in results if reason(result) is None]
+
+
+SAME_FACE = 0.5
+"""Overlap over union of the boxes of two faces' points from which the two are one face that stands there twice."""
+
+
+def put_together(results: Iterable[FrameResult]) -> tuple[list[FrameResult], list[LeftOut]]:
+    """One result for each picture, at the place of its first one; a face that stands there already is left out."""
+    pictures: dict[tuple[str, int | None], FrameResult] = {}
+    left_out: list[LeftOut] = []
+    for result in results:
+        key = os.path.normpath(result.source), result.frame
+        first = pictures.setdefault(key, result)
+        if first is result:
+            continue
+        sizes = (first.width, first.height), (result.width, result.height)
+        if result.status != "error" and all(map(all, sizes)) and sizes[0] != sizes[1]:
+            told = (
+                f"it stands there twice, with {sizes[0][0]}x{sizes[0][1]} and with {sizes[1][0]}x{sizes[1][1]} pixels"
+            )
+            left_out.append(LeftOut(result.source, f"{told}: only the first one is taken"))
+            continue
+        pictures[key], known = _joined_faces(first, result)
+        left_out += [LeftOut(f"{result.source}#{i}", "the same face stands there already") for i in known]
+    return list(pictures.values()), left_out
+
+
+def _joined_faces(first: FrameResult, other: FrameResult) -> tuple[FrameResult, list[int]]:
+    """The one with the faces of the other that it lacks, and the numbers of those that it has."""
+    if first.status == "error" or not other.faces:
+        return (other if first.status == "error" else first), []
+    boxes = [BBox.around(face.landmarks) for face in (*first.faces, *other.faces)]
+    own, others = boxes[: len(first.faces)], boxes[len(first.faces) :]
+    known = [i for i, box in enumerate(others) if any(box.iou(mine) >= SAME_FACE for mine in own)]
+    faces = [*first.faces, *(face for i, face in enumerate(other.faces) if i not in known)]
+    numbered = tuple(replace(face, face_id=i) for i, face in enumerate(faces))
+    return replace(
+        first, status="ok", faces=numbered, width=first.width or other.width, height=first.height or other.height
+    ), known

@@ -149,6 +149,6 @@ def _recognises(start: Any) -> bool:
 _START = r"\s*frame\s*,\s*(face_id\s*,\s*)?timestamp\s*,\s*confidence\s*,\s*success\s*,"
 _LOSES = (
     "the picture's size, the box, the detector's score, points that cannot be seen, sigma, quality, "
-    "which model placed the points; errors become frames without a face"
+    "which model placed the points; errors become lines without a face"
 )
 register_format("openface", [], write=write, read=read, dump=dump, recognises=_recognises, loses=_LOSES)

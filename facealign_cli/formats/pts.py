@@ -259,8 +259,8 @@ def _recognises(folder: Any) -> bool:
 
 
 _LOSES = (
-    "pictures without a face, the picture's size, the box, the detector's score, the confidence, points that cannot be "
-    f"seen, {OF_THE_RUN}"
+    "the picture's size, the box, the detector's score, the confidence, points that cannot be seen, "
+    f"{OF_THE_RUN}; pictures without a face make no file"
 )
 register_format(
     "pts",

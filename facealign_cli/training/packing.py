@@ -23,6 +23,7 @@ from facealign_cli.errors import InputError
 from facealign_cli.files.output import check_output
 from facealign_cli.files.picture_arrays import to_grey
 from facealign_cli.files.pictures import read_image
+from facealign_cli.formats.base import find_format
 from facealign_cli.geometry import (
     SimilarityTransform,
     bbox_of_shape,
@@ -120,12 +121,14 @@ def _samples(roots: Sequence[Path], unlabelled: bool) -> Iterable[Sample | LeftO
     for root in (Path(os.path.abspath(root)) for root in roots):
         if root.is_dir():
             yield from (stray for folder in _folders_with_names(root) for stray in beside[folder].stray_names())
-        if not unlabelled or root.is_file() or next(root.rglob("*.pts"), None):
+        samples: list[Sample] = []
+        if not unlabelled or root.is_file() or find_format(root) is not None:
             items = list(read_samples(root, beside=beside))
             yield from items
-            yield from unused_files(root, (item for item in items if isinstance(item, Sample)))
+            samples = [item for item in items if isinstance(item, Sample)]
+            yield from unused_files(root, samples)
         if unlabelled and root.is_dir():
-            yield from read_unlabelled(root, _largest_face(), beside)
+            yield from read_unlabelled(root, _largest_face(), beside, {sample.image_path for sample in samples})
 
 
 def _folders_with_names(root: Path) -> list[Path]:
@@ -149,7 +152,7 @@ def _row(sample: Sample, size: int, context: float, quality: int, seen: dict[str
     if is_held_out(sample.photo) and (problem := _hold_out_problem(sample)):
         return LeftOut(name, problem)
     try:
-        image = read_image(sample.image_path)
+        image = sample.image()
     except InputError as error:
         return LeftOut(name, str(error))
     problem = _problem(sample, image.shape[:2], seen.setdefault(sample.photo, []))

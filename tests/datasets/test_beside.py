@@ -62,3 +62,12 @@ def test_names_that_nothing_has_are_told(tmp_path: Path) -> None:
     assert boxes.name.endswith("/boxes.json")
     assert "1 of its 1 names, such as 'a'; a picture's name stands in it with its suffix" in boxes.reason
     assert "1 of its 2 names, such as 'a.jpg'; a picture's name stands in it without its suffix" in weights.reason
+
+
+@pytest.mark.parametrize(("pts", "key"), [("a#0.pts", "a#0"), ("a.jpg.pts", "a.jpg")])
+def test_a_picture_s_name_that_none_of_its_faces_has_is_told(tmp_path: Path, pts: str, key: str) -> None:
+    for name in ("a.jpg", pts):
+        (tmp_path / name).touch()
+    (tmp_path / "weights.json").write_text(json.dumps({"a": HALVES, key: HALVES}))
+    (told,) = Beside(tmp_path).stray_names()
+    assert "1 of its 2 names, such as 'a'; " in told.reason

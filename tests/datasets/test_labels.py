@@ -76,8 +76,12 @@ def test_parts_in_any_order(tmp_path: Path) -> None:
 
 
 def test_several_faces_in_a_picture(tmp_path: Path) -> None:
-    path = write(tmp_path, f"<box {BOX}>{parts()}</box>", f"<box {BOX}/>", f"<box {BOX}>{parts()}</box>")
-    assert {item.name[-2:]: type(item) for item in read_samples(path)} == {"#0": Sample, "#1": LeftOut, "#2": Sample}
+    faces = [f"<box {BOX}>{parts(LANDMARKS + shift)}</box>" for shift in (0, 90, 0.01)]
+    path = write(tmp_path, faces[0], f"<box {BOX}/>", faces[1], faces[2])
+    items = {item.name[-2:]: item for item in read_samples(path)}
+    kinds = {"#0": Sample, "#1": LeftOut, "#2": Sample, "#3": LeftOut}
+    assert {name: type(item) for name, item in items.items()} == kinds
+    assert items["#3"] == LeftOut("helen/trainset/1_1.jpg#3", "the same face as helen/trainset/1_1.jpg#0")
 
 
 def test_picture_without_a_folder(tmp_path: Path) -> None:
@@ -197,6 +201,37 @@ def test_faces_in_other_formats(tmp_path: Path, name: str) -> None:
     assert first.photo == second.photo == "set/a"
     assert first.image_path == (tmp_path / "yolo/images" if name == "yolo-pose" else tmp_path) / "set" / "a.png"
     np.testing.assert_allclose(second.landmarks, faces[1].landmarks, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "./a.jpg"])
+def test_a_picture_that_stands_there_twice_is_one_with_all_of_its_faces(tmp_path: Path, name: str) -> None:
+    """Each of its faces has a name of its own; a face that stands there twice counts once."""
+    (tmp_path / "a.jpg").touch()
+    faces = [Face(0, BBox.around(LANDMARKS + shift), LANDMARKS + shift, 0.5) for shift in (0, 500)]
+    records = [FrameResult.of_faces(source, [face]) for source, face in zip(("a.jpg", name), faces, strict=True)]
+    get_format("json").write(tmp_path / "f.json", [*records, records[0]])
+    first, second, twice = read_samples(tmp_path / "f.json")
+    assert isinstance(first, Sample) and isinstance(second, Sample)
+    assert (first.name, second.name) == ("a.jpg#0", "a.jpg#1")
+    np.testing.assert_allclose(second.landmarks - first.landmarks, 500)
+    assert twice == LeftOut("a.jpg#0", "the same face stands there already")
+
+
+def test_a_picture_of_another_size_than_its_labels_is_refused(tmp_path: Path) -> None:
+    """Its landmarks lie in a larger picture: they would be elsewhere in this one."""
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((30, 40, 3), np.uint8))
+    face = Face(0, BBox.around(LANDMARKS), LANDMARKS, 0.5)
+    records = {(40, 30): True, (80, 60): False, (30, 40): False, (0, 0): True}
+    for (width, height), sound in records.items():
+        record = FrameResult.of_faces("a.png", [face], width=width, height=height)
+        get_format("json").write(tmp_path / "f.json", [record], overwrite=True)
+        (sample,) = read_samples(tmp_path / "f.json")
+        assert isinstance(sample, Sample)
+        if sound:
+            assert sample.image().shape == (30, 40, 3)
+        else:
+            with pytest.raises(InputError, match=f"40 x 30 pixels, but its faces were labelled in {width} x {height}"):
+                sample.image()
 
 
 def test_a_picture_that_failed_is_left_out(tmp_path: Path) -> None:

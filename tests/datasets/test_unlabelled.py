@@ -67,10 +67,16 @@ def test_a_box_or_what_is_found(tmp_path: Path) -> None:
     assert first.photo == "lfw/A_B"
 
 
-def test_labelled_pictures_are_passed_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["a.pts", "a.PTS", "a#0.pts", "a.jpg.pts"])
+def test_labelled_pictures_are_passed_over(tmp_path: Path, file: str) -> None:
     picture(tmp_path / "fgnet", "a")
-    (tmp_path / "fgnet" / "a.pts").write_text("")
+    (tmp_path / "fgnet" / file).write_text("")
     assert samples(tmp_path, found=BBox(1, 1, 9, 9)) == []
+
+
+def test_pictures_that_are_known_to_be_labelled_are_passed_over(tmp_path: Path) -> None:
+    picture(tmp_path, "a")
+    assert list(read(tmp_path, lambda path: BBox(1, 1, 9, 9), labelled=[tmp_path / "a.jpg"])) == []
 
 
 def test_left_out_with_a_reason(tmp_path: Path) -> None:

@@ -63,6 +63,16 @@ class TestSamples:
     def test_name_with_dots_and_spaces(self, tmp_path: Path) -> None:
         assert read_only(add(tmp_path / "sét", "a.b c").parent).name == "a.b c.jpg"
 
+    @pytest.mark.parametrize("other", ["a.jpg.pts", "a.PTS"])
+    def test_two_files_for_one_face(self, tmp_path: Path, other: str) -> None:
+        """Both are called by the picture's name; a later one would take the first one's prediction."""
+        add(tmp_path, "a")
+        write_pts(tmp_path / other, LANDMARKS + 1)
+        one, two = read_samples(tmp_path)
+        assert isinstance(one, Sample) and isinstance(two, LeftOut)
+        assert (one.name, two.name) == ("a.jpg", "a.jpg")
+        assert "only the first one is taken" in two.reason
+
     def test_several_faces_of_a_picture(self, tmp_path: Path) -> None:
         """As `formats.pts` writes them; each has its own box, and all are of one photo."""
         photo = add(tmp_path, "a")
@@ -75,6 +85,8 @@ class TestSamples:
         assert first.image_path == second.image_path == photo
         assert first.photo == second.photo
         assert (first.bbox, second.bbox) == (BBox(20, 20, 190, 190), BBox(520, 520, 690, 690))
+        (tmp_path / "boxes.json").write_text('{"a.jpg": [520, 520, 690, 690]}')  # of the second face alone
+        assert [item.bbox for item in read_samples(tmp_path)] == [None, BBox(520, 520, 690, 690)]
         photo.unlink()
         assert [item.name for item in read_samples(tmp_path, need_pictures=False)] == ["a.jpg#0", "a.jpg#1"]
         assert [item.reason for item in read_samples(tmp_path)] == ["no picture beside it"] * 2

@@ -196,6 +196,17 @@ def test_a_table_of_another_scheme(tmp_path: Path) -> None:
     assert statuses(match(["a.jpg"], *read_predictions(tmp_path / "p.csv"))) == {"a.jpg": "wrong_points"}
 
 
+@pytest.mark.parametrize(("blank", "count", "status"), [(30, 69, "wrong_points"), (68, 68, "ok")])
+def test_an_empty_cell_moves_no_other_point(tmp_path: Path, blank: int, count: int, status: str) -> None:
+    """A table of 69 points: without one between they are not 68 points, without the last one they are."""
+    points = [*map(tuple, SHAPE.tolist()), (1, 1)]
+    points[blank] = ("", "")
+    columns = ",".join(f"x_{i},y_{i}" for i in range(69))
+    (tmp_path / "p.csv").write_text(f"source,{columns}\na.jpg,{','.join(f'{x},{y}' for x, y in points)}\n")
+    (face,) = read_predictions(tmp_path / "p.csv")[0].faces
+    assert (len(face.landmarks), face.status) == (count, status)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -205,6 +216,10 @@ def test_a_table_of_another_scheme(tmp_path: Path) -> None:
         ("p.json", '{"results": 3}', "not facealign's JSON"),
         ("p.csv", "source,x_0\n", "no column y_0"),
         ("p.csv", "a,b\n", "no column source"),
+        ("p.csv", "source;x_0;y_0\na.jpg;1,5;2,5\n", "separated by semicolons"),
+        ("p.csv", "source,x_0,y_0\na.jpg,1,5,2,5\n", "line 2: expected 3 cells, got 5; are there decimal commas"),
+        ("p.csv", "x_0,y_0,source\n1,2\n", "line 2: expected 3 cells, got 2"),
+        ("p.csv", "source,x_0,y_0,x_0\n", "the column 'x_0' is there twice"),
     ],
 )
 def test_files_without_structure(tmp_path: Path, name: str, text: str, message: str) -> None:

@@ -25,13 +25,20 @@ def test_coco_leaves_out_what_is_not_whole(labels, tmp_path: Path) -> None:
     first["keypoints"][2] = 0
     second["keypoints"] = second["keypoints"][:9]
     third["image_id"] = 99
-    document["annotations"].append({**third, "id": 9, "category_id": 7})  # another category: none of ours
+    document["categories"].append({"id": 7, "name": "person"})
+    document["annotations"] += [
+        {**third, "id": 9, "category_id": 7},  # another category: none of ours
+        {**third, "id": 10, "category_id": 8},
+        {"id": 11, "image_id": 1, "category_id": 1},
+    ]
     (tmp_path / "half.json").write_text(json.dumps(document))
     got, lost = scan("coco", tmp_path / "half.json")
     assert [len(result.faces) for result in got] == [0, 0, 0]
-    assert [item.name for item in lost] == ["a b.png#0", "a b.png#1", "annotation 3"]
+    assert [item.name for item in lost] == ["a b.png#0", "a b.png#1", "a b.png#2", "annotation 3", "annotation 10"]
     assert "1 of its 68 points are not labelled: jaw_1" in lost[0].reason
     assert "expected 204 numbers" in lost[1].reason
+    assert lost[2].reason == "annotation 11: it has no keypoints"
+    assert lost[4].reason == "its category_id is not among the categories"
     with pytest.raises(FormatError, match=r"half\.json: a b\.png#0: annotation 1: 1 of its 68"):
         get_format("coco").read(tmp_path / "half.json")
 
@@ -63,6 +70,10 @@ def test_coco_in_another_order_of_points(labels, tmp_path: Path) -> None:
         ({"images": None}, "not COCO"),
         ({"images": [{"id": 1}]}, "image 1"),
         ({"annotations": [{}]}, "not COCO"),
+        (
+            {"images": [{"id": 1, "file_name": "a.png"}, {"id": 1, "file_name": "b.png"}]},
+            "the images 'a.png' and 'b.png' have the same id, 1",
+        ),
         ({"categories": []}, "none of its categories has 68 keypoints"),
     ],
 )

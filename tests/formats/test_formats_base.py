@@ -129,3 +129,15 @@ def test_a_plugin_that_cannot_tell_its_files_is_named(tmp_path: Path, monkeypatc
     with pytest.raises(InputError, match=rf"rows.json: the format 'odd' of {__name__} .*oops.*name the file's format"):
         base.read_results(tmp_path / "rows.json")
     assert len(base.read_results(tmp_path / "rows.json", format="json")) == 1
+
+
+OF_OURS = ("coco", "csv", "cvat", "dlc", "dlib-xml", "json", "jsonl", "label-studio", "masks", "openface", "parquet")
+
+
+@pytest.mark.parametrize("name", [*OF_OURS, "pts", "yolo-pose"])
+def test_what_becomes_of_a_picture_that_failed_is_said(name: str) -> None:
+    """A format keeps the reason, or leaves the picture out by name, or `convert` says that it is lost."""
+    fmt = get_format(name)
+    kept = name in ("csv", "json", "jsonl", "parquet")
+    left_out = fmt.why_not(FrameResult.of_error("a.jpg", "damaged")) is not None
+    assert kept or left_out or "errors become" in fmt.loses or "failed" in fmt.loses

@@ -222,6 +222,21 @@ class TestUnlabelled:
         nose = pack.points[row, 2] + (face(2)[NOSE] - points[2]) * scale  # the third hand point is the nose's base
         np.testing.assert_allclose(centroid, nose, atol=0.3)
 
+    @pytest.mark.parametrize("kind", ["upper-case", "several faces", "yolo-pose"])
+    def test_labels_count_however_they_are_kept(self, tmp_path: Path, kind: str) -> None:
+        """They were lost with --unlabelled, and each such picture was packed as one without labels."""
+        root = tmp_path / "some"
+        image = add_face(root, TRAIN, face(1))
+        if kind == "yolo-pose":
+            convert([root], tmp_path / "yolo", get_format("yolo-pose"), images=root)
+            root = tmp_path / "yolo"
+            image.rename(root / "images" / image.name)
+        else:
+            new = f"{TRAIN}.PTS" if kind == "upper-case" else f"{TRAIN}#0.pts"
+            image.with_suffix(".pts").rename(image.with_name(new))
+        report = write_pack([root], tmp_path / "faces.h5", size=64, unlabelled=True)
+        assert (sum(report.counts[root.name].values()), report.counts[root.name]["train"]) == (1, 1)
+
     def test_held_out_photos_are_left_out(self, tmp_path: Path) -> None:
         stem = next(str(i) for i in range(1000) if is_held_out(f"utkface/{i}"))
         draw(tmp_path / "utkface" / f"{stem}.png", face(2))
