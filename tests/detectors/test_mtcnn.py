@@ -96,12 +96,12 @@ def test_missing_networks(monkeypatch: pytest.MonkeyPatch) -> None:
         create_detector("mtcnn")
 
 
-@pytest.mark.parametrize("content", [b"", b"no network"])
-def test_broken_networks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(("content", "told"), [(b"", "the file is empty"), (b"no network", "not an ONNX model")])
+def test_broken_networks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes, told: str) -> None:
     for name in ("pnet.onnx", "rnet.onnx", "onet.onnx"):
         (tmp_path / name).write_bytes(content)
     monkeypatch.setattr(mtcnn, "model_folder", lambda: tmp_path)
-    with pytest.raises(ModelError, match=r"pnet\.onnx: not an ONNX model"):
+    with pytest.raises(ModelError, match=rf"pnet\.onnx: {told}"):
         create_detector("mtcnn")
 
 

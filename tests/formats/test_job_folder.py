@@ -118,7 +118,7 @@ def test_all_that_read_faces_read_the_folder(pictures: Path) -> None:
     assert [one.source for one in read_results(pictures)] == ["a.jpg", "b.jpg", "c.jpg"]
     assert {name: len(found) for name, found in read_boxes(pictures).items()} == {"a.jpg": 1, "c.jpg": 1}
     assert [one.error for one in read_predictions(pictures)] == [None, "no", None]
-    assert [one.name for one in read_samples(pictures, need_pictures=False)] == ["a.jpg#0", "b.jpg", "c.jpg#0"]
+    assert sorted(one.name for one in read_samples(pictures, need_pictures=False)) == ["a.jpg#0", "b.jpg", "c.jpg#0"]
     write_manifest(pictures, "interrupted", format="jsonl")
     for read in (read_results, read_boxes):
         with pytest.raises(InputError, match=rf"^{pictures}: the job has not ended"):
