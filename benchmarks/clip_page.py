@@ -20,8 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
+from facealign_cli.boxes import BBox
 from facealign_cli.landmarks import MEAN_SHAPE
-from facealign_cli.records import BBox, Face, FrameResult
+from facealign_cli.records import Face, FrameResult
 from facealign_cli.report.clip import write_clip_page
 
 RATE, HOVERS = 30, 100

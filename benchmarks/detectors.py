@@ -22,11 +22,11 @@ import cv2
 import numpy as np
 import wider as wider_layout
 
+from facealign_cli.boxes import BBox, Detection
 from facealign_cli.datasets import Sample, held_out_samples, read_samples
 from facealign_cli.datasets.splits import is_held_out
 from facealign_cli.detectors import Detector, create_detector
 from facealign_cli.errors import FacealignError
-from facealign_cli.records import BBox, Detection
 
 CALIBRATE_IOU, FOUND_IOU = 0.3, 0.4
 PHOTO_FACES = Path(__file__).with_name("photo_faces.json")

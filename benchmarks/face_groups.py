@@ -9,6 +9,7 @@ import click
 import numpy as np
 
 from facealign_cli.aligner import AlignedShapes, Aligner
+from facealign_cli.boxes import BBox
 from facealign_cli.cli.options import stacked
 from facealign_cli.datasets import Sample, held_out_samples, read_samples
 from facealign_cli.datasets.unlabelled import points_of_shape
@@ -19,7 +20,6 @@ from facealign_cli.files.documents import read_json
 from facealign_cli.files.pictures import read_image
 from facealign_cli.geometry import bbox_of_shape, init_shape_from_bbox
 from facealign_cli.landmarks import INNER_WITHOUT_BRIDGE
-from facealign_cli.records import BBox
 
 INNER = np.isin(np.arange(68), INNER_WITHOUT_BRIDGE)
 SMALL_ERROR, BELIEVED = 0.05, 0.5

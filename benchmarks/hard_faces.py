@@ -32,12 +32,13 @@ from face_groups import ages, groups, masks, points, pose
 from hard_conditions import FOR_CONFIDENCE, FOR_DETECTORS, FOR_LANDMARKS, Change, rotated
 
 from facealign_cli.aligner import Aligner
+from facealign_cli.boxes import BBox, Detection
 from facealign_cli.datasets import Sample, held_out_samples
 from facealign_cli.detectors import DetectorOptions, create_detector
 from facealign_cli.files.pictures import read_image
 from facealign_cli.geometry import init_shape_from_bbox
 from facealign_cli.metrics import nme
-from facealign_cli.records import BBox, Detection, Face
+from facealign_cli.records import Face
 
 ANGLES = (0, 15, 30, 45, 60, 90, 180)
 LENIENT_IOU = 0.3

@@ -29,9 +29,10 @@ from facealign_cli.batch.keys import KeySet
 from facealign_cli.batch.listing import Listing
 from facealign_cli.batch.ray.rows import RayRows
 from facealign_cli.batch.shards import RowStore
+from facealign_cli.boxes import BBox
 from facealign_cli.files.storage import storage_for
 from facealign_cli.landmarks import MEAN_SHAPE
-from facealign_cli.records import BBox, Face, FrameResult
+from facealign_cli.records import Face, FrameResult
 
 SHARD_ROWS = 10_000
 GOALS = (10**8, 10**9, 10**10)

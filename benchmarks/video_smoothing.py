@@ -29,10 +29,11 @@ import numpy as np
 import outcome
 
 from facealign_cli.aligner import Aligner
+from facealign_cli.boxes import BBox
 from facealign_cli.files.pictures import read_image
 from facealign_cli.landmarks import OUTER_EYE_CORNERS
 from facealign_cli.pose import camera_matrix, estimate_pose
-from facealign_cli.records import BBox, Face
+from facealign_cli.records import Face
 from facealign_cli.video.lookahead import LookAhead, LookAheadSmoother, parse_smoothing
 from facealign_cli.video.smoothing import FaceSmoother, Smoothing
 from facealign_cli.video.tracking import Tracker, TrackingOptions

@@ -21,10 +21,10 @@ import numpy as np
 
 from facealign_cli.aligner import Aligner
 from facealign_cli.arrays import Image
+from facealign_cli.boxes import BBox, Detection
 from facealign_cli.datasets import Sample
 from facealign_cli.detectors import Detector
 from facealign_cli.geometry import bbox_of_shape
-from facealign_cli.records import BBox, Detection
 
 SMALLEST = 20.0
 EDGES = (20, 40, 80, 160, np.inf)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from facealign_cli.batch.run import run_batch
     from facealign_cli.batch.sources import Sources
     from facealign_cli.batch.work import WorkOptions
+    from facealign_cli.boxes import BBox, BoxCalibration, Detection
     from facealign_cli.crops import CropOptions, FaceCrop, crop_face, cut_face
     from facealign_cli.detectors import Detector, DetectorOptions, create_detector, known_detectors, register_detector
     from facealign_cli.errors import (
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from facealign_cli.models.dan import DanModel
     from facealign_cli.models.registry import load_model
     from facealign_cli.overlay import draw_overlay
-    from facealign_cli.records import BBox, BoxCalibration, Detection, Face, FrameResult, Quality
+    from facealign_cli.records import Face, FrameResult, Quality
     from facealign_cli.video import VideoFrame, open_source
     from facealign_cli.video.smoothing import FaceSmoother, Smoothing
     from facealign_cli.video.track import VideoOptions, overlay_video, track_video
@@ -117,6 +118,7 @@ _PLACES = {
     "batch.run": ("run_batch",),
     "batch.sources": ("Sources",),
     "batch.work": ("WorkOptions",),
+    "boxes": ("BBox", "BoxCalibration", "Detection"),
     "crops": ("CropOptions", "FaceCrop", "crop_face", "cut_face"),
     "detectors": ("Detector", "DetectorOptions", "create_detector", "known_detectors", "register_detector"),
     "errors": (
@@ -138,7 +140,7 @@ _PLACES = {
     "models.dan": ("DanModel",),
     "models.registry": ("load_model",),
     "overlay": ("draw_overlay",),
-    "records": ("BBox", "BoxCalibration", "Detection", "Face", "FrameResult", "Quality"),
+    "records": ("Face", "FrameResult", "Quality"),
     "video": ("VideoFrame", "open_source"),
     "video.smoothing": ("FaceSmoother", "Smoothing"),
     "video.track": ("VideoOptions", "overlay_video", "track_video"),

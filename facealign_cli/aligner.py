@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from facealign_cli.arguments import check_kind, check_number, is_several
 from facealign_cli.arrays import Floats, Image
+from facealign_cli.boxes import BBox, BoxCalibration, Detection
 from facealign_cli.detectors import Detector, DetectorOptions, create_detector
 from facealign_cli.detectors.base import DEFAULT_DETECTOR, check_detector, detect_faces
 from facealign_cli.detectors.given import detections_of
@@ -35,7 +36,7 @@ from facealign_cli.placing import (
 )
 from facealign_cli.pose import PoseEstimator
 from facealign_cli.quality import with_quality
-from facealign_cli.records import BBox, BoxCalibration, Detection, Face, FrameResult
+from facealign_cli.records import Face, FrameResult
 
 Picture = NDArray[np.uint8] | str | os.PathLike[str]
 """A picture: (H, W, 3) BGR or (H, W) grey, uint8, or the path of a file."""

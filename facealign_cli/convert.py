@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
+from facealign_cli.boxes import BBox
 from facealign_cli.datasets import Sample, read_samples
 from facealign_cli.datasets.beside import picture_called
 from facealign_cli.errors import InputError
@@ -21,7 +22,7 @@ from facealign_cli.formats.base import Format, find_format, format_names
 from facealign_cli.formats.csv import write_cells
 from facealign_cli.formats.labelling import put_together
 from facealign_cli.formats.pts import split_face_stem
-from facealign_cli.records import BBox, Face, FrameResult, LeftOut
+from facealign_cli.records import Face, FrameResult, LeftOut
 
 
 @dataclass(frozen=True)

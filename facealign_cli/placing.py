@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from facealign_cli.arrays import Floats, Image
+from facealign_cli.boxes import BBox, BoxCalibration, Detection
 from facealign_cli.files.picture_arrays import check_image
 from facealign_cli.geometry import CropFrame, SimilarityTransform, init_shape_from_bbox, warp
 from facealign_cli.models.dan import DanModel
-from facealign_cli.records import DOUBTFUL, BBox, BoxCalibration, Detection, Face
+from facealign_cli.records import DOUBTFUL, Face
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from facealign_cli.records import BBox, Detection
+from facealign_cli.boxes import BBox, Detection
 
 FACE = Detection(BBox(177, 87, 266, 178), 0.9)
 """Her landmarks' box, by eye."""

@@ -12,6 +12,7 @@ from astronaut import FACE
 
 import facealign_cli
 from facealign_cli.aligner import Aligner, align_pictures
+from facealign_cli.boxes import BBox, BoxCalibration, Detection
 from facealign_cli.detectors import DetectorOptions
 from facealign_cli.errors import InputError
 from facealign_cli.files.pictures import write_image
@@ -24,7 +25,6 @@ from facealign_cli.placing import (
     align_crops,
     cut_crops,
 )
-from facealign_cli.records import BBox, BoxCalibration, Detection
 
 
 def error(landmarks: np.ndarray, expected: np.ndarray) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from facealign_cli.boxes import BBox
 from facealign_cli.cli import tracking
 from facealign_cli.cli.main import main
 from facealign_cli.errors import InputError
@@ -20,7 +21,7 @@ from facealign_cli.formats.base import get_format
 from facealign_cli.measures.clip import CLIP_COLUMNS
 from facealign_cli.measures.tables import BLINK_COLUMNS, MEASURE_COLUMNS, SUMMARY_COLUMNS
 from facealign_cli.pose import camera_matrix, mean_face, project
-from facealign_cli.records import BBox, Face, FrameResult, HeadPose
+from facealign_cli.records import Face, FrameResult, HeadPose
 from facealign_cli.report.clip import MOST_CURVES, render_clip_page
 from facealign_cli.report.series import VALUES, read_series
 from facealign_cli.report.timeline import COLUMNS, TimeAxis, bar_path, clock, line_path, nice_ticks

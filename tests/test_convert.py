@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from facealign_cli.boxes import BBox
 from facealign_cli.cli.main import main
 from facealign_cli.convert import convert
 from facealign_cli.datasets import Sample, read_samples
 from facealign_cli.errors import InputError
 from facealign_cli.formats.base import get_format
 from facealign_cli.geometry import init_shape_from_bbox
-from facealign_cli.records import BBox, Face, FrameResult
+from facealign_cli.records import Face, FrameResult
 
 FILES = {"coco": "o.json", "cvat": "o.xml", "label-studio": "o.json", "yolo-pose": "o", "dlib-xml": "o.xml", "pts": "o"}
 

@@ -8,11 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
+from facealign_cli.boxes import BBox
 from facealign_cli.crops import PRESET_SIZES, CropOptions, crop_face, crop_transform, cut_face
 from facealign_cli.errors import InputError
 from facealign_cli.geometry import SimilarityTransform, bbox_of_shape
 from facealign_cli.landmarks import MEAN_SHAPE
-from facealign_cli.records import BBox, Face
+from facealign_cli.records import Face
 
 FRONTAL = MEAN_SHAPE / np.ptp(MEAN_SHAPE, axis=0).max() * 90 + 100
 

@@ -20,6 +20,7 @@ ROOT = Path(facealign_cli.__file__).resolve().parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("arrays", "errors", "landmarks", "protobuf", "version"),
+    ("boxes",),
     (
         "arguments",
         "files",

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from facealign_cli.boxes import BBox
 from facealign_cli.errors import InputError
 from facealign_cli.geometry import init_shape_from_bbox
 from facealign_cli.overlay import draw_overlay
-from facealign_cli.records import BBox, Face, HeadPose
+from facealign_cli.records import Face, HeadPose
 
 
 def face_in(box: list[float], face_id: int = 0, **fields: object) -> Face:

@@ -9,6 +9,7 @@ import pytest
 from astronaut import FACE
 
 from facealign_cli.aligner import Aligner
+from facealign_cli.boxes import BBox, BoxCalibration, Detection
 from facealign_cli.detectors import DetectorOptions, create_detector
 from facealign_cli.geometry import CropFrame, SimilarityTransform, bbox_of_shape
 from facealign_cli.landmarks import MEAN_SHAPE
@@ -23,7 +24,6 @@ from facealign_cli.placing import (
     place_landmarks,
     turned_init_shape,
 )
-from facealign_cli.records import BBox, BoxCalibration, Detection
 
 
 @pytest.mark.parametrize("quarters", range(4))

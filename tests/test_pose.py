@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from facealign_cli.boxes import BBox
 from facealign_cli.errors import InputError
 from facealign_cli.landmarks import MIRROR_ORDER
 from facealign_cli.pose import (
@@ -20,7 +21,7 @@ from facealign_cli.pose import (
     rotation_angles,
     rotation_matrix,
 )
-from facealign_cli.records import BBox, Face, HeadPose
+from facealign_cli.records import Face, HeadPose
 
 CAMERA = camera_matrix(640, 480)
 AHEAD = (0.0, 0.0, 700.0)

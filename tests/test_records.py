@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from facealign_cli.boxes import BBox, BoxCalibration, Detection
 from facealign_cli.errors import InputError
 from facealign_cli.landmarks import MEAN_SHAPE, SCHEME
-from facealign_cli.records import BBox, BoxCalibration, Detection, Face, FrameResult
+from facealign_cli.records import Face, FrameResult
 
 coordinate = st.integers(-50, 50)
 boxes = st.builds(BBox.from_xywh, coordinate, coordinate, st.integers(1, 40), st.integers(1, 40))

@@ -8,12 +8,13 @@ import cv2
 import numpy as np
 import pytest
 
+from facealign_cli.boxes import BBox
 from facealign_cli.errors import FormatError
 from facealign_cli.formats.base import get_format
 from facealign_cli.formats.masks import VALUES, draw_mask
 from facealign_cli.geometry import init_shape_from_bbox
 from facealign_cli.landmarks import MIRROR_ORDER, N_LANDMARKS, POINT_NAMES
-from facealign_cli.records import BBox, Face, FrameResult
+from facealign_cli.records import Face, FrameResult
 from facealign_cli.schemes import REGIONS, RESIDUALS, SUBSETS, regions, subset, to_68
 
 SHAPE = init_shape_from_bbox((100, 50, 300, 250))

@@ -19,6 +19,7 @@ from facealign_cli.aligner import NETWORK_BATCH, Aligner, confident
 from facealign_cli.arguments import check_kind, check_number
 from facealign_cli.arrays import Image
 from facealign_cli.batch.base import Outcome
+from facealign_cli.boxes import Detection
 from facealign_cli.crops import CropOptions, cut_face
 from facealign_cli.detectors import DetectorOptions
 from facealign_cli.detectors.base import DEFAULT_DETECTOR, detect_faces
@@ -32,7 +33,7 @@ from facealign_cli.overlay import draw_overlay
 from facealign_cli.placing import FoundFaces, place_landmarks
 from facealign_cli.pose import PoseEstimator
 from facealign_cli.quality import with_quality
-from facealign_cli.records import Detection, Face, FrameResult
+from facealign_cli.records import Face, FrameResult
 
 _AHEAD_BYTES = 64 << 20
 _HELD_BYTES = 64 << 20

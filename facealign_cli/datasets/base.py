@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facealign_cli.arrays import Floats, Image
+from facealign_cli.boxes import BBox
 from facealign_cli.errors import InputError
 from facealign_cli.files.pictures import read_image
-from facealign_cli.records import BBox, LeftOut
+from facealign_cli.records import LeftOut
 
 __all__ = ["LeftOut", "Sample"]
 

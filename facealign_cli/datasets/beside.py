@@ -17,11 +17,12 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 
 from facealign_cli.arrays import Floats
+from facealign_cli.boxes import BBox
 from facealign_cli.errors import FormatError
 from facealign_cli.files.documents import read_json, structured
 from facealign_cli.formats.pts import PTS_FILES, split_face_stem
 from facealign_cli.landmarks import LARGEST_COORDINATE, N_LANDMARKS
-from facealign_cli.records import BBox, LeftOut
+from facealign_cli.records import LeftOut
 
 T = TypeVar("T")
 

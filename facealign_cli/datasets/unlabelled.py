@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from facealign_cli.arrays import Floats
+from facealign_cli.boxes import BBox
 from facealign_cli.datasets.base import LeftOut, Sample
 from facealign_cli.datasets.beside import IMAGE_SUFFIXES, SCHEMES, BesideFolders, Facts, picture_of
 from facealign_cli.datasets.splits import photo_key
@@ -22,7 +23,6 @@ from facealign_cli.errors import InputError
 from facealign_cli.formats.pts import PTS_FILES
 from facealign_cli.geometry import init_shape_from_bbox
 from facealign_cli.landmarks import MEAN_SHAPE, N_LANDMARKS
-from facealign_cli.records import BBox
 
 FindFace = Callable[[Path], BBox | None]
 

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from facealign_cli.arrays import Floats
+from facealign_cli.boxes import BBox
 from facealign_cli.datasets.base import LeftOut, Sample
 from facealign_cli.datasets.beside import IMAGE_SUFFIXES, Beside, BesideFolders, Facts, picture_of
 from facealign_cli.datasets.splits import photo_key
 from facealign_cli.errors import InputError
 from facealign_cli.formats.pts import PTS_FILES, read_pts, split_face_stem
-from facealign_cli.records import BBox
 
 SETS_OF_300W = ("afw", "helen", "lfpw", "ibug", "300W")
 _KNOWN_SETS = (*SETS_OF_300W, "ytf", "aflw2000", "fgnet", "webmorph", "facesynth")

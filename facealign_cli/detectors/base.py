@@ -18,12 +18,12 @@ import numpy as np
 
 from facealign_cli.arguments import check_kind, check_number
 from facealign_cli.arrays import Floats, Image, Ints
+from facealign_cli.boxes import BBox, BoxCalibration, Detection
 from facealign_cli.detectors.given import detections_of
 from facealign_cli.errors import ArgumentError, FacealignError, InputError, ModelError
 from facealign_cli.files.base import check_path
 from facealign_cli.files.picture_arrays import check_image
 from facealign_cli.plugins import DETECTORS, find_plugins, load_plugin
-from facealign_cli.records import BBox, BoxCalibration, Detection
 
 DEFAULT_DETECTOR = "yunet"
 

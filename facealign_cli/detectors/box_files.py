@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from facealign_cli.boxes import BBox, Detection
 from facealign_cli.detectors.base import calibration_of
 from facealign_cli.errors import FormatError, InputError, MissingDependency
 from facealign_cli.files.base import without_waiting
 from facealign_cli.files.documents import parsing, reading
 from facealign_cli.formats.base import Format
-from facealign_cli.records import BBox, Detection, LeftOut
+from facealign_cli.records import LeftOut
 
 _SET = re.compile(r"(?:bounding_boxes_)?(.+?)(?:_(trainset|testset))?", re.IGNORECASE)
 

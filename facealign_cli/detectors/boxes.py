@@ -14,6 +14,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from facealign_cli.arrays import Image
+from facealign_cli.boxes import BoxCalibration, Detection
 from facealign_cli.detectors.base import DetectorOptions, ReloadedWhenPickled, register_detector, select_faces
 from facealign_cli.detectors.box_files import read_faces, read_mat
 from facealign_cli.detectors.given import box_of
@@ -21,7 +22,6 @@ from facealign_cli.errors import FormatError, InputError
 from facealign_cli.files.documents import read_json, read_table, reason
 from facealign_cli.files.picture_arrays import check_image
 from facealign_cli.formats.base import find_format
-from facealign_cli.records import BoxCalibration, Detection
 
 BoxTable = dict[str, list[Detection]]
 CSV_COLUMNS = ("image", "x1", "y1", "x2", "y2")

@@ -10,6 +10,7 @@ import threading
 import numpy as np
 
 from facealign_cli.arrays import Image
+from facealign_cli.boxes import BoxCalibration, Detection
 from facealign_cli.detectors.base import (
     DetectorOptions,
     ReloadedWhenPickled,
@@ -19,7 +20,6 @@ from facealign_cli.detectors.base import (
 )
 from facealign_cli.errors import MissingDependency
 from facealign_cli.files.picture_arrays import to_grey
-from facealign_cli.records import BoxCalibration, Detection
 
 SCORE = 0.0
 """dlib's own threshold: the distance from its decision plane."""

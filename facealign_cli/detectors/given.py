@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from facealign_cli.boxes import BBox, Detection
 from facealign_cli.errors import InputError
-from facealign_cli.records import BBox, Detection
 
 
 def detections_of(boxes: Any) -> list[Detection]:

@@ -11,6 +11,7 @@ import threading
 import numpy as np
 
 from facealign_cli.arrays import Image
+from facealign_cli.boxes import BoxCalibration, Detection
 from facealign_cli.detectors.base import (
     DetectorOptions,
     ReloadedWhenPickled,
@@ -21,7 +22,6 @@ from facealign_cli.detectors.base import (
 )
 from facealign_cli.errors import MissingPackage, ModelError
 from facealign_cli.files.picture_arrays import to_grey
-from facealign_cli.records import BoxCalibration, Detection
 
 SCALE_FACTOR = 1.1
 MIN_NEIGHBORS = 5

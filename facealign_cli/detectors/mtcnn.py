@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from facealign_cli.arrays import Floats, Image, pixels
+from facealign_cli.boxes import BoxCalibration, Detection
 from facealign_cli.detectors.base import (
     DetectorOptions,
     ReloadedWhenPickled,
@@ -27,7 +28,6 @@ from facealign_cli.detectors.base import (
 )
 from facealign_cli.errors import MissingDependency
 from facealign_cli.files.picture_arrays import check_image
-from facealign_cli.records import BoxCalibration, Detection
 from facealign_cli.runtime import create_session, import_onnxruntime
 
 PNET_SIZE, RNET_SIZE, ONET_SIZE = 12, 24, 48

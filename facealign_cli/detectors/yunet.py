@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from facealign_cli.arrays import Floats, Image, Ints, pixels
+from facealign_cli.boxes import BoxCalibration, Detection
 from facealign_cli.detectors.base import (
     DetectorOptions,
     ReloadedWhenPickled,
@@ -37,7 +38,6 @@ from facealign_cli.geometry import SimilarityTransform
 from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.onnx_convolutions import heads_joined, interleaved_input
 from facealign_cli.onnx_sizes import free_image_size
-from facealign_cli.records import BoxCalibration, Detection
 from facealign_cli.runtime import create_session
 
 WEIGHTS = "face_detection_yunet_2023mar.onnx"

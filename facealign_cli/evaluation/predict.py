@@ -14,6 +14,7 @@ import numpy as np
 
 from facealign_cli.aligner import Aligner
 from facealign_cli.arrays import Floats, Image
+from facealign_cli.boxes import BBox, Detection
 from facealign_cli.datasets import LeftOut, Sample, read_samples, unused_files
 from facealign_cli.datasets.protocol import TRAINING_FOLDERS, folder_of
 from facealign_cli.datasets.splits import is_held_out
@@ -25,7 +26,6 @@ from facealign_cli.metrics import NORMALISERS
 from facealign_cli.models.registry import sha256_of
 from facealign_cli.placing import counts
 from facealign_cli.processes import GUARD_HINT, begin_worker, check_main_guard, signals_held_back
-from facealign_cli.records import BBox, Detection
 
 Init = Literal["dataset-boxes", "ground-truth", "detector", "given-boxes"]
 """Where a face is taken to be: in the data set's own box, in the tight box of the truth, where the detector finds it,

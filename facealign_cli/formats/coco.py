@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from facealign_cli.boxes import BBox
 from facealign_cli.errors import FormatError
 from facealign_cli.files.documents import PathLike, read_json
 from facealign_cli.files.names import text_to_name
@@ -31,7 +32,7 @@ from facealign_cli.formats.labelling import (
     with_text_names,
 )
 from facealign_cli.landmarks import N_LANDMARKS, POINT_NAMES
-from facealign_cli.records import BBox, Face, FrameResult, LeftOut
+from facealign_cli.records import Face, FrameResult, LeftOut
 from facealign_cli.version import __version__
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from facealign_cli.arrays import Floats
+from facealign_cli.boxes import BBox
 from facealign_cli.errors import FormatError
 from facealign_cli.files.names import names_to_texts, texts_to_names
 from facealign_cli.landmarks import N_LANDMARKS
-from facealign_cli.records import BBox, Face, FrameResult, HeadPose, Quality
+from facealign_cli.records import Face, FrameResult, HeadPose, Quality
 
 SCHEMA = "facealign/2"
 """The layout of a record: its name and number."""

@@ -28,11 +28,12 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from facealign_cli.arrays import Floats
+from facealign_cli.boxes import BBox
 from facealign_cli.errors import FormatError, OutputError
 from facealign_cli.files.documents import PathLike, read_csv
 from facealign_cli.formats.base import OF_THE_RUN, register_format, write_file
 from facealign_cli.landmarks import N_LANDMARKS
-from facealign_cli.records import BBox, Face, FrameResult, LeftOut
+from facealign_cli.records import Face, FrameResult, LeftOut
 
 SCORER = "facealign"
 BODYPARTS: tuple[str, ...] = tuple(f"landmark_{i}" for i in range(N_LANDMARKS))

@@ -14,13 +14,14 @@ from typing import BinaryIO
 
 import numpy as np
 
+from facealign_cli.boxes import BBox
 from facealign_cli.errors import FormatError
 from facealign_cli.files.documents import PathLike, read_xml, reason
 from facealign_cli.files.names import text_to_name
 from facealign_cli.formats.base import OF_THE_RUN, register_format, write_file
 from facealign_cli.formats.labelling import drop_unheld, whole_face, why_not, with_text_names
 from facealign_cli.landmarks import N_LANDMARKS
-from facealign_cli.records import BBox, Face, FrameResult, LeftOut
+from facealign_cli.records import Face, FrameResult, LeftOut
 
 
 def dump(results: Iterable[FrameResult], stream: BinaryIO) -> None:

@@ -24,6 +24,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 import numpy as np
 
 from facealign_cli.arrays import Floats
+from facealign_cli.boxes import BBox
 from facealign_cli.errors import FormatError
 from facealign_cli.files.documents import PathLike, read_json
 from facealign_cli.files.names import text_to_name
@@ -31,7 +32,7 @@ from facealign_cli.files.output import check_output, write_bytes
 from facealign_cli.formats.base import register_format, write_file
 from facealign_cli.formats.labelling import LABEL, drop_unheld, visibility, whole_face, why_not_sized, with_text_names
 from facealign_cli.landmarks import GROUPS, N_LANDMARKS, POINT_NAMES
-from facealign_cli.records import BBox, Face, FrameResult, LeftOut
+from facealign_cli.records import Face, FrameResult, LeftOut
 
 _LOCAL = "/data/local-files/?d="
 _HIDDEN = "not visible"

@@ -15,10 +15,11 @@ from dataclasses import replace
 import numpy as np
 
 from facealign_cli.arrays import Bools, Floats
+from facealign_cli.boxes import BBox
 from facealign_cli.files.names import name_to_text
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import CONTOURS, MEAN_SHAPE, N_LANDMARKS, POINT_NAMES
-from facealign_cli.records import BBox, Face, FrameResult, LeftOut
+from facealign_cli.records import Face, FrameResult, LeftOut
 
 LABEL = "face"
 """What the faces are called in tools whose objects have a class."""

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from facealign_cli.boxes import BBox
 from facealign_cli.errors import FormatError
 from facealign_cli.files.documents import PathLike, read_csv, reason
 from facealign_cli.files.names import name_to_text, text_to_name
@@ -30,7 +31,7 @@ from facealign_cli.formats.base import register_format, write_file
 from facealign_cli.formats.codec import POSE_COLUMNS, guarded, unguarded
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.pose import camera_matrix, estimate_pose
-from facealign_cli.records import BBox, Face, FrameResult, HeadPose
+from facealign_cli.records import Face, FrameResult, HeadPose
 
 _POINTS = tuple(f"{axis}_{i}" for axis in "xy" for i in range(N_LANDMARKS))
 COLUMNS: tuple[str, ...] = ("frame", "face_id", "timestamp", "confidence", "success", *POSE_COLUMNS, *_POINTS)

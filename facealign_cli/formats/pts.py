@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from facealign_cli.arrays import Floats
+from facealign_cli.boxes import BBox
 from facealign_cli.errors import FormatError, InputError, OutputError
 from facealign_cli.files.documents import PathLike, as_utf8, read_bytes
 from facealign_cli.files.output import (
@@ -38,7 +39,7 @@ from facealign_cli.files.output import (
 from facealign_cli.formats.base import OF_THE_RUN, register_format
 from facealign_cli.formats.labelling import why_failed
 from facealign_cli.landmarks import LARGEST_COORDINATE, MEAN_SHAPE, N_LANDMARKS
-from facealign_cli.records import BBox, Face, FrameResult
+from facealign_cli.records import Face, FrameResult
 
 _MAX_BYTES = 1 << 20
 _NUMBERED = re.compile(r"(.+)#(\d{1,9})", re.DOTALL)

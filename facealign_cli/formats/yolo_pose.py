@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from facealign_cli.arrays import Floats
+from facealign_cli.boxes import BBox
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.files.documents import PathLike, read_bytes
 from facealign_cli.files.output import UniqueNames, check_output, make_folder, safe_tree, write_bytes
@@ -26,7 +27,7 @@ from facealign_cli.files.pictures import read_image
 from facealign_cli.formats.base import OF_THE_RUN, register_format
 from facealign_cli.formats.labelling import LABEL, drop_unheld, visibility, whole_face, why_not_sized
 from facealign_cli.landmarks import MIRROR_ORDER, N_LANDMARKS, POINT_NAMES
-from facealign_cli.records import BBox, Face, FrameResult, LeftOut
+from facealign_cli.records import Face, FrameResult, LeftOut
 
 _DATA = f"""\
 # Written by facealign. train and val name the same pictures: the split is yours.

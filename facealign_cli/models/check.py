@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from facealign_cli.arrays import Image
+from facealign_cli.boxes import BBox
 from facealign_cli.detectors import create_detector
 from facealign_cli.detectors.base import DEFAULT_DETECTOR
 from facealign_cli.errors import FacealignError, FormatError, InputError, MissingPackage, ModelError
@@ -24,7 +25,6 @@ from facealign_cli.files.pictures import read_image
 from facealign_cli.geometry import CropFrame, SimilarityTransform, init_shape_from_bbox
 from facealign_cli.models.dan import DanModel, DanPrediction
 from facealign_cli.models.registry import read_registry, sha256_of
-from facealign_cli.records import BBox
 
 FORMAT = "facealign-check/1"
 TOLERANCE_PX = 0.05

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from facealign_cli.arrays import Image, pixels
+from facealign_cli.boxes import BBox
 from facealign_cli.errors import InputError
 from facealign_cli.overlay import draw_overlay
-from facealign_cli.records import BBox, Face, FrameResult
+from facealign_cli.records import Face, FrameResult
 from facealign_cli.report.series import ClipSeries
 from facealign_cli.video import VideoFrame, open_source
 

@@ -21,11 +21,11 @@ import numpy as np
 
 from facealign_cli.aligner import Aligner
 from facealign_cli.arrays import Image
+from facealign_cli.boxes import BBox, BoxCalibration, Detection
 from facealign_cli.errors import FacealignError, InputError, MissingDependency, OutputError
 from facealign_cli.files.documents import parse_json
 from facealign_cli.formats.codec import face_from_dict, face_to_dict
 from facealign_cli.landmarks import CONTOURS, GROUPS, POINT_NAMES
-from facealign_cli.records import BBox, BoxCalibration, Detection
 from facealign_cli.review.pictures import Shown
 from facealign_cli.review.session import STATES, Picture, Session, StaleError
 

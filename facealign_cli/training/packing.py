@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facealign_cli.arrays import Floats, Image
+from facealign_cli.boxes import BBox
 from facealign_cli.datasets import LeftOut, Sample, read_samples, unused_files
 from facealign_cli.datasets.beside import NAMES_BESIDE, BesideFolders
 from facealign_cli.datasets.splits import is_held_out, photo_number
@@ -31,7 +32,6 @@ from facealign_cli.geometry import (
     warp,
 )
 from facealign_cli.landmarks import N_LANDMARKS
-from facealign_cli.records import BBox
 from facealign_cli.training.pack import MOST_POINTS, encode_grey, eyes_apart, problem_of, write_rows
 
 SPLITS = ("train", "train (rough)", "held out", "not labelled")

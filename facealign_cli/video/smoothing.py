@@ -20,9 +20,10 @@ import numpy as np
 
 from facealign_cli.arguments import check_kind, check_number, check_time, checked_items
 from facealign_cli.arrays import Floats
+from facealign_cli.boxes import BBox
 from facealign_cli.errors import InputError
 from facealign_cli.geometry import bbox_of_shape
-from facealign_cli.records import BBox, Face
+from facealign_cli.records import Face
 
 MAX_GAP_S = 0.5
 """After a longer gap in a track the filter begins anew."""

@@ -19,10 +19,11 @@ import numpy as np
 from facealign_cli.aligner import Aligner
 from facealign_cli.arguments import check_kind, check_number, check_time
 from facealign_cli.arrays import Floats, Image
+from facealign_cli.boxes import BoxCalibration, Detection
 from facealign_cli.detectors.base import Detector, detect_faces
 from facealign_cli.errors import InputError
 from facealign_cli.files.picture_arrays import check_image
-from facealign_cli.records import BoxCalibration, Detection, Face
+from facealign_cli.records import Face
 from facealign_cli.video.cuts import LOOK_S, CutDetector, is_another, look_of
 from facealign_cli.video.foresight import Foresight
 from facealign_cli.video.tracks import (

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from facealign_cli.arrays import Floats
+from facealign_cli.boxes import BBox, BoxCalibration
 from facealign_cli.geometry import SimilarityTransform
 from facealign_cli.landmarks import MEAN_SHAPE
-from facealign_cli.records import BBox, BoxCalibration, Face
+from facealign_cli.records import Face
 
 SHAPE_UNIT = float(np.ptp(MEAN_SHAPE, axis=0).mean())
 

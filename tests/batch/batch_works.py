@@ -17,10 +17,11 @@ import pyarrow.parquet as pq
 
 from facealign_cli.batch.base import Outcome
 from facealign_cli.batch.keys import key_of
+from facealign_cli.boxes import BBox
 from facealign_cli.errors import InputError, OutputError
 from facealign_cli.files.documents import parse_json
 from facealign_cli.landmarks import MEAN_SHAPE
-from facealign_cli.records import BBox, Face, FrameResult
+from facealign_cli.records import Face, FrameResult
 
 
 def fake_outcome(path: str) -> Outcome:

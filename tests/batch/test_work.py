@@ -8,7 +8,7 @@ from collections import defaultdict
 import pytest
 
 from facealign_cli.batch.work import _Picture, _Timed
-from facealign_cli.records import BBox, Detection
+from facealign_cli.boxes import BBox, Detection
 
 
 def test_a_batch_s_time_is_shared_by_its_faces() -> None:

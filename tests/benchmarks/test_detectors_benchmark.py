@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from facealign_cli.records import BBox
+from facealign_cli.boxes import BBox
 
 LARGE, OTHER = BBox(0, 0, 100, 100), BBox(300, 0, 350, 50)
 NOWHERE = BBox(600, 600, 650, 650)

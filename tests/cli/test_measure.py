@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from facealign_cli.boxes import BBox
 from facealign_cli.cli.main import main
 from facealign_cli.formats import csv as csv_format
 from facealign_cli.formats import json as json_format
 from facealign_cli.formats import openface
 from facealign_cli.formats.base import get_format
 from facealign_cli.pose import camera_matrix, mean_face, project
-from facealign_cli.records import BBox, Face, FrameResult, HeadPose
+from facealign_cli.records import Face, FrameResult, HeadPose
 
 
 def run(*args: object) -> Result:

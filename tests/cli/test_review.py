@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from facealign_cli.boxes import BBox
 from facealign_cli.cli.main import main
 from facealign_cli.errors import pip
 from facealign_cli.formats.base import get_format
 from facealign_cli.geometry import init_shape_from_bbox
-from facealign_cli.records import BBox, Face, FrameResult
+from facealign_cli.records import Face, FrameResult
 from facealign_cli.review.session import Session, default_side_file
 
 BOX = (100.0, 60.0, 220.0, 180.0)

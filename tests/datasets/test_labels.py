@@ -8,11 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
+from facealign_cli.boxes import BBox
 from facealign_cli.datasets import LeftOut, Sample, read_samples, unused_files
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.formats.base import get_format
 from facealign_cli.landmarks import MEAN_SHAPE
-from facealign_cli.records import BBox, Face, FrameResult
+from facealign_cli.records import Face, FrameResult
 
 LANDMARKS = np.round(MEAN_SHAPE + 100, 3)
 BOX = "top='20' left='10' width='100' height='110'"

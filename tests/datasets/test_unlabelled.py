@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
+from facealign_cli.boxes import BBox
 from facealign_cli.datasets.base import LeftOut, Sample
 from facealign_cli.datasets.beside import Beside
 from facealign_cli.datasets.unlabelled import points_of_shape, read
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.geometry import bbox_of_shape, init_shape_from_bbox
 from facealign_cli.landmarks import MEAN_SHAPE
-from facealign_cli.records import BBox
 
 
 def picture(folder: Path, stem: str) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facealign_cli.boxes import BBox
 from facealign_cli.datasets import LeftOut, Sample, read_samples
 from facealign_cli.datasets.beside import Beside
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.formats.pts import write_pts
 from facealign_cli.landmarks import MEAN_SHAPE
-from facealign_cli.records import BBox
 
 LANDMARKS = np.round(MEAN_SHAPE + 100, 3)
 

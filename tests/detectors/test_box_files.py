@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facealign_cli.boxes import BBox, BoxCalibration, Detection
 from facealign_cli.detectors import create_detector
 from facealign_cli.detectors.base import calibration_of
 from facealign_cli.detectors.boxes import read_boxes
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.formats.base import format_names, get_format
 from facealign_cli.geometry import init_shape_from_bbox
-from facealign_cli.records import BBox, BoxCalibration, Detection, Face, FrameResult
+from facealign_cli.records import Face, FrameResult
 
 BOX = BBox(10, 20, 110, 140)
 IMAGE = np.zeros((20, 20, 3), np.uint8)

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facealign_cli.boxes import BBox, BoxCalibration, Detection
 from facealign_cli.detectors import create_detector
 from facealign_cli.detectors.base import Detector
 from facealign_cli.detectors.boxes import read_boxes
 from facealign_cli.errors import FormatError, InputError
-from facealign_cli.records import BBox, BoxCalibration, Detection
 
 IMAGE = np.zeros((20, 20, 3), np.uint8)
 

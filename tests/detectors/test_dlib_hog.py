@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
+from facealign_cli.boxes import BBox
 from facealign_cli.detectors import create_detector
 from facealign_cli.errors import MissingDependency
-from facealign_cli.records import BBox
 
 FACE = BBox(178, 80, 266, 168)
 

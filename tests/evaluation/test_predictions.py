@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facealign_cli.boxes import BBox
 from facealign_cli.errors import FormatError, InputError, OutputError
 from facealign_cli.evaluation.base import Prediction
 from facealign_cli.evaluation.foreign import PredictedFace, PredictedPicture, read_predictions
@@ -15,7 +16,7 @@ from facealign_cli.evaluation.predictions import Matched, match_predictions, pre
 from facealign_cli.formats.base import get_format
 from facealign_cli.formats.pts import read_pts, write_pts
 from facealign_cli.geometry import init_shape_from_bbox
-from facealign_cli.records import BBox, Face, FrameResult
+from facealign_cli.records import Face, FrameResult
 from facealign_cli.schemes import to_68
 
 SHAPE = np.round(init_shape_from_bbox((10, 20, 110, 120)), 3)

@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
+from facealign_cli.boxes import BBox
 from facealign_cli.formats.base import get_format
 from facealign_cli.geometry import init_shape_from_bbox
-from facealign_cli.records import BBox, Face, FrameResult, HeadPose, Quality
+from facealign_cli.records import Face, FrameResult, HeadPose, Quality
 
 POSE = HeadPose((12.345, -6.5, 710.125), (0.12345, -0.5, 0.0625))
 HIDDEN = np.arange(68) != 30

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from facealign_cli.boxes import BBox
 from facealign_cli.errors import FormatError
 from facealign_cli.formats.base import get_format, read_results
 from facealign_cli.formats.codec import POSE_COLUMNS, QUALITY_COLUMNS
 from facealign_cli.formats.csv import COLUMNS, SIGMA_COLUMNS, dump, dump_records, read, with_sigma, write, write_cells
 from facealign_cli.landmarks import MEAN_SHAPE
-from facealign_cli.records import BBox, Face, FrameResult
+from facealign_cli.records import Face, FrameResult
 from tests.formats.conftest import assert_same
 
 

@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from facealign_cli.boxes import BBox
 from facealign_cli.errors import InputError
 from facealign_cli.formats import base
 from facealign_cli.formats.base import format_for_path, format_names, get_format, register_format, write_results
-from facealign_cli.records import BBox, FrameResult
+from facealign_cli.records import FrameResult
 from tests.formats.conftest import HIDDEN, POSE, QUALITY, SIZES, make_face
 
 

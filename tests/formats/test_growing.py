@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from facealign_cli.boxes import BBox
 from facealign_cli.errors import InputError, OutputError
 from facealign_cli.formats.base import get_format
 from facealign_cli.formats.growing import check_rows, partial_path, stream_rows, write_rows
 from facealign_cli.geometry import init_shape_from_bbox
-from facealign_cli.records import BBox, Face, FrameResult
+from facealign_cli.records import Face, FrameResult
 
 
 def results(count: int = 5) -> list[FrameResult]:

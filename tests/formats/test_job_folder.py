@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from facealign_cli.batch.manifest import Manifest
+from facealign_cli.boxes import BBox
 from facealign_cli.cli.main import main
 from facealign_cli.convert import read_faces
 from facealign_cli.datasets import read_samples
@@ -22,7 +23,7 @@ from facealign_cli.formats.base import format_names, get_format, read_results
 from facealign_cli.formats.job_folder import read_job_folder
 from facealign_cli.geometry import init_shape_from_bbox
 from facealign_cli.measures.tables import write_blinks, write_measures
-from facealign_cli.records import BBox, Face, FrameResult, LeftOut
+from facealign_cli.records import Face, FrameResult, LeftOut
 
 POINTS = init_shape_from_bbox((100.0, 60.0, 220.0, 180.0))
 

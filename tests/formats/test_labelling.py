@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 from labelling_files import TOLERANCE, save
 
+from facealign_cli.boxes import BBox
 from facealign_cli.errors import FormatError
 from facealign_cli.formats.base import find_format, get_format
 from facealign_cli.formats.labelling import point_indices
 from facealign_cli.landmarks import POINT_NAMES
-from facealign_cli.records import BBox, Face, FrameResult
+from facealign_cli.records import Face, FrameResult
 
 
 @pytest.mark.parametrize("name", TOLERANCE)

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facealign_cli.boxes import BBox
 from facealign_cli.errors import FormatError
 from facealign_cli.formats.openface import COLUMNS, read, write
 from facealign_cli.pose import camera_matrix, mean_face, project
-from facealign_cli.records import BBox, Face, FrameResult, HeadPose
+from facealign_cli.records import Face, FrameResult, HeadPose
 
 
 def test_header_and_cells_as_openface_writes_them(results, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from facealign_cli.batch.sources import Sources
+from facealign_cli.boxes import BBox
 from facealign_cli.datasets import read_samples
 from facealign_cli.detectors.boxes import read_boxes
 from facealign_cli.evaluation import compare as comparison
@@ -22,7 +23,7 @@ from facealign_cli.evaluation.text import comparison_tables, evaluation_notes, e
 from facealign_cli.formats.base import find_format, get_format
 from facealign_cli.formats.pts import encode_pts, write_pts
 from facealign_cli.landmarks import MEAN_SHAPE
-from facealign_cli.records import BBox, Face, FrameResult
+from facealign_cli.records import Face, FrameResult
 
 Kind = tuple[list[tuple[str, bytes]], Callable[[Path], object]]
 TRUTH = MEAN_SHAPE + 100

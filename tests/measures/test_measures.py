@@ -7,10 +7,11 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
+from facealign_cli.boxes import BBox
 from facealign_cli.measures import FaceMeasures, measure_face, measure_results
 from facealign_cli.measures.base import CHUNK, lay_back
 from facealign_cli.pose import camera_matrix, estimate_pose, mean_face, project
-from facealign_cli.records import BBox, Face, FrameResult, HeadPose
+from facealign_cli.records import Face, FrameResult, HeadPose
 
 CAMERA = camera_matrix(640, 480)
 

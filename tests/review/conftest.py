@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
+from facealign_cli.boxes import BBox, Detection
 from facealign_cli.geometry import init_shape_from_bbox
-from facealign_cli.records import BBox, Detection, Face, FrameResult
+from facealign_cli.records import Face, FrameResult
 from facealign_cli.review.session import Session
 
 BOX = (100.0, 60.0, 220.0, 180.0)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from facealign_cli.arrays import Floats, Image
+from facealign_cli.boxes import BBox, BoxCalibration, Detection
 from facealign_cli.landmarks import MEAN_SHAPE
-from facealign_cli.records import BBox, BoxCalibration, Detection, Face
+from facealign_cli.records import Face
 from facealign_cli.video.tracking import Tracker, TrackingOptions
 
 UNIT = (MEAN_SHAPE - MEAN_SHAPE.mean(axis=0)) / np.ptp(MEAN_SHAPE, axis=0).mean()

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 from facealign_cli.aligner import Aligner
+from facealign_cli.boxes import BBox
 from facealign_cli.crops import CropOptions, crop_transform
 from facealign_cli.errors import InputError, OutputError
 from facealign_cli.files.pictures import read_image
 from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.pose import camera_matrix, mean_face, project
-from facealign_cli.records import BBox, Face, FrameResult, HeadPose, Quality
+from facealign_cli.records import Face, FrameResult, HeadPose, Quality
 from facealign_cli.video import open_source
 from facealign_cli.video.best import APART_S, BestShots, Shot
 from facealign_cli.video.cut import CutOptions, CutPerson, FaceCutter

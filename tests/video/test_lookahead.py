@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from facealign_cli.boxes import BBox
 from facealign_cli.errors import InputError
 from facealign_cli.geometry import init_shape_from_bbox
-from facealign_cli.records import BBox, Face
+from facealign_cli.records import Face
 from facealign_cli.video.lookahead import LookAhead, LookAheadSmoother, line_weights, parse_smoothing
 from facealign_cli.video.smoothing import FaceSmoother, Smoothing, moved_to
 

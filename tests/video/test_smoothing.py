@@ -10,9 +10,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from facealign_cli.boxes import BBox
 from facealign_cli.errors import InputError
 from facealign_cli.geometry import init_shape_from_bbox
-from facealign_cli.records import BBox, Face
+from facealign_cli.records import Face
 from facealign_cli.video.smoothing import _HEAD_KNEE, FaceSmoother, OneEuroFilter, Smoothing
 
 SHAPE = init_shape_from_bbox(np.array([100.0, 100, 200, 200]))
