@@ -58,7 +58,8 @@ class TestNames:
         for name in facealign_cli.__all__:
             value = getattr(facealign_cli, name)
             assert name == "__version__" or value.__doc__, name
-        errors = {name for name, value in vars(facealign_cli.errors).items() if isinstance(value, type)}
+        kinds = {name: value for name, value in vars(facealign_cli.errors).items() if isinstance(value, type)}
+        errors = {name for name, value in kinds.items() if value.__module__ == facealign_cli.errors.__name__}
         assert errors < set(facealign_cli.__all__)
         with pytest.raises(AttributeError, match="Alligner"):
             _ = facealign_cli.Alligner  # type: ignore[attr-defined]
