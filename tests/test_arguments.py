@@ -38,7 +38,7 @@ def aligner() -> fa.Aligner:
             RAMP * 2 - 1,
             "its values are from -1 to 1, a picture's from 0 to 255: (255 * (image - image.min())",
         ),
-        (PICTURE + np.int64(7), "got (48, 64, 3) int64; image.astype(numpy.uint8) makes one"),
+        (PICTURE.astype(np.int64) + 7, "got (48, 64, 3) int64; image.astype(numpy.uint8) makes one"),
         (PICTURE.astype(np.int32) - 1, "its values are from -1 to -1, a picture's from 0 to 255"),
         (PICTURE + np.uint16(999), "(image >> 8).astype(numpy.uint8) makes one"),
         (PICTURE > 0, "got (48, 64, 3) bool; image.astype(numpy.uint8) * 255 makes one"),

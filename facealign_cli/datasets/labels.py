@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from facealign_cli.arrays import Floats
 from facealign_cli.datasets.base import LeftOut, Sample
 from facealign_cli.datasets.splits import photo_key
 from facealign_cli.errors import InputError
@@ -51,5 +52,14 @@ def _faces(path: Path, result: FrameResult, need_pictures: bool) -> Iterator[Sam
             continue
         photo = photo_key(dataset, name.stem)
         place = image or folder / name
-        size = (result.width, result.height) if result.width and result.height else None
+        size = _stated_size(result, face.landmarks)
         yield Sample(face_name, dataset, photo, place, face.landmarks, face.bbox, size=size)
+
+
+def _stated_size(result: FrameResult, landmarks: Floats) -> tuple[int, int] | None:
+    """Width and height that the file states; None if it states none, or such as the face cannot lie in: some programs
+    fill in 1 x 1."""
+    x, y = landmarks.mean(axis=0)
+    if not result.width or not result.height or not (0 <= x < result.width and 0 <= y < result.height):
+        return None
+    return result.width, result.height
