@@ -221,7 +221,8 @@ def test_a_picture_that_stands_there_twice_is_one_with_all_of_its_faces(tmp_path
 def test_a_picture_of_another_size_than_its_labels_is_refused(tmp_path: Path) -> None:
     """Its landmarks lie in a larger picture: they would be elsewhere in this one. No face lies in 1 x 1 pixels."""
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((30, 40, 3), np.uint8))
-    face = Face(0, BBox.around(LANDMARKS), LANDMARKS, 0.5)
+    landmarks = LANDMARKS / LANDMARKS.max() * 24  # within the smallest of the sizes
+    face = Face(0, BBox.around(landmarks), landmarks, 0.5)
     records = {(40, 30): True, (80, 60): False, (30, 40): False, (0, 0): True, (1, 1): True}
     for (width, height), sound in records.items():
         record = FrameResult.of_faces("a.png", [face], width=width, height=height)
