@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from facealign_cli.cli import console, graphs, train_data
+from facealign_cli.cli import console, graphs, train_data, train_export
 from facealign_cli.cli.batch import batch
 from facealign_cli.cli.convert import convert
 from facealign_cli.cli.detect import detect
@@ -103,7 +103,7 @@ def main() -> None:
 
 video.add_command(plot)
 video.add_command(crop)
-for command in (train_data.pack, train_data.relabel, train_data.label, train_data.turn):
+for command in (train_data.pack, train_data.relabel, train_data.label, train_data.turn, train_export.export):
     train.add_command(command)
 for command in (graphs.quantize, graphs.convert):
     model.add_command(command)
