@@ -70,14 +70,12 @@ class Walk:
 
     def _passed_over_text(self) -> str:
         """How many files of which kinds stand in the folders and were not meant."""
-        count = self._passed_over.total()
         kinds = self._passed_over.most_common(6)
         named = ", ".join(f"{number:,} {kind}" if len(kinds) > 1 else kind for kind, number in kinds)
         more = ", …" if len(self._passed_over) > len(kinds) else ""
-        files = f"{count:,} file{'' if count == 1 else 's'}"
         other = "of another name" if self._glob else "of another kind"
         advice = _advice_on_clips(self._passed_over) if self._clips else _advice(self._passed_over)
-        return f"{files} {other} passed over ({named}{more}): {self._names}{advice}"
+        return f"{self._names.counted('file')} {other} passed over ({named}{more}): {self._names}{advice}"
 
     def _pass_over(self, path: str) -> None:
         kind = _kind(_name(path))
@@ -212,7 +210,7 @@ def place_of(folder: str) -> str:
 
 
 def is_inside(place: str, folder: str) -> bool:
-    """Whether a place is a folder or lies in it; both as `_place` gives them."""
+    """Whether a place is a folder or lies in it; both as `place_of` gives them."""
     return place == folder or place.startswith(folder.rstrip(os.sep) + os.sep)
 
 
@@ -225,7 +223,7 @@ def pattern_parts(pattern: str) -> tuple[str, str]:
 
 
 def is_deep(rest: str) -> bool:
-    """Whether the end of a glob, see `_parts`, goes down into folders."""
+    """Whether the end of a glob, see `pattern_parts`, goes down into folders."""
     return "/" in rest or "**" in rest
 
 
