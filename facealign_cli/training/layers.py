@@ -83,13 +83,18 @@ def warp_image(image: Tensor, back: Tensor, size: int, order: Tensor | None = No
     grid = torch.stack([x, y, torch.ones_like(x)]).reshape(3, size * size)
     grid = grid if order is None else grid[:, order]
     before, fraction = _split(back @ grid, side)  # (N, 2, size²)
-    corner = (image.new_tensor([[1.0, side]]) @ before).int()  # (N, 1, size²)
+    corner = (image.new_tensor([[1.0, side]]) @ before).to(_index_type(image))  # (N, 1, size²)
     fx, fy = torch.split(fraction, 1, dim=1)
     pixels = image.reshape(-1, 1, side * side)
     top, bottom = pixels.gather(2, corner), pixels.gather(2, corner + side)
     top = top + fx * (pixels.gather(2, corner + 1) - top)
     bottom = bottom + fx * (pixels.gather(2, corner + (side + 1)) - bottom)
     return (top + fy * (bottom - top)).reshape(-1, 1, size, size)
+
+
+def _index_type(image: Tensor) -> torch.dtype:
+    """What numbers pixels for `Tensor.gather`: CUDA takes int64 alone; elsewhere, and in the graph, int32 is faster."""
+    return torch.int64 if image.is_cuda else torch.int32
 
 
 def _split(position: Tensor, size: int) -> tuple[Tensor, Tensor]:

@@ -248,12 +248,11 @@ class Run:
     @torch.no_grad()
     def _update_average(self) -> None:
         keep = min(self.config.average, (1 + self.step) / (10 + self.step))
-        for key, value in self.model.state_dict().items():
-            mean = self.average[key]
-            if mean.dtype.is_floating_point:
-                mean.lerp_(value, 1 - keep)
-            else:
-                mean.copy_(value)
+        values = self.model.state_dict()
+        floats = [key for key, value in values.items() if value.dtype.is_floating_point]
+        torch._foreach_lerp_([self.average[key] for key in floats], [values[key] for key in floats], 1 - keep)
+        for key in values.keys() - set(floats):
+            self.average[key].copy_(values[key])
 
     def _evaluate(self, losses: Floats) -> dict[str, Any]:
         last = {key: value.clone() for key, value in self.model.state_dict().items()}
