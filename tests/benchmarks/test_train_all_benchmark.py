@@ -20,7 +20,9 @@ def train_all(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("train_all")
 
 
-def run(train_all: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str) -> tuple[int, dict]:
+def run(
+    train_all: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *extra: str, failing: str = ""
+) -> tuple[int, dict[str, list[str]]]:
     """The number of failures, and the words of each command by its step; files that a command writes are made."""
     commands: dict[str, list[str]] = {}
 
@@ -29,51 +31,75 @@ def run(train_all: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         if name == failing:
             return False
         if "--run" in words:
-            folder = Path(words[words.index("--run") + 1])
+            folder = Path(value_of(words, "--run"))
             folder.mkdir(exist_ok=True)
-            (folder / "best.ckpt").touch()
-        elif "-o" in words:
-            Path(words[words.index("-o") + 1]).touch()
+            for file in ("last.ckpt", "best.ckpt", "log.csv"):
+                (folder / file).touch()
         return True
 
-    monkeypatch.setattr(train_all.Plan, "run", fake)
-    (tmp_path / "data" / "more" / "aflw2000").mkdir(parents=True)
-    (tmp_path / "own.h5").touch()
-    words = [tmp_path / "data", tmp_path / "out", "--minutes", "1", "--pack", tmp_path / "own.h5"]
-    return train_all.main([str(word) for word in words]), commands
+    monkeypatch.setattr(train_all.Steps, "run", fake)
+    words = [str(tmp_path / "a.h5"), str(tmp_path / "b.h5"), "-o", str(tmp_path / "out"), "--minutes", "9", *extra]
+    return train_all.main(words), commands
+
+
+def value_of(words: list[str], option: str) -> str:
+    return words[words.index(option) + 1]
 
 
 def packs_of(words: list[str]) -> list[str]:
     return [Path(words[i + 1]).name for i, word in enumerate(words) if word == "--data"]
 
 
-def test_dan_large_teaches_through_labels(
-    train_all: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("network", ["dan-light", "dan-large"])
+def test_mild_augmentation_goes_on_from_strong(
+    train_all: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: str
 ) -> None:
-    failed, commands = run(train_all, tmp_path, monkeypatch, "")
+    failed, commands = run(train_all, tmp_path, monkeypatch, "--loaders", "10")
     assert failed == 0
-    order = list(commands)
-    assert order.index("export dan-large") < order.index("dan-large labels the faces") < order.index("dan-light")
-    model = commands["dan-large labels the faces"]
-    assert Path(model[model.index("--model") + 1]).exists()
-    assert packs_of(commands["dan-light"]) == ["taught.h5", "more.h5", "own.h5"]
-    assert packs_of(commands["dan-large"]) == ["faces.h5", "more.h5", "own.h5"]
-    assert "--teacher" not in commands["dan-light"]
+    strong, mild = commands[f"{network}-strong"], commands[f"{network}-mild"]
+    assert Path(value_of(strong, "--init")).is_file(), "the shipped checkpoint"
+    assert value_of(mild, "--init") == f"{value_of(strong, '--run')}/last.ckpt"
+    assert "--augmentation" not in strong and value_of(mild, "--augmentation") == "mild"
+    assert packs_of(strong) == packs_of(mild) == ["a.h5", "b.h5"]
+    assert float(value_of(strong, "--minutes")) + float(value_of(mild, "--minutes")) == pytest.approx(8, abs=0.01)
+    assert value_of(mild, "--loaders") == {"dan-light": "3", "dan-large": "5"}[network]
+    assert (tmp_path / "out" / f"{network}-mild.log.csv").exists()
+    assert value_of(commands[f"export {network}-mild"], "--weights") == str(tmp_path / "out" / f"{network}-mild.ckpt")
 
 
-def test_without_its_labels_the_others_serve(
+def test_dan_trains_by_stages_on_the_first_pack(
     train_all: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failed, commands = run(train_all, tmp_path, monkeypatch, "dan-large labels the faces")
+    failed, commands = run(train_all, tmp_path, monkeypatch, "--dan")
+    assert failed == 0
+    one, two = commands["dan-1"], commands["dan-2"]
+    assert [value_of(words, "--stage") for words in (one, two)] == ["1", "2"]
+    assert value_of(two, "--from") == f"{value_of(one, '--run')}/best.ckpt"
+    assert packs_of(one) == packs_of(two) == ["a.h5"]
+
+
+def test_a_failed_network_leaves_the_others(
+    train_all: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed, commands = run(train_all, tmp_path, monkeypatch, failing="dan-large-strong")
     assert failed == 1
-    assert packs_of(commands["dan-light"])[0] == "faces.h5"
-    assert "export dan-light" in commands
+    assert "dan-large-mild" not in commands
+    assert "export dan-light-mild" in commands
+
+
+def test_a_failed_end_keeps_the_beginning(
+    train_all: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed, commands = run(train_all, tmp_path, monkeypatch, failing="dan-light-mild")
+    assert failed == 1
+    assert "export dan-light-strong" in commands
+    assert "export dan-light-mild" not in commands
 
 
 def test_every_command_and_option_is_there(
     train_all: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, commands = run(train_all, tmp_path, monkeypatch, "")
+    _, commands = run(train_all, tmp_path, monkeypatch, "--dan")
     for words in commands.values():
         group = main.commands["train"]
         known = {option for parameter in group.commands[words[1]].params for option in parameter.opts}
