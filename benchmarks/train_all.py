@@ -92,9 +92,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def train(network: Network) -> int:
         trained = train_dan if network is DAN else train_on
-        runs = trained(steps, network, args.packs, work, options)
-        kept = [keep(steps, network.name, run, args.out) for run in runs if run.exists()]
-        return int(len(kept) < 2 or not all(kept))
+        runs = [run for run in trained(steps, network, args.packs, work, options) if run.exists()]
+        for run in runs:
+            copy_log(run, args.out)
+        whole = [run for run in runs if network is not DAN or run.name == "dan-2"]  # dan-1 is a part of dan-2
+        exported = [export(steps, network.name, run, args.out) for run in whole]
+        return int(len(runs) < 2 or not all(exported))
 
     networks = (*NETWORKS, DAN) if args.dan else NETWORKS
     with ThreadPoolExecutor(len(networks)) as executor:
@@ -131,11 +134,15 @@ def train_dan(steps: Steps, network: Network, packs: Sequence[Path], work: Path,
     return [one, two]
 
 
-def keep(steps: Steps, network: str, run: Path, out: Path) -> bool:
-    """Whether a run's last weights, log and curves are in the folder to bring back."""
+def copy_log(run: Path, out: Path) -> None:
+    """Log and curves of a run, into the folder to bring back."""
     for file in ("log.csv", "curves.png"):
         if (run / file).exists():
             shutil.copy(run / file, out / f"{run.name}.{file}")
+
+
+def export(steps: Steps, network: str, run: Path, out: Path) -> bool:
+    """Whether a run's last weights are in the folder to bring back, and give the same landmarks as a graph."""
     command = f"train export {run / 'last.ckpt'} -o {run}.onnx --name {network} --model-version gpu --overwrite"
     return steps.run(f"export {run.name}", f"{command} --weights {out / run.name}.ckpt")
 

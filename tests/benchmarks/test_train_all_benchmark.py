@@ -76,6 +76,8 @@ def test_dan_trains_by_stages_on_the_first_pack(
     assert [value_of(words, "--stage") for words in (one, two)] == ["1", "2"]
     assert value_of(two, "--from") == f"{value_of(one, '--run')}/best.ckpt"
     assert packs_of(one) == packs_of(two) == ["a.h5"]
+    assert "export dan-2" in commands and "export dan-1" not in commands
+    assert (tmp_path / "out" / "dan-1.log.csv").exists()
 
 
 def test_a_failed_network_leaves_the_others(
