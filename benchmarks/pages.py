@@ -64,10 +64,12 @@ class Printed:
         if self.only not in command:
             return ""
         if command not in self._texts:
-            done = record.run(command.split())
-            self._texts[command] = "\n".join(done["printed"])
             if command in self._records:
+                done = record.run(command.split())
                 record.write(self._records[command], done)
+                self._texts[command] = "\n".join(done["printed"])
+            else:
+                self._texts[command] = record.shown(command.split())
         return self._texts[command]
 
 

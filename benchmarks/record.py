@@ -49,12 +49,18 @@ def run(command: list[str]) -> dict[str, Any]:
     """Run a command, show what it prints, and return the record. If the command fails, this program ends as it did."""
     before = outcome.circumstances(command)  # the load from before the run, which adds to it
     start = time.monotonic()
+    text = shown(command)
+    measured = {"seconds": round(time.monotonic() - start, 1), "tables": outcome.tables_of(text)}
+    return {**before, **measured, "printed": text.splitlines()}
+
+
+def shown(command: list[str]) -> str:
+    """Run a command, show what it prints, and return that. If the command fails, this program ends as it did."""
     done = subprocess.run(program(command), stdout=subprocess.PIPE, encoding="utf-8", check=False)
     print(done.stdout, end="")
     if done.returncode:
         sys.exit(done.returncode)
-    measured = {"seconds": round(time.monotonic() - start, 1), "tables": outcome.tables_of(done.stdout)}
-    return {**before, **measured, "printed": done.stdout.splitlines()}
+    return done.stdout
 
 
 def write(file: Path, record: dict[str, Any]) -> None:
