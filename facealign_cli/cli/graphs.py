@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     """,
 )
 @click.argument("file", metavar="MODEL.onnx", type=kinds.EXISTING_FILE)
-@click.option("-o", "--output", metavar="OUT.onnx", required=True, type=kinds.FILE, help="The file to write.")
+@click.option("-o", "--output", metavar="OUT.onnx", required=True, type=kinds.MODEL_FILE, help="The file to write.")
 @click.option(
     "--data",
     metavar="PACK",
@@ -98,7 +98,7 @@ def quantize(
     """,
 )
 @click.argument("file", metavar="DAN.npz", type=kinds.EXISTING_FILE)
-@click.option("-o", "--output", metavar="OUT.onnx", required=True, type=kinds.FILE, help="The file to write.")
+@click.option("-o", "--output", metavar="OUT.onnx", required=True, type=kinds.MODEL_FILE, help="The file to write.")
 @click.option("--name", metavar="NAME", show_default="the file's", help="The model's name.")
 @click.option("--model-version", metavar="VERSION", default="1", show_default=True, help="The model's version.")
 @click.option("--training-data", metavar="TEXT", default="", help="What it was trained on, for the metadata.")

@@ -21,13 +21,16 @@ STDOUT = Path("-")
 
 
 class OutputFile(click.Path):
-    """A file to write. "-" is standard output where the command can write to it (`stdout`), else it is refused."""
+    """A file to write. "-" is standard output where the command can write to it (`stdout`), else it is refused.
+
+    suffix: what its name has to end in, so that other commands take it.
+    """
 
     is_written = True  # what `help.Command` knows it by
 
-    def __init__(self, *, stdout: bool = False) -> None:
+    def __init__(self, *, stdout: bool = False, suffix: str = "") -> None:
         super().__init__(path_type=Path, allow_dash=True)
-        self.stdout = stdout
+        self.stdout, self.suffix = stdout, suffix
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path; `STDOUT` for "-"."""
@@ -35,6 +38,8 @@ class OutputFile(click.Path):
             self.fail("the name is empty: name a file or a folder", param, ctx)
         if str(value) == "-" and not self.stdout:
             self.fail("this cannot go to standard output: name a file", param, ctx)
+        if not str(value).lower().endswith(self.suffix):
+            self.fail(f"{value} does not end in {self.suffix}, which a model's file needs", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -166,6 +171,7 @@ class FormatName(_ToStr):
 
 
 FILE = OutputFile()
+MODEL_FILE = OutputFile(suffix=".onnx")
 FILE_OR_STDOUT = OutputFile(stdout=True)
 EXISTING_PATH = click.Path(exists=True, path_type=Path)
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

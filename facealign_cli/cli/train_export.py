@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     """,
 )
 @click.argument("checkpoint", metavar="CHECKPOINT", type=kinds.EXISTING_FILE)
-@click.option("-o", "--output", metavar="OUT.onnx", required=True, type=kinds.FILE, help="The file to write.")
+@click.option("-o", "--output", metavar="OUT.onnx", required=True, type=kinds.MODEL_FILE, help="The file to write.")
 @click.option("--name", metavar="NAME", required=True, help="The model's name.")
 @click.option("--model-version", metavar="VERSION", required=True, help="The model's version, such as 1.")
 @click.option(

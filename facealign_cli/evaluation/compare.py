@@ -22,6 +22,8 @@ from facealign_cli.metrics import Interval, auc, paired_bootstrap
 
 SAME_TRUTH_PX = 0.01
 """Annotations of one face that lie further apart than this are not the same."""
+SAME_ERROR_PX = 0.001
+"""Errors that differ by no more are the same: files keep landmarks with three decimals."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def compare(
     shared = [key for key in first if key in second]
     other_truth = [key for key in shared if not _same_truth(first[key], second[key])]
     pairs = [
-        Pair(second[key].name, second[key].folder, first[key].nme(normaliser), second[key].nme(normaliser))
+        _pair(first[key], second[key], normaliser)
         for key in shared
         if key not in set(other_truth)
     ]
@@ -115,6 +117,13 @@ def _sets(pairs: list[Pair], held_out: bool, threshold: float, level: float, see
         own = [pair for pair in pairs if pair.folder in folders]
         title = title_of(name, folders, len(own), held_out=held_out, count=False)
         yield _compare_set(title, own, bootstrap, threshold)
+
+
+def _pair(first: FaceRow, second: FaceRow, normaliser: str) -> Pair:
+    before, after = first.nme(normaliser), second.nme(normaliser)
+    if abs(after - before) * second.scales_px[normaliser] <= SAME_ERROR_PX:  # False where one of them is infinite
+        after = before
+    return Pair(second.name, second.folder, before, after)
 
 
 def _key(row: FaceRow) -> tuple[str, str]:

@@ -60,11 +60,9 @@ def files(folder: Path) -> dict[Path, bytes]:
         "review rows.csv --export rows.csv",
         "train relabel pack.h5 -o pack.h5",
         "train label pack.h5 -o pack.h5",
-        "train export last.ckpt -o last.ckpt --name a --model-version 1",
         "train export last.ckpt -o a.onnx --name a --model-version 1 --data pack.h5 --weights pack.h5",
         "train pack faces rows.csv -o rows.csv",
         "model quantize model.onnx --data pack.h5 -o model.onnx",
-        "model convert DAN.npz -o DAN.npz",
         "model check-file model.onnx --picture faces/a.png -o faces/a.png",
     ],
 )
@@ -73,6 +71,17 @@ def test_no_result_replaces_what_it_is_made_from(line: str, folder: Path) -> Non
     result = CliRunner().invoke(main, [*line.split(), "--overwrite"])
     assert result.exit_code == 1, result.output
     assert "which is read; name another place" in result.output
+    assert files(folder) == before
+
+
+@pytest.mark.parametrize(
+    "line", ["train export last.ckpt -o last.ckpt --name a --model-version 1", "model convert DAN.npz -o DAN.npz"]
+)
+def test_a_graph_is_written_under_a_name_that_other_commands_take(line: str, folder: Path) -> None:
+    before = files(folder)
+    result = CliRunner().invoke(main, [*line.split(), "--overwrite"])
+    assert result.exit_code == 2, result.output
+    assert "does not end in .onnx" in result.output
     assert files(folder) == before
 
 

@@ -55,6 +55,13 @@ def test_an_evaluation_compared_with_itself(evaluation: Evaluation) -> None:
     assert [result.title for result in comparison.sets][:2] == ["full (incomplete)", "common (incomplete)"]
 
 
+def test_errors_that_differ_by_the_rounding_of_files_are_ties() -> None:
+    before = run({"a.jpg": moved(1), "b.jpg": moved(1), "c.jpg": Prediction("missed")})
+    after = run({"a.jpg": moved(1.0007), "b.jpg": moved(1.003), "c.jpg": moved(1)})
+    (result,) = compare(before, after, normaliser="inter-ocular", threshold=0.08).sets
+    assert (result.wins, result.losses, result.ties) == (1, 1, 1)  # c, b, a
+
+
 def test_faces_that_cannot_be_compared_are_named() -> None:
     before, after = (
         run({"a.jpg": moved(1), "b.jpg": moved(1), "c.jpg": moved(1)}),
