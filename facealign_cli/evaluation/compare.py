@@ -93,11 +93,7 @@ def compare(
     first, second = ({_key(row): row for row in evaluation.rows} for evaluation in (before, after))
     shared = [key for key in first if key in second]
     other_truth = [key for key in shared if not _same_truth(first[key], second[key])]
-    pairs = [
-        _pair(first[key], second[key], normaliser)
-        for key in shared
-        if key not in set(other_truth)
-    ]
+    pairs = [_pair(first[key], second[key], normaliser) for key in shared if key not in set(other_truth)]
     if not pairs:
         raise InputError("the two evaluations have no face with the same annotation in common")
     return Comparison(
