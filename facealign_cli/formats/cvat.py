@@ -123,6 +123,9 @@ def scan(path: PathLike) -> Iterator[FrameResult | LeftOut]:
         yield LeftOut(f"track {track.get('id')}", 'it is of a clip: export the task as "CVAT for images"')
     for image in root.findall("image"):
         name = text_to_name(image.get("name", ""))
+        if not name:
+            yield LeftOut(f"image {image.get('id')}", "it does not say which picture it is of: its name is missing")
+            continue
         faces: list[Face] = []
         shapes = [shape for shape in image if shape.tag in ("skeleton", "points")]
         for number, shape in enumerate(shapes):

@@ -55,6 +55,17 @@ def test_cvat_leaves_out_what_is_not_whole(labels, tmp_path: Path) -> None:
     assert "a shape of 2 points" in reasons[3]
 
 
+def test_cvat_leaves_out_a_picture_without_a_name(labels, tmp_path: Path) -> None:
+    tree = ET.parse(save("cvat", labels, tmp_path))
+    del tree.getroot().findall("image")[0].attrib["name"]
+    tree.write(tmp_path / "nameless.xml")
+    got, lost = scan("cvat", tmp_path / "nameless.xml")
+    assert [result.source for result in got] == [result.source for result in labels[1:]]
+    assert [(item.name, item.reason) for item in lost] == [
+        ("image 0", "it does not say which picture it is of: its name is missing")
+    ]
+
+
 def test_cvat_points_in_one_shape_and_numbered_names(labels, tmp_path: Path) -> None:
     tree = ET.parse(save("cvat", labels, tmp_path))
     image = tree.getroot().find("image")
