@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import multiprocessing
-import sys
-import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from facealign_cli.arrays import Floats, Ints
 from facealign_cli.errors import InputError
@@ -67,60 +64,49 @@ class BatchSource:
         loaders: processes that make them; 0: a thread of this process. Raises InputError where the system cannot fork
         processes, which share the faces in memory.
         """
-        if loaders:
-            with warnings.catch_warnings():  # how many processes there are is the user's choice
-                warnings.filterwarnings("ignore", message="This DataLoader will create")
-                batches = iter(self._loader(first, loaders))
-            yield lambda: _arrays(next(batches))
-            return
-        with ThreadPoolExecutor(1) as executor:
-            steps = itertools.count(first)
-            waiting = executor.submit(self.batch, next(steps))
+        with self._executor(loaders) as executor:
+            ahead, steps = max(1, 2 * loaders), _counting(first)
+            waiting = deque(self._submit(executor, next(steps)) for _ in range(ahead))
 
             def take() -> Batch:
-                nonlocal waiting
-                taken, waiting = waiting, executor.submit(self.batch, next(steps))
-                return taken.result()
+                waiting.append(self._submit(executor, next(steps)))
+                made = waiting.popleft().result()
+                return made if isinstance(made, Batch) else Batch(*(tensor.numpy() for tensor in made))
 
             try:
                 yield take
             finally:
-                waiting.cancel()
+                for future in waiting:
+                    future.cancel()
+                _SOURCES.pop(id(self), None)
 
-    def _loader(self, first: int, loaders: int) -> DataLoader[_Tensors]:
-        """Torch's, because its processes hand batches over in shared memory: through the pipe of a
-        ProcessPoolExecutor went 1,500 faces a second at most, in crops of 320 pixels."""
+    def _executor(self, loaders: int) -> Executor:
+        if not loaders:
+            return ThreadPoolExecutor(1)
         if "fork" not in multiprocessing.get_all_start_methods():
             raise InputError("loaders need a system that can fork processes; make the batches without them")
-        return DataLoader(
-            _Steps(self),
-            batch_size=None,  # what _Steps gives for a number is a whole batch
-            sampler=range(first, sys.maxsize),
-            num_workers=loaders,
-            multiprocessing_context="fork",
-            worker_init_fn=_in_one_thread,
-            generator=torch.Generator(),
+        _SOURCES[id(self)] = self  # the processes find it there when they are forked
+        return ProcessPoolExecutor(
+            loaders, multiprocessing.get_context("fork"), initializer=cv2.setNumThreads, initargs=(1,)
         )
 
-
-_Tensors = tuple[Tensor, ...]
-"""The fields of a Batch, in their order."""
-
-
-class _Steps(Dataset[_Tensors]):
-    """The batch of each step, as torch's loaders take it."""
-
-    def __init__(self, source: BatchSource) -> None:
-        self.source = source
-
-    def __getitem__(self, step: int) -> _Tensors:
-        batch = self.source.batch(step)
-        return tuple(torch.from_numpy(getattr(batch, field.name)) for field in dataclasses.fields(batch))
+    def _submit(self, executor: Executor, step: int) -> Future[Batch] | Future[tuple[Tensor, ...]]:
+        if isinstance(executor, ProcessPoolExecutor):
+            return executor.submit(_tensors_of, id(self), step)
+        return executor.submit(self.batch, step)
 
 
-def _arrays(tensors: _Tensors) -> Batch:
-    return Batch(*(tensor.numpy() for tensor in tensors))
+_SOURCES: dict[int, BatchSource] = {}
 
 
-def _in_one_thread(worker: int) -> None:
-    cv2.setNumThreads(1)
+def _tensors_of(source: int, step: int) -> tuple[Tensor, ...]:
+    """The fields of a batch, in their order. A process hands tensors over in shared memory, but copies arrays through a
+    pipe: by the pipe, at most 1,500 crops of 320 pixels a second arrived, whatever the number of processes."""
+    batch = _SOURCES[source].batch(step)
+    return tuple(torch.from_numpy(getattr(batch, field.name)) for field in dataclasses.fields(batch))
+
+
+def _counting(first: int) -> Iterator[int]:
+    while True:
+        yield first
+        first += 1

@@ -74,3 +74,11 @@ def test_a_command_runs_once_and_renews_its_record(pages: ModuleType, monkeypatc
     assert printed("python benchmarks/peers.py ../shared/data/300w") == ""
     assert ran == [yaw.split()]
     assert written == [("yaw_dan_light.json", yaw)]
+
+
+def test_a_command_without_a_record_may_print_any_table(pages: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record could not hold one whose columns have one name."""
+    twice = "| turned by | NME | NME |\n| --- | --- | --- |"
+    monkeypatch.setattr(pages.record, "shown", lambda words: twice)
+    monkeypatch.setattr(pages.record, "write", lambda file, record: pytest.fail(f"{file} is no record of it"))
+    assert pages.Printed()("python benchmarks/hard_faces.py rolls ../shared/data/300w") == twice

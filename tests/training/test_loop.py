@@ -159,6 +159,16 @@ class TestLoaders:
         for other in others:
             assert_same(one, other)
 
+    def test_hand_over_in_shared_memory(self, tiny_light: NetworkConfig, tiny_pack: Pack, tmp_path: Path) -> None:
+        batches = new_run(tmp_path, tiny_light, tiny_pack).batches
+        with batches._executor(1) as executor:
+            made = batches._submit(executor, 3).result()
+            assert isinstance(made, tuple) and all(tensor.is_shared() for tensor in made)
+        with batches.from_step(3, loaders=1) as take:
+            got, own = take(), batches.batch(3)
+        for name in ("crops", "landmarks", "weights", "has_face", "aligned"):
+            np.testing.assert_array_equal(getattr(got, name), getattr(own, name))
+
     def test_a_system_that_cannot_fork(
         self, tiny_light: NetworkConfig, tiny_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -213,6 +223,8 @@ class TestTraining:
             mean = keep * mean + (1 - keep) * run.model.state_dict()[name].double()
             run.step += 1
         torch.testing.assert_close(run.average[name].double(), mean, rtol=1e-5, atol=1e-7)
+        counts = {k: v for k, v in run.average.items() if k.endswith("num_batches_tracked")}
+        assert counts and all(int(count) == 4 for count in counts.values()), "whole numbers are those of the last step"
 
     def test_best_is_kept(
         self, tiny_vgg: NetworkConfig, tiny_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
