@@ -125,7 +125,8 @@ def train_on(steps: Steps, network: Network, packs: Sequence[Path], work: Path, 
         return []
     second = f"{options(network, network.rates[1], 1 - STRONG_SHARE)} --turned 1 2 --augmentation mild"
     begin = f"--init {_quoted(strong / 'last.ckpt')}"
-    return [strong, mild] if steps.run(mild.name, f"{command} --run {_quoted(mild)} {begin} {second}") else [strong]
+    done = steps.run(mild.name, f"{command} --run {_quoted(mild)} {begin} {second}")
+    return [strong, mild] if done else [strong]
 
 
 def train_dan(steps: Steps, network: Network, packs: Sequence[Path], work: Path, options: Options) -> list[Path]:
