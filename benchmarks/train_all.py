@@ -114,7 +114,7 @@ Options = Callable[[Network, float, float], str]
 
 
 def train_on(steps: Steps, network: Network, packs: Sequence[Path], work: Path, options: Options) -> list[Path]:
-    """On from the shipped checkpoint: strong augmentation, then mild. The folders of the runs that came to their end."""
+    """On from the shipped checkpoint: strong augmentation, then mild. The folders of the runs that were finished."""
     name = network.name
     strong, mild = work / f"{name}-strong", work / f"{name}-mild"
     data = " ".join(f"--data {_quoted(pack)}" for pack in packs)
@@ -130,7 +130,7 @@ def train_on(steps: Steps, network: Network, packs: Sequence[Path], work: Path, 
 
 
 def train_dan(steps: Steps, network: Network, packs: Sequence[Path], work: Path, options: Options) -> list[Path]:
-    """The paper's network on the first pack, stage by stage. The folders of the runs that came to their end."""
+    """The paper's network on the first pack, stage by stage. The folders of the runs that were finished."""
     one, two = work / "dan-1", work / "dan-2"
     command = f"train stage --data {_quoted(packs[0])} --network dan --augmentation mild --weight-decay 1e-4"
     first = f"--stage 1 --run {_quoted(one)} {options(network, network.rates[0], 1 - STRONG_SHARE)}"

@@ -93,7 +93,7 @@ def warp_image(image: Tensor, back: Tensor, size: int, order: Tensor | None = No
 
 
 def _index_type(image: Tensor) -> torch.dtype:
-    """What numbers pixels for `Tensor.gather`: int32, which is faster in the graph; on a GPU int64, as tried on one."""
+    """What numbers pixels for `Tensor.gather`: int32, which is faster in the graph; on a GPU int64, which was tried."""
     return torch.int64 if image.is_cuda else torch.int32
 
 
