@@ -148,35 +148,6 @@ class TestByTheClock:
         assert again.step == before, "its time was over"
 
 
-class TestLoaders:
-    def test_end_as_one_thread_does(self, tiny_light: NetworkConfig, tiny_pack: Pack, tmp_path: Path) -> None:
-        """Two processes make the batches, out of order; a run that is stopped and resumed with them ends the same."""
-        new_run(tmp_path / "thread", tiny_light, tiny_pack).train()
-        new_run(tmp_path / "processes", tiny_light, tiny_pack).train(loaders=2)
-        kill_at(new_run(tmp_path / "killed", tiny_light, tiny_pack), 9)
-        Run.resume(tmp_path / "killed", tiny_pack).train(loaders=2)
-        one, *others = (timeless(tmp_path / name / "last.ckpt") for name in ("thread", "processes", "killed"))
-        for other in others:
-            assert_same(one, other)
-
-    def test_hand_over_in_shared_memory(self, tiny_light: NetworkConfig, tiny_pack: Pack, tmp_path: Path) -> None:
-        batches = new_run(tmp_path, tiny_light, tiny_pack).batches
-        with batches._executor(1) as executor:
-            made = batches._submit(executor, 3).result()
-            assert isinstance(made, tuple) and all(tensor.is_shared() for tensor in made)
-        with batches.from_step(3, loaders=1) as take:
-            got, own = take(), batches.batch(3)
-        for name in ("crops", "landmarks", "weights", "has_face", "aligned"):
-            np.testing.assert_array_equal(getattr(got, name), getattr(own, name))
-
-    def test_a_system_that_cannot_fork(
-        self, tiny_light: NetworkConfig, tiny_pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("multiprocessing.get_all_start_methods", lambda: ["spawn"])
-        with pytest.raises(InputError, match="fork"):
-            new_run(tmp_path, tiny_light, tiny_pack).train(loaders=2)
-
-
 class TestStageByStage:
     def stage2(self, folder: Path, stage1: Path, pack: Pack) -> Run:
         model = model_of(load_checkpoint(stage1 / "best.ckpt"))
