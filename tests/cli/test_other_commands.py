@@ -187,7 +187,7 @@ def test_from_a_pack_to_a_model(shared_data: Path, tmp_path: Path, monkeypatch: 
     kept = tmp_path / "kept.ckpt"
     exporting = ("--name", "mine", "--model-version", 1, "--data", data, "--weights", kept)
     assert run("train", "export", folder / "last.ckpt", "-o", model, *exporting).exit_code == 0
-    both = run("train", "export", folder / "last.ckpt", "-o", kept, *exporting, "--overwrite")
+    both = run("train", "export", folder / "last.ckpt", "-o", model, *exporting[:-1], model, "--overwrite")
     assert both.exit_code == 1
     assert "cannot hold both" in both.stderr
     assert "bfloat16" not in begun.stderr
