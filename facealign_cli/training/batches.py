@@ -101,7 +101,7 @@ _SOURCES: dict[int, BatchSource] = {}
 
 def _tensors_of(source: int, step: int) -> tuple[Tensor, ...]:
     """The fields of a batch, in their order. A process hands tensors over in shared memory, but copies arrays through a
-    pipe: by the pipe, at most 1,500 crops of 320 pixels a second arrived, whatever the number of processes."""
+    pipe, by which the reader got 1,500 crops of 320 pixels a second."""
     batch = _SOURCES[source].batch(step)
     return tuple(torch.from_numpy(getattr(batch, field.name)) for field in dataclasses.fields(batch))
 
