@@ -7,7 +7,9 @@ import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 
 import cv2
 import numpy as np
@@ -15,8 +17,9 @@ import torch
 from torch import Tensor
 
 from facealign_cli.arrays import Floats, Ints
-from facealign_cli.errors import InputError
+from facealign_cli.errors import FacealignError, InputError
 from facealign_cli.geometry import CropFrame
+from facealign_cli.processes import begin_worker, signals_held_back
 from facealign_cli.training.augment import Batch, make_batch
 from facealign_cli.training.pack import Pack
 from facealign_cli.training.schedule import TrainConfig
@@ -62,15 +65,17 @@ class BatchSource:
         """What gives the batches of the steps from `first`, one a call; the next ones are made meanwhile.
 
         loaders: processes that make them; 0: a thread of this process. Raises InputError where the system cannot fork
-        processes, which share the faces in memory.
+        processes, which share the faces in memory; the function raises LoaderError where one of them ends or fails.
         """
         with self._executor(loaders) as executor:
             ahead, steps = max(1, 2 * loaders), _counting(first)
-            waiting = deque(self._submit(executor, next(steps)) for _ in range(ahead))
+            with signals_held_back():  # the processes are started here
+                waiting = deque(self._submit(executor, next(steps)) for _ in range(ahead))
 
             def take() -> Batch:
-                waiting.append(self._submit(executor, next(steps)))
-                made = waiting.popleft().result()
+                with _loader_errors():
+                    waiting.append(self._submit(executor, next(steps)))
+                    made = waiting.popleft().result()
                 return made if isinstance(made, Batch) else Batch(*(tensor.numpy() for tensor in made))
 
             try:
@@ -86,9 +91,7 @@ class BatchSource:
         if "fork" not in multiprocessing.get_all_start_methods():
             raise InputError("loaders need a system that can fork processes; make the batches without them")
         _SOURCES[id(self)] = self  # the processes find it there when they are forked
-        return ProcessPoolExecutor(
-            loaders, multiprocessing.get_context("fork"), initializer=cv2.setNumThreads, initargs=(1,)
-        )
+        return ProcessPoolExecutor(loaders, _forking(), _start_loader)
 
     def _submit(self, executor: Executor, step: int) -> Future[Batch] | Future[tuple[Tensor, ...]]:
         if isinstance(executor, ProcessPoolExecutor):
@@ -97,6 +100,43 @@ class BatchSource:
 
 
 _SOURCES: dict[int, BatchSource] = {}
+
+
+class LoaderError(FacealignError):
+    """A process that makes batches has ended, or cannot hand one over."""
+
+
+@contextmanager
+def _loader_errors() -> Iterator[None]:
+    """What a pool raises where one of its processes has ended or has failed, as LoaderError."""
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise LoaderError("a loader died, perhaps for want of memory") from error
+    except (MemoryError, OSError) as error:
+        raise LoaderError(f"a loader failed: {str(error) or 'it has no memory left'}") from error
+    except RuntimeError as error:
+        if "shared memory" not in str(error):
+            raise
+        raise LoaderError("a loader found no room in shared memory (/dev/shm)") from error
+
+
+def _forking() -> multiprocessing.context.BaseContext:
+    """Processes that share the faces in memory. The executor ends them by SIGTERM where one of them has died; they are
+    deaf to it, since `timeout` and Slurm send it to all processes, and so that is SIGKILL here."""
+
+    class Loader(multiprocessing.context.ForkProcess):
+        terminate = BaseProcess.kill
+
+    class Forking(multiprocessing.context.ForkContext):
+        Process = Loader
+
+    return Forking()
+
+
+def _start_loader() -> None:
+    begin_worker(only_the_parent_ends_it=True)
+    cv2.setNumThreads(1)
 
 
 def _tensors_of(source: int, step: int) -> tuple[Tensor, ...]:

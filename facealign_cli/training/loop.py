@@ -22,7 +22,7 @@ from facealign_cli.arrays import Floats
 from facealign_cli.errors import InputError
 from facealign_cli.files.documents import parsing
 from facealign_cli.training.augment import Batch
-from facealign_cli.training.batches import BatchSource
+from facealign_cli.training.batches import BatchSource, LoaderError
 from facealign_cli.training.checkpoint import load_checkpoint, load_optimizer, model_of, save_checkpoint
 from facealign_cli.training.config import NetworkConfig
 from facealign_cli.training.device import check_convolutions, run_backbones_in_bf16, training_device
@@ -147,26 +147,36 @@ class Run:
         then save.
 
         report: called with every log row. loaders: processes that make the batches, see `BatchSource`; they change the
-        speed alone. Raises InputError where the training diverges; the last checkpoint stays as it is.
+        speed alone. Raises InputError where the training diverges; the last checkpoint stays as it is. Raises
+        LoaderError, after it has saved, where a loader ends or fails.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.step == 0:
             (self.folder / "log.csv").unlink(missing_ok=True)  # of a run that ended before its first checkpoint
-        config, losses = self.config, []
         self._started = time.monotonic()
-        with self.batches.from_step(self.step, loaders) as next_batch:
-            while not self._ended() and not self._stalled() and not self.stopped:
-                with self._watched():
-                    losses.append(self._train_step(next_batch()))
-                self.step += 1
-                if self.step % config.eval_every == 0 or self._ended():
-                    with self._watched():
-                        row = self._evaluate(np.mean(losses, axis=0))
-                    report(row)
-                    losses.clear()
-                if self.step % config.checkpoint_every == 0:
-                    self.save()
+        try:
+            with self.batches.from_step(self.step, loaders) as next_batch:
+                self._train_on(next_batch, report)
+        except LoaderError as error:
+            self.save()
+            raise LoaderError(
+                f"{error}: --resume goes on from step {self.step}, with fewer --loaders if this happens again"
+            ) from error
         self.save()
+
+    def _train_on(self, next_batch: Callable[[], Batch], report: Callable[[dict[str, Any]], None]) -> None:
+        config, losses = self.config, []
+        while not self._ended() and not self._stalled() and not self.stopped:
+            with self._watched():
+                losses.append(self._train_step(next_batch()))
+            self.step += 1
+            if self.step % config.eval_every == 0 or self._ended():
+                with self._watched():
+                    row = self._evaluate(np.mean(losses, axis=0))
+                report(row)
+                losses.clear()
+            if self.step % config.checkpoint_every == 0:
+                self.save()
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:
