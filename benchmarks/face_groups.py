@@ -7,11 +7,13 @@ from pathlib import Path
 
 import click
 import numpy as np
+from convention import INNER, convention
 
 from facealign_cli.aligner import AlignedShapes, Aligner
 from facealign_cli.boxes import BBox
 from facealign_cli.cli.options import stacked
 from facealign_cli.datasets import Sample, held_out_samples, read_samples
+from facealign_cli.datasets.splits import is_held_out
 from facealign_cli.datasets.unlabelled import points_of_shape
 from facealign_cli.datasets.unlabelled import read as read_unlabelled
 from facealign_cli.detectors import Detector, create_detector
@@ -19,9 +21,7 @@ from facealign_cli.detectors.base import DEFAULT_DETECTOR
 from facealign_cli.files.documents import read_json
 from facealign_cli.files.pictures import read_image
 from facealign_cli.geometry import bbox_of_shape, init_shape_from_bbox
-from facealign_cli.landmarks import INNER_WITHOUT_BRIDGE
 
-INNER = np.isin(np.arange(68), INNER_WITHOUT_BRIDGE)
 SMALL_ERROR, BELIEVED = 0.05, 0.5
 """An inner error below this share of the face's size is small; a confidence from this on passes."""
 
@@ -41,12 +41,7 @@ def tight_misses(aligner: Aligner, sample: Sample, points: np.ndarray) -> tuple[
 def tight_errors(aligner: Aligner, sample: Sample, points: np.ndarray) -> tuple[float, float]:
     """As `tight_misses`, but the mean distance."""
     missed, confidence = tight_misses(aligner, sample, points)
-    return mean_distance(missed), confidence
-
-
-def mean_distance(missed: np.ndarray) -> float:
-    """Of (K, 2) differences."""
-    return float(np.linalg.norm(missed, axis=1).mean())
+    return float(np.linalg.norm(missed, axis=1).mean()), confidence
 
 
 _measured = stacked(
@@ -62,28 +57,31 @@ _measured = stacked(
 def pose(root: Path, model: str | None, whole: bool) -> None:
     """Error by yaw, of the inner points without the bridge of the nose.
 
-    The labels of a whole data set may stand to one side of where 300-W's hand-made ones would; that is the same two
-    numbers for all its faces: the median, over faces, of the mean difference. A second column is without them.
+    The labels of a whole data set may stand elsewhere than 300-W's hand-made ones would, the same for all its faces.
+    Two more columns are without that. Shifted: by two numbers, the median, over the measured faces, of the mean
+    difference. Placed: by three numbers a point, which say where on a head 300-W has it (`convention`); they turn with
+    the head, and are found on the training faces alone.
     """
-    aligner, samples = Aligner(model), [s for s in _samples(root, whole) if abs(s.yaw) < 90]
-    missed, confidences = zip(*(tight_misses(aligner, sample, INNER) for sample in samples), strict=True)
-    shift = np.median([differences.mean(axis=0) for differences in missed], axis=0)
-    yaws, believed = np.abs([sample.yaw for sample in samples]), np.array(confidences) >= BELIEVED
-    errors = np.array([mean_distance(differences) for differences in missed])
-    placed = np.array([mean_distance(differences - shift) for differences in missed])
+    aligner, samples = Aligner(model), [s for s in _samples(root, True) if abs(s.yaw) < 90]
+    misses, confidences = zip(*(tight_misses(aligner, sample, INNER) for sample in samples), strict=True)
+    yaw, missed, believed = np.array([s.yaw for s in samples]), np.array(misses), np.array(confidences) >= BELIEVED
+    held_out = np.array([is_held_out(sample.photo) for sample in samples])
+    placed = missed - convention(missed[~held_out], yaw[~held_out], yaw)
+    if not whole:
+        yaw, missed, placed, believed = yaw[held_out], missed[held_out], placed[held_out], believed[held_out]
+    shift = np.median(missed.mean(axis=1), axis=0)
+    errors = [np.linalg.norm(differences, axis=2).mean(axis=1) for differences in (missed, missed - shift, placed)]
     print(
-        "| yaw, degrees | faces | inner error, % of the face's size | with the labels shifted | "
-        "of faces with an error under 5 %, believed |\n" + "| --- " * 5 + "|"
+        "| yaw, degrees | faces | inner error, % of the face's size | with the labels shifted | with them placed | "
+        "of faces with an error under 5 %, believed |\n" + "| --- " * 6 + "|"
     )
     for low, high in ((0, 30), (30, 60), (60, 90)):
-        within = (low <= yaws) & (yaws < high)
+        within = (low <= np.abs(yaw)) & (np.abs(yaw) < high)
         if within.any():
-            good = within & (errors < SMALL_ERROR)
+            good = within & (errors[0] < SMALL_ERROR)
             share = f"{100 * believed[good].mean():.1f} % of {good.sum()}" if good.any() else ""
-            print(
-                f"| {low}-{high} | {within.sum()} | {100 * errors[within].mean():.2f} | "
-                f"{100 * placed[within].mean():.2f} | {share} |"
-            )
+            means = " | ".join(f"{100 * error[within].mean():.2f}" for error in errors)
+            print(f"| {low}-{high} | {within.sum()} | {means} | {share} |")
     right, down = 100 * shift
     print(f"\nThe labels were shifted by {right:+.2f} % of the face's size to the right and {down:+.2f} % down.")
 

@@ -66,3 +66,26 @@ def test_points_of_no_weight_do_not_count(sigma: ModuleType) -> None:
     model.said.landmarks[:, :17] += 1000.0
     held = cells(sigma.row("drawn", model, (np.zeros((50, 1, 8, 8), np.uint8), truth, counts)))[2:-1]
     assert [float(cell) for cell in held] == pytest.approx([50, 68, 90, 95], abs=3.0)
+
+
+def test_labels_of_turned_heads_are_placed_as_the_training_faces_tell(sigma: ModuleType) -> None:
+    """A model that sees every point further to the right than the labels have it, as far as one sees that from the
+    side: once the labels are placed, the held-out ones stand where it sees them."""
+    from facealign_cli.geometry import CropFrame
+    from tests.training.conftest import draw_pack
+
+    pack = draw_pack(24)
+    pack.yaw[:] = np.linspace(-70, 70, 24)
+    pack.yaw[::8] = np.nan  # of another data set
+    known = np.isfinite(pack.yaw)
+    model = Model(np.zeros((1, 68, 2)), 1.0)
+    model.frame = CropFrame(48, 0.25)  # type: ignore[attr-defined]
+    _, truth, _ = sigma.as_it_is(pack.select(known), model)
+    size = np.sqrt(np.ptp(truth, axis=1).prod(axis=1))[:, None]
+    model.said.landmarks = truth.copy()
+    model.said.landmarks[..., 0] += 0.05 * size * np.cos(np.radians(pack.yaw[known]))[:, None]
+    crops, placed, counts = sigma.placed(pack, model)
+    rows = sigma.is_turned(pack)[known]
+    assert len(crops) == rows.sum() > 0
+    np.testing.assert_allclose(placed[counts], model.said.landmarks[rows][counts], atol=1e-3)
+    assert counts.sum() == rows.sum() * sigma.INNER.sum()
