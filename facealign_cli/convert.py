@@ -20,7 +20,7 @@ from facealign_cli.files.output import atomic_write, check_output
 from facealign_cli.files.pictures import read_image
 from facealign_cli.formats.base import Format, find_format, format_names
 from facealign_cli.formats.csv import write_cells
-from facealign_cli.formats.labelling import put_together
+from facealign_cli.formats.labelling import SIZE_UNKNOWN, put_together
 from facealign_cli.formats.pts import split_face_stem
 from facealign_cli.records import Face, FrameResult, LeftOut
 
@@ -80,7 +80,8 @@ def write_faces(
         if isinstance(named, LeftOut):
             left_out.append(named)
         elif reason is not None:
-            left_out.append(LeftOut(named.source, reason))
+            hint = ": name the folder of the pictures (--images)" if reason == SIZE_UNKNOWN else ""
+            left_out.append(LeftOut(named.source, f"{reason}{hint}"))
         else:
             held.append(named)
     if target.names_pictures or target.takes_root:

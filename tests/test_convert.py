@@ -148,6 +148,12 @@ def test_a_file_that_cannot_be_read_is_named_once(folder: Path) -> None:
     assert "Left out: bad.pts: no line with an opening brace '{'" in result.stderr
 
 
+def test_a_picture_whose_size_is_nowhere_is_said_with_what_gives_it(folder: Path) -> None:
+    get_format("json").write("unsized.json", [FrameResult.of_faces("a.jpg", [make_face(0)])])
+    result = run("unsized.json", "o.json", "--to", "coco", code=1)
+    assert "picture is not known: name the folder of the pictures (--images)" in result.stderr
+
+
 def test_what_looks_like_nothing(folder: Path) -> None:
     Path("x.json").write_text("{}")
     assert "looks like none of the known formats (coco, csv, cvat," in run("x.json", "o.json", code=1).stderr

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import pkgutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -164,13 +164,27 @@ def write_results(
 ) -> None:
     """Write records to a file. format: its name; None means the one that the file's extension stands for.
 
-    Raises InputError for an unknown format or for things that are no records, OutputError if the file exists or cannot
-    be written, and MissingDependency.
+    Pictures that failed are not written in formats that hold no failures, such as "coco" and "pts". Raises InputError
+    for an unknown format, for things that are no records and for other records that the format cannot hold, such as
+    frames of a clip in "coco"; OutputError if the file exists or cannot be written; and MissingDependency.
     """
     check_path("path", path)
     chosen = format_for_path(path) if format is None else get_format(format)
     chosen.require()
-    chosen.write(path, checked_items("results", results, FrameResult), overwrite)
+    chosen.write(path, _held(chosen, path, checked_items("results", results, FrameResult)), overwrite)
+
+
+def _held(fmt: Format, path: PathLike, results: Iterable[FrameResult]) -> Iterator[FrameResult]:
+    """Pass the records through. Raises InputError for one that the format would leave out, unless it has failed."""
+    for result in results:
+        if result.status != "error" and (why := fmt.why_not(result)) is not None:
+            frame = "" if result.frame is None else f", frame {result.frame}"
+            others = ", ".join(name for name in format_names() if _FORMATS[name].why_not(result) is None)
+            raise InputError(
+                f"cannot write {path}: the format {fmt.name} cannot hold {result.source}{frame}: {why}; "
+                f"formats that can hold it: {others}"
+            )
+        yield result
 
 
 def read_results(path: PathLike, *, format: str | None = None) -> list[FrameResult]:

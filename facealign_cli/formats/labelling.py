@@ -27,6 +27,10 @@ LABEL = "face"
 _NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
+SIZE_UNKNOWN = "the size of its picture is not known"
+"""What `why_not_sized` says of a picture without a size."""
+
+
 def why_not(result: FrameResult) -> str | None:
     """Why the formats of labelling tools cannot hold a result; None if they can."""
     if (failed := why_failed(result)) is not None:
@@ -49,7 +53,7 @@ def why_failed(result: FrameResult) -> str | None:
 def why_not_sized(result: FrameResult) -> str | None:
     """As `why_not`, for formats that need the size of each picture."""
     if not result.width or not result.height:
-        return why_not(result) or "the size of its picture is not known: name the folder of the pictures (--images)"
+        return why_not(result) or SIZE_UNKNOWN
     return why_not(result)
 
 

@@ -47,7 +47,8 @@ def write(
 
     Nothing is written if one of the files exists already and `overwrite` is not set. Raises OutputError.
     """
-    folder, held = make_folder(path), [result for result in results if why_not_sized(result) is None]
+    held = [result for result in results if why_not_sized(result) is None]
+    folder = make_folder(path)
     names = UniqueNames()
     stems = picture_stems([result.source for result in held], root)
     files = [folder / names.claim(stem, [".png"])[0] for stem in stems]

@@ -51,7 +51,8 @@ def write(
     Nothing is written if one of the files exists already and `overwrite` is not set, or a picture cannot be read.
     """
     pictures = Path(root or "")
-    folder, names, held = make_folder(path), UniqueNames(), drop_unheld(results)
+    names, held = UniqueNames(), drop_unheld(results)
+    folder = make_folder(path)
     files = [_file_name(result.source, names) for result in held]
     for result, file in zip(held, files, strict=True):
         for made in (folder / "images" / file, _label_file(folder, file)):

@@ -36,6 +36,22 @@ def test_only_records_are_written(results: object, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["coco", "cvat", "dlib-xml", "label-studio", "masks", "yolo-pose"])
+def test_a_record_that_the_format_would_leave_out_is_refused(name: str, tmp_path: Path) -> None:
+    frame = FrameResult.of_faces("clip.mp4", [make_face(0)], frame=7, timestamp_s=0.28, **SIZES)
+    with pytest.raises(
+        InputError, match=rf"{name} cannot hold clip.mp4, frame 7: it is a frame .*formats that can hold it: csv, dlc"
+    ):
+        write_results(tmp_path / "out", iter([FrameResult("a.jpg", "no_face", **SIZES), frame]), format=name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_that_failed_does_not_keep_the_others_from_being_written(tmp_path: Path) -> None:
+    results = [FrameResult.of_error("a.jpg", "damaged"), FrameResult.of_faces("b.jpg", [make_face(0)], **SIZES)]
+    write_results(tmp_path / "faces.json", results, format="coco")
+    assert [result.source for result in base.read_results(tmp_path / "faces.json")] == ["b.jpg"]
+
+
 def test_our_own_names_are_not_given_away() -> None:
     for name in ("csv", "label-studio"):
         with pytest.raises(ValueError, match=rf"the format '{name}' is one of facealign's own"):
