@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from facealign_cli.convert import Conversion
     from facealign_cli.formats.base import Format
+    from facealign_cli.records import LeftOut
 
 Item = TypeVar("Item")
 
@@ -51,12 +52,7 @@ def conversion(done: Conversion, target: Format, output: Path, left_out: Path | 
 
     left_out: the file that lists all that was left out, if one was written.
     """
-    lost = Counter(map(str, done.left_out))  # what is of many frames of a clip is said once
-    for text, times in itertools.islice(lost.items(), _LEFT_OUT_SHOWN):
-        message(f"Left out: {text}{f' ({times:,} times)' if times > 1 else ''}")
-    if len(lost) > _LEFT_OUT_SHOWN:
-        where = "" if left_out is not None else "; --left-out FILE.csv lists all"
-        message(f"… and {len(lost) - _LEFT_OUT_SHOWN:,} more left out{where}.")
+    tell_not_held(done.left_out, "" if left_out is not None else "; --left-out FILE.csv lists all")
     if left_out is not None:
         message(f"List of what was left out ({len(done.left_out):,}): {left_out}")
     if target.loses:
@@ -64,6 +60,15 @@ def conversion(done: Conversion, target: Format, output: Path, left_out: Path | 
     noun = "picture" if any(result.frame is None for result in done.results) else "frame"
     message(f"{counted(done.n_faces, 'face')} in {counted(len(done.results), noun)}: {output}")
     return SOME_FAILED if done.left_out else 0
+
+
+def tell_not_held(left_out: Iterable[LeftOut], where: str = "") -> None:
+    """Name the first ones of what was left out, and say how many more there are. where: that all of them are listed."""
+    lost = Counter(map(str, left_out))  # what is of many frames of a clip is said once
+    for text, times in itertools.islice(lost.items(), _LEFT_OUT_SHOWN):
+        message(f"Left out: {text}{f' ({times:,} times)' if times > 1 else ''}")
+    if len(lost) > _LEFT_OUT_SHOWN:
+        message(f"… and {len(lost) - _LEFT_OUT_SHOWN:,} more left out{where}.")
 
 
 def is_terminal() -> bool:

@@ -18,7 +18,7 @@ from facealign_cli.errors import InputError, OutputError
 if TYPE_CHECKING:
     from facealign_cli.aligner import PictureResult
     from facealign_cli.formats.base import Format
-    from facealign_cli.records import FrameResult
+    from facealign_cli.records import FrameResult, LeftOut
 
 
 @click.group(
@@ -103,12 +103,15 @@ def image(
     results = align_pictures(paths, aligner, max_pixels=max_pixels, pose=pose, quality=quality)
     interrupted = writer.collect(console.progress(results, len(paths), "Aligning", "pictures"))
     writer.finish()
+    not_held = writer.not_held()
+    console.tell_not_held(not_held)
     _tell_doubts(writer.records, aligner.min_confidence, settings)
     _tell(writer.records, time.monotonic() - begin, (output, overlay, None if crops is None else crops.folder))
     if interrupted:
         console.message(f"Interrupted after {len(writer.records)} of {len(paths)} pictures; these are written.")
         sys.exit(console.INTERRUPTED)
-    sys.exit(console.SOME_FAILED if any(record.status == "error" for record in writer.records) else 0)
+    failed = any(record.status == "error" for record in writer.records)
+    sys.exit(console.SOME_FAILED if failed or not_held else 0)
 
 
 def _tell_doubts(records: list[FrameResult], min_confidence: float, settings: dict[str, Any]) -> None:
@@ -205,6 +208,15 @@ class _Writer:
         sys.stdout.flush()  # what cannot be written is an error before anything is told as done
         if self.failed is not None:
             raise self.failed
+
+    def not_held(self) -> list[LeftOut]:
+        """The pictures that the format leaves out, besides those that failed, which are told already."""
+        from facealign_cli.records import LeftOut
+
+        if (fmt := self.format) is None:
+            return []
+        reasons = ((record, fmt.why_not(record)) for record in self.records if record.status != "error")
+        return [LeftOut(record.source, why) for record, why in reasons if why is not None]
 
 
 class _Drawings:

@@ -136,6 +136,15 @@ def test_bad_pictures_are_recorded_and_the_others_go_on(picture: Path, tmp_path:
     assert all(record["error"] in result.stderr for record in records if record["status"] == "error")
 
 
+def test_a_picture_that_the_format_cannot_hold_is_told(picture: Path, tmp_path: Path) -> None:
+    odd, out = picture.rename(tmp_path / "a\x01.png"), tmp_path / "masks"
+    result = run(odd, "--format", "masks", "-o", out)
+    assert result.exit_code == 3
+    assert r"a\x01.png: its name has characters that the format cannot hold" in result.stderr
+    assert not list(out.iterdir())
+    assert run(odd, "--format", "csv").exit_code == 0
+
+
 def test_too_many_pixels_is_a_recorded_failure(picture: Path) -> None:
     result = run(picture, "--max-pixels", "100k")
     assert result.exit_code == 3
