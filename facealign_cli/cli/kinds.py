@@ -67,7 +67,19 @@ class RowsFile(click.Path):
         if path.suffix.lower() in PICTURE_SUFFIXES:
             rows = f"facealign detect image {path.name} -o rows.csv"
             self.fail(f"{path} is a picture, not rows of faces; its rows are made by: {rows}", param, ctx)
+        self._check_shard(path, param, ctx)
         return path
+
+    def _check_shard(self, path: Path, param: click.Parameter | None, ctx: click.Context | None) -> None:
+        from facealign_cli.formats.job_folder import TABLES, job_of_surest_frames
+
+        try:
+            job = job_of_surest_frames(path)
+        except InputError as error:
+            self.fail(str(error), param, ctx)
+        if job is not None:
+            given = f"the tables of clips in {job / TABLES}{f', or the whole folder {job}' if self.jobs else ''}"
+            self.fail(f"{path} holds only one frame of each clip, that of the surest face: give {given}", param, ctx)
 
     def _check_folder(self, path: Path, param: click.Parameter | None, ctx: click.Context | None) -> None:
         from facealign_cli.formats.job_folder import is_job_folder, read_job_folder

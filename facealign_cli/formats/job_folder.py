@@ -64,6 +64,16 @@ def is_job_folder(folder: Path) -> bool:
     return _manifest(folder) is not None
 
 
+def job_of_surest_frames(file: Path) -> Path | None:
+    """The folder of the job of clips of which this is a file of rows: of each clip it holds one frame, the surest one.
+
+    None for any other file. Raises InputError for a manifest that cannot be read.
+    """
+    manifest = _manifest(folder := file.parent)
+    of_clips = manifest is not None and bool(_part(_part(manifest, "config"), "clips"))
+    return folder if of_clips and file in _shards(folder) else None
+
+
 def _manifest(folder: Path) -> dict[str, Any] | None:
     if not (folder / MANIFEST).is_file():
         return None

@@ -178,8 +178,14 @@ def test_who_gives_another_file_or_folder_of_it_is_told_which(clips: Path) -> No
         ("clips/inner", f"give files of rows, or the whole of {clips}"),
         ("clips/inner/a.mp4.blinks.csv", "of batch videos NAME.csv beside it, or the whole folder of the run"),
         ("clips/inner/a.mp4.measures.csv", "of batch videos NAME.csv beside it, or the whole folder of the run"),
+        ("part-000000.jsonl", "holds only one frame of each clip, that of the surest face: give the tables of clips"),
         ("manifest.json", "it is the manifest of a job; give its folder"),
     ):
         done = run("measure", clips / given)
         assert done.exit_code in (1, 2) and said in done.stderr and f"{clips / given}" in done.stderr
-    assert "such as" in run("video", "plot", clips, "-o", clips / "page.html").stderr
+    for given, said in (("", "such as"), ("part-000000.jsonl", f"of clips in {clips / 'clips'}")):
+        assert said in run("video", "plot", clips / given, "-o", clips / "page.html").stderr
+
+
+def test_a_file_of_rows_of_pictures_is_taken_alone(pictures: Path) -> None:
+    assert run("measure", pictures / "part-000000.jsonl").exit_code == 0
