@@ -114,6 +114,30 @@ class Beside:
                 reason = f"no file in the folder goes with {count}; a picture's name stands in it {how}"
                 yield LeftOut(f"{self.folder.name}/{file}", reason)
 
+    def unused(self) -> Iterator[LeftOut]:
+        """What belongs to faces with .pts files and is not used: their hand points, and other pictures of their names.
+
+        NAME.pts is of one picture, though NAME.jpg and NAME.png may both be there. Raises FormatError for a points.json
+        of another form.
+        """
+        files = sorted(self.folder.iterdir())
+        faces = [path for path in files if path.match(PTS_FILES)]
+        names, labelled = self._object("points.json", "points"), {path.stem for path in faces}
+        if both := [name for name in names if name in labelled]:
+            count = f"{len(both)} of its {len(names)} names, such as {both[0]!r:.80}"
+            reason = f"not used for {count}: these faces have a .pts file, and only the points in it count"
+            yield LeftOut(f"{self.folder.name}/points.json", reason)
+        taken = {image.stem: image for pts in faces if (image := _picture_of_stem(pts)) is not None}
+        pairs = [(path, taken[path.stem]) for path in files if path.suffix in IMAGE_SUFFIXES and path.stem in taken]
+        if others := [(path, image) for path, image in pairs if path.is_file() and not path.samefile(image)]:
+            (path, image), first = others[0], ", ".join(path.name for path, _ in others[:3])
+            pictures = "1 picture is" if len(others) == 1 else f"{len(others):,} pictures are"
+            reason = (
+                f"{pictures} not used ({first}{', …' if len(others) > 3 else ''}): a .pts file is of one picture, and "
+                f"{image.stem}.pts is taken as that of {image.name}; {path.name}.pts would be that of {path.name}"
+            )
+            yield LeftOut(self.folder.name, reason)
+
     def _table(self, file: str, form: str, make: Callable[[Any], T]) -> dict[str, T]:
         """Name → what `make`, which raises ValueError, makes of its value; `form` says in an error how values look."""
         table: dict[str, T] = {}
@@ -151,6 +175,12 @@ def picture_of(pts: Path) -> tuple[Path | None, int | None]:
         own = picture_called(pts.parent, pts.stem)
         return own, None if own else number
     return image, number
+
+
+def _picture_of_stem(pts: Path) -> Path | None:
+    """The picture beside a .pts file that does not name the picture's suffix; None for one that does."""
+    image = picture_of(pts)[0]
+    return None if image is None or pts.stem.startswith(image.name) else image
 
 
 def picture_called(folder: Path, name: str) -> Path | None:

@@ -70,13 +70,17 @@ def _same_face(one: Sample, other: Sample) -> bool:
     return bool(apart < _SAME_LANDMARKS * extent_of_shape(one.landmarks))
 
 
-def unused_files(root: Path, samples: Iterable[Sample]) -> list[LeftOut]:
-    """The files beside the samples' pictures that were not read, since the samples do not come from .pts files."""
+def unused_files(root: Path, samples: Iterable[Sample], beside: BesideFolders | None = None) -> list[LeftOut]:
+    """What beside the samples' pictures was not used: of .pts files see `Beside.unused`, else all `NAMES_BESIDE`.
+
+    beside: as for `read_samples`.
+    """
     fmt = find_format(root)
-    if fmt is None or fmt.name == "pts":
-        return []
-    reason = f"not used: such files count beside .pts files alone, and {root} is in the format {fmt.name}"
     folders = sorted({sample.image_path.parent for sample in samples})
+    if fmt is None or fmt.name == "pts":
+        beside = BesideFolders() if beside is None else beside
+        return [item for folder in folders for item in beside[folder].unused()]
+    reason = f"not used: such files count beside .pts files alone, and {root} is in the format {fmt.name}"
     places = [folder / name for folder in folders for name in NAMES_BESIDE]
     return [LeftOut(f"{place.parent.name}/{place.name}", reason) for place in places if place.is_file()]
 

@@ -126,7 +126,7 @@ def _samples(roots: Sequence[Path], unlabelled: bool) -> Iterable[Sample | LeftO
             items = list(read_samples(root, beside=beside))
             yield from items
             samples = [item for item in items if isinstance(item, Sample)]
-            yield from unused_files(root, samples)
+            yield from unused_files(root, samples, beside)
         if unlabelled and root.is_dir():
             yield from read_unlabelled(root, _largest_face(), beside, {sample.image_path for sample in samples})
 

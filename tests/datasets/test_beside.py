@@ -71,3 +71,38 @@ def test_a_picture_s_name_that_none_of_its_faces_has_is_told(tmp_path: Path, pts
     (tmp_path / "weights.json").write_text(json.dumps({"a": HALVES, key: HALVES}))
     (told,) = Beside(tmp_path).stray_names()
     assert "1 of its 2 names, such as 'a'; " in told.reason
+
+
+def told_unused(folder: Path) -> list[str]:
+    return [str(item).removeprefix(folder.name) for item in Beside(folder).unused()]
+
+
+def test_hand_points_of_a_face_with_a_pts_file_are_told(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.pts", "b.jpg"):
+        (tmp_path / name).touch()
+    (tmp_path / "points.json").write_text(json.dumps({"b": FIVE}))
+    assert told_unused(tmp_path) == []
+    (tmp_path / "points.json").write_text(json.dumps({"b": FIVE, "a": FIVE}))
+    (told,) = told_unused(tmp_path)
+    assert told.startswith("/points.json: not used for 1 of its 2 names, such as 'a': these faces have a .pts file")
+
+
+@pytest.mark.parametrize("pts", ["a.pts", "a#0.pts"])
+def test_another_picture_of_a_face_s_name_is_told(tmp_path: Path, pts: str) -> None:
+    for name in (pts, "a.jpg", "b.png", "a.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "a.PNG").symlink_to("a.jpg")  # as on a disk that ignores case
+    assert told_unused(tmp_path) == []
+    (tmp_path / "a.png").touch()
+    (told,) = told_unused(tmp_path)
+    assert told.startswith(": 1 picture is not used (a.png): a .pts file is of one picture, and a.pts is taken as that")
+    assert told.endswith("of a.jpg; a.png.pts would be that of a.png")
+    (tmp_path / pts).rename(tmp_path / "a.jpg.pts")
+    assert told_unused(tmp_path) == []
+
+
+def test_of_many_pictures_of_that_kind_three_are_named(tmp_path: Path) -> None:
+    for name in (f"{stem}{suffix}" for stem in "abcd" for suffix in (".pts", ".jpg", ".png")):
+        (tmp_path / name).touch()
+    (told,) = told_unused(tmp_path)
+    assert "4 pictures are not used (a.png, b.png, c.png, …): " in told

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from facealign_cli.boxes import BBox
-from facealign_cli.datasets import LeftOut, Sample, read_samples
+from facealign_cli.datasets import LeftOut, Sample, read_samples, unused_files
 from facealign_cli.datasets.beside import Beside
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.formats.pts import write_pts
@@ -104,6 +104,15 @@ class TestSamples:
             write_pts(tmp_path / f"a{suffix}.pts", LANDMARKS)
         (tmp_path / "a.pts").unlink()
         assert [item.name for item in read_samples(tmp_path)] == ["a.jpg", "a.png"]
+
+    def test_of_two_pictures_of_one_name_the_one_that_does_not_count_is_told(self, tmp_path: Path) -> None:
+        for folder in ("b", "a", "c"):
+            add(tmp_path / folder, "1")
+        (tmp_path / "a" / "1.png").touch()
+        (tmp_path / "b" / "1.png").touch()
+        samples = [item for item in read_samples(tmp_path) if isinstance(item, Sample)]
+        assert [item.image_path.suffix for item in samples] == [".jpg"] * 3
+        assert [item.name for item in unused_files(tmp_path, samples)] == ["a", "b"]
 
     def test_no_box(self, tmp_path: Path) -> None:
         image = add(tmp_path / "afw", "1_1")
