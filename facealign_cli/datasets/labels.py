@@ -48,12 +48,21 @@ def _faces(path: Path, result: FrameResult, need_pictures: bool) -> Iterator[Sam
     for face in result.faces:
         face_name = f"{result.source}#{face.face_id}"
         if image is None and need_pictures:
-            yield LeftOut(face_name, "its picture is missing")
+            yield LeftOut(face_name, _missing(result.source, folder))
             continue
         photo = photo_key(dataset, name.stem)
         place = image or folder / name
         size = _stated_size(result, face.landmarks)
         yield Sample(face_name, dataset, photo, place, face.landmarks, face.bbox, size=size)
+
+
+def _missing(name: str, folder: Path) -> str:
+    """Where a picture was looked for in vain. folder: that of the label file."""
+    if not name:
+        return "the label file gives no name of its picture"
+    if Path(name).is_absolute():
+        return f"its picture {name} is missing"
+    return f"its picture is missing: no file {name} in {folder}, {folder / 'images'} or the working folder"
 
 
 def _stated_size(result: FrameResult, landmarks: Floats) -> tuple[int, int] | None:

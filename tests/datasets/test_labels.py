@@ -117,10 +117,18 @@ def test_left_out(tmp_path: Path, box: str, reason: str) -> None:
     assert reason in item.reason
 
 
-@pytest.mark.parametrize("file", ["none.jpg", "", "helen"])
-def test_picture_missing(tmp_path: Path, file: str) -> None:
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("none.jpg", "its picture is missing: no file none.jpg in {0}, {0}/images or the working folder"),
+        ("helen", "its picture is missing: no file helen in {0}, {0}/images or the working folder"),
+        ("/nowhere/a.jpg", "its picture /nowhere/a.jpg is missing"),
+        ("", "the label file gives no name of its picture"),
+    ],
+)
+def test_a_missing_picture_is_named_with_where_it_was_looked_for(tmp_path: Path, file: str, said: str) -> None:
     (item,) = read_samples(write(tmp_path, f"<box {BOX}>{parts()}</box>", file=file))
-    assert item == LeftOut(f"{file}#0", "its picture is missing")
+    assert item == LeftOut(f"{file}#0", said.format(tmp_path))
 
 
 @pytest.mark.parametrize(
