@@ -89,8 +89,9 @@ def write_faces(
         left_out += twice
     if left_out_list is not None:
         _write_left_out(left_out_list, left_out, overwrite)
-    if not held:
-        why = f": {left_out[0]}" if left_out else ""
+    if not held or (target.faces_alone and not any(result.faces for result in held)):
+        why = f": there is no face in {len(held):,} picture{'s' * (len(held) > 1)}" if held else ""
+        why += f": {left_out[0]}" if left_out else ""
         why += f" (and {len(left_out) - 1:,} more left out)" if len(left_out) > 1 else ""
         raise InputError(f"cannot write {output}: nothing that {target.name} could hold{why}")
     folder = {"root": images} if target.takes_root else {}

@@ -148,6 +148,15 @@ def test_a_file_that_cannot_be_read_is_named_once(folder: Path) -> None:
     assert "Left out: bad.pts: no line with an opening brace '{'" in result.stderr
 
 
+def test_pictures_without_a_face_alone_make_no_empty_folder(folder: Path) -> None:
+    get_format("json").write("none.json", [FrameResult(f"{name}.jpg", "no_face", 640, 480) for name in "ab"])
+    result = run("none.json", "p", "--to", "pts", code=1)
+    assert "cannot write p: nothing that pts could hold: there is no face in 2 pictures" in result.stderr
+    assert not Path("p").exists()
+    run("none.json", "rows.json", "p", "--to", "pts")
+    run("none.json", "o.json", "--to", "coco", "--images", ".")
+
+
 def test_a_picture_whose_size_is_nowhere_is_said_with_what_gives_it(folder: Path) -> None:
     get_format("json").write("unsized.json", [FrameResult.of_faces("a.jpg", [make_face(0)])])
     result = run("unsized.json", "o.json", "--to", "coco", code=1)

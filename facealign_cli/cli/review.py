@@ -104,9 +104,12 @@ def review(
 
         target = options.output_format(export_to, target_name)
         results = session.results(("accepted", "open") if everything else ("accepted",))
-        if not results and not everything:
+        if not results:
             pictures = console.counted(len(session.pictures), "picture")
-            raise InputError(f"{source}: none of {pictures} is accepted yet; --all exports those that are open, too")
+            why = f"none of {pictures} is accepted yet; --all exports those that are open, too"
+            if everything:
+                why = f"nothing to export: {pictures}, and each was skipped or failed"
+            raise InputError(f"{source}: {why}")
         more: dict[str, Any] = {"images": images, "left_out_list": left_out, "overwrite": overwrite}
         done = write_faces(results, export_to, target, **more)
         sys.exit(console.conversion(done, target, export_to, left_out))

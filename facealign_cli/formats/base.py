@@ -73,8 +73,8 @@ class Format:
     if it can. recognises: whether a parsed JSON document, the root tag of an XML file (a str), the first characters of
     a .csv file, or a folder (a Path) is of this format. loses: what of a face the format cannot hold; "" if it holds
     all. names_pictures: whether the format is made for labelling tools, which name pictures by their paths in a folder
-    of pictures. takes_root: whether `write` takes that folder as `root`. named: whether people choose it by its name;
-    else it is read alone, and found by what it looks like.
+    of pictures. takes_root: whether `write` takes that folder as `root`. faces_alone: whether a picture without a face
+    leaves nothing. named: whether people choose it by its name; else it is read alone, and found by what it looks like.
     """
 
     name: str
@@ -91,6 +91,7 @@ class Format:
     loses: str = ""
     names_pictures: bool = False
     takes_root: bool = False
+    faces_alone: bool = False
     named: bool = True
 
 

@@ -273,4 +273,5 @@ register_format(
     recognises=_recognises,
     loses=_LOSES,
     takes_root=True,
+    faces_alone=True,
 )

@@ -63,6 +63,20 @@ def test_an_export_before_anything_is_accepted_says_so(rows: Path) -> None:
     run(*fresh, "--all")
 
 
+def test_an_export_of_nothing_says_so_and_writes_nothing(rows: Path) -> None:
+    get_format("json").write("none.json", [FrameResult("photos/a.jpg", "no_face", 320, 240)])
+    export = ("none.json", "--images", "photos", "--all", "--export", "out", "--to")
+    assert (
+        "cannot write out: nothing that pts could hold: there is no face in 1 picture"
+        in run(*export, "pts", code=1).stderr
+    )
+    get_format("json").write("none.json", [FrameResult.of_error("photos/a.jpg", "damaged")], overwrite=True)
+    assert (
+        "none.json: nothing to export: 1 picture, and each was skipped or failed" in run(*export, "csv", code=1).stderr
+    )
+    assert not Path("out").exists()
+
+
 def test_wrong_usage(rows: Path) -> None:
     assert "--to, --all and --left-out go with --export" in run("rows.json", "--to", "coco", code=2).stderr
     assert "no such" in run("none.json", code=2).stderr.lower() or "does not exist" in run("none.json", code=2).stderr
