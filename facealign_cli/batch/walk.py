@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from facealign_cli.errors import InputError
 from facealign_cli.files.base import Entry
-from facealign_cli.files.storage import LocalStorage, Storage, is_url, join
+from facealign_cli.files.storage import LocalStorage, Storage, is_url, join, local_place
 
 PICTURE_SUFFIXES = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".avif", ".jp2", ".j2k",
@@ -156,7 +156,7 @@ class Walk:
         """Whether an entry is a link to a file below the folder that is found by its own name."""
         if not entry.is_link:
             return False
-        file, root = os.path.realpath(entry.path), place_of(folder)
+        file, root = place_of(entry.path), place_of(folder)
         if not is_inside(file, root) or not os.path.isfile(file):
             return False
         inner = os.path.relpath(file, root)
@@ -205,8 +205,9 @@ def _with_those_above(storage: Storage, folder: str) -> set[tuple[int, int] | No
 
 
 def place_of(folder: str) -> str:
-    """A folder's path in a form that can be compared."""
-    return folder.rstrip("/") if is_url(folder) else os.path.realpath(folder)
+    """A folder's path in a form that can be compared: of a local one, be it named by a URL, the path without links."""
+    local = local_place(folder)
+    return folder.rstrip("/") if local is None else os.path.realpath(local)
 
 
 def is_inside(place: str, folder: str) -> bool:

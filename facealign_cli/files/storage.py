@@ -17,7 +17,17 @@ from facealign_cli.errors import InputError, MissingDependency, OutputError
 from facealign_cli.files.base import Entry, Storage, check_length, is_url, join, password_hidden, reason_of
 from facealign_cli.files.local import LocalStorage
 
-__all__ = ["Entry", "LocalStorage", "Storage", "UrlStorage", "arrow_folder", "is_url", "join", "storage_for"]
+__all__ = [
+    "Entry",
+    "LocalStorage",
+    "Storage",
+    "UrlStorage",
+    "arrow_folder",
+    "is_url",
+    "join",
+    "local_place",
+    "storage_for",
+]
 
 _creating = threading.Lock()
 
@@ -25,6 +35,19 @@ _creating = threading.Lock()
 def storage_for(path: str) -> Storage:
     """The storage that a path or URL lies in. Raises MissingDependency, InputError for a scheme nobody knows."""
     return UrlStorage(path) if is_url(path) else LocalStorage()
+
+
+_LOCAL_SCHEMES = ("file", "local")
+
+
+def local_place(path: str) -> str | None:
+    """The path on this machine of a path, or of a URL such as file://; None for a URL that leads elsewhere.
+
+    Raises as `storage_for` does.
+    """
+    if is_url(path) and path.partition("://")[0] not in _LOCAL_SCHEMES:
+        return None
+    return storage_for(path).local_path(path)
 
 
 def arrow_folder(folder: str) -> Any:
@@ -124,7 +147,7 @@ class UrlStorage:
 
     def local_path(self, path: str) -> str | None:
         """See `Storage.local_path`."""
-        return str(self._fs._strip_protocol(path)) if self._protocol in ("file", "local") else None
+        return str(self._fs._strip_protocol(path)) if self._protocol in _LOCAL_SCHEMES else None
 
     def move(self, path: str, new_path: str) -> None:
         """See `Storage.move`. An object store copies it, then removes the first."""

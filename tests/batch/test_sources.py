@@ -183,6 +183,17 @@ def test_a_link_to_a_picture_counts_where_the_picture_itself_is_not_found(
     )
 
 
+def test_links_behind_a_url_of_local_files_are_known_as_those_of_a_path(folder: Path) -> None:
+    pytest.importorskip("fsspec", reason="URLs need fsspec: pip install 'facealign[cloud]'")
+    (folder / "again.jpg").symlink_to("a.jpg")
+    url, noted = folder.as_uri(), list[str]()
+    assert found(url, noted=noted) == [f"{url}/B.PNG", f"{url}/a.jpg"]
+    assert noted[1].endswith(f"since the files that they lead to are taken: {url}/again.jpg")
+    assert found(f"{url}/*.jpg") == [f"{url}/a.jpg"]
+    for place, skip in ((url, str(folder / "sub")), (str(folder), f"{url}/sub")):
+        assert len(found(place, recursive=True, skip=(skip,))) == 2
+
+
 def test_a_linked_folder_is_followed(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     other = tree(tmp_path_factory.mktemp("other"), "z.jpg")
     (folder / "link").symlink_to(other)
