@@ -115,7 +115,8 @@ def read_faces(path: Path, fmt: Format | None = None, images: Path | None = None
         raise InputError(f"{path}: the file is empty")
     if fmt is None:
         raise InputError(
-            f"{path}: looks like none of the known formats ({', '.join(format_names())}); name it (--from)"
+            f"{path}: looks like none of the known formats ({', '.join(format_names())}); if it is one of them, "
+            "convert reads it by its name (facealign convert --from NAME)"
         )
     if fmt.name == "pts" and path.is_dir():
         yield from _from_samples(read_samples(path, need_pictures=False), path, images)

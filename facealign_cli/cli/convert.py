@@ -20,7 +20,7 @@ from facealign_cli.cli.help import Command
     facealign convert annotations.xml rows.csv --from cvat --images photos
     """,
 )
-@click.argument("sources", metavar="IN...", nargs=-1, required=True, type=kinds.EXISTING_PATH)
+@click.argument("sources", metavar="IN...", nargs=-1, required=True, type=kinds.FacesPath())
 @click.argument("output", metavar="OUT", type=kinds.FILE)
 @click.option(
     "--from",

@@ -234,8 +234,8 @@ def _init(init: str | None, detector: str | None, boxes: Path | None) -> str:
     facealign evaluate predictions theirs.csv 300w --json theirs.json
     """
 )
-@click.argument("predictions", metavar="PREDICTIONS", type=kinds.EXISTING_PATH)
-@click.argument("ground_truth", metavar="GROUND_TRUTH", type=kinds.EXISTING_PATH)
+@click.argument("predictions", metavar="PREDICTIONS", type=kinds.FacesPath())
+@click.argument("ground_truth", metavar="GROUND_TRUTH", type=kinds.FacesPath())
 @_takes_outputs
 def predictions(*, predictions: Path, ground_truth: Path, outputs: _Outputs) -> None:
     """Measure landmarks that any tool has written.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,34 @@ class OutputFile(click.Path):
         return super().convert(value, param, ctx)
 
 
+def _why_no_rows(file: Path) -> str | None:
+    """Of a clip or a picture, by its suffix: how to get at its rows. None for other files."""
+    from facealign_cli.batch.walk import CLIP_SUFFIXES, PICTURE_SUFFIXES
+
+    suffix = file.suffix.lower()
+    if suffix in CLIP_SUFFIXES:
+        rows = f"facealign video track {shlex.quote(str(file))} -o rows.csv"
+        return f"{file} is a clip, not the rows of one; its rows are made by: {rows}"
+    if suffix in PICTURE_SUFFIXES:
+        rows = f"facealign detect image {shlex.quote(str(file))} -o rows.csv"
+        return f"{file} is a picture, not rows of faces; its rows are made by: {rows}"
+    return None
+
+
+class FacesPath(click.Path):
+    """A file or folder that holds faces, in any format. A clip or a picture is answered by how to get at its rows."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path."""
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if path.is_file() and (why := _why_no_rows(path)) is not None:
+            self.fail(why, param, ctx)
+        return path
+
+
 class RowsFile(click.Path):
     """A file of a clip's rows. A clip, a picture or a folder in its place is answered by how to get at its rows.
 
@@ -55,18 +84,12 @@ class RowsFile(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path."""
-        from facealign_cli.batch.walk import CLIP_SUFFIXES, PICTURE_SUFFIXES
-
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         if path.is_dir():
             self._check_folder(path, param, ctx)
             return path
-        if path.suffix.lower() in CLIP_SUFFIXES:
-            rows = f"facealign video track {path.name} -o rows.csv"
-            self.fail(f"{path} is a clip, not the rows of one; its rows are made by: {rows}", param, ctx)
-        if path.suffix.lower() in PICTURE_SUFFIXES:
-            rows = f"facealign detect image {path.name} -o rows.csv"
-            self.fail(f"{path} is a picture, not rows of faces; its rows are made by: {rows}", param, ctx)
+        if (why := _why_no_rows(path)) is not None:
+            self.fail(why, param, ctx)
         self._check_shard(path, param, ctx)
         return path
 

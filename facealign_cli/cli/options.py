@@ -260,7 +260,7 @@ def detector_choice(
     if boxes is not None and any_roll:
         raise click.UsageError("--any-roll looks for faces, but --boxes gives them")
     if boxes is None and detector == "boxes":
-        raise click.UsageError("--detector boxes needs --boxes kinds.FILE")
+        raise click.UsageError("--detector boxes needs --boxes PATH")
     options = DetectorOptions(
         model_file=detector_model,
         boxes_file=boxes,

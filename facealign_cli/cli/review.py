@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     facealign review rows.json --images photos --export corrected --to pts
     """,
 )
-@click.argument("source", metavar="DIR|ROWS", type=kinds.EXISTING_PATH)
+@click.argument("source", metavar="DIR|ROWS", type=kinds.FacesPath())
 @click.option(
     "--images",
     metavar="DIR",
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @click.option(
     "--compare",
     metavar="ROWS",
-    type=kinds.EXISTING_PATH,
+    type=kinds.FacesPath(),
     help="Faces of another model. Where the two disagree comes first.",
 )
 @click.option(

@@ -8,6 +8,7 @@ Also read: faces in any of facealign's formats, and the 300-W organisers' .mat f
 from __future__ import annotations
 
 import math
+import shlex
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path, PurePath, PurePosixPath
@@ -83,6 +84,11 @@ def read_boxes(path: Path) -> BoxTable:
     faces = None if path.is_dir() and any(path.rglob("*.mat")) else find_format(path)
     if path.is_dir() and faces is None:
         return read_mat(path)
+    if faces is not None and faces.name == "pts":
+        raise InputError(
+            f"{path}: .pts files hold no boxes, nor the names of pictures; rows that serve as boxes are made by: "
+            f"facealign convert {shlex.quote(str(path))} rows.json"
+        )
     if faces is not None:
         return read_faces(path, faces)
     readers: dict[str, Callable[[Path], BoxTable]] = {".json": _read_json, ".csv": _read_csv, ".mat": read_mat}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from facealign_cli.cli.kinds import STDOUT, FiniteFloat, OutputFile, PixelCount
+from facealign_cli.cli.kinds import STDOUT, FacesPath, FiniteFloat, OutputFile, PixelCount
 from facealign_cli.cli.main import main
 
 
@@ -52,6 +53,34 @@ def test_a_dash_is_standard_output_or_refused() -> None:
         OutputFile().convert("", None, None)
     with pytest.raises(click.BadParameter, match="name a file"):
         OutputFile().convert("-", None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [
+        ("my clip.MP4", "facealign video track '{}' -o rows.csv"),
+        ("face.jpg", "facealign detect image {} -o rows.csv"),
+    ],
+)
+def test_media_in_the_place_of_faces_are_told_what_makes_rows_of_them(name: str, made: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.touch()
+    with pytest.raises(click.BadParameter) as told:
+        FacesPath().convert(str(path), None, None)
+    assert made.format(path) in str(told.value)
+    rows = path.with_suffix(".csv")
+    rows.touch()
+    assert FacesPath().convert(str(rows), None, None) == rows
+    (tmp_path / "frames.mp4").mkdir()
+    assert FacesPath().convert(str(tmp_path / "frames.mp4"), None, None) == tmp_path / "frames.mp4"
+
+
+def test_the_detector_of_boxes_needs_boxes(tmp_path: Path) -> None:
+    picture = tmp_path / "face.jpg"
+    picture.touch()
+    result = CliRunner().invoke(main, ["detect", "image", str(picture), "--detector", "boxes"])
+    assert result.exit_code == 2
+    assert "--detector boxes needs --boxes PATH" in result.stderr
 
 
 def number_options() -> Iterator[tuple[str, click.Parameter]]:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from facealign_cli.boxes import BBox, BoxCalibration, Detection
+from facealign_cli.convert import convert
 from facealign_cli.detectors import create_detector
 from facealign_cli.detectors.base import Detector
 from facealign_cli.detectors.boxes import read_boxes
 from facealign_cli.errors import FormatError, InputError
+from facealign_cli.files.pictures import write_image
+from facealign_cli.formats.base import get_format
+from facealign_cli.formats.pts import write_pts
 
 IMAGE = np.zeros((20, 20, 3), np.uint8)
 
@@ -120,6 +125,21 @@ def test_unusable_files(tmp_path: Path) -> None:
         read_boxes(tmp_path / "boxes.txt")
     (tmp_path / "latin.csv").write_bytes(b"image,x1,y1,x2,y2\n\xe4.jpg,1,2,3,4\n")
     assert list(read_boxes(tmp_path / "latin.csv")) == ["\udce4.jpg"]  # as Python names such a file
+
+
+def test_pts_files_are_told_what_makes_boxes_of_them(tmp_path: Path) -> None:
+    """They name no picture, and the rows that `convert` makes of them do."""
+    folder = tmp_path / "my faces"
+    folder.mkdir()
+    landmarks = np.random.default_rng(0).uniform(2, 18, (68, 2))
+    write_pts(folder / "a.pts", landmarks)
+    write_image(folder / "a.png", IMAGE)
+    rows = tmp_path / "rows.json"
+    with pytest.raises(InputError, match=re.escape(f"facealign convert '{folder}' rows.json")):
+        read_boxes(folder)
+    convert([folder], rows, get_format("json"))
+    (box,) = create_detector("boxes", boxes_file=rows).detect(IMAGE, str(folder / "a.png"))
+    np.testing.assert_allclose(box.bbox.xyxy, BBox.around(landmarks).xyxy, atol=0.01)
 
 
 def test_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
