@@ -41,7 +41,7 @@ def read(
     in the box that `find_face` gives for the picture; its weights are all 0. beside: as for `read_samples`. labelled:
     absolute paths of pictures that have labels. A picture has some, too, if a .pts file belongs to it, even a broken
     one, or to another picture of its name, such as a.jpg beside a.png.
-    Raises FormatError for a broken points.json or info.json.
+    Of pictures of one name, those files tell of the first. Raises FormatError for a broken points.json or info.json.
     """
     root = Path(os.path.abspath(root))
     folders = sorted({path.parent for path in root.rglob("*") if path.suffix in IMAGE_SUFFIXES})
@@ -49,9 +49,16 @@ def read(
     for folder in folders:
         points, info = beside[folder].points, beside[folder].info
         known = {*labelled, *(picture_of(pts)[0] for pts in folder.glob(PTS_FILES))}
+        told: dict[str, Path] = {}  # name in those files → the picture whose facts they are
         for image in sorted(path for path in folder.iterdir() if path.suffix in IMAGE_SUFFIXES):
-            if image not in known and not image.with_suffix(".pts").exists():
+            if image in known or image.with_suffix(".pts").exists():
+                continue
+            first = told.setdefault(image.stem, image) if image.stem in points or image.stem in info else image
+            if first is image:
                 yield _sample(root, image, points.get(image.stem), info.get(image.stem, Facts()), find_face)
+            else:
+                reason = f"points.json and info.json tell of one picture called {image.stem}: {first.name} is taken"
+                yield LeftOut(image.relative_to(root).as_posix(), reason)
 
 
 def _sample(root: Path, image: Path, points: Floats | None, info: Facts, find_face: FindFace) -> Sample | LeftOut:

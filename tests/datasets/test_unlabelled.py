@@ -55,6 +55,20 @@ def test_a_profile_s_size_is_its_height(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.ptp(sample.landmarks, axis=0), np.ptp(face, axis=0), rtol=1e-6)
 
 
+def test_of_two_pictures_of_a_name_one_has_the_points(tmp_path: Path) -> None:
+    """A picture of a name that those files do not have is found as ever, its like too."""
+    for stem in ("a", "b"):
+        picture(tmp_path / "net7876", stem)
+        (tmp_path / "net7876" / f"{stem}.png").write_bytes((tmp_path / "net7876" / f"{stem}.jpg").read_bytes())
+    (tmp_path / "net7876" / "info.json").write_text(json.dumps({"a": {"yaw": 12, "box": [0, 0, 5, 5]}}))
+    first, second, *others = samples(tmp_path, BBox(10, 10, 50, 50))
+    assert isinstance(first, Sample) and first.name == "net7876/a.jpg" and first.yaw == 12
+    assert isinstance(second, LeftOut) and second.name == "net7876/a.png"
+    assert "tell of one picture called a: a.jpg is taken" in second.reason
+    assert [other.name for other in others] == ["net7876/b.jpg", "net7876/b.png"]
+    assert all(isinstance(other, Sample) for other in others)
+
+
 def test_a_box_or_what_is_found(tmp_path: Path) -> None:
     picture(tmp_path / "lfw", "A_B_0001")
     picture(tmp_path / "lfw", "A_C_0001")
