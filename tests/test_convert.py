@@ -163,6 +163,16 @@ def test_a_picture_whose_size_is_nowhere_is_said_with_what_gives_it(folder: Path
     assert "picture is not known: name the folder of the pictures (--images)" in result.stderr
 
 
+def test_pictures_that_are_given_twice_are_told(folder: Path) -> None:
+    """Parts of one picture's faces in several files are no repetition."""
+    told = "2 pictures had come before, with the same faces"
+    assert told in run("rows.json", "rows.json", "twice.csv").stderr
+    parts = [FrameResult.of_faces("a.jpg", [make_face(number)]) for number in range(2)]
+    for number, part in enumerate(parts):
+        get_format("json").write(f"part{number}.json", [part])
+    assert "had come before" not in run("part0.json", "part1.json", "whole.csv").stderr
+
+
 def test_what_looks_like_nothing(folder: Path) -> None:
     Path("x.json").write_text("{}")
     assert "looks like none of the known formats (coco, csv, cvat," in run("x.json", "o.json", code=1).stderr

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from facealign_cli.convert import Conversion
     from facealign_cli.formats.base import Format
-    from facealign_cli.records import LeftOut
+    from facealign_cli.records import FrameResult, LeftOut
 
 Item = TypeVar("Item")
 
@@ -59,7 +59,14 @@ def conversion(done: Conversion, target: Format, output: Path, left_out: Path | 
         message(f"{target.name} does not hold: {target.loses}.")
     noun = "picture" if any(result.frame is None for result in done.results) else "frame"
     message(f"{counted(done.n_faces, 'face')} in {counted(len(done.results), noun)}: {output}")
+    if again := len(done.results) - len(set(map(_same_faces, done.results))):
+        message(f"{counted(again, noun)} had come before, with the same faces: the input holds them more than once.")
     return SOME_FAILED if done.left_out else 0
+
+
+def _same_faces(result: FrameResult) -> int:
+    """A number that is the same for results of one picture, or frame, with the same landmarks."""
+    return hash((result.source, result.frame, *(face.landmarks.tobytes() for face in result.faces)))
 
 
 def tell_not_held(left_out: Iterable[LeftOut], where: str = "") -> None:
