@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import os
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
+from facealign_cli.batch.walk import CLIP_SUFFIXES, PICTURE_SUFFIXES
 from facealign_cli.errors import FormatError
 from facealign_cli.files.documents import UTF16, csv_rows, parsing
 from facealign_cli.files.names import text_to_name
+from facealign_cli.files.storage import is_url
 from facealign_cli.formats.codec import RESULT_COLUMNS, unguarded
 from facealign_cli.formats.parquet import import_pyarrow
 
@@ -41,10 +44,16 @@ def _texts(lines: Sequence[bytes], null: bool) -> Iterator[str]:
 
 
 def csv_paths(stream: BinaryIO, name: str, column: str | None) -> Iterator[str]:
-    """Paths in a column of a CSV stream. Raises FormatError where there is no such column."""
+    """Paths in a column of a CSV stream; of a single column without a name, the first line is a path, too.
+
+    Raises FormatError where there is no such column, or it cannot be told whether the first line is its name.
+    """
     with io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="") as text:
         rows = csv_rows(name, text)
         _, header = next(rows, (0, []))
+        if column is None and len(header) == 1 and _is_path(name, header[0]):
+            yield header[0]
+            header = [PATH_COLUMNS[0]]
         chosen = _column(header, name, column)
         index, own = header.index(chosen), chosen == "source" and set(RESULT_COLUMNS[:3]) <= set(header)
         for _, row in rows:
@@ -67,6 +76,21 @@ def parquet_paths(stream: BinaryIO, name: str, column: str | None) -> Iterator[s
         if batch is None:
             return
         yield from map(text_to_name, paths) if own else paths
+
+
+def _is_path(list_name: str, first: str) -> bool:
+    """Whether a single column's first line is a path rather than its name. Raises FormatError if it may be either."""
+    if first.strip().lower() in PATH_COLUMNS or (re.search("[;\t]", first) and not os.path.isfile(first)):
+        return False
+    suffix = os.path.splitext(first)[1].lower()
+    if is_url(first) or suffix in PICTURE_SUFFIXES | CLIP_SUFFIXES or os.path.isfile(first):
+        return True
+    if suffix or re.search(r"[/\\]", first):
+        raise FormatError(
+            f"{list_name}: its first line {first!r:.80} may be the column's name or a path: if it is the name, say "
+            f"--column {shlex.quote(first):.80}; if it is a path, put a line {PATH_COLUMNS[0]!r} above it"
+        )
+    return False
 
 
 def _column(names: Sequence[str], list_name: str, wanted: str | None) -> str:

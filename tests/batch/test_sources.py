@@ -266,6 +266,21 @@ def test_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found("-") == ["x", "y"]
 
 
+@pytest.mark.parametrize("first", ["img/a.JPG", "clip.mp4", "s3://bucket/a", "there", "a;b.jpg", "name"])
+def test_a_single_column_without_a_name_loses_no_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for file in ("there", "a;b.jpg", "image"):
+        Path(file).touch()
+    for begin, rest in (("", ["b.jpg"]), ("", []), ("\ufeff", [])):
+        Path("list.csv").write_text(begin + "\n".join([first, *rest]), "utf-8")
+        assert found(lists=("list.csv",)) == sorted([*([] if first == "name" else [first]), *rest])
+        assert found(lists=("list.csv",), column=first) == rest
+    Path("list.csv").write_text("image\nb.jpg\n")
+    assert found(lists=("list.csv",)) == ["b.jpg"]
+
+
 @pytest.mark.parametrize("fmt", ["csv", "parquet"])
 def test_a_table_of_faces_names_its_pictures(tmp_path: Path, fmt: str) -> None:
     odd = ["-a.jpg", "=b.jpg", r"c\udcff.jpg", "d\udcff.jpg"]
@@ -286,6 +301,8 @@ def test_a_long_list_is_not_cut(tmp_path: Path) -> None:
         ("p.parquet", b"PAR1", "not a Parquet file"),
         ("l.txt", b"a\0b\n", "--null"),
         ("t.csv", b"path;x\na.jpg;1\n", "separated by semicolons or tabs; save it with commas"),
+        ("t.csv", b"img/0001\nimg/0002\n", "first line 'img/0001' may be .* say --column img/0001; .* a line 'path'"),
+        ("t.csv", b"a.heic\nb.heic\n", "first line 'a.heic' may be the column's name or a path"),
         ("l.txt", "a.jpg\n".encode("utf-16"), "the list is in UTF-16: save it as UTF-8"),
     ],
 )
