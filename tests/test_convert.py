@@ -17,6 +17,7 @@ from facealign_cli.convert import convert
 from facealign_cli.datasets import Sample, read_samples
 from facealign_cli.errors import InputError
 from facealign_cli.formats.base import get_format
+from facealign_cli.formats.pts import write_pts
 from facealign_cli.geometry import init_shape_from_bbox
 from facealign_cli.records import Face, FrameResult
 
@@ -238,6 +239,24 @@ def test_a_name_that_leads_out_of_the_folder_is_no_harm(folder: Path, name: str)
     outside = [path for path in made if not path.startswith("photos/out")]
     assert sorted(outside) == ["photos/a.jpg", "photos/sub/b.jpg", "rows.json", "up.jpg", "up.json"]
     assert len(made) > len(outside)
+
+
+def test_a_pts_file_of_points_that_are_no_face_is_left_out(folder: Path) -> None:
+    """The others are written; `review --export` reads in the same way."""
+    run("rows.json", "photos", "--to", "pts", "--images", "photos")
+    write_pts("photos/B.pts", np.zeros((68, 2)))
+    told = run("photos", "o.csv", "--from", "pts", "--images", "photos", code=3).stderr
+    assert "3 faces in 2 pictures" in told and "Left out: B.pts: its points are no face" in told
+    reviewed = CliRunner().invoke(main, ["review", "photos", "--export", "r.csv", "--all"])
+    assert "Left out: B.pts: its points are no face" in reviewed.stderr
+    assert len(get_format("csv").read("r.csv")) == 2
+
+
+def test_a_picture_that_stands_there_twice_with_points_that_are_no_face(folder: Path) -> None:
+    flat = replace(make_face(0), landmarks=np.zeros((68, 2)))
+    result = FrameResult.of_faces("photos/a.jpg", [flat], width=640, height=480)
+    get_format("json").write("flat.json", [result, result])
+    assert "a.jpg#0: the same face stands there already" in run("flat.json", "o.json", "--to", "coco", code=3).stderr
 
 
 @pytest.mark.parametrize("name", FILES)

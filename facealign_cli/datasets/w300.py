@@ -11,13 +11,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from facealign_cli.arrays import Floats
 from facealign_cli.boxes import BBox
 from facealign_cli.datasets.base import LeftOut, Sample
 from facealign_cli.datasets.beside import IMAGE_SUFFIXES, Beside, BesideFolders, Facts, picture_of
 from facealign_cli.datasets.splits import photo_key
 from facealign_cli.errors import InputError
-from facealign_cli.formats.pts import PTS_FILES, read_pts, split_face_stem
+from facealign_cli.formats.pts import PTS_FILES, read_pts, split_face_stem, tight_box
 
 SETS_OF_300W = ("afw", "helen", "lfpw", "ibug", "300W")
 _KNOWN_SETS = (*SETS_OF_300W, "ytf", "aflw2000", "fgnet", "webmorph", "facesynth")
@@ -45,6 +44,7 @@ def _face(root: Path, pts: Path, beside: Beside, need_pictures: bool) -> Sample 
     image = image or pts.with_name(stem if Path(stem).suffix in IMAGE_SUFFIXES else f"{stem}{IMAGE_SUFFIXES[0]}")
     try:
         landmarks = read_pts(pts)
+        tight = tight_box(pts, landmarks)
     except InputError as error:
         return LeftOut(name, str(error))
     folders = pts.parent.parts
@@ -55,17 +55,19 @@ def _face(root: Path, pts: Path, beside: Beside, need_pictures: bool) -> Sample 
         photo=photo_key(dataset, image.stem),
         image_path=image,
         landmarks=landmarks,
-        bbox=_box_of(landmarks, beside.boxes.get(image.name, []), several=number is not None),
+        bbox=_box_of(tight, beside.boxes.get(image.name, []), several=number is not None),
         rough=any(p in _ROUGH_FOLDERS for p in folders),
         weights=beside.weights.get(pts.stem),
         yaw=beside.info.get(pts.stem, Facts()).yaw_deg,
     )
 
 
-def _box_of(landmarks: Floats, boxes: list[BBox], several: bool) -> BBox | None:
-    """The box of a picture's that overlaps the face most; the only box of the only face, whether it does or not."""
+def _box_of(tight: BBox, boxes: list[BBox], several: bool) -> BBox | None:
+    """The box of a picture's that overlaps the face most; the only box of the only face, whether it does or not.
+
+    tight: the box around the face's points.
+    """
     if not boxes or (len(boxes) == 1 and not several):
         return boxes[0] if boxes else None
-    truth = BBox.around(landmarks)
-    best = max(boxes, key=truth.iou)
-    return best if best.iou(truth) > 0 else None
+    best = max(boxes, key=tight.iou)
+    return best if best.iou(tight) > 0 else None

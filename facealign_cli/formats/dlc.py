@@ -30,7 +30,7 @@ import numpy as np
 from facealign_cli.arrays import Floats
 from facealign_cli.boxes import BBox
 from facealign_cli.errors import FormatError, OutputError
-from facealign_cli.files.documents import PathLike, read_csv
+from facealign_cli.files.documents import PathLike, read_csv, reason
 from facealign_cli.formats.base import OF_THE_RUN, register_format, write_file
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.records import Face, FrameResult, LeftOut
@@ -107,8 +107,8 @@ def scan(path: PathLike) -> Iterator[FrameResult | LeftOut]:
     """The frames of a table whose body parts are the 68 landmarks; the source is the table's own path.
 
     The box is the tight one around the points, the confidence the mean likelihood. An individual of whom a frame has
-    only some points is left out of it, and named. Raises InputError if it cannot be read, FormatError if it breaks the
-    rules.
+    only some points, or such as are no face, is left out of it, and named. Raises InputError if it cannot be read,
+    FormatError if it breaks the rules.
     """
     rows = read_csv(path, strict=True)
     header = [cells for _, cells in itertools.islice(rows, 4)]
@@ -122,13 +122,12 @@ def scan(path: PathLike) -> Iterator[FrameResult | LeftOut]:
             if missing.all():
                 continue
             if missing.any():
-                reason = f"no {BODYPARTS[int(np.argmax(missing))]}"
-                yield LeftOut(f"{path}: frame {frame}: id{number}", reason)
+                yield LeftOut(f"{path}: frame {frame}: id{number}", f"no {BODYPARTS[int(np.argmax(missing))]}")
                 continue
             try:
                 faces.append(_face(number, len(faces), track))
             except ValueError as error:
-                raise FormatError(f"{path}: line {line}: id{number}: {error}") from error
+                yield LeftOut(f"{path}: frame {frame}: id{number}", reason(error))
         yield FrameResult.of_faces(str(path), faces, frame=frame)
 
 

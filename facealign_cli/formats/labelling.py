@@ -151,11 +151,19 @@ def put_together(results: Iterable[FrameResult]) -> tuple[list[FrameResult], lis
     return list(pictures.values()), left_out
 
 
+def _box_of_points(face: Face) -> BBox:
+    """The tight box around the face's points; its own box where they span none, such as where all are 0."""
+    try:
+        return BBox.around(face.landmarks)
+    except ValueError:
+        return face.bbox
+
+
 def _joined_faces(first: FrameResult, other: FrameResult) -> tuple[FrameResult, list[int]]:
     """The one with the faces of the other that it lacks, and the numbers of those that it has."""
     if first.status == "error" or not other.faces:
         return (other if first.status == "error" else first), []
-    boxes = [BBox.around(face.landmarks) for face in (*first.faces, *other.faces)]
+    boxes = [_box_of_points(face) for face in (*first.faces, *other.faces)]
     own, others = boxes[: len(first.faces)], boxes[len(first.faces) :]
     known = [i for i, box in enumerate(others) if any(box.iou(mine) >= SAME_FACE for mine in own)]
     faces = [*first.faces, *(face for i, face in enumerate(other.faces) if i not in known)]

@@ -248,11 +248,15 @@ def read(path: PathLike) -> list[FrameResult]:
 
 def _read_one(path: Path) -> FrameResult:
     landmarks = read_pts(path)
+    return FrameResult.of_faces(str(path), [Face(0, tight_box(path, landmarks), landmarks, 1.0)])
+
+
+def tight_box(path: PathLike, landmarks: Floats) -> BBox:
+    """The box around the points of a file. Raises FormatError where they span none."""
     try:
-        bbox = BBox.around(landmarks)
+        return BBox.around(landmarks)
     except ValueError as error:
-        raise FormatError(f"{path}: the points do not span a box") from error
-    return FrameResult.of_faces(str(path), [Face(0, bbox, landmarks, 1.0)])
+        raise FormatError(f"{path}: its points are no face: all of them have the same x or the same y") from error
 
 
 def _recognises(folder: Any) -> bool:

@@ -91,6 +91,15 @@ class TestSamples:
         assert [item.name for item in read_samples(tmp_path, need_pictures=False)] == ["a.jpg#0", "a.jpg#1"]
         assert [item.reason for item in read_samples(tmp_path)] == ["no picture beside it"] * 2
 
+    @pytest.mark.parametrize("scale", [(0, 0), (0, 1), (1, 0)])
+    def test_points_that_span_no_box_are_left_out(self, tmp_path: Path, scale: tuple[int, int]) -> None:
+        add(tmp_path, "a").with_suffix(".pts").rename(tmp_path / "a#0.pts")
+        write_pts(tmp_path / "a#1.pts", LANDMARKS * scale)
+        (tmp_path / "boxes.json").write_text('{"a.jpg": [[20, 20, 190, 190], [520, 520, 690, 690]]}')
+        first, second = read_samples(tmp_path)
+        assert isinstance(first, Sample) and isinstance(second, LeftOut)
+        assert second.name == "a#1.pts" and "all of them have the same x or the same y" in str(second)
+
     def test_a_picture_that_has_a_number_itself(self, tmp_path: Path) -> None:
         add(tmp_path, "a")
         add(tmp_path, "a#1")

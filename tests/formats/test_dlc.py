@@ -123,6 +123,18 @@ def test_an_individual_with_some_points_alone_is_named(clip, tmp_path: Path) -> 
         read(tmp_path / "t.csv")
 
 
+def test_an_individual_whose_points_are_all_the_same_is_named(clip, tmp_path: Path) -> None:
+    write(tmp_path / "t.csv", clip)
+    lines = (tmp_path / "t.csv").read_text().splitlines()
+    cells = lines[6].split(",")
+    cells[1:205] = ["0", "0", "1"] * 68
+    (tmp_path / "t.csv").write_text("\n".join([*lines[:6], ",".join(cells), *lines[7:]]) + "\n")
+    items = list(scan(tmp_path / "t.csv"))
+    (left,) = (item for item in items if isinstance(item, LeftOut))
+    assert left.name.endswith("frame 2: id4") and "x1 < x2" in left.reason
+    assert len(items) == 8 + 1
+
+
 @pytest.mark.parametrize(
     ("old", "new", "match"),
     [
@@ -131,7 +143,7 @@ def test_an_individual_with_some_points_alone_is_named(clip, tmp_path: Path) -> 
         ("likelihood", "z", "x, y and likelihood"),
         ("id4", "id7", "side by side"),
         ("0.9875", "high", "line 5"),
-        ("0.9875", "1.9", "line 5: id4: confidence"),
+        ("0.9875", "1.9", "frame 0: id4: confidence"),
         ("0.9875", "inf", "finite"),
         ("\n0,", "\n-1,", "counts from 0"),
         ("0.9875,", "", "expected 613 cells, got 612"),
