@@ -16,7 +16,7 @@ from facealign_cli.cli.help import Command
 if TYPE_CHECKING:
     from facealign_cli.measures import MeasuredFace
     from facealign_cli.measures.blinks import BlinkCount
-    from facealign_cli.records import FrameResult
+    from facealign_cli.records import FrameResult, LeftOut
 
 
 @click.command(
@@ -66,7 +66,8 @@ def measure(
     """Measure eyes, mouth and brows, head pose and blinks in the landmarks of ROWS...
 
     ROWS is a file of faces that facealign wrote, or the whole folder that `batch` wrote. Of a folder of `batch videos`
-    the tables of all clips are measured; if clips failed, or the job has not ended, the exit code is 3.
+    the tables of all clips are measured. If clips failed, or the job has not ended, the exit code is 3, and also if
+    something in ROWS cannot be read, such as a last line that was cut; it is named and left out.
 
     Openings and heights are in units of the face, and the turn of the head is taken out first. The documentation's page
     on video has the formulas. No network runs. Without -o, --blinks and --summary, a table of the persons is printed.
@@ -81,8 +82,9 @@ def measure(
             check_output(path, overwrite)
     unsized: set[Path] = set()
     lacking: list[Path] = []
+    left_out: list[LeftOut] = []
     results = chain.from_iterable(
-        _read(path, format_name, unsized if size is None else set()) for path in _files(rows, lacking)
+        _read(path, format_name, left_out, unsized if size is None else set()) for path in _files(rows, lacking)
     )
     measured = measure_results(results, focal_px=focal, size=size)
     faces = [face for face in measured if face.confidence >= min_confidence]
@@ -95,6 +97,7 @@ def measure(
         write_summary(summary, faces, found, overwrite)
     if output is blinks is summary is None:
         tracking.print_persons(faces, found)
+    console.tell_not_held(left_out)
     _tell(faces, count_blinks(faces, found), [p for p in (output, blinks, summary) if p is not None])
     if unsized:
         more = f" and {len(unsized) - 1:,} more" if len(unsized) > 1 else ""
@@ -102,12 +105,15 @@ def measure(
             f"The rows of {min(unsized)}{more} do not say how large the pictures are, which head pose, eyes, mouth and "
             "brows need: give --size WxH."
         )
-    sys.exit(console.SOME_FAILED if lacking else 0)
+    sys.exit(console.SOME_FAILED if lacking or left_out else 0)
 
 
-def _read(path: Path, format_name: str | None, unsized: set[Path]) -> list[FrameResult]:
-    """The rows of a file, which joins `unsized` if some of them do not say how large their pictures are."""
-    results = tracking.read_rows(path, format_name)
+def _read(path: Path, format_name: str | None, left_out: list[LeftOut], unsized: set[Path]) -> list[FrameResult]:
+    """The rows of a file, which joins `unsized` if some of them do not say how large their pictures are.
+
+    left_out: gets what cannot be read.
+    """
+    results = tracking.read_rows(path, format_name, left_out)
     if any(result.faces and not (result.width and result.height) for result in results):
         unsized.add(path)
     return results

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from facealign_cli.cli import console, kinds, options, tracking
 from facealign_cli.cli.help import Command
+
+if TYPE_CHECKING:
+    from facealign_cli.records import LeftOut
 
 
 @click.command(
@@ -53,7 +58,8 @@ def plot(
     """Show the ROWS of a clip as one page: who is seen when, head pose, eyes, blinks, mouth, confidence.
 
     ROWS is a file that `video track` or `batch videos` wrote. No network runs. The page stands alone: it can be sent by
-    mail and printed, and loads nothing from elsewhere.
+    mail and printed, and loads nothing from elsewhere. What cannot be read, such as a last line that was cut, is
+    named and left out (exit code 3).
     """
     from facealign_cli.files.output import check_output
     from facealign_cli.report.clip import ClipPage, write_clip_page
@@ -62,7 +68,9 @@ def plot(
         raise click.UsageError("--end has to lie after --start")
     check_output(output, overwrite)
     shown = ClipPage(clip, title, focal, size, fps, start, end)
-    series = write_clip_page(output, tracking.read_rows(rows, format_name), shown, overwrite)
+    left_out: list[LeftOut] = []
+    series = write_clip_page(output, tracking.read_rows(rows, format_name, left_out), shown, overwrite)
+    console.tell_not_held(left_out)
     summary = series.summary
     kilobytes = output.stat().st_size / 1000
     large = f"{kilobytes / 1000:.1f} MB" if kilobytes >= 1000 else f"{kilobytes:.0f} kB"
@@ -70,3 +78,4 @@ def plot(
         f"{console.counted(summary.frames, 'frame')}, {console.counted(summary.faces, 'face')} of "
         f"{console.counted(summary.ids, 'id')}; {series.blink_count}; {large}: {output}"
     )
+    sys.exit(console.SOME_FAILED if left_out else 0)

@@ -18,7 +18,7 @@ from facealign_cli.errors import InputError
 if TYPE_CHECKING:
     from facealign_cli.measures import Blink, MeasuredFace
     from facealign_cli.measures.clip import ClipSummariser, ClipSummary
-    from facealign_cli.records import FrameResult
+    from facealign_cli.records import FrameResult, LeftOut
     from facealign_cli.video import VideoSource
     from facealign_cli.video.lookahead import LookAhead
     from facealign_cli.video.smoothing import Smoothing
@@ -180,16 +180,25 @@ LARGE_BYTES = 20_000_000
 """Rows of so many bytes take some seconds to be read."""
 
 
-def read_rows(path: Path, format_name: str | None) -> list[FrameResult]:
-    """The records of a file of rows. Before a large one is read, a line says so. Raises InputError."""
-    from facealign_cli.formats.base import read_results
+def read_rows(path: Path, format_name: str | None, left_out: list[LeftOut]) -> list[FrameResult]:
+    """The records of a file of rows. Before a large one is read, a line says so. Raises InputError.
+
+    left_out: gets what cannot be read, such as a last line that was cut when a run was killed.
+    """
+    from facealign_cli.formats.base import scan_results
+    from facealign_cli.records import LeftOut
 
     size = path.stat().st_size
-    if size < LARGE_BYTES:
-        return read_results(path, format=format_name)
-    console.message(f"Reading {path}, {size / 1e6:.0f} MB.")
-    results = read_results(path, format=format_name)
-    console.message(f"Measuring the faces of {console.counted(len(results), 'frame')}.")
+    if size >= LARGE_BYTES:
+        console.message(f"Reading {path}, {size / 1e6:.0f} MB.")
+    results: list[FrameResult] = []
+    for item in scan_results(path, format_name):
+        if isinstance(item, LeftOut):
+            left_out.append(item)
+        else:
+            results.append(item)
+    if size >= LARGE_BYTES:
+        console.message(f"Measuring the faces of {console.counted(len(results), 'frame')}.")
     return results
 
 

@@ -225,10 +225,48 @@ def csv_rows(path: PathLike, text: Iterable[str], **dialect: Any) -> Iterator[tu
 
 def read_csv(path: PathLike, **dialect: Any) -> Iterator[tuple[int, list[str]]]:
     """The rows of a CSV file; see `csv_rows`. Bytes that are no UTF-8 stay as Python keeps them in file names."""
+    return csv_rows(path, io.StringIO(_csv_text(path), newline=""), **dialect)
+
+
+def _csv_text(path: PathLike) -> str:
     data = read_bytes(path)
     with parsing(path, "a table"):
-        text = as_utf8(data).decode("utf-8-sig", "surrogateescape")
-    return csv_rows(path, io.StringIO(text, newline=""), **dialect)
+        return as_utf8(data).decode("utf-8-sig", "surrogateescape")
+
+
+MAY_BE_CUT = "it may not have been written to its end, since no line feed follows it; put one there if it is whole"
+"""Why a row is left out that `read_grown_csv` does not give."""
+
+
+def read_grown_csv(path: PathLike, **dialect: Any) -> Iterator[tuple[int, list[str] | None]]:
+    """As `read_csv`, of a file that was written row by row, each with its line feed: None for a row that was cut.
+
+    That is a last one without a line end, if it has fewer cells than the header; or any such one if the lines end with
+    line feeds alone, as facealign writes them: a number in its last cell may be half of one.
+    """
+    text = _csv_text(path)
+    rows = csv_rows(path, io.StringIO(text, newline=""), **dialect)
+    header = next(rows, None)
+    if header is None:
+        return
+    yield header
+    if text.endswith(("\n", "\r")):
+        yield from rows
+        return
+    last = sum(1 for _ in io.StringIO(text, newline=""))
+    by_others, before = text.partition("\n")[0].endswith("\r"), header[0]
+    while True:
+        try:
+            line, cells = next(rows, (0, list[str]()))
+        except FormatError:
+            if before != last - 1:
+                raise
+            line, cells = last, []  # within quotes
+        if not line:
+            return
+        is_cut = line == last and not (by_others and len(cells) >= len(header[1]))
+        yield line, None if is_cut else cells
+        before = line
 
 
 def read_table(path: PathLike) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:

@@ -113,12 +113,14 @@ def register_format(name: str, extensions: Sequence[str], **parts: Any) -> None:
     if name.replace("-", "_") in _siblings() and not _is_own(parts["write"]):
         raise ArgumentError(f"the format {name!r} is one of facealign's own: yours needs another name")
     if "read" not in parts:
-        parts["read"] = _strict(parts["scan"])
+        parts["read"] = strict(parts["scan"])
     parts.setdefault("scan", parts["read"])
     _FORMATS[name] = Format(name, tuple(extensions), **parts)
 
 
-def _strict(scan: Scan) -> Read:
+def strict(scan: Scan) -> Read:
+    """What reads as `scan` does, but raises FormatError for the first thing that has to be left out."""
+
     def read(path: PathLike) -> list[FrameResult]:
         results = []
         for item in scan(path):
@@ -191,13 +193,22 @@ def _held(fmt: Format, path: PathLike, results: Iterable[FrameResult]) -> Iterat
 def read_results(path: PathLike, *, format: str | None = None) -> list[FrameResult]:
     """Read records from a file or folder. format: its name; None means the one that the file looks like.
 
-    Raises InputError for an unknown format or a file that cannot be read, FormatError for a damaged file, and
-    MissingDependency.
+    Raises InputError for an unknown format or a file that cannot be read, FormatError for a damaged file, also for one
+    whose last line was cut, and MissingDependency. `facealign convert` makes a file of what can be read of such a one.
     """
+    return _format_to_read(path, format).read(path)
+
+
+def scan_results(path: PathLike, format: str | None = None) -> Iterable[FrameResult | LeftOut]:
+    """As `read_results`, but where that raises FormatError for a part, what has to be left out is named among them."""
+    return _format_to_read(path, format).scan(path)
+
+
+def _format_to_read(path: PathLike, format: str | None) -> Format:
     check_path("path", path)
     chosen = (find_format(path) or format_for_path(path)) if format is None else get_format(format)
     chosen.require()
-    return chosen.read(path)
+    return chosen
 
 
 def find_format(path: PathLike) -> Format | None:

@@ -21,9 +21,9 @@ from dataclasses import replace
 from typing import Any, BinaryIO, TextIO
 
 from facealign_cli.errors import FormatError
-from facealign_cli.files.documents import PathLike, other_separator, read_csv, reason
+from facealign_cli.files.documents import MAY_BE_CUT, PathLike, other_separator, read_grown_csv, reason
 from facealign_cli.files.names import name_to_text
-from facealign_cli.formats.base import Format, register_format, write_file
+from facealign_cli.formats.base import Format, register_format, strict, write_file
 from facealign_cli.formats.codec import (
     FACE_COLUMNS,
     POSE_COLUMNS,
@@ -38,7 +38,7 @@ from facealign_cli.formats.codec import (
     unguarded,
 )
 from facealign_cli.landmarks import N_LANDMARKS
-from facealign_cli.records import FrameResult
+from facealign_cli.records import FrameResult, LeftOut
 
 _X = tuple(f"x_{i}" for i in range(N_LANDMARKS))
 _Y = tuple(f"y_{i}" for i in range(N_LANDMARKS))
@@ -169,24 +169,34 @@ def with_sigma(fmt: Format) -> Format:
     return replace(fmt, write=write, dump=dump_sigma)
 
 
-def read(path: PathLike) -> list[FrameResult]:
-    """The results of a table. Raises InputError if it cannot be read, FormatError if it breaks the rules.
+def scan(path: PathLike) -> Iterator[FrameResult | LeftOut]:
+    """The results of a table, and its last line where that was cut, as what is left out; see `read_grown_csv`.
 
-    Rows of the same picture make one result, see `codec.from_rows`. Columns behind the own ones are passed over.
+    Rows of the same picture make one result, see `codec.from_rows`. Columns behind the own ones are passed over. Raises
+    InputError if it cannot be read, FormatError if it breaks the rules.
     """
-    return [_result(path, line, record) for line, record in from_rows(_rows(path))]
+    cut: list[LeftOut] = []
+    for line, record in from_rows(_rows(path, cut)):
+        yield _result(path, line, record)
+    yield from cut
 
 
-def _rows(path: PathLike) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line, values) of each row, its landmarks in pairs."""
-    rows = read_csv(path, strict=True)
-    _, header = next(rows, (0, []))
+read = strict(scan)
+
+
+def _rows(path: PathLike, cut: list[LeftOut]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line, values) of each row, its landmarks in pairs. cut: gets the last row if it was cut."""
+    rows = read_grown_csv(path, strict=True)
+    header = next(rows, (0, None))[1] or []
     if not any(tuple(header[: len(own)]) == own for own in (COLUMNS, _COLUMNS_1)):
         raise FormatError(f"{path}: not a table of faces: {_what_of_header(header)}")
     index = {column: i for i, column in enumerate(header) if column in _KNOWN}
     lists = [[(c, index[c]) for c in columns if c in index] for columns in (_X, _Y, SIGMA_COLUMNS)]
     single = [(c, i) for c, i in index.items() if c not in _LISTED]
     for line, cells in rows:
+        if cells is None:
+            cut.append(LeftOut(str(path), f"line {line}: {MAY_BE_CUT}"))
+            continue
         if len(cells) != len(header):
             raise FormatError(f"{path}: line {line}: expected {len(header)} cells, got {len(cells)}")
         try:
@@ -254,7 +264,7 @@ register_format(
     "csv",
     [".csv"],
     write=write,
-    read=read,
+    scan=scan,
     dump=dump,
     recognises=_recognises,
     loses="points that cannot be seen, sigma",

@@ -5,7 +5,8 @@
     …
 
 (Broken here.) Lines can be appended, split and joined; each can be read when it stands. So a file whose writing was
-ended by force is read as far as it goes: a last line without its line feed that is not whole is passed over.
+ended by force can be read as far as it goes: `scan` leaves out a last line without its line feed that is not whole, and
+names it; `read` raises an error.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from typing import Any, BinaryIO
 from facealign_cli.errors import FormatError
 from facealign_cli.files.base import without_waiting
 from facealign_cli.files.documents import PathLike, parse_json, reading
-from facealign_cli.formats.base import register_format, write_file
+from facealign_cli.formats.base import register_format, strict, write_file
 from facealign_cli.formats.codec import from_dict, json_line, to_dict
-from facealign_cli.records import FrameResult
+from facealign_cli.records import FrameResult, LeftOut
 
 _KEYS = frozenset(to_dict(FrameResult("", "no_face")))
 
@@ -45,29 +46,33 @@ def write(path: PathLike, results: Iterable[FrameResult], overwrite: bool = Fals
     write_file(path, results, dump, overwrite)
 
 
-def read(path: PathLike) -> list[FrameResult]:
-    """The results of the lines. Raises InputError if it cannot be read, FormatError if a line breaks the rules."""
-    return list(iterate(path))
+def scan(path: PathLike) -> Iterator[FrameResult | LeftOut]:
+    """The results one by one, so that the file may be larger than the memory; a last line that was cut is left out.
 
-
-def iterate(path: PathLike) -> Iterator[FrameResult]:
-    """The results one by one, so that the file may be larger than the memory.
-
-    Keys other than a record's own are passed over, and so are empty lines. Raises as `read` does.
+    Keys other than a record's own are passed over, and so are empty lines. Raises InputError if the file cannot be
+    read, FormatError if a line breaks the rules.
     """
     with reading(path), open(path, "rb", opener=without_waiting) as stream:
         for number, text in enumerate(stream, start=1):
-            if text.strip() and (result := _result(f"{path}: line {number}", text)) is not None:
-                yield result
+            if text.strip():
+                yield _result(path, number, text)
 
 
-def _result(place: str, text: bytes) -> FrameResult | None:
-    """None for what a killed run left of its last line."""
+read = strict(scan)
+
+
+def iterate(path: PathLike) -> Iterator[FrameResult]:
+    """The results that `scan` gives, without a last line that was cut: for a writer that failed and says so itself."""
+    return (item for item in scan(path) if isinstance(item, FrameResult))
+
+
+def _result(path: PathLike, number: int, text: bytes) -> FrameResult | LeftOut:
+    place = f"{path}: line {number}"
     try:
         record = parse_json(text)
     except ValueError as error:
-        if not text.endswith(b"\n") and text.startswith(b"{"):
-            return None
+        if not text.endswith(b"\n") and text.removeprefix(b"\xef\xbb\xbf").startswith(b"{"):
+            return LeftOut(str(path), f"line {number}: it was not written to its end")
         raise FormatError(f"{place}: not JSON: {error}") from error
     try:
         return from_dict({k: v for k, v in record.items() if k in _KEYS} if isinstance(record, dict) else record)
@@ -75,4 +80,4 @@ def _result(place: str, text: bytes) -> FrameResult | None:
         raise FormatError(f"{place}: {error}") from error
 
 
-register_format("jsonl", [".jsonl", ".ndjson"], write=write, read=read, dump=dump)
+register_format("jsonl", [".jsonl", ".ndjson"], write=write, scan=scan, dump=dump)

@@ -17,7 +17,7 @@ Source: `RecorderCSV.cpp` of OpenFace 2.2 and its wiki page "Output Format".
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any, BinaryIO
 
@@ -25,13 +25,13 @@ import numpy as np
 
 from facealign_cli.boxes import BBox
 from facealign_cli.errors import FormatError
-from facealign_cli.files.documents import PathLike, read_csv, reason
+from facealign_cli.files.documents import MAY_BE_CUT, PathLike, read_grown_csv, reason
 from facealign_cli.files.names import name_to_text, text_to_name
-from facealign_cli.formats.base import register_format, write_file
+from facealign_cli.formats.base import register_format, strict, write_file
 from facealign_cli.formats.codec import POSE_COLUMNS, guarded, unguarded
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.pose import camera_matrix, estimate_pose
-from facealign_cli.records import Face, FrameResult, HeadPose
+from facealign_cli.records import Face, FrameResult, HeadPose, LeftOut
 
 _POINTS = tuple(f"{axis}_{i}" for axis in "xy" for i in range(N_LANDMARKS))
 COLUMNS: tuple[str, ...] = ("frame", "face_id", "timestamp", "confidence", "success", *POSE_COLUMNS, *_POINTS)
@@ -78,30 +78,38 @@ def write(path: PathLike, results: Iterable[FrameResult], overwrite: bool = Fals
     write_file(path, results, dump, overwrite)
 
 
-def read(path: PathLike) -> list[FrameResult]:
-    """The frames of a table of ours or of OpenFace itself (other columns are passed over).
+def scan(path: PathLike) -> Iterator[FrameResult | LeftOut]:
+    """The frames of a table of ours or of OpenFace itself (other columns are passed over), and a last line that was cut
+    as what is left out; see `read_grown_csv`.
 
     The source is what the column `source` names, else the table's own path; the box is the tight one around the
     points.
     Raises InputError if it cannot be read, FormatError if it breaks the rules.
     """
-    rows = _read_rows(path)
-    return [
-        _result(path, [row for *_, row in group], name) for (_, name), group in groupby(rows, key=lambda row: row[:2])
-    ]
+    cut: list[LeftOut] = []
+    for (_, name), group in groupby(_read_rows(path, cut), key=lambda row: row[:2]):
+        yield _result(path, [row for *_, row in group], name)
+    yield from cut
+
+
+read = strict(scan)
 
 
 Row = tuple[int, str | None, dict[str, float]]
 
 
-def _read_rows(path: PathLike) -> list[Row]:
-    """(frame, source where it is named, values) of each line."""
-    rows = read_csv(path, skipinitialspace=True, strict=True)
-    header = [name.strip() for name in next(rows, (0, []))[1]]
+def _read_rows(path: PathLike, cut: list[LeftOut]) -> Iterator[Row]:
+    """(frame, source where it is named, values) of each line. cut: gets the last line if it was cut."""
+    rows = read_grown_csv(path, skipinitialspace=True, strict=True)
+    header = [name.strip() for name in next(rows, (0, None))[1] or []]
     missing = sorted(_NEEDED.difference(header))
     if missing:
         raise FormatError(f"{path}: not an OpenFace table: no column {missing[0]}")
-    return [_row(path, line, header, cells) for line, cells in rows]
+    for line, cells in rows:
+        if cells is None:
+            cut.append(LeftOut(str(path), f"line {line}: {MAY_BE_CUT}"))
+        else:
+            yield _row(path, line, header, cells)
 
 
 def _row(path: PathLike, line: int, header: list[str], cells: list[str]) -> Row:
@@ -152,4 +160,4 @@ _LOSES = (
     "the picture's size, the box, the detector's score, points that cannot be seen, sigma, quality, "
     "which model placed the points; errors become lines without a face"
 )
-register_format("openface", [], write=write, read=read, dump=dump, recognises=_recognises, loses=_LOSES)
+register_format("openface", [], write=write, scan=scan, dump=dump, recognises=_recognises, loses=_LOSES)

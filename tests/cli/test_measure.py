@@ -12,10 +12,11 @@ from click.testing import CliRunner, Result
 
 from facealign_cli.boxes import BBox
 from facealign_cli.cli.main import main
+from facealign_cli.errors import FormatError
 from facealign_cli.formats import csv as csv_format
 from facealign_cli.formats import json as json_format
 from facealign_cli.formats import openface
-from facealign_cli.formats.base import get_format
+from facealign_cli.formats.base import get_format, read_results
 from facealign_cli.pose import camera_matrix, mean_face, project
 from facealign_cli.records import Face, FrameResult, HeadPose
 
@@ -52,6 +53,27 @@ def read(path: Path) -> list[dict[str, str]]:
 def rows(tmp_path: Path) -> Path:
     csv_format.write(tmp_path / "rows.csv", clip())
     return tmp_path / "rows.csv"
+
+
+@pytest.mark.parametrize("name", ["cut.csv", "cut.jsonl", "cut.openface"])
+def test_a_last_line_that_was_cut_is_named_and_left_out(tmp_path: Path, name: str) -> None:
+    """By `measure`, `video plot` and `convert` in the same way; read_results raises an error."""
+    fmt = name.partition(".")[2]
+    path, page = tmp_path / name, tmp_path / "page.html"
+    get_format(fmt).write(path, clip(seconds=2))
+    path.write_bytes(path.read_bytes()[:-300])
+    told = f"Left out: {path}: line {61 if fmt != 'jsonl' else 60}: it "
+    commands = (
+        ["measure", path, "--format", fmt],
+        ["video", "plot", path, "-o", page, "--format", fmt],
+        ["convert", path, tmp_path / "c.json", "--from", fmt],
+    )
+    for command in commands:
+        result = CliRunner().invoke(main, list(map(str, command)))
+        assert result.exit_code == 3 and told in result.stderr, result.output
+    assert page.exists() and len(get_format("json").read(tmp_path / "c.json")) == 59
+    with pytest.raises(FormatError, match=r"not .* to its end"):
+        read_results(path, format=fmt)
 
 
 def test_measures_blinks_and_summary(rows: Path, tmp_path: Path) -> None:

@@ -16,9 +16,19 @@ from facealign_cli.boxes import BBox
 from facealign_cli.errors import FormatError
 from facealign_cli.formats.base import get_format, read_results
 from facealign_cli.formats.codec import POSE_COLUMNS, QUALITY_COLUMNS
-from facealign_cli.formats.csv import COLUMNS, SIGMA_COLUMNS, dump, dump_records, read, with_sigma, write, write_cells
+from facealign_cli.formats.csv import (
+    COLUMNS,
+    SIGMA_COLUMNS,
+    dump,
+    dump_records,
+    read,
+    scan,
+    with_sigma,
+    write,
+    write_cells,
+)
 from facealign_cli.landmarks import MEAN_SHAPE
-from facealign_cli.records import Face, FrameResult
+from facealign_cli.records import Face, FrameResult, LeftOut
 from tests.formats.conftest import assert_same
 
 
@@ -128,6 +138,51 @@ def test_refuses(results, tmp_path: Path, old: str, new: str, match: str) -> Non
         read(tmp_path / "a.csv")
 
 
+def own_lines(results, path: Path) -> list[bytes]:
+    with path.open("wb") as stream:
+        dump(results, stream, sigma=True)
+    return path.read_bytes().splitlines(keepends=True)
+
+
+@pytest.mark.parametrize("kept", [1, 8, 300, -100, -2, -1])
+def test_a_last_line_that_was_cut_is_left_out_and_named(results, tmp_path: Path, kept: int) -> None:
+    """Also one that lost its line feed alone, -1: a number cut in its middle, -2, looks like any other."""
+    path, sent = tmp_path / "a.csv", [replace(results[1], source='a "b", c.jpg'), results[4], results[0]]
+    lines = own_lines(sent, path)
+    path.write_bytes(b"".join(lines[:-1]) + lines[-1][:kept])
+    *whole, left_out = scan(path)
+    assert [len(result.faces) for result in whole] == [len(sent[0].faces), len(sent[1].faces), 1]
+    assert left_out.name == str(path) and left_out.reason.startswith(f"line {len(lines)}: it may not have been written")
+    with pytest.raises(FormatError, match=rf"a\.csv: line {len(lines)}: it may not .*; put one there if it is whole"):
+        read(path)
+
+
+def test_a_last_line_that_was_cut_within_quotes(results, tmp_path: Path) -> None:
+    lines = own_lines([results[0], replace(results[0], source="a, b.jpg")], tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_bytes(b"".join(lines[:-1]) + lines[-1][:4])
+    assert [isinstance(item, LeftOut) for item in scan(tmp_path / "a.csv")] == [False, False, True]
+
+
+def test_the_last_line_of_another_program_needs_no_line_end(results, tmp_path: Path) -> None:
+    lines = own_lines(results[:1], tmp_path / "a.csv")
+    data = b"".join(lines).replace(b"\n", b"\r\n")[:-2]
+    for suffix in (b"", b"\r"):
+        (tmp_path / "a.csv").write_bytes(data + suffix)
+        assert_same(read(tmp_path / "a.csv"), results[:1])
+    (tmp_path / "a.csv").write_bytes(data[:-300])
+    assert [isinstance(item, LeftOut) for item in scan(tmp_path / "a.csv")] == [False, True]
+
+
+@pytest.mark.parametrize(("line", "cut"), [(1, 1), (2, 300)])
+def test_lines_in_the_middle_have_to_be_whole(results, tmp_path: Path, line: int, cut: int) -> None:
+    """Also a quotation mark that nothing closes: it would take all rows after it for a part of the last one."""
+    lines = own_lines(results[:3], tmp_path / "a.csv")
+    lines[line] = b'"' + lines[line] if cut == 1 else lines[line][:cut] + b"\n"
+    (tmp_path / "a.csv").write_bytes(b"".join(lines)[:-1])
+    with pytest.raises(FormatError, match=r"a\.csv: line"):
+        list(scan(tmp_path / "a.csv"))
+
+
 def test_empty_file(tmp_path: Path) -> None:
     (tmp_path / "a.csv").touch()
     with pytest.raises(FormatError, match="it is empty"):
@@ -146,7 +201,7 @@ def test_rows_in_any_order_make_the_same_records(results, write_read, tmp_path: 
     pictures = [FrameResult.of_faces(name, results[0].faces, width=9, height=9) for name in ("a.jpg", "b.jpg")]
     write(tmp_path / "a.csv", pictures)
     header, a0, a1, b0, b1 = (tmp_path / "a.csv").read_text("utf-8").splitlines()
-    (tmp_path / "b.csv").write_text("\n".join([header, a1, b0, a0, b1]), "utf-8")
+    (tmp_path / "b.csv").write_text("\n".join([header, a1, b0, a0, b1, ""]), "utf-8")
     assert_same(read(tmp_path / "b.csv"), pictures)
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from facealign_cli.errors import FormatError, InputError, OutputError
 from facealign_cli.formats.base import format_for_path
 from facealign_cli.formats.codec import to_dict
-from facealign_cli.formats.jsonl import iterate, line, read, write
-from facealign_cli.records import FrameResult
+from facealign_cli.formats.jsonl import iterate, line, read, scan, write
+from facealign_cli.records import FrameResult, LeftOut
 from tests.formats.conftest import assert_same
 
 
@@ -49,9 +49,17 @@ def test_lines_can_be_joined_and_read_one_by_one(results, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("kept", [1, 30, 500])
-def test_a_torn_last_line_is_passed_over(results, tmp_path: Path, kept: int) -> None:
-    (tmp_path / "a.jsonl").write_bytes(line(results[0]) + line(results[1])[:kept])
-    assert_same(read(tmp_path / "a.jsonl"), results[:1])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_last_line_that_was_cut_is_left_out_and_named(results, tmp_path: Path, kept: int, first: bool) -> None:
+    path, whole = tmp_path / "a.jsonl", [] if first else results[:1]
+    path.write_bytes(b"\xef\xbb\xbf" + b"".join(map(line, whole)) + line(results[1])[:kept])
+    *read_so_far, left_out = scan(path)
+    assert_same(read_so_far, whole)
+    number = len(whole) + 1
+    assert left_out == LeftOut(str(path), f"line {number}: it was not written to its end")
+    assert_same(list(iterate(path)), whole)
+    with pytest.raises(FormatError, match=rf"a\.jsonl: line {number}: it was not written to its end"):
+        read(path)
 
 
 def test_keys_of_others_are_passed_over(results, tmp_path: Path) -> None:

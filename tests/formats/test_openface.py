@@ -14,9 +14,9 @@ import pytest
 
 from facealign_cli.boxes import BBox
 from facealign_cli.errors import FormatError
-from facealign_cli.formats.openface import COLUMNS, read, write
+from facealign_cli.formats.openface import COLUMNS, read, scan, write
 from facealign_cli.pose import camera_matrix, mean_face, project
-from facealign_cli.records import Face, FrameResult, HeadPose
+from facealign_cli.records import Face, FrameResult, HeadPose, LeftOut
 
 
 def test_header_and_cells_as_openface_writes_them(results, tmp_path: Path) -> None:
@@ -47,6 +47,19 @@ def test_round_trip_of_what_the_format_holds(results, write_read) -> None:
     assert [len(r.faces) for r in got] == [len(r.faces) for r in pictures]
     assert [r.frame for r in got] == list(range(6))
     assert [r.source for r in got] == [r.source for r in pictures]
+
+
+@pytest.mark.parametrize("kept", [2, 300, -3])
+def test_a_last_line_that_was_cut_is_left_out_and_named(results, tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "a.csv"
+    write(path, results[-2:])
+    *lines, last = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines) + last[:kept])
+    result, left_out = scan(path)
+    assert isinstance(result, FrameResult) and len(result.faces) == 1
+    assert isinstance(left_out, LeftOut) and left_out.name == str(path) and left_out.reason.startswith("line 3: it may")
+    with pytest.raises(FormatError, match="line 3: it may not have been written to its end"):
+        read(path)
 
 
 def test_a_script_made_for_openface_2_reads_it(tmp_path: Path) -> None:
