@@ -68,7 +68,7 @@ def read_predictions(path: Path) -> list[PredictedPicture]:
     readers: dict[str, Callable[[Path], list[PredictedPicture]]] = {".json": _read_json, ".csv": _read_csv}
     fmt = find_format(path)
     if fmt is not None and fmt.name not in ("pts", "json", "csv"):
-        pictures = [_picture_of(item) for item in fmt.scan(path)]
+        pictures = [_picture_of(path, item) for item in fmt.scan(path)]
     elif path.is_dir():
         pictures = [_read_pts(path, file) for file in sorted(path.rglob(PTS_FILES))]
     elif path.suffix.lower() in readers:
@@ -90,8 +90,11 @@ def _in_ibug_68(face: PredictedFace) -> PredictedFace:
     return PredictedFace(to_68(face.landmarks), face.confidence, shape[0])
 
 
-def _picture_of(item: FrameResult | LeftOut) -> PredictedPicture:
+def _picture_of(path: Path, item: FrameResult | LeftOut) -> PredictedPicture:
+    """Raises FormatError where the file itself was cut: which picture lacks its prediction is not known."""
     if isinstance(item, LeftOut):
+        if item.name == str(path) and path.is_file():
+            raise FormatError(item.within(path))
         return PredictedPicture(re.sub(r"#\d+$", "", item.name), (), item.reason)
     faces = (PredictedFace(face.landmarks, face.confidence) for face in item.faces)
     return PredictedPicture(item.source, tuple(faces), item.error)

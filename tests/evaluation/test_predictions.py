@@ -171,6 +171,16 @@ def test_what_facealign_writes_is_read(tmp_path: Path, name: str) -> None:
     assert kinds(matched) == [("several faces", "x/b.jpg")]
 
 
+@pytest.mark.parametrize("name", ["jsonl", "csv"])
+def test_a_file_that_was_cut_is_refused(tmp_path: Path, name: str) -> None:
+    """Its lost faces would count as missed ones."""
+    path = tmp_path / f"p.{name}"
+    get_format(name).write(path, results()[:2])
+    path.write_bytes(path.read_bytes()[:-400])
+    with pytest.raises(FormatError, match=rf"p\.{name}: line"):
+        read_predictions(path)
+
+
 def test_one_broken_face_does_not_spoil_a_json(tmp_path: Path) -> None:
     get_format("json").write(tmp_path / "p.json", results())
     document = json.loads((tmp_path / "p.json").read_text())
