@@ -71,10 +71,11 @@ class Format:
     a file can be read while more is written to it. scan: as `read`, but where `read` raises FormatError it names what
     has to be left out, and goes on. why_not: says why a record cannot be held, and `write` leaves that record out; None
     if it can. recognises: whether a parsed JSON document, the root tag of an XML file (a str), the first characters of
-    a .csv file, or a folder (a Path) is of this format. loses: what of a face the format cannot hold; "" if it holds
-    all. names_pictures: whether the format is made for labelling tools, which name pictures by their paths in a folder
-    of pictures. takes_root: whether `write` takes that folder as `root`. faces_alone: whether a picture without a face
-    leaves nothing. named: whether people choose it by its name; else it is read alone, and found by what it looks like.
+    a .csv file without its quotation marks, or a folder (a Path) is of this format. loses: what of a face the format
+    cannot hold; "" if it holds all. names_pictures: whether the format is made for labelling tools, which name pictures
+    by their paths in a folder of pictures. takes_root: whether `write` takes that folder as `root`. faces_alone:
+    whether a picture without a face leaves nothing. named: whether people choose it by its name; else it is read alone,
+    and found by what it looks like.
     """
 
     name: str
@@ -254,7 +255,8 @@ def _content(path: Path) -> Any:
     if suffix != ".csv":
         return None
     start = read_bytes(path)[:400]
-    return start.decode("utf-16" if start.startswith(UTF16) else "utf-8-sig", "replace")[:200]
+    text = start.decode("utf-16" if start.startswith(UTF16) else "utf-8-sig", "replace")
+    return text.replace('"', "")[:200]  # some programs put every cell into quotation marks
 
 
 @functools.cache

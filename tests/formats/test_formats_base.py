@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -158,3 +159,15 @@ def test_what_becomes_of_a_picture_that_failed_is_said(name: str) -> None:
     kept = name in ("csv", "json", "jsonl", "parquet")
     left_out = fmt.why_not(FrameResult.of_error("a.jpg", "damaged")) is not None
     assert kept or left_out or "errors become" in fmt.loses or "failed" in fmt.loses
+
+
+@pytest.mark.parametrize("name", ["csv", "openface", "dlc"])
+def test_a_table_whose_cells_are_all_in_quotation_marks_is_known(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "rows.csv"
+    get_format(name).write(path, [FrameResult.of_faces("a.mp4", [make_face()], frame=0, timestamp_s=0.0)])
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.reader(stream, skipinitialspace=True))
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream, quoting=csv.QUOTE_ALL).writerows(rows)
+    assert base.find_format(path) is get_format(name)
+    assert len(base.read_results(path)[0].faces) == 1
