@@ -16,6 +16,7 @@ from facealign_cli.boxes import BBox
 from facealign_cli.datasets import Sample, read_samples
 from facealign_cli.datasets.beside import picture_called
 from facealign_cli.errors import InputError
+from facealign_cli.files.names import strange_names
 from facealign_cli.files.output import atomic_write, check_output
 from facealign_cli.files.pictures import read_image
 from facealign_cli.formats.base import Format, find_format, format_names
@@ -27,10 +28,14 @@ from facealign_cli.records import Face, FrameResult, LeftOut
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was written, and what was not, with its reason."""
+    """What was written, and what was not, with its reason.
+
+    strange_names: of the pictures, those that are no UTF-8 and of which no file is there.
+    """
 
     results: tuple[FrameResult, ...]
     left_out: tuple[LeftOut, ...]
+    strange_names: tuple[str, ...] = ()
 
     @property
     def n_faces(self) -> int:
@@ -73,8 +78,9 @@ def write_faces(
     overwrite: bool = False,
 ) -> Conversion:
     """Write results, named by their paths, in a format. items: also what was left out so far. Else as `convert`."""
-    left_out, held = [], []
+    left_out, held, names = [], [], dict[str, None]()
     for item in items:
+        names |= {} if isinstance(item, LeftOut) else {item.source: None}
         named = item if isinstance(item, LeftOut) else _named_for(target, item, images)
         reason = None if isinstance(named, LeftOut) else target.why_not(named)
         if isinstance(named, LeftOut):
@@ -96,7 +102,7 @@ def write_faces(
         raise InputError(f"cannot write {output}: nothing that {target.name} could hold{why}")
     folder = {"root": images} if target.takes_root else {}
     target.write(output, held, overwrite, **folder)
-    return Conversion(tuple(held), tuple(left_out))
+    return Conversion(tuple(held), tuple(left_out), tuple(strange_names(names)))
 
 
 def _write_left_out(path: Path, items: Iterable[LeftOut], overwrite: bool) -> None:

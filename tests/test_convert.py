@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -257,6 +258,19 @@ def test_a_picture_that_stands_there_twice_with_points_that_are_no_face(folder: 
     result = FrameResult.of_faces("photos/a.jpg", [flat], width=640, height=480)
     get_format("json").write("flat.json", [result, result])
     assert "a.jpg#0: the same face stands there already" in run("flat.json", "o.json", "--to", "coco", code=3).stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names that are no UTF-8")
+def test_names_of_a_table_in_another_encoding_are_told(folder: Path) -> None:
+    """Such a name is told once, and not where its file is there, as it is for a name that is bytes on the disk."""
+    a, b = get_format("json").read("rows.json")
+    get_format("csv").write("t.csv", [replace(a, source="\xe9.jpg"), replace(b, source="\xe9.jpg", frame=1), b])
+    Path("t.csv").write_text(Path("t.csv").read_text("utf-8"), "latin-1")
+    said = "1 name is not in UTF-8, such as \\udce9.jpg, and no such file is there. If the table was saved in another"
+    assert run("t.csv", "o.json").stderr.count(said) == 1
+    assert said in CliRunner().invoke(main, ["measure", "t.csv"]).stderr
+    (folder / "\udce9.jpg").touch()
+    assert "UTF-8" not in run("t.csv", "o2.json").stderr
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 import click
 
 from facealign_cli.errors import for_shell
+from facealign_cli.files.names import name_to_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,6 +56,7 @@ def conversion(done: Conversion, target: Format, output: Path, left_out: Path | 
     tell_not_held(done.left_out, "" if left_out is not None else "; --left-out FILE.csv lists all")
     if left_out is not None:
         message(f"List of what was left out ({len(done.left_out):,}): {left_out}")
+    tell_strange_names(done.strange_names)
     if target.loses:
         message(f"{target.name} does not hold: {target.loses}.")
     noun = "picture" if any(result.frame is None for result in done.results) else "frame"
@@ -76,6 +78,16 @@ def tell_not_held(left_out: Iterable[LeftOut], where: str = "") -> None:
         message(f"Left out: {text}{f' ({times:,} times)' if times > 1 else ''}")
     if len(lost) > _LEFT_OUT_SHOWN:
         message(f"… and {len(lost) - _LEFT_OUT_SHOWN:,} more left out{where}.")
+
+
+def tell_strange_names(names: Sequence[str]) -> None:
+    """Say that these names, which are no UTF-8 and of which no file is there, may come from a table's encoding."""
+    if names:
+        what = f"{counted(len(names), 'name')} {'is' if len(names) == 1 else 'are'} not in UTF-8, such as"
+        message(
+            f"{what} {name_to_text(names[0])}, and no such file is there. If the table was saved in another encoding, "
+            "save it as UTF-8."
+        )
 
 
 def is_terminal() -> bool:

@@ -185,6 +185,7 @@ def read_rows(path: Path, format_name: str | None, left_out: list[LeftOut]) -> l
 
     left_out: gets what cannot be read, such as a last line that was cut when a run was killed.
     """
+    from facealign_cli.files.names import strange_names
     from facealign_cli.formats.base import scan_results
     from facealign_cli.records import LeftOut
 
@@ -197,6 +198,7 @@ def read_rows(path: Path, format_name: str | None, left_out: list[LeftOut]) -> l
             left_out.append(item)
         else:
             results.append(item)
+    console.tell_strange_names(strange_names(result.source for result in results))
     if size >= LARGE_BYTES:
         console.message(f"Measuring the faces of {console.counted(len(results), 'frame')}.")
     return results

@@ -8,11 +8,14 @@ letters itself, its backslash is written as \u005c, so that the name can always 
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterable
 from typing import Any
 
 _ESCAPED = r"u(?:005c|d[89a-f][0-9a-f]{2})"
 _TO_ESCAPE = re.compile(rf"\\(?={_ESCAPED})|[\ud800-\udfff]")
+_LONE = re.compile("[\ud800-\udfff]")
 _ESCAPE = re.compile(rf"\\{_ESCAPED}")
 
 
@@ -26,6 +29,11 @@ def name_to_text(name: str) -> str:
 def text_to_name(text: str) -> str:
     """The name of which `name_to_text` made the text."""
     return _ESCAPE.sub(lambda match: chr(int(match[0][2:], 16)), text) if "\\u" in text else text
+
+
+def strange_names(names: Iterable[str]) -> list[str]:
+    """Those, each once, that are no UTF-8 and of which no file is there: a table in another encoding may have them."""
+    return [name for name in dict.fromkeys(names) if _LONE.search(name) and not os.path.lexists(name)]
 
 
 def names_to_texts(values: dict[str, Any]) -> dict[str, Any]:
