@@ -243,13 +243,15 @@ def test_a_name_that_leads_out_of_the_folder_is_no_harm(folder: Path, name: str)
 
 
 def test_a_pts_file_of_points_that_are_no_face_is_left_out(folder: Path) -> None:
-    """The others are written; `review --export` reads in the same way."""
+    """The others are written; `review --export --all` does the same."""
     run("rows.json", "photos", "--to", "pts", "--images", "photos")
     write_pts("photos/B.pts", np.zeros((68, 2)))
     told = run("photos", "o.csv", "--from", "pts", "--images", "photos", code=3).stderr
     assert "3 faces in 2 pictures" in told and "Left out: B.pts: its points are no face" in told
     reviewed = CliRunner().invoke(main, ["review", "photos", "--export", "r.csv", "--all"])
-    assert "Left out: B.pts: its points are no face" in reviewed.stderr
+    assert reviewed.exit_code == 3 and reviewed.stderr.count("Left out: B.pts: its points are no face") == 1
+    accepted = CliRunner().invoke(main, ["review", "photos", "--export", "r2.csv"])
+    assert "none of 2 pictures is accepted yet" in accepted.stderr and "Left out: B.pts: " in accepted.stderr
     assert len(get_format("csv").read("r.csv")) == 2
 
 

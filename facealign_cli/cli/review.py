@@ -17,6 +17,7 @@ from facealign_cli.errors import InputError
 
 if TYPE_CHECKING:
     from facealign_cli.aligner import Aligner
+    from facealign_cli.records import LeftOut
     from facealign_cli.review.session import Session
 
 
@@ -84,12 +85,20 @@ def review(
 
     if export_to is None and (target_name is not None or everything or left_out is not None):
         raise click.UsageError("--to, --all and --left-out go with --export")
+    lost: list[LeftOut] = []
+    proposals = read_proposals(source, images, console.message, lost.append)
+    lost_to_compare: list[LeftOut] = []
+    others = [] if compare is None else read_proposals(compare, images, console.message, lost_to_compare.append)
+    if not (everything and proposals):  # of accepted pictures somebody has seen what was there
+        console.tell_not_held(lost)
+        lost = []
+    console.tell_not_held(lost_to_compare)
     session = Session(
-        read_proposals(source, images, console.message),
+        proposals,
         images or (Path() if holds_rows(source) else source),
         work or default_side_file(source),
         by=by or _user(),
-        other=[] if compare is None else read_proposals(compare, images, console.message),
+        other=others,
     )
     if session.unknown_steps:
         steps = console.counted(session.unknown_steps, "step")
@@ -105,13 +114,14 @@ def review(
         target = options.output_format(export_to, target_name)
         results = session.results(("accepted", "open") if everything else ("accepted",))
         if not results:
+            console.tell_not_held(lost)
             pictures = console.counted(len(session.pictures), "picture")
             why = f"none of {pictures} is accepted yet; --all exports those that are open, too"
             if everything:
                 why = f"nothing to export: {pictures}, and each was skipped or failed"
             raise InputError(f"{source}: {why}")
         more: dict[str, Any] = {"images": images, "left_out_list": left_out, "overwrite": overwrite}
-        done = write_faces(results, export_to, target, **more)
+        done = write_faces([*lost, *results], export_to, target, **more)
         sys.exit(console.conversion(done, target, export_to, left_out))
     _serve(session, port, partial(_aligner, model, device, threads))
 

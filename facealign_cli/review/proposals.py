@@ -13,16 +13,20 @@ from facealign_cli.records import FrameResult, LeftOut
 
 
 def read_proposals(
-    source: Path, images: Path | None = None, tell: Callable[[str], None] = lambda _text: None
+    source: Path,
+    images: Path | None = None,
+    tell: Callable[[str], None] = lambda _text: None,
+    left_out: Callable[[LeftOut], None] = lambda _item: None,
 ) -> list[FrameResult]:
     """The pictures of a folder, of a file of rows or of the folder of a job, with their faces, if there are any yet.
 
-    images: as `convert` has it. tell: is given each face that cannot be used, in words. Raises InputError, FormatError.
+    images: as `convert` has it. tell: is given what could not be looked through, in words; left_out: each face that
+    cannot be used. Raises InputError, FormatError.
     """
     if holds_rows(source):
-        return _known(read_faces(source, images=images), tell)
+        return _known(read_faces(source, images=images), left_out)
     fmt = find_format(source)
-    labelled = {} if fmt is None else {r.source: r for r in _known(read_faces(source, fmt, images), tell)}
+    labelled = {} if fmt is None else {r.source: r for r in _known(read_faces(source, fmt, images), left_out)}
     if fmt is not None and fmt.name != "pts":
         return list(labelled.values())
     names = sorted(Sources(places=(str(source),), recursive=True).paths(tell))
@@ -34,11 +38,11 @@ def holds_rows(source: Path) -> bool:
     return not source.is_dir() or is_job_folder(source)
 
 
-def _known(items: Iterable[FrameResult | LeftOut], tell: Callable[[str], None]) -> list[FrameResult]:
+def _known(items: Iterable[FrameResult | LeftOut], left_out: Callable[[LeftOut], None]) -> list[FrameResult]:
     results = []
     for item in items:
         if isinstance(item, LeftOut):
-            tell(f"Left out: {item}")
+            left_out(item)
         else:
             results.append(item)
     return results
