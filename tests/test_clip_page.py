@@ -256,7 +256,7 @@ def test_a_clip_or_a_folder_in_place_of_its_rows(tmp_path: Path) -> None:
     (tmp_path / "clip.MP4").touch()
     for place, said in (
         ("job", "such as one of the files in it"),
-        ("clip.MP4", "facealign video track clip.MP4 -o rows.csv"),
+        ("clip.MP4", f"facealign video track {tmp_path / 'clip.MP4'} -o rows.csv"),
     ):
         done = run(tmp_path / place, "-o", tmp_path / "page.html")
         assert done.exit_code == 2 and said in " ".join(done.stderr.split())
