@@ -173,7 +173,7 @@ def test_annotations_that_cannot_be_used(truth: Path, tmp_path: Path) -> None:
     evaluation = evaluated(result, tmp_path / "e.json", code=3)
     assert {(item.kind, item.name) for item in evaluation.irregularities} == {
         ("left out", "ibug/0001.pts"),
-        ("left out", "ibug/flat.jpg"),
+        ("left out", "ibug/flat.pts"),
         ("mirrored copy", "ibug/0000_mirror.jpg"),
         ("rough labels", "helen/trainset_lowres/1.jpg"),
         ("extra prediction", "ibug/0001.pts"),
