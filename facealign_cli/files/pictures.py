@@ -22,9 +22,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from facealign_cli.arrays import Image, pixels, real_number
+from facealign_cli.arrays import Image, real_number
 from facealign_cli.errors import InputError
 from facealign_cli.files.base import check_path, no_such_file, without_waiting
+from facealign_cli.files.depth import to_8_bit
 from facealign_cli.files.header import is_known, plain_png, read_header, unread_kind
 from facealign_cli.files.header_base import ImageHeader
 from facealign_cli.files.jpeg import decode_jpeg
@@ -219,7 +220,7 @@ def _decode(data: bytes, header: ImageHeader) -> tuple[Image | None, str | None]
         image = _imdecode(data, cv2.IMREAD_UNCHANGED)
         if image is not None and image.ndim == 3 and image.shape[2] == 4:
             premultiplied = header.format == "TIFF" and image.dtype == np.uint8  # libtiff's way
-            return _upright(_on_white(_to_8_bit(image, header), premultiplied), header.orientation), None
+            return _upright(_on_white(to_8_bit(image, header), premultiplied), header.orientation), None
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
     turned_here = header.format in ("AVIF", "WebP")  # OpenCV turns the others; WebP it turns from 4.13 on
     image = _imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION if turned_here else flags)
@@ -227,7 +228,7 @@ def _decode(data: bytes, header: ImageHeader) -> tuple[Image | None, str | None]
         image = _imdecode(data, cv2.IMREAD_ANYDEPTH)
     if image is None:
         return None, None
-    whole = to_bgr(_to_8_bit(image, header))
+    whole = to_bgr(to_8_bit(image, header))
     return _upright(whole, header.orientation if turned_here else 1), None
 
 
@@ -239,20 +240,6 @@ def _imdecode(data: bytes, flags: int) -> np.ndarray | None:
             return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except (cv2.error, MemoryError):
         return None
-
-
-def _to_8_bit(image: np.ndarray, header: ImageHeader) -> Image:
-    import cv2
-
-    if image.dtype == np.uint8:
-        return image
-    if image.dtype.kind == "f":
-        image = np.nan_to_num(image.astype(np.float32), nan=0.0, posinf=1.0, neginf=0.0)
-        top = 1.0 if header.format == "HDR" else max(1.0, float(image.max()))
-        return np.rint(np.clip(image / top, 0, 1) * 255).astype(np.uint8)
-    if image.dtype == np.uint16:
-        return pixels(cv2.convertScaleAbs(image, alpha=255 / 65535))
-    return np.rint(np.clip(image / np.iinfo(image.dtype).max, 0, 1) * 255).astype(np.uint8)
 
 
 def _on_white(bgra: Image, premultiplied: bool) -> Image:
