@@ -184,7 +184,16 @@ def _avif(data: bytes) -> ImageHeader:
     if not sizes:
         raise ValueError("damaged: an AVIF without a size")
     width, height = max(sizes, key=lambda size: size[0] * size[1])
-    return ImageHeader("AVIF", width, height, b"auxiliary:alpha" in start, _avif_orientation(start))
+    return ImageHeader(
+        "AVIF", width, height, b"auxiliary:alpha" in start, _avif_orientation(start), white=_avif_white(start)
+    )
+
+
+def _avif_white(data: bytes) -> int | None:
+    """The largest value of 10 or 12 bits, as the decoder's settings (av1C) have it."""
+    settings = re.search(rb"av1C..(.)", data, re.DOTALL)
+    high, twelve = (settings[1][0] & 0x40, settings[1][0] & 0x20) if settings else (0, 0)
+    return (4095 if twelve else 1023) if high else None
 
 
 _AVIF_ORIENTATION = {
@@ -218,15 +227,23 @@ def _pnm(data: bytes) -> ImageHeader:
     words: list[bytes] = []
     for line in data[2:_TEXT_BYTES].split(b"\n"):
         words += _words(line)
-        if len(words) >= 2:
+        if len(words) >= 3:
             break
-    return ImageHeader("PFM" if data[1:2] in b"Ff" else "PNM", *_size(words, "PNM"))
+    kind, is_grey_or_colour = "PFM" if data[1:2] in b"Ff" else "PNM", data[1:2] in b"2356"
+    return ImageHeader(kind, *_size(words, "PNM"), white=_stated_white(words[2:]) if is_grey_or_colour else None)
+
+
+def _stated_white(words: list[bytes]) -> int | None:
+    """The first word as the value of white, if it is one of more than 8 bits."""
+    is_one = words and words[0].isdigit() and len(words[0]) < 6 and 255 < int(words[0]) < 65536
+    return int(words[0]) if is_one else None
 
 
 def _pam(data: bytes) -> ImageHeader:
     lines = [_words(line) for line in data[:_TEXT_BYTES].partition(b"ENDHDR")[0].split(b"\n")]
     values = {line[0]: line[1] for line in lines if len(line) > 1}
-    return ImageHeader("PAM", *_size([values.get(key, b"") for key in (b"WIDTH", b"HEIGHT")], "PAM"))
+    size = _size([values.get(key, b"") for key in (b"WIDTH", b"HEIGHT")], "PAM")
+    return ImageHeader("PAM", *size, white=_stated_white([values.get(b"MAXVAL", b"")]))
 
 
 def _hdr(data: bytes) -> ImageHeader:

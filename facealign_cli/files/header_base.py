@@ -16,7 +16,8 @@ class ImageHeader:
     """width, height: as stored, before any rotation. alpha: whether transparency can occur (PNG, WebP, TIFF, AVIF).
 
     orientation: EXIF's 1–8, of JPEG, PNG, WebP and AVIF. unfinished: a JPEG without its end marker. more: what follows
-    the first picture in the file, "frames" or "pages"; None if nothing does.
+    the first picture in the file, "frames" or "pages"; None if nothing does. white: the value that the file states for
+    white, where it is not the largest of its type (AVIF, PNM, PAM).
     """
 
     format: str
@@ -26,6 +27,7 @@ class ImageHeader:
     orientation: int = 1
     unfinished: bool = False
     more: str | None = None
+    white: int | None = None
 
 
 def check_enough(kind: str, width: int, height: int, n_bytes: int, enough: bool) -> None:

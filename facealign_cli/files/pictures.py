@@ -3,8 +3,7 @@
 - Orientation (EXIF) is applied: landmarks refer to the picture as a viewer shows it. (AVIF's own turn is applied too.)
 - Grey becomes three equal channels. Transparency (PNG, WebP, AVIF, colour TIFF) is blended onto white, unless every
   pixel is transparent, which is a broken writer's mistake; the other formats as OpenCV composes them.
-- 16 bits are scaled to 8 by their full range. Floats are taken as 0 to 1; a TIFF or PFM that goes beyond is scaled by
-  its maximum, an HDR is clipped. NaN is black. Of several pages or frames the first one counts.
+- More than 8 bits, and floats, become 8 bits as `depth` says. Of several pages or frames the first one counts.
 - A file that is cut short is an error, as is one with more pixels than the limit: neither is decoded.
 """
 
@@ -220,7 +219,8 @@ def _decode(data: bytes, header: ImageHeader) -> tuple[Image | None, str | None]
         image = _imdecode(data, cv2.IMREAD_UNCHANGED)
         if image is not None and image.ndim == 3 and image.shape[2] == 4:
             premultiplied = header.format == "TIFF" and image.dtype == np.uint8  # libtiff's way
-            return _upright(_on_white(to_8_bit(image, header), premultiplied), header.orientation), None
+            whole, warning = to_8_bit(image, header)
+            return _upright(_on_white(whole, premultiplied), header.orientation), warning
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
     turned_here = header.format in ("AVIF", "WebP")  # OpenCV turns the others; WebP it turns from 4.13 on
     image = _imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION if turned_here else flags)
@@ -228,8 +228,8 @@ def _decode(data: bytes, header: ImageHeader) -> tuple[Image | None, str | None]
         image = _imdecode(data, cv2.IMREAD_ANYDEPTH)
     if image is None:
         return None, None
-    whole = to_bgr(to_8_bit(image, header))
-    return _upright(whole, header.orientation if turned_here else 1), None
+    whole, warning = to_8_bit(image, header)
+    return _upright(to_bgr(whole), header.orientation if turned_here else 1), warning
 
 
 def _imdecode(data: bytes, flags: int) -> np.ndarray | None:
