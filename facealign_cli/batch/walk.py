@@ -28,7 +28,7 @@ PICTURE_SUFFIXES = frozenset({
 
 CLIP_SUFFIXES = frozenset({
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".3gp",
-    ".ogv", ".mxf", ".vob",
+    ".ogv", ".mxf", ".vob", ".mjpeg", ".mjpg",
 })  # fmt: skip
 """The same for clips."""
 

@@ -6,13 +6,16 @@ library with the same settings.
 
 from __future__ import annotations
 
+import mmap
 import re
 import struct
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from facealign_cli.arrays import Image
 from facealign_cli.files.header_base import ImageHeader, TruncatedError, check_enough, exif_orientation
 
+_Bytes: TypeAlias = bytes | mmap.mmap
 _END = b"\xff\xd9"
 _GAP = "premature end"
 """What the library says where data is missing: it makes up the rest."""
@@ -23,7 +26,7 @@ class _Jpeg:
     """What a walk over a JPEG's segments has found.
 
     parts: each component's id → its sampling, horizontal and vertical. fine: the coefficients, by component, that have
-    come to their last bit. n_bytes: of all scans' data.
+    come to their last bit. n_bytes: of all scans' data. has_index: it lists further pictures of other kinds (MPF).
     """
 
     start: int = 0
@@ -32,15 +35,16 @@ class _Jpeg:
     fine: dict[int, set[int]] = field(default_factory=dict)
     n_bytes: int = 0
     orientation: int = 1
+    has_index: bool = False
 
-    def frame(self, marker: int, data: bytes, position: int) -> None:
+    def frame(self, marker: int, data: _Bytes, position: int) -> None:
         height, width, count = struct.unpack_from(">HHB", data, position + 5)
         self.start, self.size = marker, (width, height)
         for i in range(count):
             name, sampling = struct.unpack_from(">BB", data, position + 10 + 3 * i)
             self.parts[name] = max(sampling >> 4, 1), max(sampling & 15, 1)
 
-    def scan(self, data: bytes, position: int) -> None:
+    def scan(self, data: _Bytes, position: int) -> None:
         count = data[position + 4]
         names = [data[position + 5 + 2 * i] for i in range(count)]
         first, last, bits = struct.unpack_from(">BBB", data, position + 5 + 2 * count)
@@ -58,12 +62,12 @@ class _Jpeg:
         return sum(-(-width * h // most[0] // 8) * -(-height * v // most[1] // 8) for h, v in self.parts.values())
 
 
-def jpeg_header(data: bytes) -> ImageHeader:
-    """Walks the segments; what follows the end marker (a second picture of an MPO, a film) is legal and ignored.
+def jpeg_header(data: _Bytes) -> ImageHeader:
+    """Walks the segments; what follows the end marker (a second picture of an MPO, a film) is legal and not read.
 
     A file that ends in its last scan may lack its end marker only: whether it does, decoding tells (`unfinished`).
     """
-    found, position, unfinished = _Jpeg(), 2, False
+    found, position, unfinished, more = _Jpeg(), 2, False, None
     while True:
         match = _JPEG_MARKER.search(data, position)
         if match is None:
@@ -72,6 +76,7 @@ def jpeg_header(data: bytes) -> ImageHeader:
         position = match.start()
         marker = data[position + 1]
         if marker == 0xD9:
+            more = "frames" if not found.has_index and _next_size(data, position + 2) == found.size else None
             break
         if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # these stand alone, without a length
             position += 2
@@ -83,6 +88,8 @@ def jpeg_header(data: bytes) -> ImageHeader:
             found.scan(data, position)
         elif marker == 0xE1 and data[position + 4 : position + 10] == b"Exif\0\0" and found.size is None:
             found.orientation = exif_orientation(data[position + 10 : position + 2 + length])
+        elif marker == 0xE2 and data[position + 4 : position + 8] == b"MPF\0":
+            found.has_index = True
         position += 2 + max(length, 2)
         if marker == 0xDA:
             match = _JPEG_SCAN_END.search(data, position)
@@ -93,7 +100,32 @@ def jpeg_header(data: bytes) -> ImageHeader:
         check_enough("JPEG", *found.size, found.n_bytes, 8 * found.n_bytes >= found.n_blocks())
     if unfinished and any(len(found.fine.get(name, ())) < 64 for name in found.parts):
         raise TruncatedError(_NO_END)
-    return ImageHeader("JPEG", *found.size, orientation=found.orientation, unfinished=unfinished)
+    return ImageHeader("JPEG", *found.size, orientation=found.orientation, unfinished=unfinished, more=more)
+
+
+def _next_size(data: _Bytes, position: int) -> tuple[int, int] | None:
+    """The size of a JPEG that begins at this place; None if none does. Phones put other pictures there, or clips."""
+    if data[position : position + 3] != b"\xff\xd8\xff":
+        return None
+    position += 2
+    while (match := _JPEG_MARKER.search(data, position)) is not None and match.start() + 9 <= len(data):
+        marker = data[match.start() + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack_from(">HH", data, match.start() + 5)
+            return width, height
+        if marker in (0xD9, 0xDA):
+            return None
+        position = match.start() + 2 + max(struct.unpack_from(">H", data, match.start() + 2)[0], 2)
+    return None
+
+
+def is_motion_jpeg(path: str) -> bool:
+    """Whether a file is one JPEG after another, all of one size: a clip without a container. Raises OSError."""
+    with open(path, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        try:
+            return data[:3] == b"\xff\xd8\xff" and jpeg_header(data).more is not None
+        except (ValueError, IndexError, struct.error):
+            return False  # damaged in its first picture
 
 
 _NO_END = "the file is cut short: the JPEG has no end"

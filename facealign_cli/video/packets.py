@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import chain
 from typing import Any
 
 from facealign_cli.errors import InputError
+from facealign_cli.files.jpeg import is_motion_jpeg
 from facealign_cli.video.base import check_frame_size, import_av
 from facealign_cli.video.clock import Clock, CountedTimes, FrameTimes, StatedTimes, look_ahead
 from facealign_cli.video.opening import open_container, shown
@@ -90,7 +92,7 @@ class ClipPackets:
         clock = Clock(self.origin, self._may_jump)
         self._clocks = {s.index: clock for s in self.container.streams}
         self.times: FrameTimes = StatedTimes()
-        self._can_seek = start.has_pts and not self._may_jump
+        self._can_seek = start.has_pts and not self._may_jump and not self.container.format.name.endswith("_pipe")
         if start.has_pts:
             return
         step = self._step()
@@ -212,7 +214,8 @@ def choose_video(container: Any, name: str, note: Callable[[str], None] = lambda
     Raises InputError if there is none, or a still picture.
     """
     kind = container.format.name
-    if any(kind == part or kind.endswith(part) for part in _PICTURE_FORMATS):
+    is_film = kind == "jpeg_pipe" and os.path.isfile(name) and is_motion_jpeg(name)
+    if not is_film and any(kind == part or kind.endswith(part) for part in _PICTURE_FORMATS):
         moving = ", or an animated WebP, which cannot be read: make a GIF or a clip of it" if "webp" in kind else ""
         raise InputError(f"{name}: a still picture{moving}; for pictures there is: facealign detect image")
     flags = import_av().stream.Disposition

@@ -149,6 +149,12 @@ def _gif(stream: BinaryIO, size: int) -> bool | None:
     return stream.read().rstrip(b"\0").endswith(b";")
 
 
+def _motion_jpeg(stream: BinaryIO, size: int) -> bool | None:
+    """The last picture has an end marker; some writers fill up with zeros."""
+    stream.seek(max(0, size - _NEAR))
+    return stream.read().rstrip(b"\0").endswith(b"\xff\xd9")
+
+
 _CHECKS: tuple[tuple[tuple[str, ...], Callable[[BinaryIO, int], bool | None]], ...] = (
     (("matroska", "webm"), _matroska),
     (("avi",), _riff),
@@ -157,4 +163,5 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[BinaryIO, int], bool | None]], .
     (("asf",), _asf),
     (("ogg",), _ogg),
     (("gif",), _gif),
+    (("mjpeg", "jpeg_pipe"), _motion_jpeg),
 )

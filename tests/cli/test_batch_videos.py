@@ -223,7 +223,8 @@ def test_files_that_are_no_clips_by_their_names_are_told(folder: Path, tmp_path:
     how = ("-o", tmp_path / "out", "--workers", 0)
     result = run(source, *how)
     assert result.exit_code == 1 and f"no clips in {source} (4 files of another kind passed over" in result.stderr
-    shutil.copy(folder / "grey.mp4", source / "grey.mp4")
+    for name in ("grey.mp4", "grey.MJPEG"):
+        shutil.copy(folder / "grey.mp4", source / name)
     result = run(source, *how)
     (note,) = [line for line in result.stderr.splitlines() if line.startswith("Note: ")]
     assert note.startswith("Note: 4 files of another kind passed over (2 .mp3, 1 .") and note.count(str(source)) == 3

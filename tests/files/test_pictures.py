@@ -239,6 +239,16 @@ def test_of_several_frames_or_pages_the_first_one_is_used_and_that_is_told(kind:
         assert picture.image[5, 5].tolist() == pytest.approx([0, 0, 200], abs=6)
 
 
+def test_of_motion_jpeg_the_first_frame_is_used_and_that_is_told(small: np.ndarray) -> None:
+    one, smaller = encode(small, ".jpg"), encode(small[::2, ::2], ".jpg")
+    index = b"\xff\xe2\0\x08MPF\0\0\0"
+    assert decode_picture(one + one + one, "x").warning == "x: of its frames, only the first one is used"
+    for still in (one, one + b"\0\0", one + one[:4], one + smaller, one[:2] + index + one[2:] + one):
+        picture = decode_picture(still, "x")
+        assert picture.warning is None
+        assert picture.image.shape == small.shape
+
+
 @pytest.mark.parametrize("subfile", [0, 1])
 def test_a_smaller_copy_in_a_tiff_is_no_page(subfile: int) -> None:
     stream, tags = io.BytesIO(), TiffImagePlugin.ImageFileDirectory_v2()

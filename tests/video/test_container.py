@@ -13,7 +13,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from clips import SIZE, facts, pictures, write_clip, write_damaged, write_truncated
+from clips import SIZE, facts, noisy_pictures, pictures, write_clip, write_damaged, write_truncated
 
 from facealign_cli.errors import InputError, MissingDependency
 from facealign_cli.video import SoundPacket, VideoFrame, open_source
@@ -163,6 +163,28 @@ def test_what_is_no_clip_is_said_in_clear_words(tmp_path: Path, astronaut: np.nd
         open_source("-")
     with pytest.raises(InputError, match="folder"):
         ContainerSource(str(tmp_path))
+
+
+def write_motion_jpeg(path: Path, images: list[np.ndarray]) -> Path:
+    path.write_bytes(b"".join(cv2.imencode(".jpg", image)[1].tobytes() for image in images))
+    return path
+
+
+@pytest.mark.parametrize("images", [pictures(6), noisy_pictures(6)], ids=["short frames", "long frames"])
+def test_raw_motion_jpeg_is_a_clip(images: list[np.ndarray], tmp_path: Path) -> None:
+    clip = write_motion_jpeg(tmp_path / "a.mjpeg", images)  # FFmpeg reads long frames as jpeg_pipe
+    frames = frames_of(clip)
+    assert np.allclose([frame.timestamp_s for frame in frames], np.arange(6) * 0.04)
+    assert [frame.error for frame in frames] == [None] * 6
+    assert [frame.timestamp_s for frame in frames_of(clip, start_s=0.1, end_s=0.2)] == pytest.approx([0.12, 0.16])
+    clip.write_bytes(clip.read_bytes()[:-20])
+    assert "cut short" in (frames_of(clip)[-1].error or "")
+
+
+def test_a_picture_with_a_smaller_one_behind_it_is_still(tmp_path: Path) -> None:
+    phone = write_motion_jpeg(tmp_path / "a.jpg", [*noisy_pictures(1), *pictures(1, (32, 24))])
+    with pytest.raises(InputError, match="still picture"):
+        open_source(str(phone))
 
 
 def test_without_pyav_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
