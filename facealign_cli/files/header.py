@@ -185,8 +185,22 @@ def _avif(data: bytes) -> ImageHeader:
         raise ValueError("damaged: an AVIF without a size")
     width, height = max(sizes, key=lambda size: size[0] * size[1])
     return ImageHeader(
-        "AVIF", width, height, b"auxiliary:alpha" in start, _avif_orientation(start), white=_avif_white(start)
+        "AVIF",
+        width,
+        height,
+        b"auxiliary:alpha" in start,
+        _avif_orientation(start),
+        more="frames" if _avif_frames(data) > 1 else None,
+        white=_avif_white(start),
     )
+
+
+def _avif_frames(data: bytes) -> int:
+    """How many frames the first track of an image sequence (brand avis) has; 0 if it is none."""
+    if data[8:12] != b"avis":
+        return 0
+    count = re.compile(rb"stsz.{8}(.{4})", re.DOTALL).search(data, max(data.find(b"moov"), 0))
+    return int.from_bytes(count[1], "big") if count else 0
 
 
 def _avif_white(data: bytes) -> int | None:
