@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -42,9 +43,13 @@ def write_clip(
     rotation: int = 0,
     matrix: Sequence[int] | None = None,
     sound: str | None = None,
+    gop: int | None = None,
     options: dict[str, str] | None = None,
 ) -> Path:
-    """A clip whose frames are shown at `ticks` of `time_base`; sound: the codec of a tone that goes with it."""
+    """A clip whose frames are shown at `ticks` of `time_base`; sound: the codec of a tone that goes with it.
+
+    gop: frames from one key frame to the next.
+    """
     images = list(images)
     ticks = range(len(images)) if ticks is None else ticks
     height, width = images[0].shape[:2]
@@ -62,6 +67,9 @@ def write_clip(
             stream.set_display_matrix(matrix)
         if rotation:
             stream.set_display_rotation(rotation)
+        if gop is not None:
+            stream.codec_context.gop_size = gop
+            stream.codec_context.options = {"sc_threshold": "0"}  # no others where much changes
         tone = container.add_stream(sound, rate=48000) if sound else None
         if tone is not None and sound == "wmav2":
             tone.bit_rate = 128_000
@@ -96,9 +104,9 @@ def write_truncated(path: Path) -> Path:
     return path
 
 
-def write_damaged(path: Path) -> Path:
+def write_damaged(path: Path, **how: Any) -> Path:
     """50 noisy frames; of the packet in the middle only the first bytes are left, the others are zero."""
-    with av.open(str(write_clip(path, noisy_pictures(50)))) as container:
+    with av.open(str(write_clip(path, noisy_pictures(50), **how))) as container:
         packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
     position, size = packets[len(packets) // 2]
     data = bytearray(path.read_bytes())

@@ -138,7 +138,7 @@ def tell_clips(progress: Progress, clips: Sequence[ClipSummary], settings: dict[
     _name_some([f"Failed: {clip.error}" for clip in failed], "with status error")
     damaged = [
         f"Damaged: {clip.source}: of {console.counted(clip.frames, 'frame')}, {clip.damaged:,} have no picture; "
-        "the rows of these say why."
+        "the rows of these say why. Frames after such a one may be smeared, up to the next key frame."
         for clip in clips
         if clip.damaged
     ]

@@ -1,7 +1,8 @@
 """Clips in files, read by PyAV: every packet of the picture gives one frame, also the one that cannot be decoded.
 
 A damaged frame is told by its packet: what went into the decoder, and did not come out when a later frame did, is
-missing.
+missing. The decoder does not say which frames it made from a damaged one: those up to the next key frame may be such,
+and are told in a note.
 (VP8 packets may hold no picture of their own, so there only what comes out is counted.)
 """
 
@@ -47,7 +48,7 @@ class ContainerSource:
         self._start, self._end = _seconds(start_s), _seconds(end_s)
         self._packets = ClipPackets(path, self._start, max_pixels)
         self._stream, self._times = self._packets.stream, self._packets.times
-        self._upright = UprightPictures()
+        self._upright, self._smear = UprightPictures(), _Smear()
         self._in_use = threading.Lock()
         try:
             self.sound: tuple[Any, ...] = tuple(self._packets.heard) if sound else ()
@@ -63,7 +64,8 @@ class ContainerSource:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was chosen or changed."""
-        return tuple(f"{self.path}: {note}." for note in (*self._packets.notes, *self._upright.notes))
+        notes = *self._packets.notes, *self._upright.notes, *self._smear.notes
+        return tuple(f"{self.path}: {note}." for note in notes)
 
     def __iter__(self) -> Iterator[VideoFrame | SoundPacket]:
         while True:
@@ -168,7 +170,10 @@ class ContainerSource:
             yield from self._missing(missing)
             duration, error = frame.duration or 0, DAMAGED if frame.is_corrupt else None
             pts = self._last + max(1, duration) if pts is None else pts
-            if self._is_wanted(pts * self._stream.time_base):
+            time = pts * self._stream.time_base
+            is_wanted = self._is_wanted(time)
+            self._smear.came(time, is_key=bool(frame.key_frame), is_damaged=error is not None, is_wanted=is_wanted)
+            if is_wanted:
                 image = self._upright(frame)
                 del frame  # the decoder would have to copy it while this one waits
                 yield self._frame(pts, image, error, duration)
@@ -176,7 +181,10 @@ class ContainerSource:
     def _missing(self, times: list[int]) -> Iterator[VideoFrame]:
         """A record of each frame that should have come out by now."""
         for pts in times:
-            if self._is_wanted(pts * self._stream.time_base) and pts > self._last:
+            if pts <= self._last:
+                continue
+            self._smear.missed()
+            if self._is_wanted(pts * self._stream.time_base):
                 yield self._frame(pts, None, DAMAGED)
 
     def _is_wanted(self, time: Fraction | None) -> bool:
@@ -188,6 +196,36 @@ class ContainerSource:
         pts, index = max(pts, self._last + 1), self._index
         self._last, self._index = pts, index + 1
         return VideoFrame(index, pts, float(pts * self._stream.time_base), image, duration, error)
+
+
+class _Smear:
+    """Counts the frames between a damaged one and the next key frame: the decoder may have made them from it.
+
+    They come in the order in which they are shown.
+    """
+
+    def __init__(self) -> None:
+        self._goes_on, self._count, self._first = False, 0, Fraction(0)
+
+    def missed(self) -> None:
+        self._goes_on = True
+
+    def came(self, time: Fraction, *, is_key: bool, is_damaged: bool, is_wanted: bool) -> None:
+        self._goes_on = is_damaged or (self._goes_on and not is_key)
+        if self._goes_on and is_wanted and not is_damaged:
+            self._first = self._first if self._count else time
+            self._count += 1
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A sentence on those that came until now."""
+        if not self._count:
+            return ()
+        frames = f"{self._count:,} frames, the first" if self._count > 1 else "1 frame,"
+        return (
+            f"{frames} at {float(self._first):.3f} s, came between a damaged frame and the next key frame; such "
+            "pictures may be made from the damaged one, and faces in them be wrong or not be found",
+        )
 
 
 def _seconds(value: float | None) -> Fraction | None:

@@ -134,6 +134,20 @@ def test_a_damaged_frame_is_told_and_the_rest_goes_on(tmp_path: Path) -> None:
     assert frames[-1].image_bgr is not None
 
 
+@pytest.mark.parametrize("gop", [250, 20, 1])
+def test_frames_up_to_the_next_key_frame_are_told_of(tmp_path: Path, gop: int) -> None:
+    path = write_damaged(tmp_path / "a.mp4", gop=gop)
+    with av.open(str(path)) as container:
+        keys = [round(p.pts * p.time_base * 25) for p in container.demux(video=0) if p.size and p.is_keyframe]
+    source = open_source(str(path))
+    damaged = max(item.index for item in source if isinstance(item, VideoFrame) and item.error is not None)
+    source.close()
+    between = next((key for key in keys if key > damaged), 50) - damaged - 1
+    assert (between > 1) == (gop > 1)
+    expected = f": {between} frames, the first at {(damaged + 1) / 25:.3f} s, came between a damaged frame and"
+    assert [expected in note for note in source.notes] == [True] * (gop > 1)
+
+
 def test_what_is_no_clip_is_said_in_clear_words(tmp_path: Path, astronaut: np.ndarray) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), astronaut)
     cv2.imwrite(str(tmp_path / "a.jpg"), astronaut)
