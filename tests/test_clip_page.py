@@ -202,7 +202,7 @@ def test_part_of_a_clip(tmp_path: Path) -> None:
     ("name", "options", "why"),
     [
         ("dlc", ("--size", "640x480"), "the rows have no times"),
-        ("openface", (), "no head pose is known, without which no eye is measured"),
+        ("openface", (), "the rows do not say how large the pictures are"),
         ("dlc", ("--size", "640x480", "--fps", "5"), "the frames are too far apart"),
     ],
 )
@@ -210,6 +210,7 @@ def test_a_page_says_why_blinks_cannot_be_told(tmp_path: Path, name: str, option
     get_format(name).write(tmp_path / "rows.csv", make_clip())
     done = run(tmp_path / "rows.csv", "-o", tmp_path / "p.html", *options)
     assert f"of 2 ids; blinks cannot be told, since {why}; " in done.stderr
+    assert ("which head pose, eyes, mouth and brows need: give --size WxH." in done.stderr) == (not options)
     page = (tmp_path / "p.html").read_text()
     assert f"blinks cannot be told, since {why}." in page and "0 blinks" not in page and "Ticks at" not in page
 

@@ -99,12 +99,7 @@ def measure(
         tracking.print_persons(faces, found)
     console.tell_not_held(left_out)
     _tell(faces, count_blinks(faces, found), [p for p in (output, blinks, summary) if p is not None])
-    if unsized:
-        more = f" and {len(unsized) - 1:,} more" if len(unsized) > 1 else ""
-        console.message(
-            f"The rows of {min(unsized)}{more} do not say how large the pictures are, which head pose, eyes, mouth and "
-            "brows need: give --size WxH."
-        )
+    tracking.tell_unsized(sorted(unsized))
     sys.exit(console.SOME_FAILED if lacking or left_out else 0)
 
 
@@ -114,7 +109,7 @@ def _read(path: Path, format_name: str | None, left_out: list[LeftOut], unsized:
     left_out: gets what cannot be read.
     """
     results = tracking.read_rows(path, format_name, left_out)
-    if any(result.faces and not (result.width and result.height) for result in results):
+    if tracking.is_unsized(results):
         unsized.add(path)
     return results
 

@@ -78,4 +78,5 @@ def plot(
         f"{console.counted(summary.frames, 'frame')}, {console.counted(summary.faces, 'face')} of "
         f"{console.counted(summary.ids, 'id')}; {series.blink_count}; {large}: {output}"
     )
+    tracking.tell_unsized([rows] if tracking.is_unsized(series.records) else [])
     sys.exit(console.SOME_FAILED if left_out else 0)

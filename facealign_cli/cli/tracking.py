@@ -204,6 +204,21 @@ def read_rows(path: Path, format_name: str | None, left_out: list[LeftOut]) -> l
     return results
 
 
+def is_unsized(results: Iterable[FrameResult]) -> bool:
+    """Whether there are faces among the records in pictures of unknown size."""
+    return any(result.faces and not (result.width and result.height) for result in results)
+
+
+def tell_unsized(rows: Sequence[Path]) -> None:
+    """What is missing of files of rows for which `is_unsized` holds, and what gives it; nothing without such files."""
+    if rows:
+        more = f" and {len(rows) - 1:,} more" if len(rows) > 1 else ""
+        console.message(
+            f"The rows of {rows[0]}{more} do not say how large the pictures are, which head pose, eyes, mouth and "
+            "brows need: give --size WxH."
+        )
+
+
 def print_persons(faces: Sequence[MeasuredFace], blinks: Sequence[Blink]) -> None:
     """A table of the persons on standard output."""
     from facealign_cli.measures.tables import SUMMARY_COLUMNS, summary_rows

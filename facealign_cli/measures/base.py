@@ -70,7 +70,11 @@ MEASURES: tuple[str, ...] = tuple(field.name for field in fields(FaceMeasures))
 
 @dataclass(frozen=True)
 class MeasuredFace:
-    """The measures of a face in a frame. face_id: the track's number where the face was tracked. pose: None: no fit."""
+    """The measures of a face in a frame.
+
+    face_id: the track's number where the face was tracked. pose: None: no fit, or `sized` is False. sized: whether the
+    size of the picture is known, without which there is no pose.
+    """
 
     source: str
     frame: int | None
@@ -79,6 +83,7 @@ class MeasuredFace:
     confidence: float
     pose: HeadPose | None
     measures: FaceMeasures
+    sized: bool = True
 
 
 def lay_back(landmarks: Floats, pose: HeadPose, camera: Floats) -> Floats:
@@ -198,7 +203,7 @@ def measure_chunk(
         measures = measure_faces(landmarks, camera, poses)
         for (result, face), pose, own in zip(faces, poses, measures, strict=True):
             facts = (result.source, result.frame, result.timestamp_s, _number(face), face.confidence)
-            found.append(MeasuredFace(*facts, pose, own))
+            found.append(MeasuredFace(*facts, pose, own, known is not None))
     return found
 
 

@@ -89,13 +89,21 @@ def why_untold(faces: Iterable[MeasuredFace]) -> str | None:
     if not faces:
         return "there is no face"
     if all(face.measures.eye_opening is None for face in faces):
-        turned = any(face.pose is not None for face in faces)
-        return "the heads are turned too far" if turned else "no head pose is known, without which no eye is measured"
+        return _why_unmeasured(faces)
     if not series:
         return "the rows have no times"
     if all(len(times) < LEAST_FRAMES for times, _ in series.values()):
         return f"nobody's eyes were measured in {LEAST_FRAMES} frames or more"
     return "the frames are too far apart"
+
+
+def _why_unmeasured(faces: Sequence[MeasuredFace]) -> str:
+    """Why there is no eye opening of any of the faces."""
+    if any(face.pose is not None for face in faces):
+        return "the heads are turned too far"
+    if any(face.sized for face in faces):
+        return "no head pose fits the landmarks, without which no eye is measured"
+    return "the rows do not say how large the pictures are"
 
 
 @dataclass(frozen=True)

@@ -122,6 +122,7 @@ def test_rows_without_a_picture_size_need_it(tmp_path: Path) -> None:
     silent = run(tmp_path / "of.csv", "--format", "openface", "-o", tmp_path / "m.csv")
     said = f"The rows of {tmp_path / 'of.csv'} do not say how large the pictures are"
     assert silent.exit_code == 0 and said in silent.stderr and "--size" not in told.stderr
+    assert "blinks cannot be told, since the rows do not say how large the pictures are: " in silent.stderr
     assert read(tmp_path / "m.csv")[0]["eye_opening_left"] == ""
     assert run(tmp_path / "of.csv", "--size", "640").exit_code == 2
 

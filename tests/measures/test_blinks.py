@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from facealign_cli.measures import Blink, FaceMeasures, MeasuredFace, find_blinks
-from facealign_cli.measures.blinks import are_told, dips
+from facealign_cli.measures.blinks import are_told, dips, why_untold
 
 
 def series(
@@ -93,6 +95,17 @@ def test_eyes_that_stay_half_shut_after_a_blink() -> None:
 def face(time: float | None, opening: float | None, face_id: int = 0, source: str = "a.mp4") -> MeasuredFace:
     measures = FaceMeasures(opening, opening, None, None, None, None, 0.0, 50.0)
     return MeasuredFace(source, None, time, face_id, 0.9, None, measures)
+
+
+@pytest.mark.parametrize(
+    ("sized", "why"),
+    [
+        (True, "no head pose fits the landmarks, without which no eye is measured"),
+        (False, "the rows do not say how large the pictures are"),
+    ],
+)
+def test_why_no_eye_is_measured(sized: bool, why: str) -> None:
+    assert why_untold([replace(face(i / 25, None), sized=sized) for i in range(9)]) == why
 
 
 def test_each_person_of_each_clip_has_its_own() -> None:
