@@ -52,7 +52,9 @@ class _Results(_Raw):
             self._failed = True
             if isinstance(error, BrokenPipeError):
                 raise  # whoever read it has gone, which is no error to tell
-            raise OutputError(f"cannot write to standard output: {(error.strerror or str(error)).lower()}") from error
+            from facealign_cli.files.output import write_reason
+
+            raise OutputError(f"cannot write to standard output: {write_reason(error)}") from error
 
 
 class _Closed(_Results):

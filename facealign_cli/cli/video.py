@@ -14,7 +14,7 @@ import click
 
 from facealign_cli.cli import console, kinds, options, process, tracking
 from facealign_cli.cli.help import Group
-from facealign_cli.errors import InputError
+from facealign_cli.errors import InputError, OutputError
 
 if TYPE_CHECKING:
     from facealign_cli.aligner import Aligner
@@ -250,7 +250,12 @@ class _Run:
             aligner = options.make_aligner(**self.aligner_settings, max_faces=None)
             stopping = process.stop_on_signals(self.stop.set, self.stop.is_set)
             with stopping, contextlib.closing(self._results(source, aligner)) as results:
-                self._write(_telling(passing(tracking.progress(results, source.info.n_frames), clip)))
+                try:
+                    self._write(_telling(passing(tracking.progress(results, source.info.n_frames), clip)))
+                except OutputError:
+                    if clip.summary().frames:
+                        self._tell_kept()
+                    raise
             console.messages(note for note in source.notes if note not in told)
         finally:
             source.close()
@@ -269,6 +274,11 @@ class _Run:
         blinks = str(clip.blink_count()) if measured and summary.faces else ""
         tracking.tell(summary, time.monotonic() - begin, written, blinks=blinks)
         return console.INTERRUPTED if self.stop.is_set() else console.SOME_FAILED if summary.damaged else 0
+
+    def _tell_kept(self) -> None:
+        """Where the rows are of a run that something that could not be written has ended."""
+        if self.rows not in (None, kinds.STDOUT) and self.rows.is_file():
+            console.message(f"The rows of the frames until then are in {self.rows}.")
 
     def _results(self, source: VideoSource, aligner: Aligner) -> Generator[FrameResult, None, None]:
         from facealign_cli.video.track import overlay_video, track_video

@@ -52,7 +52,7 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
         if not os.access(folder, os.W_OK | os.X_OK):
             raise OutputError(f"cannot write {path}: no permission to write in the folder {folder}")
     except (OSError, ValueError) as error:
-        raise OutputError(f"cannot write {path}: {_reason(error)}") from error
+        raise OutputError(f"cannot write {path}: {write_reason(error)}") from error
 
 
 def check_outputs(
@@ -164,7 +164,7 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
     except FileExistsError as error:
         raise OutputError(f"cannot write into {path}: it is not a folder") from error
     except (OSError, ValueError) as error:
-        raise OutputError(f"cannot make the folder {path}: {_reason(error)}") from error
+        raise OutputError(f"cannot make the folder {path}: {write_reason(error)}") from error
     return path
 
 
@@ -322,7 +322,7 @@ def _disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _DISK_ERRORS:
             raise
-        raise OutputError(f"cannot write {path}: {_reason(error)}") from error
+        raise OutputError(f"cannot write {path}: {write_reason(error)}") from error
 
 
 @contextlib.contextmanager
@@ -330,10 +330,11 @@ def _all_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {_reason(error)}") from error
+        raise OutputError(f"cannot write {path}: {write_reason(error)}") from error
 
 
-def _reason(error: Exception) -> str:
+def write_reason(error: Exception) -> str:
+    """Why something cannot be written, in plain words that end a sentence."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "the disk is full"
     return (getattr(error, "strerror", None) or str(error)).lower()

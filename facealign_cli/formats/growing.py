@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from facealign_cli.errors import FacealignError, InputError, OutputError
-from facealign_cli.files.output import check_output, exists_already
+from facealign_cli.files.output import check_output, exists_already, write_reason
 from facealign_cli.formats import jsonl
 from facealign_cli.formats.base import Dump, Format, format_names, get_format
 from facealign_cli.records import FrameResult
@@ -101,7 +101,7 @@ def _write_straight(
     except FileExistsError as error:
         raise exists_already(path) from error
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+        raise OutputError(f"cannot write {path}: {write_reason(error)}") from error
     with stream:
         _dump(results, dump, stream, tail if Path(path).is_file() else b"", str(path))
 
@@ -168,4 +168,4 @@ class _RowStream(io.RawIOBase):
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise OutputError(f"cannot write {self._name}: {error.strerror}") from error
+            raise OutputError(f"cannot write {self._name}: {write_reason(error)}") from error

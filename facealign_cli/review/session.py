@@ -21,6 +21,7 @@ import numpy as np
 
 from facealign_cli.errors import FormatError, InputError, OutputError
 from facealign_cli.files.documents import parse_json, reading
+from facealign_cli.files.output import write_reason
 from facealign_cli.formats.codec import from_dict, json_line, to_dict
 from facealign_cli.geometry import extent_of_shape
 from facealign_cli.records import Face, FrameResult
@@ -117,7 +118,9 @@ class Session:
         try:
             self._stream = open(self.side_file, "ab", buffering=0)  # noqa: SIM115 - closed by `close`
         except OSError as error:
-            raise OutputError(f"cannot write {self.side_file}: {error.strerror}; --work names another file") from error
+            raise OutputError(
+                f"cannot write {self.side_file}: {write_reason(error)}; --work names another file"
+            ) from error
         if not _lock(self._stream):
             self.close()
             raise InputError(f"{self.side_file} is in use: another review of these rows is running")
@@ -173,7 +176,7 @@ class Session:
             written = self._stream.write(line)
             os.fsync(self._stream.fileno())
         except OSError as error:
-            raise OutputError(f"cannot write {self.side_file}: {error.strerror}") from error
+            raise OutputError(f"cannot write {self.side_file}: {write_reason(error)}") from error
         if written != len(line):
             self._stream.write(b"\n")  # the torn part is passed over at reading
             raise OutputError(f"cannot write {self.side_file}: the disk is full")

@@ -15,7 +15,7 @@ import numpy as np
 
 from facealign_cli.arrays import Image, pixels
 from facealign_cli.errors import InputError, OutputError
-from facealign_cli.files.output import atomic_path
+from facealign_cli.files.output import atomic_path, write_reason
 from facealign_cli.video.base import SoundPacket, VideoInfo, import_av
 from facealign_cli.video.sound import CopiedSound, EncodedSound, SoundPlan, muxer_options
 
@@ -87,7 +87,7 @@ def open_sink(
     suffix = check_suffix(path)
     plans = [SoundPlan.of(stream, samples(stream), _CONTAINERS[suffix][0]) for stream in sound]
     with atomic_path(path, overwrite) as temporary:
-        sink = VideoSink(temporary, suffix, info, name=Path(path).name, sound=plans, offset_s=offset_s)
+        sink = VideoSink(temporary, suffix, info, name=os.fspath(path), sound=plans, offset_s=offset_s)
         try:
             yield sink
         except BaseException:
@@ -248,5 +248,4 @@ class VideoSink:
         try:
             yield
         except (self._av.error.FFmpegError, OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise OutputError(f"cannot write {self._name}: {reason}") from error
+            raise OutputError(f"cannot write {self._name}: {write_reason(error)}") from error

@@ -24,6 +24,7 @@ import numpy as np
 from facealign_cli.arrays import Floats
 from facealign_cli.crops import CropOptions, crop_transform
 from facealign_cli.errors import OutputError
+from facealign_cli.files.output import write_reason
 from facealign_cli.geometry import SimilarityTransform
 from facealign_cli.records import Face, FrameResult
 from facealign_cli.video.lookahead import line_weights
@@ -105,7 +106,7 @@ class Sighted:
         try:
             self._spool: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives as long as this does
         except OSError as error:
-            raise OutputError(f"cannot write into {folder}: {error.strerror}") from error
+            raise OutputError(f"cannot write into {folder}: {write_reason(error)}") from error
 
     def add(self, record: FrameResult) -> None:
         """Take the next frame's. Raises OutputError where the disk is full."""
@@ -148,5 +149,5 @@ class Sighted:
         try:
             yield
         except OSError as error:
-            why = f"cannot keep the landmarks in a temporary file in {self._folder}: {error.strerror}"
+            why = f"cannot keep the landmarks in a temporary file in {self._folder}: {write_reason(error)}"
             raise OutputError(why) from error

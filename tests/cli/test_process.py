@@ -58,7 +58,7 @@ def said(done: subprocess.CompletedProcess[bytes]) -> bytes:
         ("2>&-", 0, b""),
         ("<&-", 0, b""),
         (">&- 2>&- <&-", 1, b""),
-        ("> /dev/full", 1, b"Error: cannot write to standard output: no space left on device"),
+        ("> /dev/full", 1, b"Error: cannot write to standard output: the disk is full"),
         ("2> /dev/full", 0, b""),
     ],
 )

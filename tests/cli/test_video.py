@@ -16,9 +16,11 @@ from click.testing import CliRunner
 from clips import facts, write_clip, write_damaged
 
 from facealign_cli.cli.main import main
+from facealign_cli.errors import OutputError
 from facealign_cli.formats.base import get_format
 from facealign_cli.formats.json import json_schema
 from facealign_cli.formats.openface import COLUMNS
+from facealign_cli.video.sink import VideoSink
 from tests.cli.video_runs import run
 
 
@@ -115,6 +117,21 @@ def test_a_damaged_frame_is_a_row_and_exit_code_3(tmp_path: Path) -> None:
     records = get_format("csv").read(tmp_path / "o.csv")
     assert len(records) == 50 and records[-1].status == "no_face"
     assert 1 <= sum(r.status == "error" for r in records) <= 5
+
+
+def test_where_the_rows_are_of_a_clip_that_found_no_room(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OutputError("cannot write o.mp4: the disk is full")
+
+    monkeypatch.setattr(VideoSink, "close", full)
+    result = run("overlay", clip, "-o", tmp_path / "o.mp4", "--landmarks", tmp_path / "o.csv")
+    assert result.exit_code == 1
+    kept = f"The rows of the frames until then are in {tmp_path / 'o.csv'}."
+    assert result.stderr.splitlines()[-2:] == [kept, "Error: cannot write o.mp4: the disk is full"]
+    assert get_format("csv").read(tmp_path / "o.csv")
+    assert kept not in run("overlay", clip, "-o", tmp_path / "o.mp4").stderr
 
 
 def test_wrong_usage_is_said_before_the_work(clip: Path, tmp_path: Path) -> None:

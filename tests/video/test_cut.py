@@ -304,7 +304,7 @@ def test_a_full_disk_is_told_once(tmp_path: Path) -> None:
     sighted._spool.close()
     sighted._spool = open("/dev/full", "w+b")  # noqa: SIM115 - closed by `close`, as the one before
     with pytest.raises(
-        OutputError, match=f"cannot keep the landmarks in a temporary file in {tmp_path}: No space left"
+        OutputError, match=f"cannot keep the landmarks in a temporary file in {tmp_path}: the disk is full"
     ):
         for number in range(100):
             sighted.add(record(number, face_at(50, 50)))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from clips import facts, pictures, write_clip, write_truncated
+from clips import SIZE, facts, pictures, write_clip, write_truncated
 
-from facealign_cli.errors import InputError
+from facealign_cli.errors import InputError, OutputError
 from facealign_cli.video import VideoFrame, VideoInfo, open_source
 from facealign_cli.video.sink import open_sink
 
@@ -38,6 +39,23 @@ def assert_same(got: Path, expected: Path, *, length: bool = True) -> None:
     if length:
         assert a.length == pytest.approx(b.length, abs=1e-3)
         assert a.file_length == pytest.approx(b.file_length, abs=1e-3)
+
+
+def test_a_full_disk_is_told_with_the_whole_path(tmp_path: Path) -> None:
+    class Full:
+        def mux(self, *_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def close(self) -> None: ...
+
+    path = tmp_path / "v.mp4"
+    with (
+        pytest.raises(OutputError, match=f"^cannot write {path}: the disk is full$"),
+        open_sink(path, VideoInfo("a", *SIZE, Fraction(1, 25))) as sink,
+    ):
+        sink._container = Full()
+        sink.write(pictures(1)[0], 0)
+    assert not list(tmp_path.iterdir())
 
 
 CASES = {
