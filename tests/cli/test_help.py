@@ -21,7 +21,7 @@ from facealign_cli.models.registry import read_registry
 def contexts(command: click.Command = main, parent: click.Context | None = None) -> Iterator[click.Context]:
     """Of every command and group, from the top."""
     name = "facealign" if parent is None else command.name
-    context = click.Context(command, parent=parent, info_name=name)
+    context = click.Context(command, parent=parent, info_name=name, **command.context_settings)
     yield context
     for below in getattr(command, "commands", {}).values():
         yield from contexts(below, context)

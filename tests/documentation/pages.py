@@ -66,7 +66,7 @@ def check_command(words: list[str]) -> None:
     Nothing is run, and files need not be there. A line that ends early (`facealign video`) names a group.
     """
     command: click.Command = main
-    context = click.Context(main, info_name="facealign")
+    context = click.Context(main, info_name="facealign", **main.context_settings)
     rest = words[1:]
     while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
         name, found, rest = command.resolve_command(context, rest)
