@@ -215,7 +215,7 @@ class _Writer:
 
         if (fmt := self.format) is None:
             return []
-        reasons = ((record, fmt.why_not(record)) for record in self.records if record.status != "error")
+        reasons = ((record, fmt.why_left_out(record)) for record in self.records)
         return [LeftOut(record.source, why) for record, why in reasons if why is not None]
 
 

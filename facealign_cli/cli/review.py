@@ -17,7 +17,7 @@ from facealign_cli.errors import InputError
 
 if TYPE_CHECKING:
     from facealign_cli.aligner import Aligner
-    from facealign_cli.records import LeftOut
+    from facealign_cli.records import FrameResult, LeftOut
     from facealign_cli.review.session import Session
 
 
@@ -112,18 +112,26 @@ def review(
         from facealign_cli.convert import write_faces
 
         target = options.output_format(export_to, target_name)
-        results = session.results(("accepted", "open") if everything else ("accepted",))
-        if not results:
-            console.tell_not_held(lost)
-            pictures = console.counted(len(session.pictures), "picture")
-            why = f"none of {pictures} is accepted yet; --all exports those that are open, too"
-            if everything:
-                why = f"nothing to export: {pictures}, and each was skipped or failed"
-            raise InputError(f"{source}: {why}")
+        items = _to_export(source, session, lost, everything)
         more: dict[str, Any] = {"images": images, "left_out_list": left_out, "overwrite": overwrite}
-        done = write_faces([*lost, *results], export_to, target, **more)
-        sys.exit(console.conversion(done, target, export_to, left_out))
+        sys.exit(console.conversion(write_faces(items, export_to, target, **more), target, export_to, left_out))
     _serve(session, port, partial(_aligner, model, device, threads))
+
+
+def _to_export(source: Path, session: Session, lost: list[LeftOut], everything: bool) -> list[FrameResult | LeftOut]:
+    """The accepted pictures, and the open ones too if `everything` is wanted, behind what was lost on the way.
+
+    Raises InputError where there is no picture, after what was lost has been told.
+    """
+    results = session.results(("accepted", "open") if everything else ("accepted",))
+    if results:
+        return [*lost, *results]
+    console.tell_not_held(lost)
+    pictures = console.counted(len(session.pictures), "picture")
+    why = f"none of {pictures} is accepted yet; --all exports those that are open, too"
+    if everything:
+        why = f"nothing to export: {pictures}, and each was skipped or failed"
+    raise InputError(f"{source}: {why}")
 
 
 def _serve(session: Session, port: int, make_aligner: Callable[[], Aligner]) -> None:

@@ -95,6 +95,10 @@ class Format:
     faces_alone: bool = False
     named: bool = True
 
+    def why_left_out(self, result: FrameResult) -> str | None:
+        """Why the format leaves a record out that has not failed; one that has, says so itself."""
+        return None if result.status == "error" else self.why_not(result)
+
 
 _FORMATS: dict[str, Format] = {}
 
@@ -181,7 +185,7 @@ def write_results(
 def _held(fmt: Format, path: PathLike, results: Iterable[FrameResult]) -> Iterator[FrameResult]:
     """Pass the records through. Raises InputError for one that the format would leave out, unless it has failed."""
     for result in results:
-        if result.status != "error" and (why := fmt.why_not(result)) is not None:
+        if (why := fmt.why_left_out(result)) is not None:
             frame = "" if result.frame is None else f", frame {result.frame}"
             others = ", ".join(name for name in format_names() if _FORMATS[name].why_not(result) is None)
             raise InputError(
