@@ -80,6 +80,7 @@ class JournalLine:
     n_doubtful: int
     left_out: int
     error: str | None
+    warning: str | None
     milliseconds: float
 
     @classmethod
@@ -98,7 +99,8 @@ class JournalLine:
         left_out = int(outcome.extra.get("left_out") or 0)
         key = key_of(record.source)
         n_faces, n_doubtful = len(record.faces), sum(face.doubtful for face in record.faces)
-        return cls(line, record.source, key, n_faces, n_doubtful, left_out, record.error, float(sum(times)))
+        told = record.error, record.warning
+        return cls(line, record.source, key, n_faces, n_doubtful, left_out, *told, float(sum(times)))
 
     @property
     def n_rows(self) -> int:

@@ -20,9 +20,10 @@ class Progress:
     may be wrong. left_out: faces of this run that have no row, since their confidence is too low. before: pictures that
     earlier runs have done. skipped: pictures that were done before or named twice. total: pictures that this run has to
     do; it still grows until `total_known` is true. elapsed_s: seconds, with the start of the workers. slowest: pairs of
-    milliseconds and path, the longest first. failures: the first few pairs of path and error. problems: sentences on
-    what could not be listed. notes: sentences on what is no problem, but should be known. stopped: "interrupt" or
-    "fail_fast" if the run ended early.
+    milliseconds and path, the longest first. failures: the first few pairs of path and error. warned: pictures of this
+    run that were used though something is wrong with their files. warnings: the first few of what that is. problems:
+    sentences on what could not be listed. notes: sentences on what is no problem, but should be known. stopped:
+    "interrupt" or "fail_fast" if the run ended early.
     """
 
     done: int = 0
@@ -38,6 +39,8 @@ class Progress:
     counts: Counts = field(default_factory=Counts)
     slowest: list[tuple[float, str]] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
+    warned: int = 0
+    warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     usage: PoolUsage = field(default_factory=PoolUsage)
@@ -75,3 +78,7 @@ class Progress:
                 self.failed += 1
                 if len(self.failures) < _SHOWN:
                     self.failures.append((line.path, line.error))
+            elif line.warning is not None:
+                self.warned += 1
+                if len(self.warnings) < _SHOWN:
+                    self.warnings.append(line.warning)

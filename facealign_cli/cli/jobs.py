@@ -102,6 +102,10 @@ def _tell_details(progress: Progress) -> None:
         console.message(f"Failed: {error}")
     if progress.failed > len(progress.failures):
         console.message(f"… and {progress.failed - len(progress.failures):,} more: rows with status error.")
+    for warning in progress.warnings:
+        console.message(f"Warning: {warning}")
+    if progress.warned > len(progress.warnings):
+        console.message(f"… and {progress.warned - len(progress.warnings):,} more: rows with a warning.")
 
 
 def tell_doubts(progress: Progress, settings: dict[str, Any]) -> None:

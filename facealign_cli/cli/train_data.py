@@ -86,6 +86,8 @@ def pack(
     )
     for item in report.left_out:
         console.message(f"left out: {item}")
+    for warning in report.warnings:
+        console.message(f"Warning: {warning}")
     if report.held_out_photo is not None:
         console.message(
             f"No photo is held out by its name, so {report.held_out_photo} is held out: a training is measured on it."

@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from facealign_cli.arrays import Floats, Image
+from facealign_cli.arrays import Floats
 from facealign_cli.boxes import BBox
 from facealign_cli.errors import InputError
-from facealign_cli.files.pictures import read_image
+from facealign_cli.files.pictures import DecodedPicture, read_picture
 from facealign_cli.records import LeftOut
 
 __all__ = ["LeftOut", "Sample"]
@@ -40,13 +40,13 @@ class Sample:
     points: Floats | None = None
     size: tuple[int, int] | None = None
 
-    def image(self) -> Image:
-        """The picture, (H, W, 3) uint8 BGR. Raises InputError, also if it has another size than `size`."""
-        image = read_image(self.image_path)
-        height, width = image.shape[:2]
+    def picture(self) -> DecodedPicture:
+        """The picture, and what is wrong with its file. Raises InputError, also if it has another size than `size`."""
+        picture = read_picture(self.image_path)
+        height, width = picture.image.shape[:2]
         if self.size is not None and self.size != (width, height):
             raise InputError(
                 f"{self.image_path}: it has {width} x {height} pixels, but its faces were labelled in "
                 f"{self.size[0]} x {self.size[1]}"
             )
-        return image
+        return picture

@@ -30,13 +30,15 @@ class Prediction:
     """What was predicted for one annotated face.
 
     stages: each (68, 2) pixels, the last one is the result; empty unless status is "ok". detail: why it is not, or what
-    was chosen among several faces. confidence: 0 to 1, if there is one. Raises ValueError where these contradict.
+    was chosen among several faces. confidence: 0 to 1, if there is one. warning: what is wrong with the file of its
+    picture, which was used all the same. Raises ValueError where these contradict.
     """
 
     status: Status
     stages: tuple[Floats, ...] = ()
     confidence: float | None = None
     detail: str = ""
+    warning: str | None = None
 
     def __post_init__(self) -> None:
         if (self.status == "ok") != bool(self.stages):

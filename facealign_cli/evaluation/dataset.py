@@ -11,7 +11,7 @@ from facealign_cli.aligner import Aligner, checked_aligner
 from facealign_cli.arguments import check_number
 from facealign_cli.datasets.base import Sample
 from facealign_cli.errors import InputError
-from facealign_cli.evaluation.base import Prediction
+from facealign_cli.evaluation.base import Irregularity, Prediction
 from facealign_cli.evaluation.figures import DEFAULT_NORMALISER, DEFAULT_THRESHOLD, Evaluation, evaluate
 from facealign_cli.evaluation.foreign import read_predictions
 from facealign_cli.evaluation.predict import Init, check_boxes, describe, predict_samples, select_samples
@@ -70,13 +70,16 @@ def evaluate_dataset(
     init = init or ("given-boxes" if aligner.detector.name == "boxes" else "dataset-boxes")
     check_boxes(samples, aligner, init)
     results = watch(predict_samples(samples, aligner, init, workers), samples)
+    predictions = dict(zip((sample.name for sample in samples), results, strict=True))
+    warned = [(name, found.warning) for name, found in predictions.items() if found.warning is not None]
+    doubts = [Irregularity("picture with a warning", name, warning) for name, warning in warned]
     return evaluate(
         samples,
-        dict(zip((sample.name for sample in samples), results, strict=True)),
+        predictions,
         about=describe(Path(root), aligner, init),
         normaliser=normaliser,
         threshold=threshold,
-        irregularities=selection.irregularities,
+        irregularities=[*selection.irregularities, *doubts],
         split=split,
     )
 

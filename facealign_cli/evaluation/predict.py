@@ -6,7 +6,7 @@ import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -131,16 +131,20 @@ def _predict_in_worker(sample: Sample) -> Prediction:
 def predict_sample(sample: Sample, aligner: Aligner, init: Init) -> Prediction:
     """The prediction for one sample; arguments as `predict_samples`."""
     try:
-        image = sample.image()
-        start = _start(sample, image, aligner, init)
-        if isinstance(start, Prediction):
-            return start
-        place = aligner.align_detections if isinstance(start, Detection) else aligner.align_shapes
-        aligned = place(image, [start])  # type: ignore[list-item]
-        if isinstance(start, Detection) and not counts(start, aligned.confidence[0]):
-            return Prediction("missed", detail="the detector is unsure of its box, and the landmarks are doubtful")
+        picture = sample.picture()
+        return replace(_predict(sample, picture.image, aligner, init), warning=picture.warning)
     except (InputError, MemoryError) as error:
         return Prediction("error", detail=str(error) or "out of memory")
+
+
+def _predict(sample: Sample, image: Image, aligner: Aligner, init: Init) -> Prediction:
+    start = _start(sample, image, aligner, init)
+    if isinstance(start, Prediction):
+        return start
+    place = aligner.align_detections if isinstance(start, Detection) else aligner.align_shapes
+    aligned = place(image, [start])  # type: ignore[list-item]
+    if isinstance(start, Detection) and not counts(start, aligned.confidence[0]):
+        return Prediction("missed", detail="the detector is unsure of its box, and the landmarks are doubtful")
     stages = (aligned.stage1_landmarks[0], aligned.landmarks[0])[-aligner.model.metadata.stages :]
     if not np.isfinite(stages).all():
         return Prediction("nan", detail="the model gave points that are not finite")

@@ -44,11 +44,13 @@ _SAME_FACE = 0.002
 class PackReport:
     """What went into a pack: counts per data set and split, and every face left out with its reason.
 
+    warnings: what is wrong with the files of pictures that were used all the same, each picture once.
     held_out_photo: the one that had to be held out since no photo's name says so; None where one does.
     """
 
     counts: dict[str, dict[str, int]]
     left_out: list[LeftOut]
+    warnings: tuple[str, ...] = ()
     held_out_photo: str | None = None
 
 
@@ -60,6 +62,7 @@ class _Row:
     landmarks: Floats
     bbox: Floats
     points: Floats
+    warning: str | None
 
 
 def write_pack(
@@ -102,7 +105,8 @@ def write_pack(
         rows.remove(row)
         left_out.append(LeftOut(row.name, _hold_out_problem(row.sample) or ""))
     _write(path, rows, size, context, overwrite=overwrite, chosen=chosen)
-    return PackReport(_counts(rows, chosen), left_out, chosen)
+    warnings = tuple(dict.fromkeys(row.warning for row in rows if row.warning is not None))
+    return PackReport(_counts(rows, chosen), left_out, warnings, chosen)
 
 
 def _photo_to_hold_out(rows: list[_Row]) -> str | None:
@@ -152,10 +156,10 @@ def _row(sample: Sample, size: int, context: float, quality: int, seen: dict[str
     if is_held_out(sample.photo) and (problem := _hold_out_problem(sample)):
         return LeftOut(name, problem)
     try:
-        image = sample.image()
+        picture = sample.picture()
     except InputError as error:
         return LeftOut(name, str(error))
-    problem = _problem(sample, image.shape[:2], seen.setdefault(sample.photo, []))
+    problem = _problem(sample, picture.image.shape[:2], seen.setdefault(sample.photo, []))
     if problem:
         return LeftOut(name, problem)
     box = bbox_of_shape(sample.landmarks)
@@ -163,14 +167,15 @@ def _row(sample: Sample, size: int, context: float, quality: int, seen: dict[str
     center = (box[:2] + box[2:]) / 2
     shift = (size - 1) / 2 - scale * center
     transform = SimilarityTransform(scale, 0.0, float(shift[0]), float(shift[1]))
-    grey = warp(to_grey(image), transform, size)
+    grey = warp(to_grey(picture.image), transform, size)
     bbox = np.full(4, np.nan)
     if sample.bbox is not None:
         bbox = transform.apply(np.array(sample.bbox.xyxy).reshape(2, 2)).reshape(4)
     points = np.full((MOST_POINTS, 2), np.nan)
     if sample.points is not None:
         points[: len(sample.points)] = transform.apply(sample.points)
-    row = _Row(sample, name, encode_grey(grey, quality), transform.apply(sample.landmarks), bbox, points)
+    jpeg, landmarks = encode_grey(grey, quality), transform.apply(sample.landmarks)
+    row = _Row(sample, name, jpeg, landmarks, bbox, points, picture.warning)
     problem = problem_of(_columns([row]))
     return LeftOut(name, f"it has {problem}") if problem else row
 

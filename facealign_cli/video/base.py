@@ -57,7 +57,7 @@ class VideoFrame:
 
     index: counts from 0. pts, duration: ticks of the clip's time base; a duration of 0 is unknown. timestamp_s: seconds
     from the clip's beginning. image_bgr: (H, W, 3) uint8, upright; None if it could not be decoded. error: why not, or
-    what is wrong with the picture.
+    what is wrong with the picture, which is then not used. warning: what is wrong with one that is used.
     """
 
     index: int
@@ -66,6 +66,7 @@ class VideoFrame:
     image_bgr: Image | None
     duration: int = 0
     error: str | None = None
+    warning: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

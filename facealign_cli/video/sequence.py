@@ -14,7 +14,7 @@ import cv2
 
 from facealign_cli.arrays import Image, pixels
 from facealign_cli.errors import InputError
-from facealign_cli.files.pictures import read_image
+from facealign_cli.files.pictures import DecodedPicture, read_picture
 from facealign_cli.video.base import MAX_FRAME_PIXELS, Fitting, VideoFrame, VideoInfo, beyond_end
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class SequenceSource:
         self._files = list(enumerate(files))[first:last]
         self.offset_s = first / exact
         self._fitting = Fitting(self._first_size(path))
+        self._warned, self._first_warning = 0, ""
         width, height = self._fitting.size
         self.info = VideoInfo(path, width, height, 1 / exact, exact, len(self._files))
 
@@ -60,7 +61,7 @@ class SequenceSource:
         problem = "no pictures in this part"
         for _, file in self._files:
             try:
-                height, width = self._picture(file).shape[:2]
+                height, width = self._picture(file).image.shape[:2]
             except InputError as error:
                 problem = str(error)
                 continue
@@ -71,17 +72,21 @@ class SequenceSource:
         for index, (number, file) in enumerate(self._files):
             time = float(number * self.info.time_base)
             try:
-                yield VideoFrame(index, number, time, self._read(file), 1)
+                picture = self._picture(file)
             except InputError as error:
                 yield VideoFrame(index, number, time, None, 1, str(error))
+                continue
+            if picture.warning is not None:
+                self._warned += 1
+                self._first_warning = self._first_warning or picture.warning
+            yield VideoFrame(index, number, time, self._fitted(picture.image), 1, warning=picture.warning)
 
-    def _picture(self, file: Path) -> Image:
+    def _picture(self, file: Path) -> DecodedPicture:
         if file.exists() and not file.is_file():  # a pipe would be waited for, maybe for ever
             raise InputError(f"{file}: is not a file")
-        return read_image(file, max_pixels=self._max_pixels)
+        return read_picture(file, max_pixels=self._max_pixels)
 
-    def _read(self, file: Path) -> Image:
-        image = self._picture(file)
+    def _fitted(self, image: Image) -> Image:
         size = image.shape[1], image.shape[0]
         if size == self._fitting.size:
             return image
@@ -89,8 +94,12 @@ class SequenceSource:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Which other sizes came until now."""
-        return tuple(f"{self.info.name}: {note}." for note in self._fitting.notes)
+        """Which other sizes came until now, and how many pictures have a warning."""
+        notes = list(self._fitting.notes)
+        if self._warned:
+            count = "1 picture has a warning" if self._warned == 1 else f"{self._warned:,} pictures have warnings"
+            notes.append(f"{count}, the first one: {self._first_warning}")
+        return tuple(f"{self.info.name}: {note}." for note in notes)
 
     def sound_samples(self, _stream: Stream) -> list[Packet[Stream]]:
         """Pictures have no sound."""

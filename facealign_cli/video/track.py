@@ -255,6 +255,7 @@ class _FrameWork:
     def record(self, frame: VideoFrame, faces: list[Face]) -> FrameResult:
         """The record of a frame with the faces that were tracked in it."""
         facts: dict[str, Any] = {**self._used, "frame": frame.index, "timestamp_s": frame.timestamp_s}
+        facts["warning"] = frame.warning
         if frame.image_bgr is not None:
             facts |= {"height": frame.image_bgr.shape[0], "width": frame.image_bgr.shape[1]}
         if frame.error is not None or frame.image_bgr is None:

@@ -73,6 +73,18 @@ def test_it_counts_one_as_one(folder: Path, tmp_path: Path) -> None:
     assert [one.source for one in read_faces(tmp_path / "out")] == [str(folder / "face0.jpg")]
 
 
+@pytest.mark.parametrize("count", [1, 7])
+def test_what_is_wrong_with_pictures_that_were_used_is_told(tmp_path: Path, count: int) -> None:
+    for i in range(count):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((40, 40), 4000, np.uint16))  # 12 bits of 16
+    result = run(tmp_path, "-o", tmp_path / "out", "--workers", 0, "--format", "jsonl")
+    assert result.exit_code == 0
+    told = [line for line in result.stderr.splitlines() if line.startswith("Warning: ")]
+    assert len(told) == min(count, 5)
+    assert all(f"Warning: {tmp_path}/" in line and ".png: its values go up to 4,000" in line for line in told)
+    assert ("… and 2 more: rows with a warning." in result.stderr) == (count == 7)
+
+
 @pytest.mark.long
 def test_what_it_says(folder: Path, tmp_path: Path) -> None:
     result = run(folder, "-o", tmp_path / "out", "--workers", 1, "--format", "jsonl")

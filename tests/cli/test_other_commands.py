@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 
 import click
+import cv2
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -15,6 +17,8 @@ from facealign_cli import __version__
 from facealign_cli.batch.lock import lock_folder
 from facealign_cli.cli.main import main
 from facealign_cli.files.storage import LocalStorage
+from facealign_cli.formats.pts import write_pts
+from facealign_cli.geometry import init_shape_from_bbox
 
 TRAIN = "need pip install -e '.[train]'"
 
@@ -197,6 +201,17 @@ def test_from_a_pack_to_a_model(shared_data: Path, tmp_path: Path, monkeypatch: 
     assert "no instructions for bfloat16" in begun.stderr
     info = json.loads(run("model", "info", model, "--format", "json").stdout)
     assert info["held-out inter-pupil NME %, stage 2"] > 0
+
+
+def test_packing_tells_what_is_wrong_with_pictures_that_it_uses(tmp_path: Path, astronaut: np.ndarray) -> None:
+    pytest.importorskip("torch", reason=TRAIN)
+    for name in ("a", "b"):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), astronaut[40:220, 130:310].astype(np.uint16) * 16)  # 12 bits of 16
+        write_pts(tmp_path / f"{name}.pts", init_shape_from_bbox([60, 40, 120, 100]))
+    result = run("train", "pack", tmp_path, "-o", tmp_path / "faces.h5", "--size", 96)
+    assert result.exit_code == 0
+    told = [line for line in result.stderr.splitlines() if "taken as 12-bit values" in line]
+    assert [line.split(": its")[0] for line in told] == [f"Warning: {tmp_path / name}" for name in ("a.png", "b.png")]
 
 
 def test_rough_labels_are_averaged_with_a_model_s(shared_data: Path, tmp_path: Path) -> None:

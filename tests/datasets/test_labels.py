@@ -238,10 +238,10 @@ def test_a_picture_of_another_size_than_its_labels_is_refused(tmp_path: Path) ->
         (sample,) = read_samples(tmp_path / "f.json")
         assert isinstance(sample, Sample)
         if sound:
-            assert sample.image().shape == (30, 40, 3)
+            assert sample.picture().image.shape == (30, 40, 3)
         else:
             with pytest.raises(InputError, match=f"40 x 30 pixels, but its faces were labelled in {width} x {height}"):
-                sample.image()
+                sample.picture()
 
 
 def test_a_picture_that_failed_is_left_out(tmp_path: Path) -> None:

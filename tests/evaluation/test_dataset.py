@@ -52,6 +52,15 @@ def test_an_aligner_on_a_folder(root: Path, aligner: Aligner, tmp_path: Path) ->
     assert [row.nme() for row in again.rows] == pytest.approx([row.nme() for row in evaluation.rows], abs=1e-4)
 
 
+def test_what_is_wrong_with_a_picture_that_was_used_is_told(root: Path, aligner: Aligner) -> None:
+    cv2.imwrite(str(root / "b.png"), cv2.imread(str(root / "b.png")).astype(np.uint16) * 16)  # 12 bits of 16
+    evaluation = evaluate(root, aligner, init="ground-truth")
+    ((kind, name, detail),) = [(odd.kind, odd.name, odd.detail) for odd in evaluation.irregularities]
+    assert (kind, name) == ("picture with a warning", "b.png")
+    assert "taken as 12-bit values" in detail
+    assert evaluation.summaries[0].missed == 0
+
+
 def test_boxes_that_are_given_are_the_init(root: Path, tmp_path: Path) -> None:
     x1, y1, x2, y2 = bbox_of_shape(read_pts(root / "a.pts"))
     (tmp_path / "boxes.csv").write_text(f"image,x1,y1,x2,y2\na.png,{x1},{y1},{x2},{y2}\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import h5py
 import numpy as np
 import pytest
@@ -305,6 +306,18 @@ def test_files_beside_pictures_whose_labels_are_no_pts_files_are_told(tmp_path: 
     (told,) = write_pack([tmp_path / "labels.json"], tmp_path / "faces.h5", size=64).left_out
     assert told.name == "some/weights.json"
     assert told.reason.startswith("not used") and told.reason.endswith("in the format coco")
+
+
+def test_what_is_wrong_with_a_picture_that_is_packed_is_told_once(tmp_path: Path) -> None:
+    picture = add_face(tmp_path / "lfpw", TRAIN, face(1))
+    add_face(tmp_path / "lfpw", ALSO_TRAIN, face(2))
+    write_pts(picture.with_name(f"{TRAIN}#1.pts"), face(3))
+    picture.with_suffix(".pts").rename(picture.with_name(f"{TRAIN}#0.pts"))
+    cv2.imwrite(str(picture), cv2.imread(str(picture)).astype(np.uint16) * 16)  # 12 bits of 16
+    report = write_pack([tmp_path], tmp_path / "faces.h5", size=64)
+    assert len(read_pack(tmp_path / "faces.h5")) == 3
+    (warning,) = report.warnings
+    assert warning.startswith(f"{picture}: ") and "taken as 12-bit values" in warning
 
 
 def test_a_face_that_no_pack_can_hold_is_left_out(tmp_path: Path) -> None:

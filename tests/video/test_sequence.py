@@ -55,6 +55,17 @@ def test_other_sizes_are_fitted_and_told(tmp_path: Path) -> None:
     )
 
 
+def test_what_is_wrong_with_pictures_that_are_used_stands_with_their_frames(tmp_path: Path) -> None:
+    for i, kind in enumerate((np.uint8, np.uint16, np.uint16)):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((20, 30, 3), 200 if kind is np.uint8 else 4000, kind))
+    source = open_source(str(tmp_path))
+    assert source.notes == ()
+    warnings = [frame.warning for frame in source if isinstance(frame, VideoFrame)]
+    assert warnings[0] is None
+    assert warnings[2] is not None and warnings[2].startswith(f"{tmp_path / '2.png'}: its values go up to 4,000")
+    assert source.notes == (f"{tmp_path}: 2 pictures have warnings, the first one: {warnings[1]}.",)
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
 def test_a_pipe_among_the_pictures_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "0.png")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from clips import facts, write_clip
@@ -58,6 +59,14 @@ class Pictures:
 
 def threads() -> set[str]:
     return {thread.name for thread in threading.enumerate() if thread.name.startswith("facealign")}
+
+
+def test_what_is_wrong_with_a_frame_that_is_used_stands_in_its_record(tmp_path: Path, aligner: Aligner) -> None:
+    for i, value in enumerate((np.uint8(9), np.uint16(4000))):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((60, 60), value))
+    first, second = track_video(tmp_path, aligner)
+    assert (first.status, first.warning, second.status) == ("no_face", None, "no_face")
+    assert second.warning is not None and "taken as 12-bit values" in second.warning
 
 
 def test_one_record_per_frame_in_order(aligner: Aligner, photo: np.ndarray) -> None:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _STOP = "stop"
 _OF_FACES = ("face_id", "confidence", "left_out")
-_COLUMNS = ("source", "status", "error", *_OF_FACES, *(f"{stage}_ms" for stage in STAGES))
+_COLUMNS = ("source", "status", "error", "warning", *_OF_FACES, *(f"{stage}_ms" for stage in STAGES))
 
 
 class RayRows:
@@ -190,4 +190,5 @@ def _line(path: str, rows: list[dict[str, Any]]) -> JournalLine:
     faces = len(rows) if first["status"] == "ok" else 0
     milliseconds = sum(first[f"{stage}_ms"] or 0.0 for stage in STAGES)
     doubtful = sum(row["confidence"] is not None and row["confidence"] < DOUBTFUL for row in rows)
-    return JournalLine(b"", path, key_of(path), faces, doubtful, first["left_out"] or 0, first["error"], milliseconds)
+    told = first["error"], first["warning"]
+    return JournalLine(b"", path, key_of(path), faces, doubtful, first["left_out"] or 0, *told, milliseconds)
