@@ -163,7 +163,7 @@ def _face(face_id: int, annotation: dict[str, Any], order: list[int]) -> Face:
     return whole_face(
         face_id,
         points,
-        bbox=BBox.from_xywh(*box) if box and box[2] > 0 and box[3] > 0 else None,
+        bbox=BBox.from_xywh(*box) if box and any(box[2:]) else None,  # tools write a width and height of 0 for no box
         visible=rows[:, 2] != 1,
         confidence=annotation.get("score"),
     )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from labelling_files import save, scan
 
+from facealign_cli.boxes import BBox
 from facealign_cli.errors import FormatError
 from facealign_cli.formats.base import get_format
 from facealign_cli.landmarks import POINT_NAMES
@@ -41,6 +42,25 @@ def test_coco_leaves_out_what_is_not_whole(labels, tmp_path: Path) -> None:
     assert lost[4].reason == "its category_id is not among the categories"
     with pytest.raises(FormatError, match=r"half\.json: a b\.png#0: annotation 1: 1 of its 68"):
         get_format("coco").read(tmp_path / "half.json")
+
+
+@pytest.mark.parametrize("box", [None, [], [0, 0, 0, 0], [7, 8, 0.0, 0.0]])
+def test_a_face_without_a_box_has_the_one_around_its_points(labels, tmp_path: Path, box: list | None) -> None:
+    document = coco_document(labels, tmp_path)
+    document["annotations"][0]["bbox"] = box
+    (tmp_path / "boxless.json").write_text(json.dumps(document))
+    face = get_format("coco").read(tmp_path / "boxless.json")[0].faces[0]
+    assert face.bbox == BBox.around(face.landmarks)
+
+
+@pytest.mark.parametrize("box", [[40, 8, -30, 20], [7, 8, 30, 0], [7, 8, "wide", 20]])
+def test_a_face_whose_box_is_none_is_left_out(labels, tmp_path: Path, box: list) -> None:
+    """Its points may be as wrong as its box; a box around them took that one's place in silence."""
+    document = coco_document(labels, tmp_path)
+    document["annotations"][0]["bbox"] = box
+    (tmp_path / "bad.json").write_text(json.dumps(document))
+    (lost,) = scan("coco", tmp_path / "bad.json")[1]
+    assert lost.reason.startswith("annotation 1: bbox: expected ")
 
 
 def test_cocos_skeleton_counts_from_one(labels, tmp_path: Path) -> None:
