@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import batch_works
+import cv2
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -57,6 +59,7 @@ def listed(folder: Path, *names: str) -> Sources:
 
 def test_the_command_gives_the_rows_of_the_local_engine(pictures: Path, tmp_path: Path) -> None:
     (pictures / os.fsdecode(b"odd\xff.png")).write_bytes((pictures / "pair.png").read_bytes())
+    cv2.imwrite(str(pictures / "pair.png"), cv2.imread(str(pictures / "pair.png")).astype(np.uint16) * 16)  # 12 bits
     names = [str(path.relative_to(tmp_path)) for path in sorted(pictures.rglob("*.*"))]
     (tmp_path / "list").write_bytes(b"\n".join(map(os.fsencode, names)))
     command = [sys.executable, "-m", "facealign_cli", "batch", "folder", "--list", "list"]
@@ -70,7 +73,7 @@ def test_the_command_gives_the_rows_of_the_local_engine(pictures: Path, tmp_path
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=300,
         )
         assert done.returncode == 3, done.stderr
         assert done.stdout == ""
@@ -89,7 +92,9 @@ def test_the_command_gives_the_rows_of_the_local_engine(pictures: Path, tmp_path
     assert len(crops[0]) == 10
     assert "16 rows of 14 pictures, 10 faces, 1 without a face, 5 failed." in told["ray"]
     assert "Traceback" not in told["ray"]
-    assert "Warning" not in told["ray"]
+    warnings = [[line for line in told[engine].splitlines() if "Warning" in line] for engine in ("local", "ray")]
+    assert warnings[0] == warnings[1]
+    assert [line.split(": its")[0] for line in warnings[1]] == ["Warning: pictures/pair.png"]
 
 
 def test_a_job_and_what_comes_after_it(tmp_path: Path, importable: None) -> None:
