@@ -242,9 +242,11 @@ def _checked(
     if not isinstance(record, dict):
         raise FormatError(f"expected {name}, got {record!r:.40}")
     keys = keys | {key: types for key, types in (optional or {}).items() if key in record}
-    if record.keys() != keys.keys():
-        wrong = sorted(record.keys() ^ keys.keys())
-        raise FormatError(f"{name} has missing or unknown keys: {', '.join(map(str, wrong))}")
+    if missing := [key for key in keys if key not in record]:
+        raise FormatError(f"{name} lacks {', '.join(missing)}")
+    if unknown := [key for key in record if key not in keys]:
+        more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
+        raise FormatError(f"{name} has keys that are not known: {', '.join(f'{key!r:.40}' for key in unknown[:3])}{more}")
     for key, types in keys.items():
         value = record[key]
         if not isinstance(value, types) or isinstance(value, bool):

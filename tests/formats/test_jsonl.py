@@ -76,7 +76,7 @@ def test_keys_of_others_are_passed_over(results, tmp_path: Path) -> None:
         ("[1]\n", "line 2: expected a result"),
         ("nothing", "line 2: not JSON"),
         ('{"source": NaN}\n', "NaN"),
-        ('{"source": "a"}\n', "line 2: a result has missing or unknown keys"),
+        ('{"source": "a"}\n', "line 2: a result lacks status, "),
         ("[" * 200_000 + "\n", "line 2: not JSON"),
         ("\xff\xfe\n", "line 2: not JSON"),
     ],
@@ -86,6 +86,20 @@ def test_refuses(results, tmp_path: Path, text: str, match: str) -> None:
     with pytest.raises(FormatError, match=match) as caught:
         read(tmp_path / "a.jsonl")
     assert "a.jsonl" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("strange", "told"),
+    [(["a b"], "'a b'"), (["x" * 9000], "'xx.*x"), (["a", "b", "c", "d", "e"], "'a', 'b', 'c' and 2 more")],
+)
+def test_keys_of_a_face_that_nobody_knows(results, tmp_path: Path, strange: list[str], told: str) -> None:
+    """Their names come from the file, however long they are."""
+    record = json.loads(line(results[0]))
+    record["faces"][0] |= dict.fromkeys(strange, 1)
+    (tmp_path / "a.jsonl").write_text(json.dumps(record) + "\n")
+    with pytest.raises(FormatError, match=f"a face has keys that are not known: {told}$") as caught:
+        read(tmp_path / "a.jsonl")
+    assert len(str(caught.value)) < 400
 
 
 def test_missing_and_existing(tmp_path: Path, results) -> None:
