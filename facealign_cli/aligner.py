@@ -199,10 +199,7 @@ def _checked_shapes(shapes: Any) -> list[Floats]:
         raise InputError(f"init_shapes: expected a list of (68, 2) arrays, got {type(shapes).__name__}")
     checked: list[Floats] = []
     for i, shape in enumerate(shapes):
-        try:
-            points = checked_landmarks(shape)
-        except ValueError as error:
-            raise InputError(f"init_shapes[{i}]: {error}") from error
+        points = checked_landmarks(f"init_shapes[{i}]", shape)
         if not np.ptp(points, axis=0).all():
             raise InputError(f"init_shapes[{i}]: expected the points of a face, got a line")
         checked.append(points)

@@ -194,7 +194,4 @@ def _ffhq(landmarks: Floats, size: int) -> SimilarityTransform:
 def _landmarks_of(face: Any) -> Floats:
     if isinstance(face, Face):
         return face.landmarks
-    try:
-        return checked_landmarks(face)
-    except ValueError as error:
-        raise InputError(f"face: a Face, or its landmarks: {error}") from error
+    return checked_landmarks("face: a Face, or its landmarks", face)

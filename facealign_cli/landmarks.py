@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facealign_cli.errors import ArgumentError
+
 SCHEME = "ibug-68"
 N_LANDMARKS = 68
 
@@ -149,36 +151,37 @@ LARGEST_COORDINATE = 1e9
 """In pixels. No picture reaches beyond it, so that arithmetic on coordinates stays exact."""
 
 
-def checked_landmarks(points: Any) -> NDArray[np.float64]:
-    """The (68, 2) landmarks of a face, as numbers of their own. Raises ValueError, which says what is wrong with them.
+def checked_landmarks(name: str, points: Any) -> NDArray[np.float64]:
+    """The (68, 2) landmarks of a face, as numbers of their own. name: what errors call them.
 
-    A point may lie outside its picture, but nowhere near `LARGEST_COORDINATE` squared.
+    A point may lie outside its picture, but nowhere near `LARGEST_COORDINATE` squared. Raises ArgumentError, which says
+    what is wrong with them.
     """
-    landmarks = _finite_numbers(points, (N_LANDMARKS, 2))
+    landmarks = finite_numbers(name, points, (N_LANDMARKS, 2))
     if np.abs(landmarks).max() > LARGEST_COORDINATE**2:
-        raise ValueError(f"expected pixels of a picture, got {np.abs(landmarks).max():g}")
+        raise ArgumentError(f"{name}: expected pixels of a picture, got {np.abs(landmarks).max():g}")
     return landmarks
 
 
-def checked_sigma(radii: Any) -> NDArray[np.float64]:
-    """How far off each landmark of a face may be, (68,), as numbers of their own. Raises ValueError as
-    `checked_landmarks`."""
-    sigma = _finite_numbers(radii, (N_LANDMARKS,))
+def checked_sigma(name: str, radii: Any) -> NDArray[np.float64]:
+    """How far off each landmark of a face may be, (68,), as numbers of their own; see `checked_landmarks`."""
+    sigma = finite_numbers(name, radii, (N_LANDMARKS,))
     if (sigma < 0).any():
-        raise ValueError(f"expected finite numbers of 0 or more, got {sigma.min():g}")
+        raise ArgumentError(f"{name}: expected finite numbers of 0 or more, got {sigma.min():g}")
     return sigma
 
 
-def _finite_numbers(values: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
+def finite_numbers(name: str, values: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """An array of that shape, made anew. Raises ArgumentError for what are no finite numbers, and for masked ones."""
     try:
         given = np.asarray(values)
     except ValueError:  # rows of different lengths
         given = np.array(None)
     if given.shape != shape or given.dtype.kind not in "iuf":
         got = f"{given.shape} {given.dtype}" if given.ndim else type(values).__name__
-        raise ValueError(f"expected {shape} numbers, got {got}")
+        raise ArgumentError(f"{name}: expected {shape} numbers, got {got}")
     if np.ma.is_masked(values):
-        raise ValueError("expected a value for each point, got masked ones")
+        raise ArgumentError(f"{name}: expected a value for each point, got masked ones")
     if not np.isfinite(given).all():
-        raise ValueError("expected finite numbers, got NaN or infinity")
+        raise ArgumentError(f"{name}: expected finite numbers, got NaN or infinity")
     return np.array(given, dtype=np.float64)

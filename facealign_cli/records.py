@@ -94,7 +94,7 @@ class Face(MadeAnew):
 
     def __post_init__(self) -> None:
         arrays: dict[str, Floats | Bools] = {
-            "landmarks": _checked_points("landmarks", checked_landmarks, self.landmarks)
+            "landmarks": checked_landmarks("landmarks", self.landmarks)
         }
         for name in ("face_id", "track_id"):
             if name == "face_id" or self.track_id is not None:
@@ -113,7 +113,7 @@ class Face(MadeAnew):
                 )
             arrays["visible"] = visible
         if self.sigma is not None:
-            arrays["sigma"] = _checked_points("sigma", checked_sigma, self.sigma)
+            arrays["sigma"] = checked_sigma("sigma", self.sigma)
         for name, array in arrays.items():
             array.setflags(write=False)
             object.__setattr__(self, name, array)
@@ -174,13 +174,6 @@ def _several(faces: Iterable[Face]) -> tuple[Face, ...]:
 
 def _is_whole(value: object, limit: int) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and 0 <= int(value) < limit
-
-
-def _checked_points(name: str, check: Callable[[Any], Floats], values: Floats) -> Floats:
-    try:
-        return check(values)
-    except ValueError as error:
-        raise ArgumentError(f"{name}: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ PACKAGE = "facealign_cli"
 ROOT = Path(facealign_cli.__file__).resolve().parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("arrays", "errors", "landmarks", "protobuf", "version"),
+    ("arrays", "errors", "protobuf", "version"),
+    ("landmarks",),
     ("boxes",),
     (
         "arguments",

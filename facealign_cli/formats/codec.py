@@ -246,7 +246,8 @@ def _checked(
         raise FormatError(f"{name} lacks {', '.join(missing)}")
     if unknown := [key for key in record if key not in keys]:
         more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
-        raise FormatError(f"{name} has keys that are not known: {', '.join(f'{key!r:.40}' for key in unknown[:3])}{more}")
+        first = ", ".join(f"{key!r:.40}" for key in unknown[:3])
+        raise FormatError(f"{name} has keys that are not known: {first}{more}")
     for key, types in keys.items():
         value = record[key]
         if not isinstance(value, types) or isinstance(value, bool):

@@ -201,7 +201,8 @@ def _check_names(own: dict[str, torch.Tensor], weights: dict[str, torch.Tensor])
     differing = own.keys() ^ weights.keys()
     differing |= {key for key in own.keys() & weights.keys() if _kind(own[key]) != _kind(weights[key])}
     if differing:
-        raise ValueError(f"its weights are not those of its network: {', '.join(f'{key:.60}' for key in sorted(differing)[:3])}")
+        first = ", ".join(f"{key:.60}" for key in sorted(differing)[:3])
+        raise ValueError(f"its weights are not those of its network: {first}")
 
 
 def _kind(tensor: torch.Tensor) -> tuple[torch.Size, bool]:
