@@ -40,12 +40,15 @@ if TYPE_CHECKING:
     from facealign_cli.evaluation.figures import Evaluation
     from facealign_cli.files.pictures import decode_image, read_image, write_image
     from facealign_cli.formats.base import read_results, register_format, write_results
+    from facealign_cli.measures import Blink, FaceMeasures, MeasuredFace, find_blinks, measure_results
     from facealign_cli.metrics import auc, ced, failure_rate, nme
     from facealign_cli.models.dan import DanModel
     from facealign_cli.models.registry import load_model
     from facealign_cli.overlay import draw_overlay
-    from facealign_cli.records import Face, FrameResult, Quality
+    from facealign_cli.pose import PoseEstimator, camera_matrix, estimate_pose
+    from facealign_cli.records import Face, FrameResult, HeadPose, Quality
     from facealign_cli.video import VideoFrame, open_source
+    from facealign_cli.video.lookahead import LookAhead
     from facealign_cli.video.smoothing import FaceSmoother, Smoothing
     from facealign_cli.video.track import VideoOptions, overlay_video, track_video
     from facealign_cli.video.tracking import Tracker, TrackingOptions
@@ -55,6 +58,7 @@ __all__ = [
     "ArgumentError",
     "BBox",
     "BatchOptions",
+    "Blink",
     "BoxCalibration",
     "CropOptions",
     "DanModel",
@@ -65,16 +69,21 @@ __all__ = [
     "Evaluation",
     "Face",
     "FaceCrop",
+    "FaceMeasures",
     "FaceSmoother",
     "FacealignError",
     "FormatError",
     "FrameResult",
+    "HeadPose",
     "InputError",
+    "LookAhead",
+    "MeasuredFace",
     "MissingDependency",
     "MissingPackage",
     "ModelError",
     "OutputError",
     "PictureResult",
+    "PoseEstimator",
     "Progress",
     "Quality",
     "Smoothing",
@@ -87,17 +96,21 @@ __all__ = [
     "__version__",
     "align_pictures",
     "auc",
+    "camera_matrix",
     "ced",
     "create_detector",
     "crop_face",
     "cut_face",
     "decode_image",
     "draw_overlay",
+    "estimate_pose",
     "evaluate",
     "evaluate_predictions",
     "failure_rate",
+    "find_blinks",
     "known_detectors",
     "load_model",
+    "measure_results",
     "nme",
     "open_source",
     "overlay_video",
@@ -136,12 +149,15 @@ _PLACES = {
     "evaluation.figures": ("Evaluation",),
     "files.pictures": ("decode_image", "read_image", "write_image"),
     "formats.base": ("read_results", "register_format", "write_results"),
+    "measures": ("Blink", "FaceMeasures", "MeasuredFace", "find_blinks", "measure_results"),
     "metrics": ("auc", "ced", "failure_rate", "nme"),
     "models.dan": ("DanModel",),
     "models.registry": ("load_model",),
     "overlay": ("draw_overlay",),
-    "records": ("Face", "FrameResult", "Quality"),
+    "pose": ("PoseEstimator", "camera_matrix", "estimate_pose"),
+    "records": ("Face", "FrameResult", "HeadPose", "Quality"),
     "video": ("VideoFrame", "open_source"),
+    "video.lookahead": ("LookAhead",),
     "video.smoothing": ("FaceSmoother", "Smoothing"),
     "video.track": ("VideoOptions", "overlay_video", "track_video"),
     "video.tracking": ("Tracker", "TrackingOptions"),

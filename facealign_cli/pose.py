@@ -24,10 +24,11 @@ from pathlib import Path
 
 import numpy as np
 
-from facealign_cli.arrays import Floats
+from facealign_cli.arguments import check_number, checked_items
+from facealign_cli.arrays import Floats, real_number
 from facealign_cli.errors import InputError
 from facealign_cli.geometry import bbox_of_shape
-from facealign_cli.landmarks import GROUPS
+from facealign_cli.landmarks import GROUPS, checked_landmarks, checked_sigma, finite_numbers
 from facealign_cli.records import Face, HeadPose
 
 RIGID: tuple[int, ...] = (*GROUPS["left_brow"], *GROUPS["right_brow"], *GROUPS["nose"], 36, 39, 42, 45)
@@ -61,21 +62,26 @@ def default_focal(width: int, height: int) -> float:
 
 
 def camera_matrix(width: int, height: int, focal_px: float | None = None) -> Floats:
-    """(3, 3) the camera of a picture: its axis goes through the picture's middle. focal_px: None for `default_focal`.
+    """(3, 3) the camera of a picture: its axis goes through the picture's middle.
 
-    Raises InputError for a focal length that is not a number above 0, ValueError for an empty picture.
+    width, height: of the picture, pixels. focal_px: the focal length in pixels; None: the mean of 500·w/640 and
+    500·h/480, as OpenFace has it. Raises InputError for a size that no picture has, and for a focal length that is not
+    a number above 0.
     """
-    if width <= 0 or height <= 0:
-        raise ValueError(f"expected a picture's width and height, got {width} and {height}")
-    focal = default_focal(width, height) if focal_px is None else focal_px
+    check_number("width", width, 1, whole=True)
+    check_number("height", height, 1, whole=True)
+    focal = default_focal(width, height) if focal_px is None else real_number(focal_px)
     if not (math.isfinite(focal) and focal > 0):
-        raise InputError(f"focal length: expected a number of pixels above 0, got {focal_px}")
+        raise InputError(f"focal length: expected a number of pixels above 0, got {focal_px!r:.40}")
     return np.array([[focal, 0.0, (width - 1) / 2], [0.0, focal, (height - 1) / 2], [0.0, 0.0, 1.0]])
 
 
 @dataclass(frozen=True)
 class PoseEstimator:
-    """Gives faces their poses. focal_px: focal length in pixels; None: `default_focal`. Raises InputError."""
+    """Gives faces their poses; `align_pictures` and `VideoOptions` take one.
+
+    focal_px: the focal length in pixels; None: see `camera_matrix`. Raises InputError.
+    """
 
     focal_px: float | None = None
 
@@ -85,20 +91,19 @@ class PoseEstimator:
     def __call__(self, faces: Iterable[Face], width: int, height: int) -> list[Face]:
         """The faces of a picture of that size, each with its pose."""
         camera = camera_matrix(width, height, self.focal_px)
-        return [replace(face, pose=estimate_pose(face.landmarks, camera)) for face in faces]
+        found = checked_items("faces", faces, Face)
+        return [replace(face, pose=estimate_pose(face.landmarks, camera)) for face in found]
 
 
 def estimate_pose(landmarks: Floats, camera: Floats, sigma: Floats | None = None) -> HeadPose | None:
     """The pose of one face; None where no head before the camera, facing it, fits the landmarks.
 
     landmarks: (68, 2) picture pixels. camera: (3, 3), see `camera_matrix`. sigma: (68,) pixels, how uncertain each
-    landmark is; None: all are equally certain. Raises ValueError for arrays of another shape.
+    landmark is; None: all are equally certain. Raises InputError for what are no such numbers.
     """
     import cv2
 
-    points = np.asarray(landmarks, float)
-    if points.shape != (68, 2):
-        raise ValueError(f"landmarks: expected shape (68, 2), got {points.shape}")
+    points, camera = checked_landmarks("landmarks", landmarks), finite_numbers("camera", camera, (3, 3))
     places, weights = np.ascontiguousarray(points[_INDICES]), _weights(points, sigma)
     try:
         found, rotation, translation = cv2.solvePnP(_rigid_points(), places, camera, None, flags=cv2.SOLVEPNP_SQPNP)
@@ -213,9 +218,7 @@ def _weights(landmarks: Floats, sigma: Floats | None) -> Floats:
     """(2K,) the weight of each rigid landmark's x and y."""
     if sigma is None:
         return np.repeat(_WEIGHTS, 2)
-    uncertain = np.asarray(sigma, float)
-    if uncertain.shape != (68,):
-        raise ValueError(f"sigma: expected shape (68,), got {uncertain.shape}")
+    uncertain = checked_sigma("sigma", sigma)
     box = bbox_of_shape(landmarks)
     misfit = MISFIT * float((box[2:] - box[:2]).mean())
     own = misfit**2 / (uncertain[_INDICES] ** 2 + misfit**2) if misfit > 0 else 1.0

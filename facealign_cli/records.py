@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from numbers import Integral
@@ -40,9 +40,10 @@ class HeadPose:
 
     def __post_init__(self) -> None:
         for name in ("translation_mm", "rotation_rad"):
-            values = tuple(float(value) for value in getattr(self, name))
-            if len(values) != 3 or not all(math.isfinite(value) for value in values):
-                raise ArgumentError(f"{name}: expected three finite numbers, got {values}")
+            given = getattr(self, name)
+            values = tuple(map(real_number, given)) if isinstance(given, Sequence) or np.ndim(given) == 1 else ()
+            if len(values) != 3 or not all(map(math.isfinite, values)):
+                raise ArgumentError(f"{name}: expected three finite numbers, got {given!r:.80}")
             object.__setattr__(self, name, values)
 
 
@@ -93,9 +94,7 @@ class Face(MadeAnew):
     quality: Quality | None = None
 
     def __post_init__(self) -> None:
-        arrays: dict[str, Floats | Bools] = {
-            "landmarks": checked_landmarks("landmarks", self.landmarks)
-        }
+        arrays: dict[str, Floats | Bools] = {"landmarks": checked_landmarks("landmarks", self.landmarks)}
         for name in ("face_id", "track_id"):
             if name == "face_id" or self.track_id is not None:
                 object.__setattr__(self, name, _checked_id(name, getattr(self, name)))

@@ -99,6 +99,17 @@ def test_video_frames(tmp_path: Path, portrait: Path) -> None:
     assert all("person 0, nose tip" in line for line in lines)
 
 
+def test_measures(tmp_path: Path, portrait: Path) -> None:
+    pytest.importorskip("av")
+    from clips import write_clip
+
+    clip = write_clip(tmp_path / "clip.mp4", [read_image(portrait)] * 3)
+    lines = run(tmp_path, "measures.py", clip).splitlines()
+    found = [re.fullmatch(r"0\.(\d+) s: person 0, yaw (-?\d+)°, eyes (0\.\d\d)", line) for line in lines]
+    assert [match[1] for match in found if match] == ["000", "040", "080"]
+    assert all(match and abs(int(match[2])) < 25 and 0.2 < float(match[3]) < 0.45 for match in found)
+
+
 def test_crops(tmp_path: Path, portrait: Path) -> None:
     assert run(tmp_path, "crops.py", portrait) == "face-0.png\n"
     crop = read_image(tmp_path / "face-0.png")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -132,19 +134,27 @@ def test_focal_length_changes_distance_and_is_openfaces_by_default() -> None:
     points = seen((0, 0, 0))
     long = estimate_pose(points, camera_matrix(640, 480, 1000.0))
     assert long is not None and long.translation_mm[2] == pytest.approx(1400, rel=0.1)
-    for focal in (0.0, -1.0, float("nan"), float("inf")):
+    for focal in (0.0, -1.0, float("nan"), float("inf"), "long", True):
         with pytest.raises(InputError, match="focal"):
-            camera_matrix(640, 480, focal)
-    with pytest.raises(ValueError, match="width"):
-        camera_matrix(0, 480)
+            camera_matrix(640, 480, focal)  # type: ignore[arg-type]
+    for wrong in (0, -3, 2.5, "640", None, True):
+        with pytest.raises(InputError, match="width: expected a whole number, 1 or more"):
+            camera_matrix(wrong, 480)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="height: expected a whole number, 1 or more"):
+            camera_matrix(640, wrong)  # type: ignore[arg-type]
 
 
 def test_what_is_no_face_has_no_pose() -> None:
     assert estimate_pose(np.full((68, 2), 100.0), CAMERA) is None
-    with pytest.raises(ValueError, match="landmarks"):
-        estimate_pose(np.zeros((5, 2)), CAMERA)
-    with pytest.raises(ValueError, match="sigma"):
-        estimate_pose(seen((0, 0, 0)), CAMERA, np.ones(5))
+    points = seen((0, 0, 0))
+    for landmarks in (np.zeros((5, 2)), points + np.nan, np.ma.masked_less(points, points.mean()), None, "face"):
+        with pytest.raises(InputError, match="landmarks: expected"):
+            estimate_pose(landmarks, CAMERA)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="camera: expected"):
+        estimate_pose(points, np.eye(4))
+    for sigma in (np.ones(5), -np.ones(68)):
+        with pytest.raises(InputError, match="sigma: expected"):
+            estimate_pose(points, CAMERA, sigma)
 
 
 def test_the_mean_face_is_symmetric_where_the_pose_is_told() -> None:
@@ -154,12 +164,20 @@ def test_the_mean_face_is_symmetric_where_the_pose_is_told() -> None:
     assert mean_face().shape == (68, 3) and not mean_face().flags.writeable
 
 
-@pytest.mark.parametrize("values", [(1.0, 2.0), (1.0, 2.0, float("nan")), (1.0, 2.0, 3.0, 4.0)])
-def test_a_pose_checks_itself(values: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match="three finite numbers"):
-        HeadPose(values, (0, 0, 0))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="three finite numbers"):
-        HeadPose((0, 0, 0), values)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "values", [(1.0, 2.0), (1.0, 2.0, float("nan")), (1.0, 2.0, 3.0, 4.0), (1, 2, "3"), None, 3.0, np.eye(3), "123"]
+)
+def test_a_pose_checks_itself(values: Any) -> None:
+    with pytest.raises(InputError, match="translation_mm: expected three finite numbers"):
+        HeadPose(values, (0, 0, 0))
+    with pytest.raises(InputError, match="rotation_rad: expected three finite numbers"):
+        HeadPose((0, 0, 0), values)
+
+
+def test_a_pose_takes_arrays() -> None:
+    pose = HeadPose(np.array([1, 2, 3]), np.zeros(3, np.float32))  # type: ignore[arg-type]
+    assert pose == HeadPose((1.0, 2.0, 3.0), (0.0, 0.0, 0.0))
+    assert type(pose.translation_mm[0]) is float
 
 
 def test_the_estimator_gives_every_face_its_pose() -> None:
@@ -171,6 +189,8 @@ def test_the_estimator_gives_every_face_its_pose() -> None:
     assert far.pose.translation_mm[2] > 1.8 * found.pose.translation_mm[2]
     with pytest.raises(InputError, match="focal"):
         PoseEstimator(-5.0)
+    with pytest.raises(InputError, match="faces: expected a list of Face"):
+        PoseEstimator()([face.landmarks], 640, 480)  # type: ignore[list-item]
 
 
 def test_many_at_once_are_the_poses_of_each() -> None:

@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 
+from facealign_cli.arguments import checked_items
 from facealign_cli.arrays import Floats
 from facealign_cli.errors import InputError
 from facealign_cli.pose import camera_matrix, estimate_poses, mean_face, rotation_matrix
@@ -46,7 +47,13 @@ CHUNK = 256
 
 @dataclass(frozen=True)
 class FaceMeasures:
-    """The measures of one face, see above; None where the head is turned too far for it."""
+    """The measures of one face, with the turn of the head taken out; None where it is turned too far for them.
+
+    eye_opening_left, eye_opening_right: the eye aspect ratio. mouth_opening, mouth_width, brow_left, brow_right: in
+    distances of the outer corners of the eyes. roll_deg: degrees, positive where the top of the head leans to the
+    right. inter_ocular_px: distance of these corners in the picture, pixels. Left and right are the picture's. The
+    module `facealign_cli.measures.base` has the formulas and their sources.
+    """
 
     eye_opening_left: float | None
     eye_opening_right: float | None
@@ -72,8 +79,9 @@ MEASURES: tuple[str, ...] = tuple(field.name for field in fields(FaceMeasures))
 class MeasuredFace:
     """The measures of a face in a frame.
 
-    face_id: the track's number where the face was tracked. pose: None: no fit, or `sized` is False. sized: whether the
-    size of the picture is known, without which there is no pose.
+    source: the picture's or the clip's name. frame, timestamp_s: the frame and its time in seconds; None in pictures.
+    face_id: the track's number where the face was tracked. confidence: of its landmarks. pose: the head's; None where
+    no pose fits, or `sized` is False. sized: whether the size of the picture is known, without which there is no pose.
     """
 
     source: str
@@ -163,15 +171,19 @@ def _ratios(laid: Floats, pitch_deg: Floats, yaw_deg: Floats) -> Floats:
 def measure_results(
     results: Iterable[FrameResult], *, focal_px: float | None = None, size: tuple[int, int] | None = None
 ) -> Iterator[MeasuredFace]:
-    """The measures of every face of every result.
+    """The measures of every face of every result, one after another.
 
-    focal_px: the camera's; None: `pose.default_focal`. size: width and height of the pictures, for results that do not
-    say it. A face whose picture has no known size has the measures that need no camera. Raises InputError for a focal
-    length that cannot be, and for a frame of a clip that comes twice, which would count twice.
+    results: such as `track_video` and `read_results` give. focal_px: the camera's focal length in pixels; None: see
+    `camera_matrix`. size: width and height of the pictures in pixels, for results that do not say it. A face whose
+    picture has no known size has the measures that need no camera. Raises InputError for a focal length or a size that
+    cannot be, for what is no result, and for a frame of a clip that comes twice, which would count twice.
     """
+    if size is not None and (not isinstance(size, Sequence) or len(size) != 2):
+        raise InputError(f"size: expected width and height in pixels, got {size!r:.40}")
+    camera_matrix(*(size or (1, 1)), focal_px)
     seen: set[tuple[str, int]] = set()
     chunk: list[FrameResult] = []
-    for result in results:
+    for result in checked_items("results", results, FrameResult):
         if result.frame is not None:
             if (result.source, result.frame) in seen:
                 raise InputError(

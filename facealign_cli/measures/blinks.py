@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from facealign_cli.arguments import checked_items
 from facealign_cli.arrays import Floats
 from facealign_cli.measures.base import MeasuredFace
 
@@ -41,7 +42,11 @@ _EDGE, _REOPENED = 0.2, 0.25
 
 @dataclass(frozen=True)
 class Blink:
-    """One blink of one person. Times are seconds of the clip. depth: by what share the eyes close at most, 0 to 1."""
+    """One blink of one person.
+
+    source: the clip. face_id: the person's. start_s, peak_s, end_s: seconds of the clip. depth: by what share the eyes
+    close at most, 0 to 1.
+    """
 
     source: str
     face_id: int
@@ -57,9 +62,13 @@ class Blink:
 
 
 def find_blinks(faces: Iterable[MeasuredFace]) -> list[Blink]:
-    """The blinks of every person of every clip, by clip, person and time; faces without a time have none."""
+    """The blinks of every person of every clip, by clip, person and time.
+
+    faces: what `measure_results` gives. Faces without a time have none, and nobody has any whose frames are more than
+    0.085 s apart. Raises InputError for what are no such faces.
+    """
     blinks = []
-    for (source, face_id), (times, openings) in _series(faces).items():
+    for (source, face_id), (times, openings) in _series(checked_items("faces", faces, MeasuredFace)).items():
         for start, peak, end, depth in dips(times, openings) if are_told(times) else ():
             blinks.append(Blink(source, face_id, start, peak, end, depth))
     return blinks

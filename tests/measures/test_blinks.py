@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from facealign_cli.errors import InputError
 from facealign_cli.measures import Blink, FaceMeasures, MeasuredFace, find_blinks
 from facealign_cli.measures.blinks import are_told, dips, why_untold
 
@@ -106,6 +107,11 @@ def face(time: float | None, opening: float | None, face_id: int = 0, source: st
 )
 def test_why_no_eye_is_measured(sized: bool, why: str) -> None:
     assert why_untold([replace(face(i / 25, None), sized=sized) for i in range(9)]) == why
+
+
+def test_what_is_no_measured_face() -> None:
+    with pytest.raises(InputError, match="faces: expected a list of MeasuredFace, got float in it"):
+        find_blinks([face(0.0, 0.3), 0.3])  # type: ignore[list-item]
 
 
 def test_each_person_of_each_clip_has_its_own() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import astuple
+from typing import Any
 
 import numpy as np
 import pytest
 
 from facealign_cli.boxes import BBox
+from facealign_cli.errors import InputError
 from facealign_cli.measures import FaceMeasures, measure_face, measure_results
 from facealign_cli.measures.base import CHUNK, lay_back
 from facealign_cli.pose import camera_matrix, estimate_pose, mean_face, project
@@ -125,6 +127,23 @@ def test_measures_do_not_depend_on_what_is_measured_beside_them() -> None:
         face, camera = shapes[int(one.frame or 0)] + one.face_id, camera_matrix(width, 480)
         alone = astuple(measure_face(face, camera, estimate_pose(face, camera)))
         assert astuple(one.measures) == pytest.approx(alone, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"results": 3}, "results: expected a list of FrameResult, got int"),
+        ({"results": ["rows.csv"]}, "results: expected a list of FrameResult, got str in it"),
+        ({"results": [], "focal_px": -1}, "focal length: expected a number of pixels above 0, got -1"),
+        ({"results": [], "size": 640}, "size: expected width and height in pixels, got 640"),
+        ({"results": [], "size": (640, 480, 3)}, "size: expected width and height in pixels"),
+        ({"results": [], "size": (640, 0)}, "height: expected a whole number, 1 or more, got 0"),
+    ],
+)
+def test_what_is_nothing_to_measure(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        list(measure_results(**arguments))
+    assert words in str(caught.value)
 
 
 def test_pictures_of_unknown_size() -> None:
