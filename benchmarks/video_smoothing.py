@@ -195,7 +195,7 @@ def with_changes(shape: np.ndarray, smoothing: AnySmoothing, runs: int = 10) -> 
     """Markdown table of changes: how late, and how high."""
     rng, scale = np.random.default_rng(0), 0.001 * outer_eyes(shape)
     lines = [
-        "| change | seconds | late, frames | at worst | height | at worst | noise alone |",
+        "| change | seconds | late, frames | late at worst | height | height at worst | noise alone |",
         "| --- |" + " ---: |" * 6,
     ]
     for name, what, kind, seconds in CHANGES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import re
@@ -145,3 +146,13 @@ def test_a_command_that_fails_gets_none(outcome: ModuleType, monkeypatch: pytest
         record.main()
     assert not (tmp_path / "a.json").exists()
     assert record.program(["facealign", "--help"])[1:] == ["-m", "facealign_cli", "--help"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_each_table_that_is_spelt_out_can_become_a_record(path: Path) -> None:
+    """A run takes minutes until its table is there."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    for head in (node.value for node in nodes if isinstance(node, ast.Constant)):
+        if isinstance(head, str) and head.startswith("| ") and head.endswith(" |") and "--" not in head:
+            columns = head.strip("|").split("|")
+            assert len(set(columns)) == len(columns), head
