@@ -175,7 +175,7 @@ def against(clips: list[Path], other: Path, rounds: int, model: str | None) -> s
             environment = os.environ | {"PYTHONPATH": str(checkout)}
             runs.append(json.loads(subprocess.check_output(command, env=environment, text=True)))
     lines = [
-        "| clip | frames | fps | × real time | before | ratio | ms of processor time a frame | before | ratio |",
+        "| clip | frames | fps | × real time | fps before | ratio | processor ms a frame | ms before | ratio of ms |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for i, clip in enumerate(clips):
