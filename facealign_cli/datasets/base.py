@@ -43,10 +43,14 @@ class Sample:
     def image(self) -> Image:
         """The picture, (H, W, 3) uint8 BGR. Raises InputError, also if it has another size than `size`."""
         image = read_image(self.image_path)
-        height, width = image.shape[:2]
-        if self.size is not None and self.size != (width, height):
-            raise InputError(
-                f"{self.image_path}: it has {width} x {height} pixels, but its faces were labelled in "
-                f"{self.size[0]} x {self.size[1]}"
-            )
+        if reason := why_other_size(image, self.size):
+            raise InputError(f"{self.image_path}: {reason}")
         return image
+
+
+def why_other_size(image: Image, size: tuple[int, int] | None) -> str | None:
+    """Why faces that lie in a picture of that width and height are not this picture's; None where they may be."""
+    height, width = image.shape[:2]
+    if size is None or size == (width, height):
+        return None
+    return f"it has {width} x {height} pixels, but its faces were labelled in {size[0]} x {size[1]}"
