@@ -14,7 +14,9 @@ from pathlib import Path
 
 from facealign_cli.boxes import BBox
 from facealign_cli.datasets import Sample, read_samples
+from facealign_cli.datasets.base import why_other_size
 from facealign_cli.datasets.beside import picture_called
+from facealign_cli.datasets.labels import stated_size
 from facealign_cli.errors import InputError
 from facealign_cli.files.names import strange_names
 from facealign_cli.files.output import atomic_write, check_output
@@ -82,7 +84,7 @@ def write_faces(
     for item in items:
         names |= {} if isinstance(item, LeftOut) else {item.source: None}
         named = item if isinstance(item, LeftOut) else _named_for(target, item, images)
-        reason = None if isinstance(named, LeftOut) else target.why_not(named)
+        reason = None if isinstance(named, LeftOut) else target.why_not(named) or _why_other_size(target, named)
         if isinstance(named, LeftOut):
             left_out.append(named)
         elif reason is not None:
@@ -166,6 +168,20 @@ def _joined(images: Path | None, name: str) -> str:
     if images is None or Path(os.path.abspath(name)).is_relative_to(os.path.abspath(images)):
         return name
     return str(images / name)
+
+
+def _why_other_size(target: Format, result: FrameResult) -> str | None:
+    """Why a format that does not say how large a picture is cannot hold the faces: their picture has another size.
+
+    The size that a labelling file states is lost then, and nothing that reads the format could notice the difference.
+    """
+    if target.holds_size or result.frame is not None or not result.faces or not Path(result.source).is_file():
+        return None
+    size = stated_size(result, result.faces[0].landmarks)
+    try:
+        return None if size is None else why_other_size(read_image(result.source), size)
+    except InputError:  # whoever reads the picture is told; its faces can be written
+        return None
 
 
 def _named_for(target: Format, result: FrameResult, images: Path | None) -> FrameResult:

@@ -296,6 +296,23 @@ def test_a_picture_of_two_sizes_counts_once(folder: Path) -> None:
     assert "photos/a.jpg: it stands there twice, with 640x480 and with 320x240 pixels" in told
 
 
+@pytest.mark.parametrize("size", [(320, 240), (1280, 960)])
+def test_faces_labelled_in_another_size_make_no_pts_files(folder: Path, size: tuple[int, int]) -> None:
+    """A .pts file says no size, so that nobody could notice later that its points are those of another picture."""
+    first, second = get_format("json").read("rows.json")
+    scaled = replace(first.faces[0], landmarks=first.faces[0].landmarks * size[0] / 640)
+    results = [replace(first, source="a.jpg", faces=(scaled,), width=size[0], height=size[1])]
+    get_format("coco").write("o.json", [*results, replace(second, source="sub/b.jpg")])
+    told = run("o.json", "o", "--to", "pts", "--images", "photos", code=3).stderr
+    assert (
+        f"Left out: photos/a.jpg: it has 640 x 480 pixels, but its faces were labelled in {size[0]} x {size[1]}" in told
+    )
+    assert [path.name for path in Path("o").rglob("*.pts")] == ["b.pts"]
+    run("o.json", "same.json", "--images", "photos")  # here the size stays with the points
+    Path("photos/a.jpg").write_bytes(b"damaged")
+    run("o.json", "all", "--to", "pts", "--images", "photos")
+
+
 def test_our_own_formats_keep_what_two_inputs_say_of_a_picture(folder: Path) -> None:
     run("rows.json", "rows.json", "both.jsonl")
     assert [r.source for r in get_format("jsonl").read("both.jsonl")].count("photos/a.jpg") == 2

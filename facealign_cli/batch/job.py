@@ -124,7 +124,10 @@ class Job:
         progress: Progress,
         report: Callable[[Progress], None],
     ) -> None:
-        """Take the outcomes as they come. Whatever ends this early, what has come until then is written."""
+        """Take the outcomes as they come. Whatever ends this early, what has come until then is written.
+
+        If the listing found nothing at all, the job stays as it was.
+        """
         outcomes, stop = source
         begin, own_s = time.monotonic(), time.process_time()
         flushed, shards = begin, self.store.n_shards
@@ -146,6 +149,8 @@ class Job:
                     stop.set()
                 self._tell(progress, listing, begin, own_s, report)
             stopped = stop.is_set()
+            if not stopped and not listing.any_found:
+                return
             if not stopped:
                 self._check_places()
                 self.store.close()

@@ -78,6 +78,11 @@ class Listing:
         with self._change:
             return self.complete and not self._chunks and self._error is None
 
+    @property
+    def any_found(self) -> bool:
+        """Whether there is anything so far, done or not."""
+        return bool(self.found or self.skipped)
+
     def take(self) -> list[str] | None:
         """The next chunk; None if there is none yet, or none will come. Errors of the listing are raised at its end."""
         with self._change:

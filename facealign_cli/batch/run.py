@@ -99,8 +99,9 @@ def run_batch(
     called often while the job runs. stop: if it is set, the job ends when the pictures in work are done, and all that
     is finished is written. make_work: makes what the workers do, in place of `work`; it has to be picklable.
     own_config: what the rows of `make_work` depend on, as JSON values; a job resumes only with the same ones.
-    Raises InputError if there is nothing to read, OutputError if the folder holds another job, is in use by another
-    run, or the disk is full, ModelError, DeviceError, MissingDependency, and FacealignError if no worker can start.
+    Raises InputError if there is nothing to read or the folder of a picture that failed has gone, OutputError if the
+    folder holds another job, is in use by another run, or the disk is full, ModelError, DeviceError, MissingDependency,
+    and FacealignError if no worker can start.
     After any of these the job can be resumed.
     """
     sources = sources if isinstance(sources, Sources) else Sources(one_or_several(sources))
@@ -137,10 +138,14 @@ def run_batch(
         if options.engine == "ray":
             make_work = partial(_same_work, make_work, work, options, job_config(work, options))
         source = _outcomes(listing, make_work, job, progress, stop)
-        with listing, source as outcomes:
-            job.run(outcomes, listing, progress, report)
-    if not progress.done and not progress.before and not progress.stopped:
-        raise InputError(_nothing(sources, [*listing.problems, *progress.notes]))
+        with listing, source as (outcomes, stopping):
+            job.run((_unless_folders_go(outcomes, sources), stopping), listing, progress, report)
+    if not listing.any_found and not progress.stopped:
+        raise InputError(_nothing(sources, [*listing.problems, *progress.notes], progress.before))
+    missing = progress.before - listing.skipped
+    if missing > 0 and not progress.stopped:
+        what = f"{missing:,} of the {progress.before:,} {sources.what} that were done before"
+        progress.notes.append(f"{what} were not found this time; their rows stay")
     return progress
 
 
@@ -156,10 +161,11 @@ def _check_processes(sources: Sources, work: WorkOptions, options: BatchOptions)
             raise InputError(f"{place}: worker processes do not see this memory; --workers 0 works without them")
 
 
-def _nothing(sources: Sources, problems: list[str]) -> str:
+def _nothing(sources: Sources, problems: list[str], before: int) -> str:
     places = ", ".join(place for place in (*sources.places, *sources.lists)) or "nothing"
     why = f" ({problems[0]})" if problems else ""
-    return f"no {sources.what} in {places}{why}; --glob says which names are meant"
+    done = f". The rows of the {before:,} {sources.what} that were done before stay as they are" if before else ""
+    return f"no {sources.what} in {places}{why}; --glob says which names are meant{done}"
 
 
 @contextlib.contextmanager
@@ -176,6 +182,20 @@ def _outcomes(
         return
     with Pool(make_work, options.workers, progress.usage, options.timeout_s, options.in_flight) as pool:
         yield pool.outcomes(listing, stop), stop
+
+
+def _unless_folders_go(outcomes: Iterator[list[JournalLine]], sources: Sources) -> Iterator[list[JournalLine]]:
+    """The outcomes. Raises InputError where pictures fail because their folder has gone: later they can be read."""
+    for lines in outcomes:
+        for line in lines:
+            folder = None if line.error is None else sources.folder_gone(line.path)
+            if folder is not None:
+                raise InputError(
+                    f"{folder}: {line.path} was found in it, but nothing is there now: it was unmounted, moved or "
+                    "emptied. Pictures that could not be read for this reason are not recorded as failed; put the "
+                    "folder back and run the same command again"
+                )
+        yield lines
 
 
 def _for_a_cluster(work: WorkOptions, options: BatchOptions) -> tuple[WorkOptions, BatchOptions]:

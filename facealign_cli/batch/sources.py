@@ -18,7 +18,7 @@ from facealign_cli.errors import InputError
 from facealign_cli.files.base import password_hidden, without_waiting
 from facealign_cli.files.output import safe_tree
 from facealign_cli.files.pictures import STDIN, standard_input
-from facealign_cli.files.storage import LocalStorage, is_url, storage_for
+from facealign_cli.files.storage import LocalStorage, is_url, local_place, storage_for
 from facealign_cli.formats.parquet import import_pyarrow
 
 
@@ -117,6 +117,25 @@ class Sources:
             note(text)
         for path in self.lists:
             yield from _without_passwords(_listed(path, self), tell)
+
+    def folder_gone(self, path: str) -> str | None:
+        """The folder in which a picture was found, if nothing is in it any more: it was unmounted, moved or emptied.
+
+        None if the folder holds something, if the picture came by a list, or if it does not lie on this machine.
+        """
+        place = local_place(path)
+        if place is None:
+            return None
+        folder = os.path.dirname(place) or "."
+        bases = (place if not MAGIC.search(place) else pattern_parts(place)[0] for place in self.places)
+        looked_through = [local_place(base) for base in bases if base != STDIN]
+        if not any(base and is_inside(os.path.abspath(folder), os.path.abspath(base)) for base in looked_through):
+            return None
+        try:
+            with os.scandir(folder) as entries:
+                return None if any(entries) else folder
+        except OSError:  # not there, or its file system is gone
+            return folder
 
 
 def _without_passwords(paths: Iterator[str], tell: Tell) -> Iterator[str]:

@@ -65,8 +65,13 @@ def _state(progress: Progress, what: str) -> str:
 
 
 def tell_notes(progress: Progress) -> None:
-    """What is no problem, but should be known, such as files that are passed over."""
+    """What is no problem, but should be known, such as files that are passed over, or what had failed before."""
     console.messages(f"Note: {note}." for note in progress.notes)
+    failed_before = progress.counts.failed - progress.failed
+    if failed_before > 0:
+        console.message(
+            f"Note: {failed_before:,} of those done before had failed; --retry-errors tries them once more."
+        )
 
 
 def tell_end(progress: Progress, output: str) -> None:

@@ -12,7 +12,7 @@ from facealign_cli.cli import console, kinds, options, tracking
 from facealign_cli.cli.help import Command
 
 if TYPE_CHECKING:
-    from facealign_cli.records import LeftOut
+    from facealign_cli.records import FrameResult, LeftOut
 
 
 @click.command(
@@ -69,7 +69,8 @@ def plot(
     check_output(output, overwrite)
     shown = ClipPage(clip, title, focal, size, fps, start, end)
     left_out: list[LeftOut] = []
-    series = write_clip_page(output, tracking.read_rows(rows, format_name, left_out), shown, overwrite)
+    results = tracking.read_rows(rows, format_name, left_out)
+    series = write_clip_page(output, results, shown, overwrite)
     console.tell_not_held(left_out)
     summary = series.summary
     kilobytes = output.stat().st_size / 1000
@@ -78,5 +79,23 @@ def plot(
         f"{console.counted(summary.frames, 'frame')}, {console.counted(summary.faces, 'face')} of "
         f"{console.counted(summary.ids, 'id')}; {series.blink_count}; {large}: {output}"
     )
+    if clip is not None and results:
+        _tell_doubtful_frames(rows, results[0], clip)
     tracking.tell_unsized([rows] if tracking.is_unsized(series.records) else [])
     sys.exit(console.SOME_FAILED if left_out else 0)
+
+
+def _tell_doubtful_frames(rows: Path, first: FrameResult, clip: str) -> None:
+    """Say so if nothing shows that the frames of a clip are those to which the rows belong."""
+    from facealign_cli.files.base import is_url
+
+    if first.timestamp_s is None:
+        console.message(
+            f"The rows of {rows} have no times, so their frame 0 is shown as the first one of {clip}. If the clip was "
+            "tracked with --start, the landmarks belong to later frames than those that are shown."
+        )
+    elif not is_url(clip) and Path(first.source).name != Path(clip).name:
+        console.message(
+            f"The rows of {rows} are of {first.source}, but the frames that are shown are of {clip}: see whether the "
+            "landmarks lie on the faces."
+        )

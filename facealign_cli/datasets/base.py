@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from facealign_cli.arrays import Floats
+from facealign_cli.arrays import Floats, Image
 from facealign_cli.boxes import BBox
 from facealign_cli.errors import InputError
 from facealign_cli.files.pictures import DecodedPicture, read_picture
@@ -43,10 +43,14 @@ class Sample:
     def picture(self) -> DecodedPicture:
         """The picture, and what is wrong with its file. Raises InputError, also if it has another size than `size`."""
         picture = read_picture(self.image_path)
-        height, width = picture.image.shape[:2]
-        if self.size is not None and self.size != (width, height):
-            raise InputError(
-                f"{self.image_path}: it has {width} x {height} pixels, but its faces were labelled in "
-                f"{self.size[0]} x {self.size[1]}"
-            )
+        if reason := why_other_size(picture.image, self.size):
+            raise InputError(f"{self.image_path}: {reason}")
         return picture
+
+
+def why_other_size(image: Image, size: tuple[int, int] | None) -> str | None:
+    """Why faces that lie in a picture of that width and height are not this picture's; None where they may be."""
+    height, width = image.shape[:2]
+    if size is None or size == (width, height):
+        return None
+    return f"it has {width} x {height} pixels, but its faces were labelled in {size[0]} x {size[1]}"

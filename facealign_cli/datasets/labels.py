@@ -52,7 +52,7 @@ def _faces(path: Path, result: FrameResult, need_pictures: bool) -> Iterator[Sam
             continue
         photo = photo_key(dataset, name.stem)
         place = image or folder / name
-        size = _stated_size(result, face.landmarks)
+        size = stated_size(result, face.landmarks)
         yield Sample(face_name, dataset, photo, place, face.landmarks, face.bbox, size=size)
 
 
@@ -65,7 +65,7 @@ def _missing(name: str, folder: Path) -> str:
     return f"its picture is missing: no file {name} in {folder}, {folder / 'images'} or the working folder"
 
 
-def _stated_size(result: FrameResult, landmarks: Floats) -> tuple[int, int] | None:
+def stated_size(result: FrameResult, landmarks: Floats) -> tuple[int, int] | None:
     """Width and height that the file states; None if it states none, or such as the face cannot lie in: some programs
     fill in 1 x 1."""
     x, y = landmarks.mean(axis=0)

@@ -63,10 +63,12 @@ def _box(folder: str, entry: Any) -> tuple[str, Detection]:
     return f"{folder}/{entry.imgName}", Detection(BBox(*(np.asarray(entry.bb_detector, float) - 1).tolist()))
 
 
-def read_faces(path: Path, fmt: Format) -> dict[str, list[Detection]]:
+def read_faces(path: Path, fmt: Format, sizes: dict[str, tuple[int, int]]) -> dict[str, list[Detection]]:
     """Picture → the boxes of its faces, as the boxes of their landmarks: of a known detector they are calibrated.
 
-    Pictures that failed are not in it. Raises InputError, FormatError, also for a face that cannot be used.
+    Pictures that failed are not in it. sizes: gets width and height of the pictures in which the boxes lie, where the
+    file states them, and not such as no box can lie in: some programs fill in 1 x 1. Raises InputError, FormatError,
+    also for a face that cannot be used.
     """
     table: dict[str, list[Detection]] = {}
     for result in fmt.scan(path):
@@ -78,4 +80,7 @@ def read_faces(path: Path, fmt: Format) -> dict[str, list[Detection]]:
             calibration = calibration_of(result.detector)
             boxes = [Detection(calibration.landmarks_bbox(f.bbox), f.detector_score) for f in result.faces]
             table.setdefault(result.source, []).extend(boxes)
+            centres = [((f.bbox.x1 + f.bbox.x2) / 2, (f.bbox.y1 + f.bbox.y2) / 2) for f in result.faces]
+            if any(0 <= x < result.width and 0 <= y < result.height for x, y in centres):
+                sizes[result.source] = result.width, result.height
     return table

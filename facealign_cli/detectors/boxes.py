@@ -44,17 +44,27 @@ class BoxFileDetector(ReloadedWhenPickled):
             raise InputError("detector boxes needs a file of boxes")
         self._options = options
         self._path = options.boxes_file
-        self._boxes = read_boxes(self._path)
+        self._sizes: dict[str, tuple[int, int]] = {}
+        self._boxes = read_boxes(self._path, self._sizes)
         self._by_name: dict[str, list[str]] = defaultdict(list)
         for key in self._boxes:
             self._by_name[_posix(key).name].append(key)
 
     def detect(self, image: Image, source: str | None = None) -> list[Detection]:
-        """See `Detector.detect`; raises InputError if `source` has no box or fits several entries alike."""
+        """See `Detector.detect`; raises InputError if `source` has no box or fits several entries alike.
+
+        It does so, too, if the picture has another size than that in which the boxes lie, as their file says.
+        """
         check_image(image)
         if source is None:
             raise InputError("detector boxes needs pictures with a name: it cannot serve a stream or video")
-        found = self._boxes[self._key(source)]
+        key, (height, width) = self._key(source), image.shape[:2]
+        found = self._boxes[key]
+        if self._sizes.get(key, (width, height)) != (width, height):
+            stated = "{} x {}".format(*self._sizes[key])
+            raise InputError(
+                f"{source}: it has {width} x {height} pixels, but its boxes in {self._path} lie in {stated}"
+            )
         score = self._options.score
         if score is not None:
             found = [d for d in found if d.score is None or d.score >= score]
@@ -76,10 +86,11 @@ class BoxFileDetector(ReloadedWhenPickled):
         return keys[0]
 
 
-def read_boxes(path: Path) -> BoxTable:
+def read_boxes(path: Path, sizes: dict[str, tuple[int, int]] | None = None) -> BoxTable:
     """Name of the picture, as the file has it → its boxes.
 
-    Raises InputError if the file cannot be read or is of no kind that has boxes, FormatError naming the key or row.
+    sizes: gets width and height of the pictures in which the boxes lie, where the file states them. Raises InputError
+    if the file cannot be read or is of no kind that has boxes, FormatError naming the key or row.
     """
     faces = None if path.is_dir() and any(path.rglob("*.mat")) else find_format(path)
     if path.is_dir() and faces is None:
@@ -90,7 +101,7 @@ def read_boxes(path: Path) -> BoxTable:
             f"facealign convert {shlex.quote(str(path))} rows.json"
         )
     if faces is not None:
-        return read_faces(path, faces)
+        return read_faces(path, faces, {} if sizes is None else sizes)
     readers: dict[str, Callable[[Path], BoxTable]] = {".json": _read_json, ".csv": _read_csv, ".mat": read_mat}
     reader = readers.get(path.suffix.lower())
     if reader is None:

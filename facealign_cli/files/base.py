@@ -11,7 +11,7 @@ import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from facealign_cli.errors import InputError
 
@@ -113,6 +113,20 @@ def check_length(path: str, length: int, max_bytes: int | None) -> None:
     """Raise InputError where a file of `length` bytes is longer than `max_bytes`; None: any length is right."""
     if max_bytes is not None and length > max_bytes:
         raise InputError(f"{path}: more than {max_bytes >> 20} MiB, too large for a picture within the limit")
+
+
+def read_at_most(stream: BinaryIO, max_bytes: int) -> bytes:
+    """A stream's bytes up to its end, or the first so many.
+
+    They are read in pieces: asked for all at once, Python lays out that much memory for the shortest file.
+    """
+    data = bytearray()
+    while len(data) < max_bytes and (piece := stream.read(min(max_bytes - len(data), _PIECE))):
+        data += piece
+    return bytes(data)
+
+
+_PIECE = 1 << 20
 
 
 def reason_of(error: Exception) -> str:

@@ -16,12 +16,12 @@ import os
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from facealign_cli.errors import ArgumentError, FacealignError, FormatError, InputError
-from facealign_cli.files.base import without_waiting
+from facealign_cli.files.base import read_at_most, without_waiting
 
 PathLike = str | os.PathLike[str]
 T = TypeVar("T")
@@ -54,19 +54,12 @@ def read_bytes(path: PathLike, max_bytes: int = MAX_BYTES) -> bytes:
     """The content of a file. Raises InputError if it cannot be read, FormatError if it is longer than `max_bytes`."""
     try:
         with reading(path), open(path, "rb", opener=without_waiting) as stream:
-            data = b"".join(_pieces(stream, max_bytes + 1))
+            data = read_at_most(stream, max_bytes + 1)
     except ValueError as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
     if len(data) > max_bytes:
         raise FormatError(f"{path}: longer than {max_bytes} bytes")
     return data
-
-
-def _pieces(stream: BinaryIO, max_bytes: int) -> Iterator[bytes]:
-    """A stream's bytes up to so many; asked for all at once, Python would lay out that much memory for a short file."""
-    while max_bytes > 0 and (piece := stream.read(min(max_bytes, 1 << 20))):
-        yield piece
-        max_bytes -= len(piece)
 
 
 @contextlib.contextmanager

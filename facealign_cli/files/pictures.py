@@ -23,7 +23,7 @@ import numpy as np
 
 from facealign_cli.arrays import Image, real_number
 from facealign_cli.errors import InputError
-from facealign_cli.files.base import check_path, no_such_file, without_waiting
+from facealign_cli.files.base import check_path, no_such_file, read_at_most, without_waiting
 from facealign_cli.files.depth import to_8_bit
 from facealign_cli.files.header import is_known, plain_png, read_header, unread_kind
 from facealign_cli.files.header_base import ImageHeader
@@ -102,7 +102,7 @@ def _read_stream(stream: BinaryIO, name: str, max_pixels: int) -> DecodedPicture
     if start and not is_known(start):  # an endless or huge stream is not read any further
         raise InputError(f"{_shown(name)}: {unread_kind(start)}")
     limit = max_file_bytes(max_pixels)
-    data = start + stream.read(limit - len(start) + 1) if start else b""
+    data = start + read_at_most(stream, limit - len(start) + 1) if start else b""
     if len(data) > limit:
         raise InputError(f"{_shown(name)}: more than {limit >> 20} MiB, too large for a picture within the limit")
     return decode_picture(data, name, max_pixels=max_pixels)

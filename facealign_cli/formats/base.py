@@ -72,10 +72,10 @@ class Format:
     has to be left out, and goes on. why_not: says why a record cannot be held, and `write` leaves that record out; None
     if it can. recognises: whether a parsed JSON document, the root tag of an XML file (a str), the first characters of
     a .csv file without its quotation marks, or a folder (a Path) is of this format. loses: what of a face the format
-    cannot hold; "" if it holds all. names_pictures: whether the format is made for labelling tools, which name pictures
-    by their paths in a folder of pictures. takes_root: whether `write` takes that folder as `root`. faces_alone:
-    whether a picture without a face leaves nothing. named: whether people choose it by its name; else it is read alone,
-    and found by what it looks like.
+    cannot hold; "" if it holds all. holds_size: whether it says how large a picture is. names_pictures: whether the
+    format is made for labelling tools, which name pictures by their paths in a folder of pictures. takes_root:
+    whether `write` takes that folder as `root`. faces_alone: whether a picture without a face leaves nothing.
+    named: whether people choose it by its name; else it is read alone, and found by what it looks like.
     """
 
     name: str
@@ -90,6 +90,7 @@ class Format:
     why_not: Callable[[FrameResult], str | None] = lambda _result: None
     recognises: Callable[[Any], bool] = lambda _content: False
     loses: str = ""
+    holds_size: bool = True
     names_pictures: bool = False
     takes_root: bool = False
     faces_alone: bool = False

@@ -160,4 +160,6 @@ _LOSES = (
     "the picture's size, the box, the detector's score, points that cannot be seen, sigma, quality, "
     "which model placed the points; errors become lines without a face"
 )
-register_format("openface", [], write=write, scan=scan, dump=dump, recognises=_recognises, loses=_LOSES)
+register_format(
+    "openface", [], write=write, scan=scan, dump=dump, recognises=_recognises, loses=_LOSES, holds_size=False
+)

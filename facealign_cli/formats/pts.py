@@ -276,6 +276,7 @@ register_format(
     why_not=why_failed,
     recognises=_recognises,
     loses=_LOSES,
+    holds_size=False,
     takes_root=True,
     faces_alone=True,
 )

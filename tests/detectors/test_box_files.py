@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from facealign_cli.geometry import init_shape_from_bbox
 from facealign_cli.records import Face, FrameResult
 
 BOX = BBox(10, 20, 110, 140)
-IMAGE = np.zeros((20, 20, 3), np.uint8)
+IMAGE = np.zeros((480, 640, 3), np.uint8)
 
 
 def results(detector: str | None = None) -> list[FrameResult]:
@@ -64,6 +65,19 @@ def test_files_of_labelling_tools(tmp_path: Path, name: str) -> None:
     path = tmp_path / ("f.xml" if name == "dlib-xml" else "f.json")
     get_format(name).write(path, results())
     assert read_boxes(path)["one/a.jpg"][0].bbox == BOX
+
+
+@pytest.mark.parametrize("name", ["json", "coco"])
+def test_boxes_that_lie_in_a_picture_of_another_size_are_refused(tmp_path: Path, name: str) -> None:
+    """A tool has reduced the pictures, say: all boxes would be half as large as the faces, and beside them."""
+    get_format(name).write(tmp_path / "f.json", results()[:2])
+    detector = create_detector("boxes", boxes_file=tmp_path / "f.json")
+    with pytest.raises(InputError, match=r"one/a\.jpg: it has 20 x 10 pixels, but its boxes in .* lie in 640 x 480"):
+        detector.detect(IMAGE[:10, :20], "one/a.jpg")
+    assert detector.detect(IMAGE[:10, :20], "b.jpg") == []  # no box, so none that is in a wrong place
+    unstated = [replace(result, width=1, height=1) for result in results()[:1]]
+    get_format("json").write(tmp_path / "one.json", unstated)
+    assert len(create_detector("boxes", boxes_file=tmp_path / "one.json").detect(IMAGE, "one/a.jpg")) == 2
 
 
 def test_frames_of_a_clip_are_no_pictures(tmp_path: Path) -> None:

@@ -176,6 +176,19 @@ def test_standard_input(small: np.ndarray) -> None:
         read_image_stream(io.BytesIO())
 
 
+def test_no_memory_is_laid_out_for_a_longer_file_than_there_is(small: np.ndarray) -> None:
+    """Asked for 1.6 GB, Python takes so much for the shortest file, which fails where memory is limited."""
+    asked = []
+
+    class Stream(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            asked.append(size)
+            return super().read(size)
+
+    np.testing.assert_array_equal(read_image_stream(Stream(encode(small, ".png"))), small)
+    assert all(0 <= size <= 1 << 20 for size in asked)
+
+
 def test_importing_loads_no_opencv() -> None:
     code = "import sys, facealign_cli.files.pictures, facealign_cli.overlay, facealign_cli.formats.base as b"
     code += "; b.format_names(); print('cv2' in sys.modules)"
