@@ -67,6 +67,7 @@ class Quality:
                 continue
             if not (0 <= real_number(value) <= most and math.isfinite(value)):
                 raise ArgumentError(f"{name}: expected 0 to {most:g}, got {value!r:.40}")
+            object.__setattr__(self, name, float(value))
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +119,8 @@ class Face(MadeAnew):
             array.setflags(write=False)
             object.__setattr__(self, name, array)
         object.__setattr__(self, "confidence", float(self.confidence))
+        if self.detector_score is not None:
+            object.__setattr__(self, "detector_score", float(self.detector_score))
 
     @property
     def doubtful(self) -> bool:
@@ -188,9 +191,9 @@ class FrameResult:
     """The record of one picture or one video frame, also if it failed.
 
     source: the path, or "-". status: "ok", "no_face", or "error", which comes with a message in `error`. width, height:
-    of the upright picture; 0 if it could not be read. warning: what is wrong with an input that was used all the same,
-    such as a JPEG that is damaged in places. frame, timestamp_s: in video only. left_out: the number of faces that were
-    found, but are below the confidence that was asked for; no file format keeps this number.
+    of the upright picture; 0 if it could not be read. warning: what is wrong with an input that was used all the same, such as a JPEG that is damaged in places. frame,
+    timestamp_s: in video only. left_out: the number of faces that were found, but are below the confidence that was
+    asked for; no file format keeps this number.
     """
 
     source: str
@@ -227,12 +230,22 @@ class FrameResult:
             raise ArgumentError(f"status {self.status!r} does not go with {len(self.faces)} faces")
         if (self.status == "error") != bool(self.error):
             raise ArgumentError(f"status {self.status!r} does not go with error {self.error!r}")
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
         numbers = self.width, self.height, 0 if self.frame is None else self.frame
         if not all(_is_whole(n, limit) for n, limit in zip(numbers, (2**31, 2**31, 2**63), strict=True)):
             got = f"{self.width!r:.40}, {self.height!r:.40}, {self.frame!r:.40}"
             raise ArgumentError(f"expected a size below 2**31 and a frame below 2**63, neither negative, got {got}")
         if self.timestamp_s is not None and not math.isfinite(real_number(self.timestamp_s)):
             raise ArgumentError(f"timestamp_s: expected a finite number or None, got {self.timestamp_s!r:.40}")
+        if not _is_whole(self.left_out, 2**63):
+            raise ArgumentError(f"left_out: expected a whole number, 0 or more, got {self.left_out!r:.40}")
+        for name in ("width", "height", "frame", "left_out"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, int(getattr(self, name)))
+        if self.timestamp_s is not None:
+            object.__setattr__(self, "timestamp_s", float(self.timestamp_s))
 
     @classmethod
     def of_faces(cls, source: str, faces: list[Face] | tuple[Face, ...], **fields: object) -> FrameResult:
