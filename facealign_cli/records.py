@@ -191,7 +191,8 @@ class FrameResult:
     """The record of one picture or one video frame, also if it failed.
 
     source: the path, or "-". status: "ok", "no_face", or "error", which comes with a message in `error`. width, height:
-    of the upright picture; 0 if it could not be read. warning: what is wrong with an input that was used all the same, such as a JPEG that is damaged in places. frame,
+    of the upright picture; 0 if it could not be read. faces: no two of them have the same face_id or track_id. warning:
+    what is wrong with an input that was used all the same, such as a JPEG that is damaged in places. frame,
     timestamp_s: in video only. left_out: the number of faces that were found, but are below the confidence that was
     asked for; no file format keeps this number.
     """
@@ -231,6 +232,14 @@ class FrameResult:
         if (self.status == "error") != bool(self.error):
             raise ArgumentError(f"status {self.status!r} does not go with error {self.error!r}")
         self._check_numbers()
+        for name in ("face_id", "track_id"):
+            ids = [number for face in self.faces if (number := getattr(face, name)) is not None]
+            if len(set(ids)) < len(ids):
+                twice = next(number for number in ids if ids.count(number) > 1)
+                raise ArgumentError(
+                    f"faces: two of them have the {name} {twice}; dataclasses.replace(face, {name}=…) makes a face "
+                    "with another one"
+                )
 
     def _check_numbers(self) -> None:
         numbers = self.width, self.height, 0 if self.frame is None else self.frame
