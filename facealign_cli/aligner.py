@@ -118,19 +118,24 @@ class Aligner:
         Returns one list of faces for each picture, in the same order. The landmarks of a face do not depend on the
         other pictures: they are, to the bit, those of `facealign batch folder`.
         Raises InputError for a picture that cannot be used, after the faces of all pictures before it have been
-        given; the message has the picture's number, counted from 0.
+        given; the message has the picture's number, counted from 0. What `images` itself raises comes after them, too.
         """
         _check_many("images", images)
         if isinstance(images, np.ndarray) and (images.ndim < 3 or (images.shape[-1:] == (3,) and images.ndim == 3)):
             raise InputError(f"images: expected several pictures, got one of {images.shape}: put it into a list")
         model = self.model.padded_to(NETWORK_BATCH)
         waiting: list[FoundFaces] = []
-        for number, image in enumerate(images):
+        for number, image in enumerate(_with_what_ends(images)):
             try:
+                if isinstance(image, _End):
+                    raise image.error
                 waiting.append(self.find(image))
             except InputError as error:
                 yield from self._shown(model, waiting)
                 raise InputError(f"picture {number} (counted from 0): {error}") from error
+            except Exception:
+                yield from self._shown(model, waiting)
+                raise
             if len(waiting) >= _WAITING or sum(len(found.detections) for found in waiting) >= NETWORK_BATCH:
                 yield from self._shown(model, waiting)
                 waiting = []
@@ -188,6 +193,21 @@ class Aligner:
     def align_crops(self, faces: FaceCrops) -> AlignedShapes:
         """Place landmarks in crops of one or several pictures. Each face's landmarks are pixels of its own picture."""
         return align_crops(self.model, faces)
+
+
+@dataclass(frozen=True)
+class _End:
+    """What pictures ended with."""
+
+    error: Exception
+
+
+def _with_what_ends(images: Iterable[Picture]) -> Iterator[Picture | _End]:
+    """The pictures, and behind them the error that going through them ends with."""
+    try:
+        yield from images
+    except Exception as error:  # noqa: BLE001 - raised again, after what was waiting
+        yield _End(error)
 
 
 _WAITING = 64
