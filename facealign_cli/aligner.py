@@ -77,8 +77,9 @@ class Aligner:
     device: where the landmark network runs: "auto", "cpu", "cuda" or "cuda:N". threads: how many threads one operator
     of the network may use. min_confidence: faces of a lower confidence (0 to 1) are left out. None means
     `MIN_CONFIDENCE`, or 0 with the detector `boxes`.
-    Raises InputError for an unknown name and for an object that is no detector, ModelError for a model file that cannot
-    be used, DeviceError if the device is not there, and MissingDependency if the detector needs a package that is not
+    Raises InputError for an unknown name, for an object that is no detector, and for options, device or threads that
+    would have no effect on a detector or a model that is given itself, ModelError for a model file that cannot be used,
+    DeviceError if the device is not there, and MissingDependency if the detector needs a package that is not
     installed.
     """
 
@@ -92,6 +93,10 @@ class Aligner:
         threads: int = 1,
         min_confidence: float | None = None,
     ) -> None:
+        if isinstance(model, DanModel):
+            _check_loaded_so(model, device, threads)
+        if options is not None and not isinstance(detector, str):
+            raise InputError("options: they are for a detector's name; create_detector(name, options) makes a detector")
         self.model = model if isinstance(model, DanModel) else load_model(model, device=device, threads=threads)
         self.detector = create_detector(detector, options) if isinstance(detector, str) else check_detector(detector)
         self.min_confidence = checked_min_confidence(min_confidence, self.detector.name)
@@ -193,6 +198,17 @@ class Aligner:
     def align_crops(self, faces: FaceCrops) -> AlignedShapes:
         """Place landmarks in crops of one or several pictures. Each face's landmarks are pixels of its own picture."""
         return align_crops(self.model, faces)
+
+
+def _check_loaded_so(model: DanModel, device: str, threads: int) -> None:
+    """Raise InputError where a device or threads are asked for with which the model was not loaded."""
+    runs_on = "cpu" if model.provider.startswith("CPU") else "cuda"
+    for name, value, fits in (("device", device, ("auto", runs_on)), ("threads", threads, (1,))):
+        if value not in (*fits, model.loading[name]):
+            raise InputError(
+                f"{name}: the model is loaded already, with {model.loading[name]!r}, and not with {value!r:.40}: "
+                f"load_model({name}=…) loads it so"
+            )
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,8 @@ class DanModel:
     It can be used from several threads at once. It can be pickled; the copy loads its file anew.
 
     path: an ONNX file. device: "auto", "cpu", "cuda" or "cuda:N". threads: how many threads one operator may use.
-    batch_size: how many crops go through the graph at once, at most; larger input is cut into such parts.
+    batch_size: how many crops go through the graph at once, at most; larger input is cut into such parts. loading: with
+    which device and threads it was loaded.
     Raises ModelError for a file that is damaged or no such graph, and DeviceError if the device is not there.
     """
 
@@ -140,7 +141,7 @@ class DanModel:
         batch_size: int = 16,
     ) -> None:
         self.path = Path(path)
-        self._loading = {"device": device, "threads": threads}
+        self.loading: dict[str, Any] = {"device": device, "threads": threads}
         self._session = create_session(self.path, device, threads)
         self.metadata = self._read_metadata()
         self.frame = self.metadata.frame
@@ -160,7 +161,7 @@ class DanModel:
         return model
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _load_again, (self.path, self._loading, self.batch_size, self.padded)
+        return _load_again, (self.path, self.loading, self.batch_size, self.padded)
 
     @property
     def name(self) -> str:
