@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from facealign_cli.arguments import check_kind, check_number, is_several
+from facealign_cli.arguments import check_flags, check_kind, check_number, is_several
 from facealign_cli.arrays import Floats, Image
 from facealign_cli.boxes import BBox, BoxCalibration, Detection
 from facealign_cli.detectors import Detector, DetectorOptions, create_detector
@@ -292,6 +292,7 @@ def align_pictures(
     aligner = checked_aligner(aligner)
     check_number("max_pixels", max_pixels, 1, whole=True)
     check_kind("pose", pose, PoseEstimator, None)
+    check_flags(quality=quality)
     for path in paths:
         check_path("paths", path)
         yield _align_picture(os.fspath(path), aligner, max_pixels, pose, quality)

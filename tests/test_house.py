@@ -20,9 +20,8 @@ ROOT = Path(facealign_cli.__file__).resolve().parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("arrays", "errors", "landmarks", "protobuf", "version"),
-    ("boxes",),
+    ("arguments", "boxes"),
     (
-        "arguments",
         "files",
         "geometry",
         "onnx_convolutions",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from facealign_cli.arguments import check_choice, check_number
+from facealign_cli.arguments import check_choice, check_flags, check_number
 from facealign_cli.batch.base import SHARD_SUFFIXES, JournalLine
 from facealign_cli.batch.listing import Listing
 from facealign_cli.batch.manifest import Manifest
@@ -63,6 +63,8 @@ class BatchOptions:
             check_number(name, getattr(self, name), least, whole=True)
         if self.timeout_s is not None:
             check_number("timeout_s", self.timeout_s, 0)
+        check_flags(restart=self.restart, must_resume=self.must_resume, retry_errors=self.retry_errors)
+        check_flags(fail_fast=self.fail_fast)
         check_choice("engine", self.engine, ("local", "ray"))
         if self.engine == "local" and self.ray_address is not None:
             raise InputError("a Ray address without the engine ray (--ray-address without --engine ray)")

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from facealign_cli.aligner import NETWORK_BATCH, Aligner, confident
-from facealign_cli.arguments import check_kind, check_number
+from facealign_cli.arguments import check_flags, check_kind, check_number
 from facealign_cli.arrays import Image
 from facealign_cli.batch.base import Outcome
 from facealign_cli.boxes import Detection
@@ -72,6 +72,7 @@ class WorkOptions:
         check_kind("detector_options", self.detector_options, DetectorOptions)
         check_kind("pose", self.pose, PoseEstimator, None, hint="None switches it off")
         check_number("max_pixels", self.max_pixels, 1, whole=True)
+        check_flags(quality=self.quality, sigma=self.sigma)
 
     @property
     def crop(self) -> CropOptions:

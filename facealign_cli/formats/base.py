@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from facealign_cli.arguments import check_kind, checked_items
+from facealign_cli.arguments import check_flags, check_kind, checked_items
 from facealign_cli.errors import ArgumentError, FormatError, InputError
 from facealign_cli.files.base import check_path
 from facealign_cli.files.documents import UTF16, PathLike, read_bytes, read_json, read_xml
@@ -177,6 +177,7 @@ def write_results(
     frames of a clip in "coco"; OutputError if the file exists or cannot be written; and MissingDependency.
     """
     check_path("path", path)
+    check_flags(overwrite=overwrite)
     chosen = format_for_path(path) if format is None else get_format(format)
     chosen.require()
     chosen.write(path, _held(chosen, path, checked_items("results", results, FrameResult)), overwrite)

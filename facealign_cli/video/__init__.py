@@ -1,6 +1,6 @@
 """Clips in and out: files, numbered pictures and cameras as sources, H.264 with the sound as a sink. Needs PyAV."""
 
-from facealign_cli.arguments import check_kind, check_number
+from facealign_cli.arguments import check_flags, check_number
 from facealign_cli.files.base import check_path
 from facealign_cli.video.base import MAX_FRAME_PIXELS, SoundPacket, VideoFrame, VideoInfo, VideoSource, import_av
 
@@ -33,7 +33,7 @@ def open_source(
     for name, value in (("start_s", start_s), ("end_s", end_s)):
         if value is not None:
             check_number(name, value, 0, 1e9)
-    check_kind("sound", sound, bool)
+    check_flags(sound=sound)
     check_number("rate", rate, 1e-3, 1e6)
     check_number("max_pixels", max_pixels, 1, whole=True)
     check_thinning(every, most_fps)
