@@ -13,7 +13,7 @@ from typing import Any
 from facealign_cli.arguments import check_choice, check_flags, check_number
 from facealign_cli.batch.base import SHARD_SUFFIXES, JournalLine
 from facealign_cli.batch.listing import Listing
-from facealign_cli.batch.manifest import Manifest
+from facealign_cli.batch.manifest import Manifest, differences
 from facealign_cli.batch.progress import Progress
 from facealign_cli.batch.ray.rows import RayRows
 from facealign_cli.batch.shards import RowStore
@@ -98,6 +98,8 @@ class Job:
         if options.engine == "ray":
             self.store = RayRows(storage, options.output)
         manifest = None if options.restart else Manifest.read(storage, options.output)
+        if manifest is not None and not options.must_resume and self._has_come_to_nothing(manifest, config):
+            manifest = None
         if manifest is None:
             self._begin(config)
             return
@@ -106,6 +108,10 @@ class Job:
         self.store.recover(manifest.shards)
         if options.retry_errors:
             self.store.drop_failed()
+
+    def _has_come_to_nothing(self, manifest: Manifest, config: dict[str, Any]) -> bool:
+        """Whether a job of another configuration made no row, such as one whose detector was not there."""
+        return not manifest.shards and not self._files.holds_files() and bool(differences(manifest.config, config))
 
     def _begin(self, config: dict[str, Any]) -> None:
         if self.options.must_resume:
