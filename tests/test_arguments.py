@@ -322,3 +322,13 @@ def test_a_text_is_no_truth_value(tmp_path: Path, name: str, call: Callable[[Any
     with pytest.raises(fa.InputError, match=f"{name}: expected True or False, got"):
         call(wish, path)
     assert path.read_bytes() == b"precious"
+
+
+def test_every_second_byte_of_a_buffer_is_a_picture(tmp_path: Path) -> None:
+    """A view need not lie in one piece."""
+    fa.write_image(tmp_path / "a.png", PICTURE)
+    content = (tmp_path / "a.png").read_bytes()
+    spread = bytes(byte for pair in zip(content, content, strict=True) for byte in pair)
+    assert fa.decode_image(memoryview(spread)[::2]).shape == PICTURE.shape  # type: ignore[arg-type]
+    with pytest.raises(fa.InputError, match="name: expected str, got 3"):
+        fa.register_format(3, [".my"], write=print, read=print)  # type: ignore[arg-type]

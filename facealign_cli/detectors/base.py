@@ -103,10 +103,15 @@ _factories: dict[str, DetectorFactory] = {}
 def register_detector(name: str) -> Callable[[DetectorFactory], DetectorFactory]:
     """Make a class or function that takes `DetectorOptions` available as `create_detector(name)`.
 
-    Raises InputError if something else has that name already.
+    Raises InputError if something else has that name already, or one of facealign's own detectors.
     """
+    check_kind("name", name, str)
 
     def enter(factory: DetectorFactory) -> DetectorFactory:
+        if not callable(factory):
+            raise ArgumentError(f"detector {name!r}: expected a class or a function, got {factory!r:.40}")
+        if is_own(name) and factory.__module__ != _MODULES[name]:
+            raise ArgumentError(f"the detector {name!r} is one of facealign's own: yours needs another name")
         if _factories.setdefault(name, factory) is not factory:
             raise ArgumentError(f"detector {name!r} is registered already")
         return factory

@@ -109,6 +109,7 @@ def register_format(name: str, extensions: Sequence[str], **parts: Any) -> None:
     parts: `write`, and `read` or `scan` (each follows from the other), and the other fields of `Format`. Raises
     InputError for the name of one of facealign's own formats, and where a part is missing.
     """
+    check_kind("name", name, str)
     if "write" not in parts or not {"read", "scan"} & set(parts):
         raise ArgumentError(f"the format {name!r} lacks a part: it needs write, and read or scan")
     if isinstance(extensions, str) or not all(isinstance(e, str) and e.startswith(".") for e in extensions):
