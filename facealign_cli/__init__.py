@@ -44,8 +44,10 @@ if TYPE_CHECKING:
     from facealign_cli.models.dan import DanModel
     from facealign_cli.models.registry import load_model
     from facealign_cli.overlay import draw_overlay
-    from facealign_cli.records import Face, FrameResult, Quality
+    from facealign_cli.pose import PoseEstimator
+    from facealign_cli.records import Face, FrameResult, HeadPose, Quality
     from facealign_cli.video import VideoFrame, open_source
+    from facealign_cli.video.lookahead import LookAhead
     from facealign_cli.video.smoothing import FaceSmoother, Smoothing
     from facealign_cli.video.track import VideoOptions, overlay_video, track_video
     from facealign_cli.video.tracking import Tracker, TrackingOptions
@@ -69,12 +71,15 @@ __all__ = [
     "FacealignError",
     "FormatError",
     "FrameResult",
+    "HeadPose",
     "InputError",
+    "LookAhead",
     "MissingDependency",
     "MissingPackage",
     "ModelError",
     "OutputError",
     "PictureResult",
+    "PoseEstimator",
     "Progress",
     "Quality",
     "Smoothing",
@@ -140,8 +145,10 @@ _PLACES = {
     "models.dan": ("DanModel",),
     "models.registry": ("load_model",),
     "overlay": ("draw_overlay",),
-    "records": ("Face", "FrameResult", "Quality"),
+    "pose": ("PoseEstimator",),
+    "records": ("Face", "FrameResult", "HeadPose", "Quality"),
     "video": ("VideoFrame", "open_source"),
+    "video.lookahead": ("LookAhead",),
     "video.smoothing": ("FaceSmoother", "Smoothing"),
     "video.track": ("VideoOptions", "overlay_video", "track_video"),
     "video.tracking": ("Tracker", "TrackingOptions"),

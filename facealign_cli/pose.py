@@ -24,8 +24,9 @@ from pathlib import Path
 
 import numpy as np
 
-from facealign_cli.arrays import Floats
-from facealign_cli.errors import InputError
+from facealign_cli.arguments import checked_items
+from facealign_cli.arrays import Floats, real_number
+from facealign_cli.errors import ArgumentError, InputError
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import GROUPS
 from facealign_cli.records import Face, HeadPose
@@ -63,19 +64,23 @@ def default_focal(width: int, height: int) -> float:
 def camera_matrix(width: int, height: int, focal_px: float | None = None) -> Floats:
     """(3, 3) the camera of a picture: its axis goes through the picture's middle. focal_px: None for `default_focal`.
 
-    Raises InputError for a focal length that is not a number above 0, ValueError for an empty picture.
+    Raises InputError for a focal length that is not a number above 0, and for an empty picture.
     """
-    if width <= 0 or height <= 0:
-        raise ValueError(f"expected a picture's width and height, got {width} and {height}")
+    if not (real_number(width) > 0 and real_number(height) > 0):
+        raise ArgumentError(f"expected a picture's width and height, got {width!r:.40} and {height!r:.40}")
     focal = default_focal(width, height) if focal_px is None else focal_px
-    if not (math.isfinite(focal) and focal > 0):
-        raise InputError(f"focal length: expected a number of pixels above 0, got {focal_px}")
+    if not 0 < real_number(focal) < math.inf:
+        raise InputError(f"focal length: expected a number of pixels above 0, got {focal_px!r:.40}")
     return np.array([[focal, 0.0, (width - 1) / 2], [0.0, focal, (height - 1) / 2], [0.0, 0.0, 1.0]])
 
 
 @dataclass(frozen=True)
 class PoseEstimator:
-    """Gives faces their poses. focal_px: focal length in pixels; None: `default_focal`. Raises InputError."""
+    """Gives faces their poses: estimator(faces, width, height), or as `pose` of `align_pictures` and of options.
+
+    focal_px: the camera's focal length in pixels. None means the mean of 500 · width / 640 and 500 · height / 480.
+    Raises InputError for a focal length that is not a number above 0.
+    """
 
     focal_px: float | None = None
 
@@ -83,8 +88,9 @@ class PoseEstimator:
         camera_matrix(1, 1, self.focal_px)
 
     def __call__(self, faces: Iterable[Face], width: int, height: int) -> list[Face]:
-        """The faces of a picture of that size, each with its pose."""
+        """The faces of a picture of that size in pixels, each with its pose; None where no head fits the landmarks."""
         camera = camera_matrix(width, height, self.focal_px)
+        faces = checked_items("faces", faces, Face)
         return [replace(face, pose=estimate_pose(face.landmarks, camera)) for face in faces]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from numbers import Integral
@@ -29,10 +29,12 @@ DOUBTFUL = 0.9
 
 @dataclass(frozen=True)
 class HeadPose:
-    """Where a head stands before the camera and how it is turned; `facealign_cli.pose` has the conventions.
+    """Where a head stands before the camera and how it is turned, by OpenFace's conventions.
 
-    translation_mm: x to the right, y down, z away from the camera. rotation_rad: Rx, Ry, Rz of R = Rx · Ry · Rz (pitch,
-    yaw, roll). Raises InputError unless each is three finite numbers.
+    translation_mm: x to the right, y down, z away from the camera. rotation_rad: Rx, Ry, Rz of R = Rx · Ry · Rz. All
+    are 0 where the face looks along the camera's axis. Rx (pitch) above 0: it looks down. Ry (yaw) above 0: the nose
+    turns to the left in the picture. Rz (roll) above 0: the top of the head leans to the right in the picture. Raises
+    InputError unless each is three finite numbers.
     """
 
     translation_mm: tuple[float, float, float]
@@ -40,10 +42,11 @@ class HeadPose:
 
     def __post_init__(self) -> None:
         for name in ("translation_mm", "rotation_rad"):
-            values = tuple(float(value) for value in getattr(self, name))
-            if len(values) != 3 or not all(math.isfinite(value) for value in values):
-                raise ArgumentError(f"{name}: expected three finite numbers, got {values}")
-            object.__setattr__(self, name, values)
+            given = getattr(self, name)
+            values = tuple(given) if isinstance(given, Sequence) or np.ndim(given) == 1 else ()
+            if len(values) != 3 or not all(math.isfinite(real_number(value)) for value in values):
+                raise ArgumentError(f"{name}: expected three finite numbers, got {given!r:.80}")
+            object.__setattr__(self, name, tuple(map(float, values)))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -192,3 +194,21 @@ def test_many_at_once_are_the_poses_of_each() -> None:
     assert estimate_poses(np.zeros((0, 68, 2)), CAMERA) == []
     with pytest.raises(ValueError, match="shape"):
         estimate_poses(shapes[0], CAMERA)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: PoseEstimator("x"), "focal length: expected a number of pixels above 0, got 'x'"),
+        (lambda: PoseEstimator(True), "focal length: expected a number of pixels above 0, got True"),
+        (lambda: PoseEstimator()([], 0, 9), "expected a picture's width and height, got 0 and 9"),
+        (lambda: PoseEstimator()([3], 9, 9), "faces: expected a list of Face, got int in it"),
+        (lambda: HeadPose("123", (0, 0, 0)), "translation_mm: expected three finite numbers, got '123'"),
+        (lambda: HeadPose((0, 0, 0), None), "rotation_rad: expected three finite numbers, got None"),
+        (lambda: HeadPose((0, 0, 0), [0, [1, 2], 0]), "rotation_rad: expected three finite numbers"),
+    ],
+)
+def test_wrong_arguments_are_named(call: Callable[[], object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        call()
+    assert HeadPose(np.ones(3), [1, 2, 3]).translation_mm == (1.0, 1.0, 1.0)  # type: ignore[arg-type]
