@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from facealign_cli.arguments import check_kind, check_number, is_several
+from facealign_cli.arguments import check_flags, check_kind, check_number, is_several
 from facealign_cli.arrays import Floats, Image
 from facealign_cli.boxes import BBox, BoxCalibration, Detection
 from facealign_cli.detectors import Detector, DetectorOptions, create_detector
@@ -77,8 +77,9 @@ class Aligner:
     device: where the landmark network runs: "auto", "cpu", "cuda" or "cuda:N". threads: how many threads one operator
     of the network may use. min_confidence: faces of a lower confidence (0 to 1) are left out. None means
     `MIN_CONFIDENCE`, or 0 with the detector `boxes`.
-    Raises InputError for an unknown name and for an object that is no detector, ModelError for a model file that cannot
-    be used, DeviceError if the device is not there, and MissingDependency if the detector needs a package that is not
+    Raises InputError for an unknown name, for an object that is no detector, and for options, device or threads that
+    would have no effect on a detector or a model that is given itself, ModelError for a model file that cannot be used,
+    DeviceError if the device is not there, and MissingDependency if the detector needs a package that is not
     installed.
     """
 
@@ -92,6 +93,10 @@ class Aligner:
         threads: int = 1,
         min_confidence: float | None = None,
     ) -> None:
+        if isinstance(model, DanModel):
+            _check_loaded_so(model, device, threads)
+        if options is not None and not isinstance(detector, str):
+            raise InputError("options: they are for a detector's name; create_detector(name, options) makes a detector")
         self.model = model if isinstance(model, DanModel) else load_model(model, device=device, threads=threads)
         self.detector = create_detector(detector, options) if isinstance(detector, str) else check_detector(detector)
         self.min_confidence = checked_min_confidence(min_confidence, self.detector.name)
@@ -118,19 +123,24 @@ class Aligner:
         Returns one list of faces for each picture, in the same order. The landmarks of a face do not depend on the
         other pictures: they are, to the bit, those of `facealign batch folder`.
         Raises InputError for a picture that cannot be used, after the faces of all pictures before it have been
-        given; the message has the picture's number, counted from 0.
+        given; the message has the picture's number, counted from 0. What `images` itself raises comes after them, too.
         """
         _check_many("images", images)
         if isinstance(images, np.ndarray) and (images.ndim < 3 or (images.shape[-1:] == (3,) and images.ndim == 3)):
             raise InputError(f"images: expected several pictures, got one of {images.shape}: put it into a list")
         model = self.model.padded_to(NETWORK_BATCH)
         waiting: list[FoundFaces] = []
-        for number, image in enumerate(images):
+        for number, image in enumerate(_with_what_ends(images)):
             try:
+                if isinstance(image, _End):
+                    raise image.error
                 waiting.append(self.find(image))
             except InputError as error:
                 yield from self._shown(model, waiting)
                 raise InputError(f"picture {number} (counted from 0): {error}") from error
+            except Exception:
+                yield from self._shown(model, waiting)
+                raise
             if len(waiting) >= _WAITING or sum(len(found.detections) for found in waiting) >= NETWORK_BATCH:
                 yield from self._shown(model, waiting)
                 waiting = []
@@ -188,6 +198,32 @@ class Aligner:
     def align_crops(self, faces: FaceCrops) -> AlignedShapes:
         """Place landmarks in crops of one or several pictures. Each face's landmarks are pixels of its own picture."""
         return align_crops(self.model, faces)
+
+
+def _check_loaded_so(model: DanModel, device: str, threads: int) -> None:
+    """Raise InputError where a device or threads are asked for with which the model was not loaded."""
+    runs_on = "cpu" if model.provider.startswith("CPU") else "cuda"
+    for name, value, fits in (("device", device, ("auto", runs_on)), ("threads", threads, (1,))):
+        if value not in (*fits, model.loading[name]):
+            raise InputError(
+                f"{name}: the model is loaded already, with {model.loading[name]!r}, and not with {value!r:.40}: "
+                f"load_model({name}=…) loads it so"
+            )
+
+
+@dataclass(frozen=True)
+class _End:
+    """What pictures ended with."""
+
+    error: Exception
+
+
+def _with_what_ends(images: Iterable[Picture]) -> Iterator[Picture | _End]:
+    """The pictures, and behind them the error that going through them ends with."""
+    try:
+        yield from images
+    except Exception as error:  # noqa: BLE001 - raised again, after what was waiting
+        yield _End(error)
 
 
 _WAITING = 64
@@ -253,6 +289,7 @@ def align_pictures(
     aligner = checked_aligner(aligner)
     check_number("max_pixels", max_pixels, 1, whole=True)
     check_kind("pose", pose, PoseEstimator, None)
+    check_flags(quality=quality)
     for path in paths:
         check_path("paths", path)
         yield _align_picture(os.fspath(path), aligner, max_pixels, pose, quality)

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
+import numpy as np
+
 from facealign_cli.arrays import real_number
 from facealign_cli.errors import InputError
 
@@ -20,6 +22,13 @@ def check_kind(name: str, value: Any, *kinds: type | None, hint: str = "") -> No
         return
     words = " or ".join("None" if kind is None else kind.__name__ for kind in kinds)
     raise InputError(f"{name}: expected {words}, got {_shown(value)}{hint and f'; {hint}'}")
+
+
+def check_flags(**flags: Any) -> None:
+    """Raise InputError unless each of the named values is True or False: a text such as "no" would count as True."""
+    for name, value in flags.items():
+        if not isinstance(value, bool | np.bool_):
+            raise InputError(f"{name}: expected True or False, got {_shown(value)}")
 
 
 def check_number(name: str, value: Any, least: float, most: float = math.inf, *, whole: bool = False) -> None:

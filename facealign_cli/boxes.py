@@ -57,6 +57,8 @@ class BBox:
     @classmethod
     def around(cls, points: Floats) -> BBox:
         """Make the tight box around (K, 2) points, such as landmarks. Raises InputError where there is none."""
+        if np.ma.is_masked(points):
+            raise ArgumentError("points: expected a value for each point, got masked ones")
         try:
             points = np.asarray(points, float)
         except (TypeError, ValueError, OverflowError) as error:
@@ -114,6 +116,8 @@ class BoxCalibration:
         shares = self.left, self.top, self.right, self.bottom
         if not all(math.isfinite(real_number(share)) for share in shares):
             raise ArgumentError(f"calibration: expected four finite numbers, got {shares!r:.80}")
+        for name, share in zip(("left", "top", "right", "bottom"), shares, strict=True):
+            object.__setattr__(self, name, float(share))
         if min(1 + self.right - self.left, 1 + self.bottom - self.top) <= 0:
             raise ArgumentError(f"calibration: {shares} leaves nothing of a box")
 
@@ -151,6 +155,12 @@ class Detection:
 
     def __post_init__(self) -> None:
         check_found(self.bbox, "score", self.score)
-        rolls = self.rolls if isinstance(self.rolls, Sequence) else ()
+        rolls = tuple(self.rolls) if isinstance(self.rolls, Sequence) or np.ndim(self.rolls) == 1 else ()
         if not rolls or not all(math.isfinite(real_number(roll)) for roll in rolls):
             raise ArgumentError(f"rolls: expected one or more finite numbers, got {self.rolls!r:.80}")
+        if not isinstance(self.unsure, bool | np.bool_):
+            raise ArgumentError(f"unsure: expected True or False, got {self.unsure!r:.40}")
+        object.__setattr__(self, "rolls", tuple(map(float, rolls)))
+        object.__setattr__(self, "unsure", bool(self.unsure))
+        if self.score is not None:
+            object.__setattr__(self, "score", float(self.score))

@@ -75,11 +75,14 @@ def point_errors(landmarks: Floats, truth: Floats) -> Floats:
 def scale_of(truth: Floats, normaliser: str) -> Floats:
     """(N,) the normaliser's length for each face, pixels.
 
-    truth: (N, 68, 2) pixels. Raises InputError for an unknown normaliser or a length of 0.
+    truth: (N, 68, 2) pixels. Raises InputError for another shape, an unknown normaliser or a length of 0.
     """
+    truth = _numbers(truth)
+    if truth.shape[1:] != (N_LANDMARKS, 2):
+        raise ArgumentError(f"expected landmarks of shape (N, {N_LANDMARKS}, 2), got {truth.shape}")
     if not isinstance(normaliser, str) or normaliser not in NORMALISERS:
         raise ArgumentError(f"unknown normaliser {normaliser!r}; known: {', '.join(NORMALISERS)}")
-    scale = NORMALISERS[normaliser](_numbers(truth))
+    scale = NORMALISERS[normaliser](truth)
     if np.isnan(scale).any():
         raise ArgumentError("landmarks hold NaN or infinity")
     if (scale <= 0).any():
@@ -90,15 +93,16 @@ def scale_of(truth: Floats, normaliser: str) -> Floats:
 def nme(landmarks: Floats, truth: Floats, normaliser: str, points: str = "68") -> Floats:
     """The normalised mean error of each face, (N,), as a fraction of the normaliser.
 
-    landmarks, truth: (N, 68, 2) pixels. normaliser: a key of `NORMALISERS`; it is always taken of the whole face.
-    points: the set of points that the mean is over, a key of `POINT_SETS`. Raises InputError for other shapes, NaN, an
-    unknown normaliser or set of points, and for a normaliser that is 0.
+    landmarks, truth: (N, 68, 2) pixels. normaliser: "inter-pupil", "inter-ocular" or "bbox-diagonal"; it is always
+    taken of the whole face. points: the set of points that the mean is over: "68" (all), "51" (without the jaw), "jaw",
+    "brows", "nose", "eyes" or "mouth". Raises InputError for other shapes, NaN, an unknown normaliser or set of points,
+    and for a normaliser that is 0.
     """
-    distances = point_errors(landmarks, truth)
+    distances, scale = point_errors(landmarks, truth), scale_of(truth, normaliser)
     if not isinstance(points, str) or points not in POINT_SETS:
         raise ArgumentError(f"unknown set of points {points!r}; known: {', '.join(POINT_SETS)}")
     errors: Floats = distances[:, list(POINT_SETS[points])].mean(axis=1)
-    return errors / scale_of(truth, normaliser)
+    return errors / scale
 
 
 def auc(nme: Floats, threshold: float) -> float:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from facealign_cli.arguments import check_kind, checked_items
+from facealign_cli.arguments import check_flags, checked_items
 from facealign_cli.arrays import Floats, Image, pixels
 from facealign_cli.files.picture_arrays import to_bgr
 from facealign_cli.geometry import bbox_of_shape
@@ -65,9 +65,7 @@ def draw_overlay(
     Returns (H, W, 3) uint8 BGR.
     Raises InputError for another kind of array, or of faces.
     """
-    for name, wanted in (("points", points), ("contours", contours), ("box", box), ("labels", labels), ("axes", axes)):
-        check_kind(name, wanted, bool, np.bool_)
-    check_kind("sigma", sigma, bool, np.bool_)
+    check_flags(points=points, contours=contours, box=box, labels=labels, axes=axes, sigma=sigma)
     image = np.array(to_bgr(image_bgr))
     # small faces on top of large ones
     faces = sorted(checked_items("faces", faces, Face), key=lambda face: face.bbox.size, reverse=True)

@@ -78,9 +78,10 @@ def camera_matrix(width: int, height: int, focal_px: float | None = None) -> Flo
 
 @dataclass(frozen=True)
 class PoseEstimator:
-    """Gives faces their poses; `align_pictures` and `VideoOptions` take one.
+    """Gives faces their poses: estimator(faces, width, height), or as `pose` of `align_pictures` and of options.
 
-    focal_px: the focal length in pixels; None: see `camera_matrix`. Raises InputError.
+    focal_px: the camera's focal length in pixels. None means the mean of 500 · width / 640 and 500 · height / 480.
+    Raises InputError for a focal length that is not a number above 0.
     """
 
     focal_px: float | None = None
@@ -89,7 +90,7 @@ class PoseEstimator:
         camera_matrix(1, 1, self.focal_px)
 
     def __call__(self, faces: Iterable[Face], width: int, height: int) -> list[Face]:
-        """The faces of a picture of that size, each with its pose."""
+        """The faces of a picture of that size in pixels, each with its pose; None where no head fits the landmarks."""
         camera = camera_matrix(width, height, self.focal_px)
         found = checked_items("faces", faces, Face)
         return [replace(face, pose=estimate_pose(face.landmarks, camera)) for face in found]

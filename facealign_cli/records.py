@@ -29,10 +29,12 @@ DOUBTFUL = 0.9
 
 @dataclass(frozen=True)
 class HeadPose:
-    """Where a head stands before the camera and how it is turned; `facealign_cli.pose` has the conventions.
+    """Where a head stands before the camera and how it is turned, by OpenFace's conventions.
 
-    translation_mm: x to the right, y down, z away from the camera. rotation_rad: Rx, Ry, Rz of R = Rx · Ry · Rz (pitch,
-    yaw, roll). Raises InputError unless each is three finite numbers.
+    translation_mm: x to the right, y down, z away from the camera. rotation_rad: Rx, Ry, Rz of R = Rx · Ry · Rz. All
+    are 0 where the face looks along the camera's axis. Rx (pitch) above 0: it looks down. Ry (yaw) above 0: the nose
+    turns to the left in the picture. Rz (roll) above 0: the top of the head leans to the right in the picture. Raises
+    InputError unless each is three finite numbers.
     """
 
     translation_mm: tuple[float, float, float]
@@ -68,6 +70,7 @@ class Quality:
                 continue
             if not (0 <= real_number(value) <= most and math.isfinite(value)):
                 raise ArgumentError(f"{name}: expected 0 to {most:g}, got {value!r:.40}")
+            object.__setattr__(self, name, float(value))
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +120,8 @@ class Face(MadeAnew):
             array.setflags(write=False)
             object.__setattr__(self, name, array)
         object.__setattr__(self, "confidence", float(self.confidence))
+        if self.detector_score is not None:
+            object.__setattr__(self, "detector_score", float(self.detector_score))
 
     @property
     def doubtful(self) -> bool:
@@ -180,9 +185,10 @@ class FrameResult:
     """The record of one picture or one video frame, also if it failed.
 
     source: the path, or "-". status: "ok", "no_face", or "error", which comes with a message in `error`. width, height:
-    of the upright picture; 0 if it could not be read. warning: what is wrong with an input that was used all the same,
-    such as a JPEG that is damaged in places. frame, timestamp_s: in video only. left_out: the number of faces that were
-    found, but are below the confidence that was asked for; no file format keeps this number.
+    of the upright picture; 0 if it could not be read. faces: no two of them have the same face_id or track_id. warning:
+    what is wrong with an input that was used all the same, such as a JPEG that is damaged in places. frame,
+    timestamp_s: in video only. left_out: the number of faces that were found, but are below the confidence that was
+    asked for; no file format keeps this number.
     """
 
     source: str
@@ -219,12 +225,30 @@ class FrameResult:
             raise ArgumentError(f"status {self.status!r} does not go with {len(self.faces)} faces")
         if (self.status == "error") != bool(self.error):
             raise ArgumentError(f"status {self.status!r} does not go with error {self.error!r}")
+        self._check_numbers()
+        for name in ("face_id", "track_id"):
+            ids = [number for face in self.faces if (number := getattr(face, name)) is not None]
+            if len(set(ids)) < len(ids):
+                twice = next(number for number in ids if ids.count(number) > 1)
+                raise ArgumentError(
+                    f"faces: two of them have the {name} {twice}; dataclasses.replace(face, {name}=…) makes a face "
+                    "with another one"
+                )
+
+    def _check_numbers(self) -> None:
         numbers = self.width, self.height, 0 if self.frame is None else self.frame
         if not all(_is_whole(n, limit) for n, limit in zip(numbers, (2**31, 2**31, 2**63), strict=True)):
             got = f"{self.width!r:.40}, {self.height!r:.40}, {self.frame!r:.40}"
             raise ArgumentError(f"expected a size below 2**31 and a frame below 2**63, neither negative, got {got}")
         if self.timestamp_s is not None and not math.isfinite(real_number(self.timestamp_s)):
             raise ArgumentError(f"timestamp_s: expected a finite number or None, got {self.timestamp_s!r:.40}")
+        if not _is_whole(self.left_out, 2**63):
+            raise ArgumentError(f"left_out: expected a whole number, 0 or more, got {self.left_out!r:.40}")
+        for name in ("width", "height", "frame", "left_out"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, int(getattr(self, name)))
+        if self.timestamp_s is not None:
+            object.__setattr__(self, "timestamp_s", float(self.timestamp_s))
 
     @classmethod
     def of_faces(cls, source: str, faces: list[Face] | tuple[Face, ...], **fields: object) -> FrameResult:

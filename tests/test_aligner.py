@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -197,3 +198,17 @@ def test_min_confidence_is_a_probability(aligner: Aligner) -> None:
     for wrong in (-0.1, 1.1, float("nan")):
         with pytest.raises(InputError, match="min_confidence: expected 0 to 1"):
             Aligner(aligner.model, min_confidence=wrong)
+
+
+@pytest.mark.parametrize(
+    ("wishes", "words"),
+    [
+        ({"threads": 3}, "threads: the model is loaded already, with 1, and not with 3"),
+        ({"device": "cuda"}, "device: the model is loaded already, with 'auto', and not with 'cuda'"),
+        ({"detector": NextToNothing(), "options": DetectorOptions()}, "options: they are for a detector's name"),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(aligner: Aligner, wishes: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        Aligner(aligner.model, **wishes)
+    assert Aligner(aligner.model, device="cpu", threads=1).model is aligner.model  # as it is loaded

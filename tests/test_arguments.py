@@ -142,7 +142,7 @@ TRACKING, SMOOTHING, NAN = fa.TrackingOptions, fa.Smoothing, float("nan")
         (lambda: fa.FaceSmoother(SMOOTHING())(FACE, 0.0), "faces: expected a list of Face, got Face"),
         (lambda: fa.DetectorOptions(min_face="x"), "min_face: expected 12 to 1,000,000, got 'x'"),
         (lambda: fa.DetectorOptions(max_faces=1.5), "max_faces: expected a whole number, 1 or more, got 1.5"),
-        (lambda: fa.DetectorOptions(any_roll="no"), "any_roll: expected bool, got 'no'"),
+        (lambda: fa.DetectorOptions(any_roll="no"), "any_roll: expected True or False, got 'no'"),
         (lambda: fa.BatchOptions("out", workers=True), "workers: expected a whole number, 0 or more, got True"),
         (lambda: fa.WorkOptions(pose=True), "pose: expected PoseEstimator or None"),
         (lambda: fa.run_batch(3, "out"), "sources: expected Iterable, got 3"),
@@ -292,3 +292,43 @@ def test_masked_values_are_no_picture() -> None:
     masked = np.ma.masked_array(PICTURE, mask=PICTURE == 0)
     with pytest.raises(fa.InputError, match=r"got masked values; image\.filled\(0\) makes them black"):
         fa.draw_overlay(masked, [FACE])
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("overwrite", lambda wish, path: fa.write_image(path, PICTURE, overwrite=wish)),
+        ("overwrite", lambda wish, path: fa.write_results(path, [], format="csv", overwrite=wish)),
+        ("overwrite", lambda wish, path: fa.write_results(path.parent, [], format="pts", overwrite=wish)),
+        ("restart", lambda wish, path: fa.BatchOptions("rows", restart=wish)),
+        ("retry_errors", lambda wish, path: fa.BatchOptions("rows", retry_errors=wish)),
+        ("must_resume", lambda wish, path: fa.BatchOptions("rows", must_resume=wish)),
+        ("fail_fast", lambda wish, path: fa.BatchOptions("rows", fail_fast=wish)),
+        ("quality", lambda wish, path: fa.WorkOptions(quality=wish)),
+        ("sigma", lambda wish, path: fa.WorkOptions(sigma=wish)),
+        ("recursive", lambda wish, path: fa.Sources("photos", recursive=wish)),
+        ("blank", lambda wish, path: fa.VideoOptions(blank=wish)),
+        ("beside", lambda wish, path: fa.VideoOptions(beside=wish)),
+        ("any_roll", lambda wish, path: fa.DetectorOptions(any_roll=wish)),
+        ("sound", lambda wish, path: fa.open_source("a.mp4", sound=wish)),
+        ("axes", lambda wish, path: fa.draw_overlay(PICTURE, [FACE], axes=wish)),
+    ],
+)
+@pytest.mark.parametrize("wish", ["no", None, 95])
+def test_a_text_is_no_truth_value(tmp_path: Path, name: str, call: Callable[[Any, Path], object], wish: object) -> None:
+    """The text "no" counts as True in Python, and would replace a file or begin a job anew."""
+    path = tmp_path / "a.png"
+    path.write_bytes(b"precious")
+    with pytest.raises(fa.InputError, match=f"{name}: expected True or False, got"):
+        call(wish, path)
+    assert path.read_bytes() == b"precious"
+
+
+def test_every_second_byte_of_a_buffer_is_a_picture(tmp_path: Path) -> None:
+    """A view need not lie in one piece."""
+    fa.write_image(tmp_path / "a.png", PICTURE)
+    content = (tmp_path / "a.png").read_bytes()
+    spread = bytes(byte for pair in zip(content, content, strict=True) for byte in pair)
+    assert fa.decode_image(memoryview(spread)[::2]).shape == PICTURE.shape  # type: ignore[arg-type]
+    with pytest.raises(fa.InputError, match="name: expected str, got 3"):
+        fa.register_format(3, [".my"], write=print, read=print)  # type: ignore[arg-type]

@@ -21,9 +21,8 @@ ROOT = Path(facealign_cli.__file__).resolve().parent
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("arrays", "errors", "protobuf", "version"),
     ("landmarks",),
-    ("boxes",),
+    ("arguments", "boxes"),
     (
-        "arguments",
         "files",
         "geometry",
         "onnx_convolutions",

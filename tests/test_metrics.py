@@ -114,3 +114,12 @@ def test_what_is_no_number_is_refused(values: object) -> None:
 def test_the_scale_of_landmarks_that_are_nan() -> None:
     with pytest.raises(InputError, match="NaN"):
         scale_of(np.full((1, 68, 2), np.nan), "inter-pupil")
+
+
+@pytest.mark.parametrize("n_points", [5, 51, 98])
+@pytest.mark.parametrize("points", ["68", "51"])
+def test_other_schemes_are_refused(n_points: int, points: str) -> None:
+    """The indices of eyes and of the set's points are those of 68 points: of 98 they would be others."""
+    faces = np.random.default_rng(0).normal(0, 9, (2, n_points, 2))
+    with pytest.raises(InputError, match=rf"expected landmarks of shape \(N, 68, 2\), got \(2, {n_points}, 2\)"):
+        nme(faces, faces + 1, "bbox-diagonal", points)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,24 @@ class TestAlignMany:
         results = aligner.align_many([*pictures[:2], "no/such.jpg", pictures[2]])
         assert [len(next(results)), len(next(results))] == [1, 1]
         with pytest.raises(InputError, match=r"picture 2 \(counted from 0\): no/such.jpg"):
+            next(results)
+
+    @pytest.mark.parametrize(
+        ("error", "words"),
+        [(InputError("b.jpg: torn"), r"picture 2 \(counted from 0\): b.jpg: torn"), (OSError("gone"), "^gone$")],
+    )
+    def test_faces_before_the_error_of_a_generator_are_given(
+        self, aligner: Aligner, pictures: list[np.ndarray], error: Exception, words: str
+    ) -> None:
+        """As in `examples/many_arrays.py`, where reading fails in the generator that is given."""
+
+        def read() -> Iterator[np.ndarray]:
+            yield from pictures[:2]
+            raise error
+
+        results = aligner.align_many(read())
+        assert [len(next(results)), len(next(results))] == [1, 1]
+        with pytest.raises(type(error), match=words):
             next(results)
 
     def test_pictures_are_taken_as_they_are_needed(self, aligner: Aligner, pictures: list[np.ndarray]) -> None:

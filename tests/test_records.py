@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import FrozenInstanceError, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from facealign_cli.boxes import BBox, BoxCalibration, Detection
 from facealign_cli.errors import InputError
 from facealign_cli.landmarks import MEAN_SHAPE, SCHEME
-from facealign_cli.records import Face, FrameResult
+from facealign_cli.records import Face, FrameResult, Quality
 
 coordinate = st.integers(-50, 50)
 boxes = st.builds(BBox.from_xywh, coordinate, coordinate, st.integers(1, 40), st.integers(1, 40))
@@ -118,6 +119,8 @@ def test_results_know_their_status() -> None:
         {"status": "no_face", "error": "why"},
         {"status": "no_face", "width": -1},
         {"status": "no_face", "frame": -1},
+        {"status": "no_face", "left_out": -1},
+        {"status": "no_face", "left_out": "3"},
         {"status": "no_face", "timestamp_s": float("nan")},
     ],
 )
@@ -128,6 +131,8 @@ def test_results_refuse_contradictions(fields: dict[str, object]) -> None:
 
 def test_detection_has_a_score_or_none() -> None:
     assert Detection(BBox(0, 0, 1, 1)).score is None
+    with pytest.raises(InputError, match="unsure: expected True or False"):
+        Detection(BBox(0, 0, 1, 1), unsure="no")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda face: pickle.loads(pickle.dumps(face))])
@@ -183,12 +188,39 @@ def test_a_face_refuses_values_of_another_kind(fields: dict[str, object]) -> Non
         face(**fields)
 
 
+def kinds(values: Iterable[object]) -> set[type]:
+    """The types of values, and of what is in tuples among them."""
+    return {type(part) for value in values for part in (value if isinstance(value, tuple) else (value,))}
+
+
 def test_numbers_of_numpy_become_python_s() -> None:
-    made = face(face_id=np.int32(3), track_id=np.uint8(4))
-    assert (type(made.face_id), type(made.track_id)) == (int, int)
+    """So that every format can write them, and records be hashed."""
+    number, whole = np.float32(0.5), np.int64(3)
+    made = face(face_id=whole, track_id=np.uint8(4), confidence=number, detector_score=number)
+    record = FrameResult.of_faces(
+        "a", [made], width=whole, height=whole, frame=whole, timestamp_s=number, left_out=whole
+    )
+    found = Detection(BBox(*np.arange(4)), number, np.array([0, 90.0]), np.bool_(True))  # type: ignore[arg-type]
+    assert kinds([made.face_id, made.track_id, record.width, record.height, record.frame, record.left_out]) == {int}
+    assert kinds([made.confidence, made.detector_score, record.timestamp_s, found.score, found.rolls]) == {float}
+    assert kinds(vars(Quality(number, number, number, number)).values()) == {float}
+    assert kinds(vars(BoxCalibration(number, number, number, number)).values()) == {float}
+    assert found.unsure is True
+    assert len({found, Detection(found.bbox, 0.5, [0.0, 90.0], True)}) == 1  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("points", [None, [], [[1, 2, 3]], "ab", [[1], [2, 3]], [1.0, 2.0]])
+@pytest.mark.parametrize(("name", "others"), [("face_id", {}), ("track_id", {"face_id": 1})])
+def test_no_two_faces_of_a_picture_have_one_number(name: str, others: dict[str, Any]) -> None:
+    """A table would make two pictures of them, and a track lose one of them in silence."""
+    faces = [face(track_id=7), replace(face(track_id=7), **others)]
+    with pytest.raises(InputError, match=f"two of them have the {name} {getattr(faces[0], name)};"):
+        FrameResult.of_faces("a", faces)
+    assert len(FrameResult.of_faces("a", [face(), replace(face(), face_id=1)]).faces) == 2  # without tracks
+
+
+@pytest.mark.parametrize(
+    "points", [None, [], [[1, 2, 3]], "ab", [[1], [2, 3]], [1.0, 2.0], np.ma.array(MEAN_SHAPE, mask=MEAN_SHAPE > 50)]
+)
 def test_no_box_around_what_are_no_points(points: object) -> None:
     with pytest.raises(InputError, match="points: expected") as caught:
         BBox.around(points)  # type: ignore[arg-type]

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from facealign_cli.arguments import check_choice, check_number
+from facealign_cli.arguments import check_choice, check_flags, check_number
 from facealign_cli.batch.base import SHARD_SUFFIXES, JournalLine
 from facealign_cli.batch.listing import Listing
-from facealign_cli.batch.manifest import Manifest
+from facealign_cli.batch.manifest import Manifest, differences
 from facealign_cli.batch.progress import Progress
 from facealign_cli.batch.ray.rows import RayRows
 from facealign_cli.batch.shards import RowStore
@@ -63,6 +63,8 @@ class BatchOptions:
             check_number(name, getattr(self, name), least, whole=True)
         if self.timeout_s is not None:
             check_number("timeout_s", self.timeout_s, 0)
+        check_flags(restart=self.restart, must_resume=self.must_resume, retry_errors=self.retry_errors)
+        check_flags(fail_fast=self.fail_fast)
         check_choice("engine", self.engine, ("local", "ray"))
         if self.engine == "local" and self.ray_address is not None:
             raise InputError("a Ray address without the engine ray (--ray-address without --engine ray)")
@@ -96,6 +98,8 @@ class Job:
         if options.engine == "ray":
             self.store = RayRows(storage, options.output)
         manifest = None if options.restart else Manifest.read(storage, options.output)
+        if manifest is not None and not options.must_resume and self._has_come_to_nothing(manifest, config):
+            manifest = None
         if manifest is None:
             self._begin(config)
             return
@@ -104,6 +108,10 @@ class Job:
         self.store.recover(manifest.shards)
         if options.retry_errors:
             self.store.drop_failed()
+
+    def _has_come_to_nothing(self, manifest: Manifest, config: dict[str, Any]) -> bool:
+        """Whether a job of another configuration made no row, such as one whose detector was not there."""
+        return not manifest.shards and not self._files.holds_files() and bool(differences(manifest.config, config))
 
     def _begin(self, config: dict[str, Any]) -> None:
         if self.options.must_resume:

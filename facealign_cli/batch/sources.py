@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from facealign_cli.arguments import check_kind
+from facealign_cli.arguments import check_flags, check_kind
 from facealign_cli.batch.lists import csv_paths, line_paths, parquet_paths
 from facealign_cli.batch.walk import MAGIC, Tell, Walk, is_deep, is_inside, pattern_parts, place_of
 from facealign_cli.errors import InputError
@@ -56,6 +56,9 @@ class Sources:
     def __post_init__(self) -> None:
         for name in ("places", "lists", "skip"):
             object.__setattr__(self, name, one_or_several(getattr(self, name)))
+        check_flags(recursive=self.recursive, null=self.null, clips=self.clips)
+        for name in ("glob", "column"):
+            check_kind(name, getattr(self, name), str, None)
 
     @property
     def what(self) -> str:

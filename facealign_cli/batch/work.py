@@ -7,6 +7,7 @@ that are always filled up to `NETWORK_BATCH`, so that a row cannot depend on whi
 from __future__ import annotations
 
 import hashlib
+import os
 import queue
 import threading
 import time
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from facealign_cli.aligner import NETWORK_BATCH, Aligner, confident
-from facealign_cli.arguments import check_kind, check_number
+from facealign_cli.arguments import check_flags, check_kind, check_number
 from facealign_cli.arrays import Image
 from facealign_cli.batch.base import Outcome
 from facealign_cli.boxes import Detection
@@ -43,7 +44,8 @@ _HELD_BYTES = 64 << 20
 class WorkOptions:
     """All that decides what becomes of a picture; it can be pickled. Folders may be URLs; None: there is none.
 
-    model, detector, detector_options, device, threads, min_confidence: as for `Aligner`. max_pixels: a picture of more
+    model: a name or an .onnx file, as for `Aligner`. detector: a name, with its options in detector_options. device,
+    threads, min_confidence: as for `Aligner`. max_pixels: a picture of more
     pixels fails. pose: estimates the head pose of each face; None means that faces get no pose. quality: whether faces
     get the quality of their picture. sigma: whether CSV rows and drawings show how far each point may be off; Parquet
     and JSON always do. crops_folder: gets each face as a square, and beside it a document with its matrix and
@@ -72,6 +74,14 @@ class WorkOptions:
         check_kind("detector_options", self.detector_options, DetectorOptions)
         check_kind("pose", self.pose, PoseEstimator, None, hint="None switches it off")
         check_number("max_pixels", self.max_pixels, 1, whole=True)
+        check_flags(quality=self.quality, sigma=self.sigma)
+        for name in ("detector", "device"):
+            check_kind(name, getattr(self, name), str)
+        check_number("threads", self.threads, 1, whole=True)
+        for name in ("model", "crops_folder", "overlay_folder", "pts_folder"):
+            check_kind(name, path := getattr(self, name), str, os.PathLike, None)
+            if path is not None:
+                object.__setattr__(self, name, os.fspath(path))
 
     @property
     def crop(self) -> CropOptions:

@@ -16,7 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from facealign_cli.arguments import check_kind, check_number
+from facealign_cli.arguments import check_flags, check_kind, check_number
 from facealign_cli.arrays import Floats, Image, Ints
 from facealign_cli.boxes import BBox, BoxCalibration, Detection
 from facealign_cli.detectors.given import detections_of
@@ -81,7 +81,7 @@ class DetectorOptions:
         check_number("detector option min_face", self.min_face, 12, 1e6)
         if self.score is not None:
             check_number("detector option score", self.score, -1e9, 1e9)
-        check_kind("detector option any_roll", self.any_roll, bool)
+        check_flags(**{"detector option any_roll": self.any_roll})
         check_number("detector option upsample", self.upsample, 0, 4, whole=True)
         if self.max_faces is not None:
             check_number("detector option max_faces", self.max_faces, 1, whole=True)
@@ -103,10 +103,15 @@ _factories: dict[str, DetectorFactory] = {}
 def register_detector(name: str) -> Callable[[DetectorFactory], DetectorFactory]:
     """Make a class or function that takes `DetectorOptions` available as `create_detector(name)`.
 
-    Raises InputError if something else has that name already.
+    Raises InputError if something else has that name already, or one of facealign's own detectors.
     """
+    check_kind("name", name, str)
 
     def enter(factory: DetectorFactory) -> DetectorFactory:
+        if not callable(factory):
+            raise ArgumentError(f"detector {name!r}: expected a class or a function, got {factory!r:.40}")
+        if is_own(name) and factory.__module__ != _MODULES[name]:
+            raise ArgumentError(f"the detector {name!r} is one of facealign's own: yours needs another name")
         if _factories.setdefault(name, factory) is not factory:
             raise ArgumentError(f"detector {name!r} is registered already")
         return factory

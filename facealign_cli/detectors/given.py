@@ -42,6 +42,8 @@ def _detection_of(box: Any, place: str) -> Detection:
         return box
     if isinstance(box, BBox):
         return Detection(box)
+    if np.ma.is_masked(box):
+        raise InputError(f"{place}: {_BOXES}, got masked values")
     try:
         values = np.asarray(box, float).reshape(4).tolist()
     except (ValueError, TypeError) as error:

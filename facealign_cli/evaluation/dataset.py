@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from numbers import Real
 from pathlib import Path
+from typing import get_args
 
 from facealign_cli.aligner import Aligner, checked_aligner
-from facealign_cli.arguments import check_number
+from facealign_cli.arguments import check_choice, check_number
+from facealign_cli.arrays import real_number
 from facealign_cli.datasets.base import Sample
 from facealign_cli.errors import InputError
 from facealign_cli.evaluation.base import Irregularity, Prediction
@@ -29,9 +30,8 @@ Watch = Callable[[Iterable[Prediction], Sequence[Sample]], Iterable[Prediction]]
 
 def _check(normaliser: str, threshold: float) -> None:
     """Raise InputError before the work, rather than ValueError after it."""
-    if normaliser not in NORMALISERS:
-        raise InputError(f"unknown normaliser {normaliser!r}: known are {', '.join(NORMALISERS)}")
-    if not isinstance(threshold, Real) or not 0 < threshold <= 1:
+    check_choice("normaliser", normaliser, NORMALISERS)
+    if not 0 < real_number(threshold) <= 1:
         raise InputError(
             "threshold: expected a fraction of the normaliser, above 0 to 1, such as 0.08 for 8 %, "
             f"got {threshold!r:.40}"
@@ -64,6 +64,8 @@ def evaluate_dataset(
     _check(normaliser, threshold)
     check_path("root", root)
     check_number("workers", workers, 0, whole=True)
+    if init is not None:
+        check_choice("init", init, get_args(Init))
     aligner = checked_aligner(aligner)
     selection = select_samples(Path(root), split)
     samples = selection.samples

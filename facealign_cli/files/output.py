@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from facealign_cli.arguments import check_flags
 from facealign_cli.errors import OutputError, in_python
 
 _DISK_ERRORS = {errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -34,7 +35,11 @@ def exists_already(path: str | os.PathLike[str]) -> OutputError:
 
 
 def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
-    """Raise OutputError if a file could not be written to `path`: to be asked before long work, not after it."""
+    """Raise OutputError if a file could not be written to `path`: to be asked before long work, not after it.
+
+    InputError unless overwrite is True or False.
+    """
+    check_flags(overwrite=overwrite)
     path = Path(path)
     if _ON_WINDOWS and _is_device(path.name):
         raise OutputError(f"cannot write {path}: on Windows {path.name} is the name of a device; name another file")

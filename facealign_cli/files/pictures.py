@@ -143,6 +143,8 @@ def decode_picture(data: bytes, name: str = "picture", *, max_pixels: int = MAX_
     if not isinstance(data, bytes | bytearray | memoryview):
         what = type(data).__name__
         raise InputError(f"{name}: expected the bytes of a picture file, got {what}; an array of bytes has .tobytes()")
+    if isinstance(data, memoryview):
+        data = data.tobytes()  # it may leave bytes out, or count in larger items
     if not data:
         raise InputError(f"{name}: the file is empty")
     if not is_known(data[:128]):

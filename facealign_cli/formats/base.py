@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from facealign_cli.arguments import check_kind, checked_items
+from facealign_cli.arguments import check_flags, check_kind, checked_items
 from facealign_cli.errors import ArgumentError, FormatError, InputError
 from facealign_cli.files.base import check_path
 from facealign_cli.files.documents import UTF16, PathLike, read_bytes, read_json, read_xml
@@ -110,6 +110,7 @@ def register_format(name: str, extensions: Sequence[str], **parts: Any) -> None:
     parts: `write`, and `read` or `scan` (each follows from the other), and the other fields of `Format`. Raises
     InputError for the name of one of facealign's own formats, and where a part is missing.
     """
+    check_kind("name", name, str)
     if "write" not in parts or not {"read", "scan"} & set(parts):
         raise ArgumentError(f"the format {name!r} lacks a part: it needs write, and read or scan")
     if isinstance(extensions, str) or not all(isinstance(e, str) and e.startswith(".") for e in extensions):
@@ -178,6 +179,7 @@ def write_results(
     frames of a clip in "coco"; OutputError if the file exists or cannot be written; and MissingDependency.
     """
     check_path("path", path)
+    check_flags(overwrite=overwrite)
     chosen = format_for_path(path) if format is None else get_format(format)
     chosen.require()
     chosen.write(path, _held(chosen, path, checked_items("results", results, FrameResult)), overwrite)

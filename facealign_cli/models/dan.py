@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from facealign_cli.arguments import check_kind
+from facealign_cli.arguments import check_kind, check_number
 from facealign_cli.arrays import Floats, Image
 from facealign_cli.errors import ArgumentError, InputError, ModelError
+from facealign_cli.files.base import check_path
 from facealign_cli.files.documents import parse_json, parsing, structured
 from facealign_cli.geometry import CropFrame
 from facealign_cli.landmarks import N_LANDMARKS, SCHEME
@@ -127,8 +128,10 @@ class DanModel:
     It can be used from several threads at once. It can be pickled; the copy loads its file anew.
 
     path: an ONNX file. device: "auto", "cpu", "cuda" or "cuda:N". threads: how many threads one operator may use.
-    batch_size: how many crops go through the graph at once, at most; larger input is cut into such parts.
-    Raises ModelError for a file that is damaged or no such graph, and DeviceError if the device is not there.
+    batch_size: how many crops go through the graph at once, at most; larger input is cut into such parts. loading: with
+    which device and threads it was loaded.
+    Raises InputError for numbers out of range, ModelError for a file that is damaged or no such graph, and DeviceError
+    if the device is not there.
     """
 
     def __init__(
@@ -139,8 +142,10 @@ class DanModel:
         threads: int = 1,
         batch_size: int = 16,
     ) -> None:
+        check_path("path", path)
+        check_number("batch_size", batch_size, 1, whole=True)
         self.path = Path(path)
-        self._loading = {"device": device, "threads": threads}
+        self.loading: dict[str, Any] = {"device": device, "threads": threads}
         self._session = create_session(self.path, device, threads)
         self.metadata = self._read_metadata()
         self.frame = self.metadata.frame
@@ -160,7 +165,7 @@ class DanModel:
         return model
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _load_again, (self.path, self._loading, self.batch_size, self.padded)
+        return _load_again, (self.path, self.loading, self.batch_size, self.padded)
 
     @property
     def name(self) -> str:
@@ -171,13 +176,17 @@ class DanModel:
         """Place landmarks in crops.
 
         crops: (N, 1, S, S) or (N, S, S), grey, 0 to 255, uint8 or float; N may be 0. Raises InputError for another
-        shape, and ModelError if the graph gives something else than landmarks.
+        shape, for other values than numbers and for NaN and infinity, and ModelError if the graph gives something else
+        than landmarks.
         """
         size = self.metadata.crop_size
         check_kind("crops", crops, np.ndarray)
         crops = crops[:, None] if crops.ndim == 3 else crops
         if crops.ndim != 4 or crops.shape[1:] != (1, size, size):
             raise ArgumentError(f"expected crops of shape (N, 1, {size}, {size}), got {crops.shape}")
+        if crops.dtype.kind not in "uif" or (crops.dtype.kind == "f" and not np.isfinite(crops).all()):
+            got = "NaN or infinity" if crops.dtype.kind == "f" else str(crops.dtype)
+            raise ArgumentError(f"expected crops of grey values, 0 to 255, got {got}")
         pieces = [crops[i : i + self.batch_size] for i in range(0, len(crops), self.batch_size)]
         if not pieces:
             empty = np.zeros((0, N_LANDMARKS, 2), np.float32)

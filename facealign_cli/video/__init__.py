@@ -1,6 +1,7 @@
 """Clips in and out: files, numbered pictures and cameras as sources, H.264 with the sound as a sink. Needs PyAV."""
 
-from facealign_cli.arguments import check_kind, check_number
+from facealign_cli.arguments import check_flags, check_number
+from facealign_cli.errors import InputError
 from facealign_cli.files.base import check_path
 from facealign_cli.video.base import MAX_FRAME_PIXELS, SoundPacket, VideoFrame, VideoInfo, VideoSource, import_av
 
@@ -23,6 +24,7 @@ def open_source(
     start_s, end_s: only the frames between these times, in seconds. rate: frames a second of numbered pictures. sound:
     whether packets of the sound are passed on. max_pixels: a clip whose frames have more pixels is refused. every: take
     one of so many frames, from the first one on. most_fps: take no more than so many frames a second.
+    What it returns has its facts in `info`, gives its frames when it is gone through, once, and ends with `close`.
     Raises InputError if the clip cannot be opened, and MissingDependency without PyAV.
     """
     from facealign_cli.video.container import ContainerSource
@@ -33,7 +35,10 @@ def open_source(
     for name, value in (("start_s", start_s), ("end_s", end_s)):
         if value is not None:
             check_number(name, value, 0, 1e9)
-    check_kind("sound", sound, bool)
+    if start_s is not None and end_s is not None and end_s <= start_s:
+        part = f"{start_s:g} s to {end_s:g} s"
+        raise InputError(f"start_s and end_s (--start and --end): expected an end after the beginning, got {part}")
+    check_flags(sound=sound)
     check_number("rate", rate, 1e-3, 1e6)
     check_number("max_pixels", max_pixels, 1, whole=True)
     check_thinning(every, most_fps)

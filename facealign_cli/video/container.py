@@ -32,7 +32,8 @@ class ContainerSource:
 
     start_s, end_s: only frames with start_s <= time < end_s, counted from the clip's beginning; frames count from 0
     there. sound: pass the sound's packets on. Raises InputError: no such file, no video, no frame, a still picture,
-    frames of more than `max_pixels`.
+    frames of more than `max_pixels`. A clip is read once: who goes on after a break gets the frames that follow, and
+    going through it again after its end, or after `close`, raises InputError.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class ContainerSource:
         self._packets = ClipPackets(path, self._start, max_pixels)
         self._stream, self._times = self._packets.stream, self._packets.times
         self._upright, self._smear = UprightPictures(), _Smear()
-        self._in_use = threading.Lock()
+        self._in_use, self._has_ended = threading.Lock(), False
         try:
             self.sound: tuple[Any, ...] = tuple(self._packets.heard) if sound else ()
             self.offset_s = self._start or Fraction(0)
@@ -68,17 +69,20 @@ class ContainerSource:
         return tuple(f"{self.path}: {note}." for note in notes)
 
     def __iter__(self) -> Iterator[VideoFrame | SoundPacket]:
+        if self._has_ended:
+            raise InputError(f"{self.path}: was read to its end already, or closed: open_source opens it again")
         while True:
             with self._in_use:
                 item = next(self._items, None)
             if item is None:
+                self._has_ended = True
                 return
             yield item
 
     def close(self) -> None:
         """Close the file, also while another thread iterates: its iteration ends, as FFmpeg would crash."""
         with self._in_use:
-            self._items = iter(())
+            self._items, self._has_ended = iter(()), True
             self._packets.container.close()
         gc.collect()  # PyAV's side data and its frame hold each other: else a picture stays for every file
 

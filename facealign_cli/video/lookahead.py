@@ -63,7 +63,11 @@ _PART_MEANS = np.array([[(point in part) / len(part) for part, _ in _PARTS] for 
 
 @dataclass(frozen=True)
 class LookAhead:
-    """lag_s: how far the smoothing looks to each side, and by how much its results come later. Raises InputError."""
+    """How landmarks are smoothed where the frames that follow can be waited for, as in files.
+
+    lag_s: how many seconds the smoothing looks to each side, and by how much its results come later; up to 0.5. Raises
+    InputError for a number out of range.
+    """
 
     lag_s: float = 0.25
 

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from facealign_cli.aligner import Aligner, checked_aligner
-from facealign_cli.arguments import check_kind
+from facealign_cli.arguments import check_flags, check_kind
 from facealign_cli.arrays import Image
 from facealign_cli.files.base import check_path
 from facealign_cli.files.output import check_inputs_stay
@@ -68,6 +68,7 @@ class VideoOptions:
         check_kind("tracking", self.tracking, TrackingOptions)
         check_kind("smoothing", self.smoothing, LookAhead, Smoothing, None, hint="None switches it off")
         check_kind("pose", self.pose, PoseEstimator, None, hint="None switches it off")
+        check_flags(blank=self.blank, sigma=self.sigma, quality=self.quality, beside=self.beside)
 
 
 def track_video(

@@ -16,7 +16,7 @@ from batch_works import rows_of, same_rows
 
 from facealign_cli.batch.job import BatchOptions
 from facealign_cli.batch.progress import Progress
-from facealign_cli.batch.run import job_config
+from facealign_cli.batch.run import job_config, run_batch
 from facealign_cli.batch.work import PictureWork, WorkOptions
 from facealign_cli.errors import InputError, OutputError
 from facealign_cli.files.pictures import read_image
@@ -135,6 +135,15 @@ def test_another_configuration_is_refused(many: Path, tmp_path: Path) -> None:
     assert [p.suffix for p in (tmp_path / "out").glob("part-*")] == [".csv"]
 
 
+def test_a_job_without_a_row_stands_in_nobodys_way(many: Path, tmp_path: Path) -> None:
+    """Its detector could not be made; with another one the folder is as good as new."""
+    with pytest.raises(InputError, match="detector boxes needs a file of boxes"):
+        run_batch(listed(many), tmp_path / "out", WorkOptions(detector="boxes"))
+    with pytest.raises(OutputError, match="another configuration"):
+        fake(listed(many), tmp_path / "out", must_resume=True)
+    assert fake(listed(many), tmp_path / "out").done == 60
+
+
 def test_a_group_of_nothing_but_defaults_is_another_configuration(many: Path, tmp_path: Path) -> None:
     fake(listed(many), tmp_path / "out")
     with pytest.raises(OutputError, match=r"\n  pose: was none, is given\n"):
@@ -231,6 +240,19 @@ def test_config_names_what_decides_the_rows(tmp_path: Path) -> None:
     assert len(config["detector"]["boxes_file_sha256"]) == len(config["model_sha256"]) == 64
     assert set(config["versions"]) == {"facealign", "onnxruntime", "opencv"}
     json.dumps(config)
+
+
+@pytest.mark.parametrize(
+    "options", [{"model": 3}, {"detector": 3}, {"device": None}, {"threads": 0}, {"crops_folder": 3}, {"sigma": "no"}]
+)
+def test_work_options_check_themselves(options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=next(iter(options))):
+        WorkOptions(**options)
+
+
+def test_a_path_object_names_a_model_and_folders(tmp_path: Path) -> None:
+    options = WorkOptions(model=tmp_path / "m.onnx", crops_folder=tmp_path)  # type: ignore[arg-type]
+    assert (options.model, options.crops_folder) == (str(tmp_path / "m.onnx"), str(tmp_path))
 
 
 @pytest.mark.parametrize("options", [{"fmt": "xml"}, {"workers": -1}, {"batch_size": 0}, {"shard_rows": 0}])

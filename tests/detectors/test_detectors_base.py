@@ -89,6 +89,14 @@ def test_register_makes_a_detector_available_and_guards_its_name(monkeypatch: py
     assert made.options == DetectorOptions(upsample=1, max_faces=2)
     with pytest.raises(ValueError, match="registered already"):
         register_detector("nothing")(create_detector)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="'yunet' is one of facealign's own"):
+        register_detector("yunet")(Nothing)  # also before it was used for the first time
+    with pytest.raises(InputError, match="expected a class or a function, got 3"):
+        register_detector("three")(3)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="name: expected str, got 3"):
+        register_detector(3)  # type: ignore[arg-type]
+    assert set(known_detectors()) >= {"yunet", "nothing"}
+    assert "three" not in known_detectors()
 
 
 @pytest.mark.parametrize(

@@ -70,11 +70,18 @@ def test_boxes_that_are_given_are_the_init(root: Path, tmp_path: Path) -> None:
     assert [row.status for row in evaluation.rows] == ["ok", "no_box"]
 
 
+def test_an_unknown_init_is_no_detector(root: Path, aligner: Aligner) -> None:
+    with pytest.raises(InputError, match=r"init: expected one of dataset-boxes, .*, got 'ground_truth'"):
+        evaluate(root, aligner, init="ground_truth")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"normaliser": "nose"}, "unknown normaliser 'nose': known are inter-pupil"),
+        ({"normaliser": "nose"}, "normaliser: expected one of inter-pupil, .*, got 'nose'"),
+        ({"normaliser": ["inter-pupil"]}, "normaliser: expected one of inter-pupil, .*, got list"),
         ({"threshold": 0.0}, "0.08"),
+        ({"threshold": True}, "0.08"),
         ({"threshold": 8.0}, "0.08 for 8 %"),
         ({"threshold": float("nan")}, "0.08"),
         ({"split": "heldout"}, "unknown split 'heldout': known are all, held-out"),

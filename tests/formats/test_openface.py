@@ -113,7 +113,7 @@ def test_a_strangers_script(tmp_path: Path) -> None:
     """Written from OpenFace's wiki alone; it runs in a Python without facealign."""
     pose = HeadPose((0.0, 0.0, 600.0), (0.0, 0.4, 0.0))
     face = Face(0, BBox(0, 0, 9, 9), project(mean_face(), pose, camera_matrix(640, 480)), 0.9, track_id=3, pose=pose)
-    rows = [[face], [], [face, replace(face, track_id=5)]]
+    rows = [[face], [], [face, replace(face, face_id=1, track_id=5)]]
     name = "=HYPERLINK(1), a b.mp4"
     write(tmp_path / "v.csv", [FrameResult.of_faces(name, r, frame=i, timestamp_s=i / 25) for i, r in enumerate(rows)])
     (tmp_path / "read.py").write_text(STRANGER)

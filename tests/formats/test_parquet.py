@@ -46,13 +46,14 @@ def test_round_trip(results, write_read) -> None:
 def test_what_to_dict_keeps_comes_back(tmp_path: Path, face, data: st.DataObject) -> None:
     """Any coordinate up to the edge of the largest picture, any score, any text, any count of faces."""
     coordinates = st.floats(-99_999, 99_999, width=64)
+    tracks = data.draw(st.lists(st.integers(0, 1 << 40), min_size=3, max_size=3, unique=True))
     faces = [
         face(
             i,
             landmarks=face().landmarks + np.array([data.draw(coordinates), data.draw(coordinates)]),
             confidence=data.draw(st.floats(0, 1)),
             detector_score=data.draw(st.none() | st.floats(-1e6, 1e6)),
-            track_id=data.draw(st.none() | st.integers(0, 1 << 40)),
+            track_id=data.draw(st.none() | st.just(tracks[i])),
         )
         for i in range(data.draw(st.integers(0, 3)))
     ]

@@ -11,7 +11,7 @@ import pytest
 from linear_graph import METADATA, SIZE, WEIGHT, Build, graph
 from onnx import TensorProto, helper, numpy_helper
 
-from facealign_cli.errors import ModelError
+from facealign_cli.errors import InputError, ModelError
 from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.models.dan import DanModel, GraphMetadata
 
@@ -65,6 +65,21 @@ class TestPredict:
     def test_wrong_shape(self, build: Build, shape: tuple[int, ...]) -> None:
         with pytest.raises(ValueError, match=r"expected crops of shape \(N, 1, 12, 12\), got"):
             DanModel(build()).predict(np.zeros(shape, np.uint8))
+
+    @pytest.mark.parametrize(
+        ("given", "words"),
+        [(np.nan, "NaN or infinity"), (np.inf, "NaN or infinity"), (None, "object"), (True, "bool"), ("1", "<U1")],
+    )
+    def test_what_are_no_grey_values(self, build: Build, given: object, words: str) -> None:
+        """NaN became black, in silence but for a warning of NumPy's."""
+        with pytest.raises(InputError, match=f"expected crops of grey values, 0 to 255, got {words}"):
+            DanModel(build()).predict(np.full((1, 1, SIZE, SIZE), given))
+
+    def test_arguments_that_are_none(self, build: Build) -> None:
+        with pytest.raises(InputError, match="batch_size: expected a whole number, 1 or more, got 0"):
+            DanModel(build(), batch_size=0)
+        with pytest.raises(InputError, match="path: expected a path, got NoneType"):
+            DanModel(None)  # type: ignore[arg-type]
 
     def test_what_it_says_of_itself(self, build: Build) -> None:
         model = DanModel(build({"figures": {"nme": 0.05}}), device="cpu")

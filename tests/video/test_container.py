@@ -18,6 +18,7 @@ from clips import SIZE, facts, noisy_pictures, pictures, write_clip, write_damag
 from facealign_cli.errors import InputError, MissingDependency
 from facealign_cli.video import SoundPacket, VideoFrame, open_source
 from facealign_cli.video.container import ContainerSource
+from facealign_cli.video.thinned import ThinnedSource
 
 
 def frames_of(path: Path, **options: object) -> list[VideoFrame]:
@@ -253,4 +254,27 @@ def test_a_clip_that_is_closed_has_no_more_frames_and_waits_for_who_reads(tmp_pa
     go_on.set()
     reader.join()
     closer.join()
-    assert len(seen) <= 12 and list(source) == []
+    assert len(seen) <= 12
+
+
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_a_clip_is_read_once(tmp_path: Path, is_closed: bool) -> None:
+    """No clip without frames is taken for it, neither by a loop nor by `track_video`."""
+    source = open_source(str(write_clip(tmp_path / "a.mp4", pictures(5))))
+    if is_closed:
+        source.close()
+    else:
+        first = next(iter(source))
+        assert isinstance(first, VideoFrame)
+        assert [frame.index for frame in (first, *source)] == [0, 1, 2, 3, 4]  # type: ignore[union-attr]
+    for thinned in (source, ThinnedSource(source, 2)):
+        with pytest.raises(InputError, match=r"a\.mp4: was read to its end already, or closed: open_source opens it"):
+            list(thinned)
+    source.close()
+
+
+def test_an_end_before_the_start_is_refused(tmp_path: Path) -> None:
+    """It said that the clip is as long as what had been read of it until then."""
+    clip = str(write_clip(tmp_path / "a.mp4", pictures(5)))
+    with pytest.raises(InputError, match=r"expected an end after the beginning, got 3 s to 2\.5 s"):
+        open_source(clip, start_s=3, end_s=2.5)

@@ -32,7 +32,7 @@ SHAPE = MEAN_SHAPE / np.ptp(MEAN_SHAPE, axis=0).max() * 60
 
 def face_at(x: float, y: float, track_id: int = 0, **more: object) -> Face:
     landmarks = SHAPE + np.array([x, y])
-    return Face(0, BBox(x - 30, y - 30, x + 30, y + 30), landmarks, 0.99, track_id=track_id, **more)  # type: ignore[arg-type]
+    return Face(track_id, BBox(x - 30, y - 30, x + 30, y + 30), landmarks, 0.99, track_id=track_id, **more)  # type: ignore[arg-type]
 
 
 def record(frame: int, *faces: Face) -> FrameResult:
