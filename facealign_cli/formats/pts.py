@@ -179,9 +179,9 @@ def check(path: PathLike, sources: Sequence[str], overwrite: bool = False) -> No
     if Path(path).suffix.lower() == ".pts" and not Path(path).is_dir():
         check_output(path, overwrite)
         return
-    folder, face = make_folder(path), Face(0, BBox.around(MEAN_SHAPE), MEAN_SHAPE, 1.0)
-    for count in (1, 2):
-        for names in file_names([FrameResult.of_faces(source, [face] * count) for source in sources]):
+    folder, two = make_folder(path), [Face(i, BBox.around(MEAN_SHAPE), MEAN_SHAPE, 1.0) for i in range(2)]
+    for faces in (two[:1], two):
+        for names in file_names([FrameResult.of_faces(source, faces) for source in sources]):
             taken = next((file for name in names if os.path.lexists(file := folder / f"{name}.pts")), None)
             if taken is not None and not overwrite:
                 raise exists_already(taken)
