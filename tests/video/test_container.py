@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import shutil
 import threading
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -254,3 +256,25 @@ def test_a_clip_that_is_closed_has_no_more_frames_and_waits_for_who_reads(tmp_pa
     reader.join()
     closer.join()
     assert len(seen) <= 12 and list(source) == []
+
+
+@pytest.mark.parametrize("part", ["decode", "demux"])
+def test_memory_that_is_short_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    """PyAV's error is one of FFmpeg's, too: frames without memory were told as damaged, and the rows said so."""
+    write_clip(tmp_path / "a.mp4", pictures(3))
+    source = ContainerSource(str(tmp_path / "a.mp4"))
+
+    def fail(*_: object) -> None:
+        raise av.error.MemoryError(errno.ENOMEM, "Cannot allocate memory")
+
+    failing = SimpleNamespace(**{part: fail})
+    if part == "decode":
+        monkeypatch.setattr(source, "_stream", SimpleNamespace(codec_context=failing))
+        with pytest.raises(MemoryError):
+            source._decode(None)
+    else:
+        monkeypatch.setattr(source._packets, "container", failing)
+        with pytest.raises(MemoryError):
+            list(source._packets._demux())
+    monkeypatch.undo()
+    source.close()
