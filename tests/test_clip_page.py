@@ -333,23 +333,3 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
     assert run(tmp_path / "rows.csv", "-o", tmp_path / "p.html").exit_code == 1
     assert (tmp_path / "p.html").read_text() == "mine"
     assert run(tmp_path / "rows.csv", "-o", tmp_path / "p.html", "--overwrite").exit_code == 0
-
-
-@pytest.mark.parametrize(
-    ("fmt", "name", "words"),
-    [
-        ("csv", "clip.mp4", None),
-        ("csv", "other.mp4", "are of clip.mp4, but the frames that are shown are of"),
-        ("dlc", "clip.mp4", "have no times, so their frame 0 is shown as the first one of"),
-    ],
-)
-def test_frames_that_may_not_be_those_of_the_rows_are_told(
-    tmp_path: Path, fmt: str, name: str, words: str | None
-) -> None:
-    write_clip(tmp_path / name, [np.zeros((48, 64, 3), np.uint8)] * 25)
-    rows = [replace(one, width=64, height=48) for one in make_clip(0.9)]
-    get_format(fmt).write(tmp_path / "rows.csv", rows)
-    clip = ("--clip", tmp_path / name, *(("--fps", 25) if fmt == "dlc" else ()))
-    told = run(tmp_path / "rows.csv", "-o", tmp_path / "page.html", *clip).stderr
-    assert (words in told) if words else ("that are shown" not in told)
-    assert "shown" not in run(tmp_path / "rows.csv", "-o", tmp_path / "bare.html", *clip[2:]).stderr

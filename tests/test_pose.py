@@ -165,7 +165,8 @@ def test_the_mean_face_is_symmetric_where_the_pose_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [(1.0, 2.0), (1.0, 2.0, float("nan")), (1.0, 2.0, 3.0, 4.0), (1, 2, "3"), None, 3.0, np.eye(3), "123", [0, [1, 2], 0]]
+    "values",
+    [(1.0, 2.0), (1.0, 2.0, float("nan")), (1.0, 2.0, 3.0, 4.0), (1, 2, "3"), None, 3.0, np.eye(3), "123", [0, [1], 0]],
 )
 def test_a_pose_checks_itself(values: Any) -> None:
     with pytest.raises(InputError, match="translation_mm: expected three finite numbers"):

@@ -192,8 +192,8 @@ def _unless_folders_go(outcomes: Iterator[list[JournalLine]], sources: Sources) 
             if folder is not None:
                 raise InputError(
                     f"{folder}: {line.path} was found in it, but nothing is there now: it was unmounted, moved or "
-                    "emptied. Pictures that could not be read for this reason are not recorded as failed; put the "
-                    "folder back and run the same command again"
+                    f"emptied. {sources.what.capitalize()} that could not be read for this reason are not recorded as "
+                    "failed; put the folder back and run the same command again"
                 )
         yield lines
 

@@ -6,6 +6,7 @@ Exit codes: 0 all done; 1 failed; 2 wrong usage; 3 done, but some inputs failed;
 from __future__ import annotations
 
 import copy
+import errno
 import sys
 from typing import Any
 
@@ -28,6 +29,9 @@ from facealign_cli.cli.video import video
 from facealign_cli.cli.video_crop import crop
 from facealign_cli.errors import FacealignError, OutputError
 from facealign_cli.version import __version__
+
+_NO_THREAD = "can't start new thread"
+"""What Python says, without an error of its own kind, where the system refuses another thread."""
 
 
 class FacealignGroup(Group):
@@ -72,9 +76,15 @@ class FacealignGroup(Group):
             ctx.exit(1)
         except OSError as error:  # the working directory has gone, a disk fails: not foreseen where it happened
             where = f"{error.filename}: " if error.filename is not None else ""
-            raise click.ClickException(f"{where}{error.strerror or error}") from error
+            what_to_do = "; raise the limit (ulimit -n)" if error.errno == errno.EMFILE else ""
+            raise click.ClickException(f"{where}{error.strerror or error}{what_to_do}") from error
         except MemoryError as error:
             raise click.ClickException("out of memory") from error
+        except RuntimeError as error:
+            if str(error) != _NO_THREAD:
+                raise
+            why = "memory (ulimit -v) or the number of processes (ulimit -u) is limited"
+            raise click.ClickException(f"no thread can be started: {why}; raise the limit") from error
 
 
 @click.group(

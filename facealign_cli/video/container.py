@@ -164,6 +164,8 @@ class ContainerSource:
         """The frames that come out; what cannot be decoded stays due, and is told as missing. None: the last ones."""
         try:
             return list(self._stream.codec_context.decode(packet))
+        except MemoryError:  # PyAV's is one of FFmpeg's errors, too: the frame is not damaged
+            raise
         except self._av.error.FFmpegError:
             return []
 

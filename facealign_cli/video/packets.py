@@ -61,6 +61,8 @@ class ClipPackets:
         """The file's packets, up to the first damage that FFmpeg does not get over."""
         try:
             yield from self.container.demux()
+        except MemoryError:  # PyAV's is one of FFmpeg's errors, too: the file is not damaged
+            raise
         except self._av.error.FFmpegError as error:
             self.problem = f"the file is damaged here: {error.strerror}"
 

@@ -237,6 +237,8 @@ class _Connection:
                     begun, last = True, last if frame.time is None else float(frame.time)
                     image = None if frame.is_corrupt else self._pictures(frame)
                     yield (float(frame.time) if self._is_timed and frame.time is not None else None), image
+        except MemoryError:  # PyAV's is one of FFmpeg's errors, too: the stream has not broken off
+            raise
         except (self._av.error.FFmpegError, OSError) as error:
             self.problem = url_reason(error)
         if self.problem is None and self._stated_end is not None and last < self._stated_end - 1.0:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import shutil
 import threading
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -278,3 +280,25 @@ def test_an_end_before_the_start_is_refused(tmp_path: Path) -> None:
     clip = str(write_clip(tmp_path / "a.mp4", pictures(5)))
     with pytest.raises(InputError, match=r"expected an end after the beginning, got 3 s to 2\.5 s"):
         open_source(clip, start_s=3, end_s=2.5)
+
+
+@pytest.mark.parametrize("part", ["decode", "demux"])
+def test_memory_that_is_short_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    """PyAV's error is one of FFmpeg's, too: frames without memory were told as damaged, and the rows said so."""
+    write_clip(tmp_path / "a.mp4", pictures(3))
+    source = ContainerSource(str(tmp_path / "a.mp4"))
+
+    def fail(*_: object) -> None:
+        raise av.error.MemoryError(errno.ENOMEM, "Cannot allocate memory")
+
+    failing = SimpleNamespace(**{part: fail})
+    if part == "decode":
+        monkeypatch.setattr(source, "_stream", SimpleNamespace(codec_context=failing))
+        with pytest.raises(MemoryError):
+            source._decode(None)
+    else:
+        monkeypatch.setattr(source._packets, "container", failing)
+        with pytest.raises(MemoryError):
+            list(source._packets._demux())
+    monkeypatch.undo()
+    source.close()
