@@ -172,10 +172,23 @@ def _outcomes(
             yield engine.outcomes(listing, stop), stop
         return
     if options.workers == 0:
-        yield run_here(listing, make_work, progress.usage, stop), stop
+        with _opencv_threads_kept():
+            yield run_here(listing, make_work, progress.usage, stop), stop
         return
     with Pool(make_work, options.workers, progress.usage, options.timeout_s, options.in_flight) as pool:
         yield pool.outcomes(listing, stop), stop
+
+
+@contextlib.contextmanager
+def _opencv_threads_kept() -> Iterator[None]:
+    """The work sets how many threads OpenCV uses; in the caller's process they are the caller's again afterwards."""
+    import cv2
+
+    before = cv2.getNumThreads()
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def _for_a_cluster(work: WorkOptions, options: BatchOptions) -> tuple[WorkOptions, BatchOptions]:
