@@ -157,7 +157,7 @@ def _check_processes(sources: Sources, work: WorkOptions, options: BatchOptions)
 
 
 def _nothing(sources: Sources, problems: list[str]) -> str:
-    places = ", ".join(place for place in (*sources.places, *sources.lists)) or "nothing"
+    places = ", ".join(place for place in (*sources.places, *sources.lists))
     why = f" ({problems[0]})" if problems else ""
     return f"no {sources.what} in {places}{why}; --glob says which names are meant"
 

@@ -216,6 +216,9 @@ def test_nothing_there(tmp_path: Path) -> None:
         fake(tmp_path / "empty", tmp_path / "out")
     with pytest.raises(InputError, match="no such file or folder"):
         fake(tmp_path / "missing", tmp_path / "out")
+    with pytest.raises(InputError, match="sources: expected one or more pictures, folders or lists of them, got none"):
+        run_batch([], tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_urls_give_the_same_rows(pictures: Path, tmp_path: Path, memory: Any) -> None:
