@@ -162,7 +162,7 @@ def _check_processes(sources: Sources, work: WorkOptions, options: BatchOptions)
 
 
 def _nothing(sources: Sources, problems: list[str], before: int) -> str:
-    places = ", ".join(place for place in (*sources.places, *sources.lists)) or "nothing"
+    places = ", ".join(place for place in (*sources.places, *sources.lists))
     why = f" ({problems[0]})" if problems else ""
     done = f". The rows of the {before:,} {sources.what} that were done before stay as they are" if before else ""
     return f"no {sources.what} in {places}{why}; --glob says which names are meant{done}"
@@ -178,7 +178,8 @@ def _outcomes(
             yield engine.outcomes(listing, stop), stop
         return
     if options.workers == 0:
-        yield run_here(listing, make_work, progress.usage, stop), stop
+        with _opencv_threads_kept():
+            yield run_here(listing, make_work, progress.usage, stop), stop
         return
     with Pool(make_work, options.workers, progress.usage, options.timeout_s, options.in_flight) as pool:
         yield pool.outcomes(listing, stop), stop
@@ -196,6 +197,18 @@ def _unless_folders_go(outcomes: Iterator[list[JournalLine]], sources: Sources) 
                     "failed; put the folder back and run the same command again"
                 )
         yield lines
+
+
+@contextlib.contextmanager
+def _opencv_threads_kept() -> Iterator[None]:
+    """The work sets how many threads OpenCV uses; in the caller's process they are the caller's again afterwards."""
+    import cv2
+
+    before = cv2.getNumThreads()
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def _for_a_cluster(work: WorkOptions, options: BatchOptions) -> tuple[WorkOptions, BatchOptions]:

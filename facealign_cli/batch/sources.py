@@ -67,6 +67,8 @@ class Sources:
 
     def check(self) -> None:
         """Raise InputError for a place or list that is not there, MissingDependency if one needs a package."""
+        if not self.places and not self.lists:
+            raise InputError(f"sources: expected one or more {self.what}, folders or lists of them, got none")
         for place in (*self.places, *self.lists):
             if place == STDIN:
                 continue

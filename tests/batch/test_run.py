@@ -9,10 +9,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from batch_jobs import fake, listed, run
-from batch_works import rows_of, same_rows
+from batch_works import FakeWork, rows_of, same_rows
 
 from facealign_cli.batch.job import BatchOptions
 from facealign_cli.batch.progress import Progress
@@ -155,6 +156,20 @@ def test_workers_and_batches_may_differ(many: Path, tmp_path: Path) -> None:
     assert fake(listed(many), tmp_path / "out", workers=1, batch_size=3, timeout_s=None).before == 60
 
 
+def test_opencv_s_threads_stay_those_of_the_caller(many: Path, tmp_path: Path) -> None:
+    def work() -> FakeWork:
+        cv2.setNumThreads(1)  # as `PictureWork` does
+        return FakeWork()
+
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(3)
+    try:
+        run(listed(many), tmp_path / "out", make_work=work)
+        assert cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(before)
+
+
 def test_resume_needs_a_job(many: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="no job to resume"):
         fake(listed(many), tmp_path / "out", must_resume=True)
@@ -201,6 +216,9 @@ def test_nothing_there(tmp_path: Path) -> None:
         fake(tmp_path / "empty", tmp_path / "out")
     with pytest.raises(InputError, match="no such file or folder"):
         fake(tmp_path / "missing", tmp_path / "out")
+    with pytest.raises(InputError, match="sources: expected one or more pictures, folders or lists of them, got none"):
+        run_batch([], tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_urls_give_the_same_rows(pictures: Path, tmp_path: Path, memory: Any) -> None:
