@@ -70,7 +70,8 @@ def measure(
     something in ROWS cannot be read, such as a last line that was cut; it is named and left out.
 
     Openings and heights are in units of the face, and the turn of the head is taken out first. The documentation's page
-    on measures has the formulas. No network runs. Without -o, --blinks and --summary, a table of the persons is printed.
+    on measures has the formulas. No network runs. Without -o, --blinks and --summary, a table of the persons is
+    printed.
     """
     from facealign_cli.files.output import check_output
     from facealign_cli.measures import find_blinks, measure_results

@@ -6,7 +6,8 @@ point moves by less than 0.0001 pixels. A task's `score` is the lowest confidenc
 that cannot be seen has the text "not visible" in its `meta`. Beside the file `NAME.json` stands `NAME.config.xml`: the
 labelling interface. `data.image` is the address under which Label Studio serves local files; reading takes the file's
 name out of it.
-Of each task the last annotation that was not cancelled is read, else its last prediction.
+Of each task the last annotation that was not cancelled is read; where nobody has begun it, its last prediction. A task
+that was skipped by everybody who had it, so that all annotations are cancelled, is left out.
 Not held: the detector's score, pictures that failed, frames of clips.
 Source: https://labelstud.io/guide/predictions
 """
@@ -116,7 +117,11 @@ def scan(path: PathLike) -> Iterator[FrameResult | LeftOut]:
 
 def _picture(task: dict[str, Any]) -> Iterator[FrameResult | LeftOut]:
     name = text_to_name(picture_name(str(task["data"]["image"])))
-    made = [work for work in task.get("annotations") or () if not work.get("was_cancelled")]
+    annotations = task.get("annotations") or ()
+    made = [work for work in annotations if not work.get("was_cancelled")]
+    if annotations and not made:
+        yield LeftOut(name, "it was skipped in Label Studio, and nobody says what its faces are")
+        return
     work = (made or task.get("predictions") or [{"result": []}])[-1]
     boxes = {r["id"]: r for r in work["result"] if r["type"] == "rectanglelabels"}
     points: dict[str | None, list[dict[str, Any]]] = defaultdict(list)

@@ -52,6 +52,19 @@ def test_label_studio_takes_what_people_made(labels, tmp_path: Path) -> None:
     assert "1 of its 68 points are not labelled: jaw_5" in lost[0].reason
 
 
+def test_a_task_that_was_skipped_is_left_out(labels, tmp_path: Path) -> None:
+    """Its prediction would pass for what people made, or the picture for one without faces."""
+    tasks = json.loads(save("label-studio", labels, tmp_path).read_text())
+    tasks[0]["annotations"] = [{"was_cancelled": True, "result": []}]
+    tasks[1]["annotations"] = [{"was_cancelled": True, "result": []}, {**tasks[1]["predictions"][0]}]
+    (tmp_path / "made.json").write_text(json.dumps(tasks))
+    got, lost = scan("label-studio", tmp_path / "made.json")
+    assert [(one.name, one.reason.split(",")[0]) for one in lost] == [
+        (labels[0].source, "it was skipped in Label Studio")
+    ]
+    assert [result.source for result in got] == [result.source for result in labels[1:3]]
+
+
 @pytest.mark.parametrize(
     ("address", "name"),
     [
