@@ -7,11 +7,10 @@ from facealign_cli import Aligner, FaceSmoother, Smoothing, Tracker, VideoFrame,
 tracker = Tracker(Aligner())  # one for each clip, and one thread for each tracker
 smoother = FaceSmoother(Smoothing())
 
-clip = open_source(sys.argv[1])  # frames may come from anywhere, as long as each has its time
-for frame in clip:
-    if not isinstance(frame, VideoFrame) or frame.image_bgr is None:
-        continue
-    faces = smoother(tracker.update(frame.image_bgr, frame.timestamp_s), frame.timestamp_s)
-    for face in faces:
-        print(f"{frame.timestamp_s:.3f} s: person {face.track_id}, nose tip {face.landmarks[30].round(1)}")
-clip.close()
+with open_source(sys.argv[1]) as clip:  # frames may come from anywhere, as long as each has its time
+    for frame in clip:
+        if not isinstance(frame, VideoFrame) or frame.image_bgr is None:
+            continue
+        faces = smoother(tracker.update(frame.image_bgr, frame.timestamp_s), frame.timestamp_s)
+        for face in faces:
+            print(f"{frame.timestamp_s:.3f} s: person {face.track_id}, nose tip {face.landmarks[30].round(1)}")

@@ -209,7 +209,7 @@ def _clip(suffix: str, codec: str) -> Check:
             with open_sink(path, info) as sink:
                 for frame in range(4):
                     sink.write(np.full((32, 32, 3), 60 * frame, np.uint8), frame)
-            with contextlib.closing(open_source(str(path))) as source:
+            with open_source(str(path)) as source:
                 frames = [item for item in source if isinstance(item, VideoFrame) and item.image_bgr is not None]
         except FacealignError as error:
             return Check("codec", f"{codec} in {suffix}", "broken", str(error))

@@ -3,7 +3,15 @@
 from facealign_cli.arguments import check_flags, check_number
 from facealign_cli.errors import InputError
 from facealign_cli.files.base import check_path
-from facealign_cli.video.base import MAX_FRAME_PIXELS, SoundPacket, VideoFrame, VideoInfo, VideoSource, import_av
+from facealign_cli.video.base import (
+    MAX_FRAME_PIXELS,
+    OpenedSource,
+    SoundPacket,
+    VideoFrame,
+    VideoInfo,
+    VideoSource,
+    import_av,
+)
 
 __all__ = ["SoundPacket", "VideoFrame", "VideoInfo", "VideoSource", "import_av", "open_source"]
 
@@ -18,13 +26,14 @@ def open_source(
     max_pixels: int = MAX_FRAME_PIXELS,
     every: int = 1,
     most_fps: float | None = None,
-) -> VideoSource:
+) -> OpenedSource:
     """Open a clip: a file, a folder of pictures, or a pattern such as frames/%04d.png.
 
     start_s, end_s: only the frames between these times, in seconds. rate: frames a second of numbered pictures. sound:
     whether packets of the sound are passed on. max_pixels: a clip whose frames have more pixels is refused. every: take
     one of so many frames, from the first one on. most_fps: take no more than so many frames a second.
-    What it returns has its facts in `info`, gives its frames when it is gone through, once, and ends with `close`.
+    What it returns has its facts in `info`, gives its frames when it is gone through, once, and ends with `close`, or
+    with a `with` statement.
     Raises InputError if the clip cannot be opened, and MissingDependency without PyAV.
     """
     from facealign_cli.video.container import ContainerSource
@@ -42,7 +51,7 @@ def open_source(
     check_number("rate", rate, 1e-3, 1e6)
     check_number("max_pixels", max_pixels, 1, whole=True)
     check_thinning(every, most_fps)
-    source: VideoSource
+    source: OpenedSource
     if is_sequence(path):
         source = SequenceSource(path, rate=rate, start_s=start_s, end_s=end_s, max_pixels=max_pixels)
     else:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from types import ModuleType
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, Self, cast
 
 import numpy as np
 
@@ -102,6 +102,28 @@ class VideoSource(Protocol):
     def __iter__(self) -> Iterator[VideoFrame | SoundPacket]: ...
 
     def close(self) -> None: ...
+
+
+class OpenedSource(VideoSource, Protocol):
+    """A source that a `with` statement closes at its end."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class Closing:
+    """What has to be closed, and is by a `with` statement."""
+
+    def close(self) -> None:
+        """End the use of whatever is open; nothing happens the second time."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def import_av() -> ModuleType:

@@ -17,7 +17,15 @@ from typing import Any
 
 from facealign_cli.arrays import Image
 from facealign_cli.errors import InputError
-from facealign_cli.video.base import MAX_FRAME_PIXELS, SoundPacket, VideoFrame, VideoInfo, beyond_end, import_av
+from facealign_cli.video.base import (
+    MAX_FRAME_PIXELS,
+    Closing,
+    SoundPacket,
+    VideoFrame,
+    VideoInfo,
+    beyond_end,
+    import_av,
+)
 from facealign_cli.video.opening import open_container, shown
 from facealign_cli.video.packets import ClipPackets
 from facealign_cli.video.upright import UprightPictures
@@ -27,7 +35,7 @@ _SAMPLES = 64
 """Packets of sound that are enough to try a container with."""
 
 
-class ContainerSource:
+class ContainerSource(Closing):
     """A clip of any container and codec that FFmpeg reads, GIF included.
 
     start_s, end_s: only frames with start_s <= time < end_s, counted from the clip's beginning; frames count from 0

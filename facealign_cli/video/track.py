@@ -95,7 +95,7 @@ def track_video(
     check_kind("options", options, VideoOptions, None)
     aligner = checked_aligner(aligner)
     if isinstance(source, str | os.PathLike):
-        with contextlib.closing(open_source(os.fspath(source))) as opened:
+        with open_source(os.fspath(source)) as opened:
             yield from track_video(opened, aligner, options, sink=sink, stop=stop, tell=tell)
         return
     if not hasattr(source, "info"):
@@ -200,7 +200,7 @@ def overlay_video(
     aligner = checked_aligner(aligner)
     if isinstance(source, str | os.PathLike):
         check_inputs_stay([output], [source])
-        with contextlib.closing(open_source(os.fspath(source), sound=True)) as opened:
+        with open_source(os.fspath(source), sound=True) as opened:
             yield from overlay_video(opened, output, aligner, options, overwrite=overwrite, stop=stop, tell=tell)
         return
     sound: dict[str, Any] = {"sound": source.sound, "samples": source.sound_samples} if source.sound else {}

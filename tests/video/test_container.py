@@ -259,6 +259,19 @@ def test_a_clip_that_is_closed_has_no_more_frames_and_waits_for_who_reads(tmp_pa
     assert len(seen) <= 12
 
 
+def test_a_with_statement_closes_a_clip(tmp_path: Path) -> None:
+    clip, folder = write_clip(tmp_path / "a.mp4", pictures(5)), tmp_path / "frames"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "0.png"), pictures(1)[0])
+    for path, every in ((clip, 1), (clip, 2), (folder, 1)):
+        with open_source(str(path), every=every) as source:
+            assert isinstance(next(iter(source)), VideoFrame)
+    with pytest.raises(ZeroDivisionError), open_source(str(clip)) as source:
+        _ = 1 / 0
+    with pytest.raises(InputError, match="closed"):
+        list(source)
+
+
 @pytest.mark.parametrize("is_closed", [True, False])
 def test_a_clip_is_read_once(tmp_path: Path, is_closed: bool) -> None:
     """No clip without frames is taken for it, neither by a loop nor by `track_video`."""
