@@ -101,8 +101,7 @@ def run_batch(
     own_config: what the rows of `make_work` depend on, as JSON values; a job resumes only with the same ones.
     Raises InputError if there is nothing to read or the folder of a picture that failed has gone, OutputError if the
     folder holds another job, is in use by another run, or the disk is full, ModelError, DeviceError, MissingDependency,
-    and FacealignError if no worker can start.
-    After any of these the job can be resumed.
+    and FacealignError if no worker can start. After any of these the job can be resumed.
     """
     sources = sources if isinstance(sources, Sources) else Sources(one_or_several(sources))
     if not isinstance(options, BatchOptions):
@@ -140,12 +139,8 @@ def run_batch(
         source = _outcomes(listing, make_work, job, progress, stop)
         with listing, source as (outcomes, stopping):
             job.run((_unless_folders_go(outcomes, sources), stopping), listing, progress, report)
-    if not listing.any_found and not progress.stopped:
-        raise InputError(_nothing(sources, [*listing.problems, *progress.notes], progress.before))
-    missing = progress.before - listing.skipped
-    if missing > 0 and not progress.stopped:
-        what = f"{missing:,} of the {progress.before:,} {sources.what} that were done before"
-        progress.notes.append(f"{what} were not found this time; their rows stay")
+    if not progress.stopped:
+        _check_found(sources, listing, progress)
     return progress
 
 
@@ -161,11 +156,18 @@ def _check_processes(sources: Sources, work: WorkOptions, options: BatchOptions)
             raise InputError(f"{place}: worker processes do not see this memory; --workers 0 works without them")
 
 
-def _nothing(sources: Sources, problems: list[str], before: int) -> str:
-    places = ", ".join(place for place in (*sources.places, *sources.lists))
-    why = f" ({problems[0]})" if problems else ""
-    done = f". The rows of the {before:,} {sources.what} that were done before stay as they are" if before else ""
-    return f"no {sources.what} in {places}{why}; --glob says which names are meant{done}"
+def _check_found(sources: Sources, listing: Listing, progress: Progress) -> None:
+    """Raise InputError if the sources held nothing. What was done before and was not found goes to the notes."""
+    done = f"the {progress.before:,} {sources.what} that were done before"
+    if not listing.any_found:
+        problems = [*listing.problems, *progress.notes]
+        why = f" ({problems[0]})" if problems else ""
+        kept = f". The rows of {done} stay as they are" if progress.before else ""
+        places = ", ".join((*sources.places, *sources.lists))
+        raise InputError(f"no {sources.what} in {places}{why}; --glob says which names are meant{kept}")
+    missing = progress.before - listing.skipped
+    if missing > 0:
+        progress.notes.append(f"{missing:,} of {done} were not found this time; their rows stay")
 
 
 @contextlib.contextmanager

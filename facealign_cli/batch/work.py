@@ -45,10 +45,10 @@ class WorkOptions:
     """All that decides what becomes of a picture; it can be pickled. Folders may be URLs; None: there is none.
 
     model: a name or an .onnx file, as for `Aligner`. detector: a name, with its options in detector_options. device,
-    threads, min_confidence: as for `Aligner`. max_pixels: a picture of more
-    pixels fails. pose: estimates the head pose of each face; None means that faces get no pose. quality: whether faces
-    get the quality of their picture. sigma: whether CSV rows and drawings show how far each point may be off; Parquet
-    and JSON always do. crops_folder: gets each face as a square, and beside it a document with its matrix and
+    threads, min_confidence: as for `Aligner`. max_pixels: a picture of more pixels fails. pose: estimates the head pose
+    of each face; None means that faces get no pose. quality: whether faces get the quality of their picture. sigma:
+    whether CSV rows and drawings show how far each point may be off; Parquet and JSON always do. crops_folder: gets
+    each face as a square, and beside it a document with its matrix and
     landmarks. crop_preset, crop_size: as for `CropOptions`. overlay_folder: gets the pictures with their faces drawn.
     pts_folder: gets a .pts file for each face. Raises InputError.
     """

@@ -105,19 +105,7 @@ class VideoSource(Protocol):
 
 
 class OpenedSource(VideoSource, Protocol):
-    """A source that a `with` statement closes at its end."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-
-class Closing:
-    """What has to be closed, and is by a `with` statement."""
-
-    def close(self) -> None:
-        """End the use of whatever is open; nothing happens the second time."""
-        raise NotImplementedError
+    """A source that a `with` statement closes at its end; those of this package derive from it."""
 
     def __enter__(self) -> Self:
         return self

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from facealign_cli.arrays import Image
 from facealign_cli.errors import InputError
 from facealign_cli.files.pictures import quiet_opencv
-from facealign_cli.video.base import LIVE_TICKS, Closing, VideoFrame, VideoInfo
+from facealign_cli.video.base import LIVE_TICKS, OpenedSource, VideoFrame, VideoInfo
 
 if TYPE_CHECKING:
     from av.packet import Packet
     from av.stream import Stream
 
 
-class CameraSource(Closing):
+class CameraSource(OpenedSource):
     """The camera with a number, 0 being the first. end_s: stop then. Raises InputError where there is none."""
 
     sound: tuple[Stream, ...] = ()

@@ -19,7 +19,7 @@ from facealign_cli.arrays import Image
 from facealign_cli.errors import InputError
 from facealign_cli.video.base import (
     MAX_FRAME_PIXELS,
-    Closing,
+    OpenedSource,
     SoundPacket,
     VideoFrame,
     VideoInfo,
@@ -35,7 +35,7 @@ _SAMPLES = 64
 """Packets of sound that are enough to try a container with."""
 
 
-class ContainerSource(Closing):
+class ContainerSource(OpenedSource):
     """A clip of any container and codec that FFmpeg reads, GIF included.
 
     start_s, end_s: only frames with start_s <= time < end_s, counted from the clip's beginning; frames count from 0

@@ -15,7 +15,7 @@ import cv2
 from facealign_cli.arrays import Image, pixels
 from facealign_cli.errors import InputError
 from facealign_cli.files.pictures import DecodedPicture, read_picture
-from facealign_cli.video.base import MAX_FRAME_PIXELS, Closing, Fitting, VideoFrame, VideoInfo, beyond_end
+from facealign_cli.video.base import MAX_FRAME_PIXELS, Fitting, OpenedSource, VideoFrame, VideoInfo, beyond_end
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -26,7 +26,7 @@ _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 _NUMBER = re.compile(r"%(0\d+)?d")
 
 
-class SequenceSource(Closing):
+class SequenceSource(OpenedSource):
     """Pictures one after another, `rate` of them a second; all are fitted into the size of the first readable one.
 
     One that cannot be read is a frame with an error. Raises InputError where there is none that can be read.

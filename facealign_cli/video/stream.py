@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from facealign_cli.arrays import Image
 from facealign_cli.errors import InputError
-from facealign_cli.video.base import LIVE_TICKS, MAX_FRAME_PIXELS, Closing, VideoFrame, VideoInfo, import_av
+from facealign_cli.video.base import LIVE_TICKS, MAX_FRAME_PIXELS, OpenedSource, VideoFrame, VideoInfo, import_av
 from facealign_cli.video.opening import open_container, shown, url_reason
 from facealign_cli.video.packets import choose_video, prepare_decoder
 from facealign_cli.video.upright import UprightPictures
@@ -51,7 +51,7 @@ class _Arrived(NamedTuple):
     error: str | None = None
 
 
-class StreamSource(Closing):
+class StreamSource(OpenedSource):
     """The stream at a URL; times count from its first frame, and run on by the clock while it is broken.
 
     end_s: stop then. reconnects: tries in a row to make a broken connection anew; 0: its end is the end. stop: when it

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from facealign_cli.arguments import check_number
 from facealign_cli.errors import InputError
-from facealign_cli.video.base import Closing, SoundPacket, VideoFrame, VideoSource
+from facealign_cli.video.base import OpenedSource, SoundPacket, VideoFrame, VideoSource
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -32,7 +32,7 @@ def check_thinning(every: int, most_fps: float | None) -> None:
         raise InputError("every and most_fps (--every and --fps) both say which frames are taken: give one of them")
 
 
-class ThinnedSource(Closing):
+class ThinnedSource(OpenedSource):
     """Every so many-th frame of a source, or the first one of each 1 / `most_fps` seconds from its first frame on."""
 
     def __init__(self, source: VideoSource, every: int = 1, most_fps: float | None = None) -> None:
