@@ -14,16 +14,14 @@ from pathlib import Path
 
 from facealign_cli.boxes import BBox
 from facealign_cli.datasets import Sample, read_samples
-from facealign_cli.datasets.base import why_other_size
 from facealign_cli.datasets.beside import picture_called
-from facealign_cli.datasets.labels import stated_size
 from facealign_cli.errors import InputError
 from facealign_cli.files.names import strange_names
 from facealign_cli.files.output import atomic_write, check_output
 from facealign_cli.files.pictures import read_image
 from facealign_cli.formats.base import Format, find_format, format_names
 from facealign_cli.formats.csv import write_cells
-from facealign_cli.formats.labelling import SIZE_UNKNOWN, put_together
+from facealign_cli.formats.labelling import SIZE_UNKNOWN, put_together, stated_size, why_other_size
 from facealign_cli.formats.pts import split_face_stem
 from facealign_cli.records import Face, FrameResult, LeftOut
 
@@ -177,7 +175,7 @@ def _why_other_size(target: Format, result: FrameResult) -> str | None:
     """
     if target.holds_size or result.frame is not None or not result.faces or not Path(result.source).is_file():
         return None
-    size = stated_size(result, result.faces[0].landmarks)
+    size = stated_size(result, result.faces[0].landmarks.mean(axis=0))
     try:
         return None if size is None else why_other_size(read_image(result.source), size)
     except InputError:  # whoever reads the picture is told; its faces can be written

@@ -6,10 +6,11 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from facealign_cli.arrays import Floats, Image
+from facealign_cli.arrays import Floats
 from facealign_cli.boxes import BBox
 from facealign_cli.errors import InputError
 from facealign_cli.files.pictures import DecodedPicture, read_picture
+from facealign_cli.formats.labelling import why_other_size
 from facealign_cli.records import LeftOut
 
 __all__ = ["LeftOut", "Sample"]
@@ -46,11 +47,3 @@ class Sample:
         if reason := why_other_size(picture.image, self.size):
             raise InputError(f"{self.image_path}: {reason}")
         return picture
-
-
-def why_other_size(image: Image, size: tuple[int, int] | None) -> str | None:
-    """Why faces that lie in a picture of that width and height are not this picture's; None where they may be."""
-    height, width = image.shape[:2]
-    if size is None or size == (width, height):
-        return None
-    return f"it has {width} x {height} pixels, but its faces were labelled in {size[0]} x {size[1]}"

@@ -11,12 +11,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from facealign_cli.arrays import Floats
 from facealign_cli.datasets.base import LeftOut, Sample
 from facealign_cli.datasets.splits import photo_key
 from facealign_cli.errors import InputError
 from facealign_cli.formats.base import Format
-from facealign_cli.formats.labelling import put_together
+from facealign_cli.formats.labelling import put_together, stated_size
 from facealign_cli.records import FrameResult
 
 
@@ -52,7 +51,7 @@ def _faces(path: Path, result: FrameResult, need_pictures: bool) -> Iterator[Sam
             continue
         photo = photo_key(dataset, name.stem)
         place = image or folder / name
-        size = stated_size(result, face.landmarks)
+        size = stated_size(result, face.landmarks.mean(axis=0))
         yield Sample(face_name, dataset, photo, place, face.landmarks, face.bbox, size=size)
 
 
@@ -63,12 +62,3 @@ def _missing(name: str, folder: Path) -> str:
     if Path(name).is_absolute():
         return f"its picture {name} is missing"
     return f"its picture is missing: no file {name} in {folder}, {folder / 'images'} or the working folder"
-
-
-def stated_size(result: FrameResult, landmarks: Floats) -> tuple[int, int] | None:
-    """Width and height that the file states; None if it states none, or such as the face cannot lie in: some programs
-    fill in 1 x 1."""
-    x, y = landmarks.mean(axis=0)
-    if not result.width or not result.height or not (0 <= x < result.width and 0 <= y < result.height):
-        return None
-    return result.width, result.height

@@ -20,6 +20,7 @@ from facealign_cli.errors import FormatError, InputError, MissingDependency
 from facealign_cli.files.base import without_waiting
 from facealign_cli.files.documents import parsing, reading
 from facealign_cli.formats.base import Format
+from facealign_cli.formats.labelling import stated_size
 from facealign_cli.records import LeftOut
 
 _SET = re.compile(r"(?:bounding_boxes_)?(.+?)(?:_(trainset|testset))?", re.IGNORECASE)
@@ -80,7 +81,9 @@ def read_faces(path: Path, fmt: Format, sizes: dict[str, tuple[int, int]]) -> di
             calibration = calibration_of(result.detector)
             boxes = [Detection(calibration.landmarks_bbox(f.bbox), f.detector_score) for f in result.faces]
             table.setdefault(result.source, []).extend(boxes)
-            centres = [((f.bbox.x1 + f.bbox.x2) / 2, (f.bbox.y1 + f.bbox.y2) / 2) for f in result.faces]
-            if any(0 <= x < result.width and 0 <= y < result.height for x, y in centres):
-                sizes[result.source] = result.width, result.height
+            for face in result.faces:
+                box = face.bbox
+                middle = np.array([(box.x1 + box.x2) / 2, (box.y1 + box.y2) / 2])
+                if (size := stated_size(result, middle)) is not None:
+                    sizes[result.source] = size
     return table

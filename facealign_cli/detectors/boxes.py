@@ -23,6 +23,7 @@ from facealign_cli.errors import FormatError, InputError
 from facealign_cli.files.documents import read_json, read_table, reason
 from facealign_cli.files.picture_arrays import check_image
 from facealign_cli.formats.base import find_format
+from facealign_cli.formats.labelling import why_other_size
 
 BoxTable = dict[str, list[Detection]]
 CSV_COLUMNS = ("image", "x1", "y1", "x2", "y2")
@@ -58,13 +59,10 @@ class BoxFileDetector(ReloadedWhenPickled):
         check_image(image)
         if source is None:
             raise InputError("detector boxes needs pictures with a name: it cannot serve a stream or video")
-        key, (height, width) = self._key(source), image.shape[:2]
+        key = self._key(source)
         found = self._boxes[key]
-        if self._sizes.get(key, (width, height)) != (width, height):
-            stated = "{} x {}".format(*self._sizes[key])
-            raise InputError(
-                f"{source}: it has {width} x {height} pixels, but its boxes in {self._path} lie in {stated}"
-            )
+        if wrong := why_other_size(image, self._sizes.get(key)):
+            raise InputError(f"{source}: {wrong}, says {self._path}")
         score = self._options.score
         if score is not None:
             found = [d for d in found if d.score is None or d.score >= score]

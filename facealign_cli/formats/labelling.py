@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from facealign_cli.arrays import Bools, Floats
+from facealign_cli.arrays import Bools, Floats, Image
 from facealign_cli.boxes import BBox
 from facealign_cli.files.names import name_to_text
 from facealign_cli.geometry import bbox_of_shape
@@ -55,6 +55,21 @@ def why_not_sized(result: FrameResult) -> str | None:
     if not result.width or not result.height:
         return why_not(result) or SIZE_UNKNOWN
     return why_not(result)
+
+
+def stated_size(result: FrameResult, point: Floats) -> tuple[int, int] | None:
+    """Width and height of the picture that a file states; None if it states none, or such as a face whose middle is at
+    `point` (2,) cannot lie in: some programs fill in 1 x 1."""
+    x, y = point
+    return (result.width, result.height) if 0 <= x < result.width and 0 <= y < result.height else None
+
+
+def why_other_size(image: Image, size: tuple[int, int] | None) -> str | None:
+    """Why faces that lie in a picture of that width and height are not this picture's; None where they may be."""
+    height, width = image.shape[:2]
+    if size is None or size == (width, height):
+        return None
+    return f"it has {width} x {height} pixels, but its faces were labelled in {size[0]} x {size[1]}"
 
 
 def edges() -> list[tuple[int, int]]:

@@ -72,7 +72,9 @@ def test_boxes_that_lie_in_a_picture_of_another_size_are_refused(tmp_path: Path,
     """A tool has reduced the pictures, say: all boxes would be half as large as the faces, and beside them."""
     get_format(name).write(tmp_path / "f.json", results()[:2])
     detector = create_detector("boxes", boxes_file=tmp_path / "f.json")
-    with pytest.raises(InputError, match=r"one/a\.jpg: it has 20 x 10 pixels, but its boxes in .* lie in 640 x 480"):
+    with pytest.raises(
+        InputError, match=r"one/a\.jpg: it has 20 x 10 pixels, but its faces were labelled in 640 x 480, says"
+    ):
         detector.detect(IMAGE[:10, :20], "one/a.jpg")
     assert detector.detect(IMAGE[:10, :20], "b.jpg") == []  # no box, so none that is in a wrong place
     unstated = [replace(result, width=1, height=1) for result in results()[:1]]
