@@ -16,7 +16,7 @@ from click.shell_completion import CompletionItem
 
 SECTIONS: dict[str, str] = {
     "What is read": "--recursive --glob --list --null --column --images --from --clip --start --end --every --fps "
-    "--device-index --source --reconnect --max-pixels --size --picture --data --compare --mean-with",
+    "--device-index --source --reconnect --max-pixels --size --picture --data --compare --mean-with --centre-with",
     "What is written": "--output --format --sigma --overlay --landmarks --blank --measures --no-sound --blinks "
     "--summary --crops-dir --crop-preset --crop-size --best --min-seconds --title --quality "
     "--overlay-dir --shard-rows --export --to --all --work --by --json --csv "

@@ -31,8 +31,17 @@ if TYPE_CHECKING:
     metavar="PACK",
     type=kinds.EXISTING_FILE,
     multiple=True,
-    help="A pack. The mean error on its training faces is taken off the landmarks. Its held-out faces scale sigma and "
-    "are compared, and their errors are stated in the metadata.",
+    help="A pack. The constant error on its hand-labelled training faces is taken off the landmarks. Its held-out "
+    "faces scale sigma and are compared, and their errors are stated in the metadata.",
+)
+@click.option(
+    "--centre-with",
+    "beside",
+    metavar="SET SHARE",
+    type=(str, kinds.FiniteFloat(0, min_open=True)),
+    multiple=True,
+    help="With --data: the constant error is found on the training faces of this data set, too; they count this many "
+    "times what those of 300-W count. For the inner points. May be given repeatedly.",
 )
 @click.option(
     "--mean-with",
@@ -57,6 +66,7 @@ def export(
     name: str,
     model_version: str,
     data: tuple[Path, ...],
+    beside: tuple[tuple[str, float], ...],
     others: tuple[Path, ...],
     training_data: str,
     licence: str,
@@ -77,6 +87,8 @@ def export(
     from facealign_cli.training.origin import inherited
     from facealign_cli.training.pack import read_packs
 
+    if beside and not data:
+        raise click.UsageError("--centre-with needs the faces of that data set: name their pack with --data")
     check_output(output, overwrite)
     if weights is not None:
         if weights.resolve() == output.resolve():
@@ -84,7 +96,7 @@ def export(
         check_output(weights, overwrite)
     values = mean_of([load_checkpoint(path) for path in (checkpoint, *others)])
     model = model_of(values, trained_only=True)
-    crops, figures = held_out_figures(model, read_packs(data)) if data else (None, {})
+    crops, figures = held_out_figures(model, read_packs(data), dict(beside)) if data else (None, {})
     licence, training_data = inherited(values.get("origin"), licence, training_data)
     report = export_model(
         model,

@@ -26,17 +26,19 @@ def named_figures(errors: Mapping[int, float]) -> dict[str, float]:
     return {f"held-out inter-pupil NME %, stage {stage}": round(100 * error, 2) for stage, error in errors.items()}
 
 
-def held_out_figures(model: Dan, pack: Pack) -> tuple[Image, dict[str, float]]:
+def held_out_figures(
+    model: Dan, pack: Pack, beside: Mapping[str, float] | None = None
+) -> tuple[Image, dict[str, float]]:
     """A pack's held-out crops in the model's frame, (N, 1, S, S) uint8, and the model's figures on them.
 
     Those of 300-W, if there are any; turned heads of other sets have figures of their own. The model is changed: its
-    landmarks lose their mean error (see `centre`), its sigma is calibrated (see `calibrate`). Raises InputError where
-    no face is held out.
+    landmarks lose their constant error (see `centre`, also for `beside`), its sigma is calibrated (see `calibrate`).
+    Raises InputError where no face is held out.
     """
     faces = measured_faces(pack)
     if not len(faces):
         raise InputError("no face of the packs is held out and labelled, so that the model cannot be measured on them")
-    moved = centre_landmarks(model, pack)
+    moved = centre_landmarks(model, pack, beside)
     crops, truth = crops_in_frame(faces, model.config.crop_frame)
     errors = stage_errors(predict_crops(model, crops), truth)
     figures = named_figures(dict(enumerate(errors, start=1)))

@@ -92,6 +92,12 @@ def test_what_needs_a_file_refuses_standard_output(arguments: tuple[object, ...]
     assert result.exit_code == 2 and "name a file" in result.stderr
 
 
+def test_centring_on_a_set_needs_a_pack() -> None:
+    model = ("-o", "a.onnx", "--name", "a", "--model-version", 1)
+    result = run("train", "export", __file__, *model, "--centre-with", "aflw2000", 1)
+    assert result.exit_code == 2 and "name their pack with --data" in result.stderr
+
+
 def test_model_list_and_info() -> None:
     assert "dan-light*" in run("model", "list").stdout
     (entry,) = [entry for entry in json.loads(run("model", "list", "--format", "json").stdout) if entry["default"]]
@@ -201,6 +207,9 @@ def test_from_a_pack_to_a_model(shared_data: Path, tmp_path: Path, monkeypatch: 
     assert "no instructions for bfloat16" in begun.stderr
     info = json.loads(run("model", "info", model, "--format", "json").stdout)
     assert info["held-out inter-pupil NME %, stage 2"] > 0
+    unknown = run("train", "export", kept, "-o", model, *exporting[:-2], "--overwrite", "--centre-with", "menpo", 1)
+    assert unknown.exit_code == 1
+    assert "the packs have no labelled training face of menpo" in unknown.stderr
 
 
 def test_packing_tells_what_is_wrong_with_pictures_that_it_uses(tmp_path: Path, astronaut: np.ndarray) -> None:

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from facealign_cli.errors import InputError
 from facealign_cli.geometry import bbox_of_shape
+from facealign_cli.landmarks import INNER_WITHOUT_BRIDGE
 from facealign_cli.training.centre import FEWEST_FACES, centre_landmarks
 from facealign_cli.training.config import NetworkConfig
 from facealign_cli.training.measure import predict_pack
@@ -82,3 +84,42 @@ def test_points_that_are_not_trusted_do_not_count(many: Pack, tiny_light: Networ
     centre_landmarks(model, pack)
     change = (model.last_layer().bias.detach() - before).reshape(68, 2)
     assert torch.all(change[:10] == 0) and torch.all(change[10:] != 0)
+
+
+def test_it_is_the_error_that_becomes_least_not_its_mean(
+    many: Pack, tiny_light: NetworkConfig, random_dan: Any
+) -> None:
+    """A tenth of the faces with labels that are far away does not move the points; their mean would be 2 pixels off."""
+    model = random_dan(tiny_light)
+    pack = labelled_by(model, many, np.zeros((68, 2)))
+    pack = replace(pack, landmarks=pack.landmarks.copy())
+    pack.landmarks[::10] += 20
+    assert centre_landmarks(model, pack) < 0.002
+
+
+@pytest.mark.parametrize(("share", "nearer"), [(0.5, 0.0), (2.0, 1.0)])
+def test_points_lie_where_most_of_the_weight_is(
+    many: Pack, tiny_light: NetworkConfig, random_dan: Any, share: float, nearer: float
+) -> None:
+    """Half of the faces are of another set, which puts its points 3 pixels away; held-out ones of it do not count."""
+    model = random_dan(tiny_light)
+    pack = labelled_by(model, many, np.zeros((68, 2)))
+    other = np.arange(len(pack)) % 2 == 1
+    pack = replace(
+        labelled_by(model, pack, np.full((68, 2), 3.0)[None] * other[:, None, None]),
+        names=[f"aflw2000:{i}" if other[i] else name for i, name in enumerate(pack.names)],
+    )
+    pack.landmarks[pack.held_out & other] += 30
+    before = model.last_layer().bias.detach().clone()
+    centre_landmarks(model, pack, {"aflw2000": share})
+    change = (before - model.last_layer().bias.detach()).reshape(68, 2).norm(dim=1).numpy()
+    inner = np.isin(np.arange(68), INNER_WITHOUT_BRIDGE)
+    assert change[~inner].max() < 0.1
+    whole = 3 * 2**0.5 * model.config.stages[-1].frame_size * model.config.stages[-1].frame_share
+    whole /= model.config.crop_size * model.config.crop_share
+    np.testing.assert_allclose(change[inner], nearer * whole, atol=0.25)
+
+
+def test_a_set_of_which_there_is_no_face_cannot_count(many: Pack, tiny_light: NetworkConfig, random_dan: Any) -> None:
+    with pytest.raises(InputError, match="no labelled training face of aflw2000, so that it cannot count"):
+        centre_landmarks(random_dan(tiny_light), many, {"aflw2000": 1.0})
