@@ -97,14 +97,14 @@ def test_it_is_the_error_that_becomes_least_not_its_mean(
     assert centre_landmarks(model, pack) < 0.002
 
 
-@pytest.mark.parametrize(("share", "nearer"), [(0.5, 0.0), (2.0, 1.0)])
+@pytest.mark.parametrize(("share", "nearer"), [(0.5, 0.0), (1.5, 1.0)])
 def test_points_lie_where_most_of_the_weight_is(
     many: Pack, tiny_light: NetworkConfig, random_dan: Any, share: float, nearer: float
 ) -> None:
-    """Half of the faces are of another set, which puts its points 3 pixels away; held-out ones of it do not count."""
+    """A third of the faces is of another set, which puts its points 3 pixels away; held-out ones of it do not count."""
     model = random_dan(tiny_light)
     pack = labelled_by(model, many, np.zeros((68, 2)))
-    other = np.arange(len(pack)) % 2 == 1
+    other = np.arange(len(pack)) % 3 == 1
     pack = replace(
         labelled_by(model, pack, np.full((68, 2), 3.0)[None] * other[:, None, None]),
         names=[f"aflw2000:{i}" if other[i] else name for i, name in enumerate(pack.names)],
