@@ -42,7 +42,8 @@ _OUTPUTS = (
         default="all",
         show_default=True,
         type=click.Choice(["all", "held-out"]),
-        help="held-out takes only those faces of the training folders that no model is trained on.",
+        help="held-out takes the test sets of 300-W, and of other folders only the faces that `train pack` of the same "
+        "ROOT keeps from the training.",
     ),
     _NORMALISER,
     _THRESHOLD,

@@ -53,11 +53,11 @@ def evaluate_dataset(
 
     root: the 300-W folders, pictures with .pts files, or a dlib .xml file. aligner: None means the default one. init:
     where each face is taken to be: "dataset-boxes", "ground-truth", "detector" or "given-boxes". None means
-    "given-boxes" if the aligner's detector is `boxes`, and otherwise "dataset-boxes". split: "all", or "held-out": of
-    the training folders, only the faces that the shipped models were not trained on. normaliser: "inter-ocular",
-    "inter-pupil" or "bbox-diagonal". threshold: of AUC and failure rate, as a fraction of the normaliser. workers: the
-    number of worker processes; with 0 this process does the work. watch: is called once, before the first face is
-    aligned.
+    "given-boxes" if the aligner's detector is `boxes`, and otherwise "dataset-boxes". split: "all", or "held-out": the
+    test sets, and of other folders only the faces that `train pack` of the same root holds out. normaliser:
+    "inter-ocular", "inter-pupil" or "bbox-diagonal". threshold: of AUC and failure rate, as a fraction of the
+    normaliser. workers: the number of worker processes; with 0 this process does the work. watch: is called once,
+    before the first face is aligned.
     Raises InputError if the root has no face that can be evaluated, if boxes are missing or the normaliser is unknown,
     and FacealignError if a worker dies.
     """

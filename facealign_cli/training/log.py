@@ -13,7 +13,10 @@ from facealign_cli.files.output import write_bytes
 
 
 def read_log(log: Path) -> list[dict[str, float]]:
-    """The rows of a log, NaN where a row has no value. Raises InputError if it cannot be read, FormatError if it is no log or has no rows."""
+    """The rows of a log, NaN where one has no value.
+
+    Raises InputError if it cannot be read, FormatError if it is no log or has no rows.
+    """
     (_, header), *lines = list(read_csv(log)) or [(0, [])]
     if not {"step", "faces"} <= set(header):
         raise FormatError(f"{log}: not a training log: it has no columns step and faces")

@@ -15,7 +15,7 @@ from facealign_cli.arrays import Floats, Image
 from facealign_cli.boxes import BBox
 from facealign_cli.datasets import LeftOut, Sample, read_samples, unused_files
 from facealign_cli.datasets.beside import NAMES_BESIDE, BesideFolders
-from facealign_cli.datasets.splits import is_held_out, photo_number
+from facealign_cli.datasets.splits import is_held_out, photo_to_hold_out
 from facealign_cli.datasets.unlabelled import FindFace
 from facealign_cli.datasets.unlabelled import read as read_unlabelled
 from facealign_cli.detectors import create_detector
@@ -100,24 +100,15 @@ def write_pack(
     if not rows:
         reasons = "; ".join(f"{item.name}: {item.reason}" for item in left_out[:3])
         raise InputError(f"no usable face in {', '.join(map(str, roots))} ({reasons})")
-    chosen = _photo_to_hold_out(rows)
+    chosen = photo_to_hold_out(
+        row.sample.photo for row in rows if not row.sample.rough and not _is_unlabelled(row.sample)
+    )
     for row in [row for row in rows if row.sample.photo == chosen and _hold_out_problem(row.sample)]:
         rows.remove(row)
         left_out.append(LeftOut(row.name, _hold_out_problem(row.sample) or ""))
     _write(path, rows, size, context, overwrite=overwrite, chosen=chosen)
     warnings = tuple(dict.fromkeys(row.warning for row in rows if row.warning is not None))
     return PackReport(_counts(rows, chosen), left_out, warnings, chosen)
-
-
-def _photo_to_hold_out(rows: list[_Row]) -> str | None:
-    """Of a small set, in which no photo is held out by its name: the one whose number is least.
-
-    A run of training needs faces that it does not see. None where there are some, or there is but one photo.
-    """
-    photos = {row.sample.photo for row in rows if not row.sample.rough and not _is_unlabelled(row.sample)}
-    if len(photos) < 2 or any(is_held_out(photo) for photo in photos):
-        return None
-    return min(photos, key=photo_number)
 
 
 def _samples(roots: Sequence[Path], unlabelled: bool) -> Iterable[Sample | LeftOut]:

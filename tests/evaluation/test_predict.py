@@ -13,11 +13,15 @@ import pytest
 
 from facealign_cli.boxes import BBox, BoxCalibration, Detection
 from facealign_cli.datasets import Sample
+from facealign_cli.datasets.splits import is_held_out
+from facealign_cli.errors import InputError
 from facealign_cli.evaluation.predict import Init, predict_sample, select_samples
 from facealign_cli.formats.pts import write_pts
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.placing import AlignedShapes, init_shapes
+from facealign_cli.training.pack import read_pack
+from facealign_cli.training.packing import write_pack
 
 TRUTH = MEAN_SHAPE + 100
 TIGHT = BBox.around(TRUTH)
@@ -88,6 +92,32 @@ def test_a_box_that_the_detector_is_unsure_of_counts_as_it_does_everywhere(
 
 def test_boxes_from_a_file_are_taken_as_they_are(sample: Sample) -> None:
     assert init_center(sample, "boxes", [moved(0.6)], "boxes") == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("small", [False, True])
+def test_the_held_out_faces_of_a_folder_are_those_of_its_pack(tmp_path: Path, small: bool) -> None:
+    """A model that was trained on the pack is measured on none of the faces that it has seen."""
+    names = [name for name in map("n{}".format, range(40)) if not (small and is_held_out(f"own/{name}"))][:12]
+    for i, name in enumerate(names):
+        (tmp_path / "own").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "own" / f"{name}.png"), np.zeros((250, 250, 3), np.uint8))
+        write_pts(tmp_path / "own" / f"{name}.pts", TRUTH * (1, 1 - 0.01 * i))
+    write_pack([tmp_path / "own"], tmp_path / "p.h5", size=64)
+    pack = read_pack(tmp_path / "p.h5")
+    held_out = [name.partition(":")[2] for name, out in zip(pack.names, pack.held_out, strict=True) if out]
+    assert 0 < len(held_out) < len(names)
+    assert [sample.name for sample in select_samples(tmp_path / "own", "held-out").samples] == held_out
+    assert len(select_samples(tmp_path / "own").samples) == len(names)
+
+
+def test_no_face_is_held_out(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((200, 200, 3), np.uint8))
+    write_pts(tmp_path / "a.pts", TRUTH)
+    (tmp_path / "afw").mkdir()
+    (tmp_path / "a.png").rename(tmp_path / "afw" / "n1.png")
+    (tmp_path / "a.pts").rename(tmp_path / "afw" / "n1.pts")
+    with pytest.raises(InputError, match=r"no face of it is held out \(1 "):
+        select_samples(tmp_path, "held-out")
 
 
 def test_faces_with_points_that_do_not_count_are_named(tmp_path: Path) -> None:

@@ -106,7 +106,6 @@ class TestCheckpoint:
         assert saved.read_bytes() == before
         assert list(saved.parent.iterdir()) == [saved]
 
-
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a system without /dev/full")
     def test_a_full_disk_is_said(self) -> None:
         with pytest.raises(OutputError, match="cannot write /dev/full: the disk is full"):
