@@ -32,12 +32,10 @@ from facealign_cli.geometry import (
     warp,
 )
 from facealign_cli.landmarks import N_LANDMARKS
-from facealign_cli.training.pack import MOST_POINTS, encode_grey, eyes_apart, problem_of, write_rows
+from facealign_cli.training.pack import MOST_POINTS, SAME_FACE, encode_grey, eyes_apart, problem_of, write_rows
 
 SPLITS = ("train", "train (rough)", "held out", "not labelled")
 _SMALLEST_FACE = 16.0
-_SAME_FACE = 0.002
-"""In shares of the face's extent: two sets of landmarks that differ by less are one face given twice."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +192,7 @@ def _problem(sample: Sample, size: tuple[int, int], same_photo: list[Floats]) ->
     if not eyes_apart(sample.landmarks[None]).all():
         return "its two eyes are in one place"
     normalised = (sample.landmarks - box[:2]) / extent
-    if any(np.abs(normalised - other).max() < _SAME_FACE for other in same_photo):
+    if any(np.abs(normalised - other).max() < SAME_FACE for other in same_photo):
         return "the same face as another of this photo"
     same_photo.append(normalised)
     return None

@@ -211,6 +211,22 @@ class TestSeveralPacks:
         with pytest.raises(InputError, match=r"some:a\.png is in more than one of the packs"):
             read_packs([path, path])
 
+    @pytest.mark.parametrize("off_px", [0.02, 2.0])
+    def test_a_held_out_face_that_is_trained_on_under_another_name(self, tmp_path: Path, off_px: float) -> None:
+        """Another folder's name puts the same photo on the other side of the split. Its pictures may differ in size."""
+        names = [f"n{i}" for i in range(40)]
+        held_out = next(name for name in names if is_held_out(f"one/{name}") and not is_held_out(f"two/{name}"))
+        add_face(tmp_path / "one", held_out, face(1))
+        add_face(tmp_path / "two", held_out, face(1) + off_px * (np.arange(68) == 8)[:, None])
+        write_pack([tmp_path / "one"], tmp_path / "1.h5", size=64)
+        write_pack([tmp_path / "two"], tmp_path / "2.h5", size=64, context=4)
+        paths = [tmp_path / "1.h5", tmp_path / "2.h5"]
+        if off_px == 2.0:  # another face
+            assert len(read_packs(paths)) == 2
+            return
+        with pytest.raises(InputError, match=f"1 are trained on .*'one:{held_out}.png' is 'two:{held_out}.png'"):
+            read_packs(paths)
+
     def test_two_sizes(self, tmp_path: Path) -> None:
         paths = [self.packed(tmp_path / "one", "a"), self.packed(tmp_path / "two", "b", size=96)]
         with pytest.raises(InputError, match="pack them with one --size"):
