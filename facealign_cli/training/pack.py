@@ -184,8 +184,8 @@ def read_packs(paths: Sequence[Path]) -> Pack:
         held_out, trained = (together.names[row] for row in seen[0])
         raise InputError(
             f"{', '.join(map(str, paths))}: of the faces that are held out, {len(seen)} are trained on under another "
-            f"name: {held_out!r:.80} is {trained!r:.80}. A training would be measured on what it has learnt. Which photos "
-            "are held out follows from the names of the folder and the photo: pack each photo from one folder"
+            f"name: {held_out!r:.80} is {trained!r:.80}. A training would be measured on what it has learnt. Which "
+            "photos are held out follows from the names of the folder and the photo: pack each photo from one folder"
         )
     return together
 
