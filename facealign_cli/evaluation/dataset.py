@@ -47,6 +47,7 @@ def evaluate_dataset(
     normaliser: str = DEFAULT_NORMALISER,
     threshold: float = DEFAULT_THRESHOLD,
     workers: int = 0,
+    min_confidence: float = 0.0,
     watch: Watch = lambda predictions, samples: predictions,
 ) -> Evaluation:
     """Run a model on annotated pictures and measure it by the 300-W protocol.
@@ -56,14 +57,16 @@ def evaluate_dataset(
     "given-boxes" if the aligner's detector is `boxes`, and otherwise "dataset-boxes". split: "all", or "held-out": the
     test sets, and of other folders only the faces that `train pack` of the same root holds out. normaliser:
     "inter-ocular", "inter-pupil" or "bbox-diagonal". threshold: of AUC and failure rate, as a fraction of the
-    normaliser. workers: the number of worker processes; with 0 this process does the work. watch: is called once,
-    before the first face is aligned.
+    normaliser. workers: the number of worker processes; with 0 this process does the work. min_confidence: faces of
+    less confidence, 0 to 1, count as missed, whatever the aligner leaves out. watch: is called once, before the first
+    face is aligned.
     Raises InputError if the root has no face that can be evaluated, if boxes are missing or the normaliser is unknown,
     and FacealignError if a worker dies.
     """
     _check(normaliser, threshold)
     check_path("root", root)
     check_number("workers", workers, 0, whole=True)
+    check_number("min_confidence", min_confidence, 0, 1)
     if init is not None:
         check_choice("init", init, get_args(Init))
     aligner = checked_aligner(aligner)
@@ -71,14 +74,14 @@ def evaluate_dataset(
     samples = selection.samples
     init = init or ("given-boxes" if aligner.detector.name == "boxes" else "dataset-boxes")
     check_boxes(samples, aligner, init)
-    results = watch(predict_samples(samples, aligner, init, workers), samples)
+    results = watch(predict_samples(samples, aligner, init, workers, min_confidence), samples)
     predictions = dict(zip((sample.name for sample in samples), results, strict=True))
     warned = [(name, found.warning) for name, found in predictions.items() if found.warning is not None]
     doubts = [Irregularity("picture with a warning", name, warning) for name, warning in warned]
     return evaluate(
         samples,
         predictions,
-        about=describe(Path(root), aligner, init),
+        about=describe(Path(root), aligner, init, min_confidence),
         normaliser=normaliser,
         threshold=threshold,
         irregularities=[*selection.irregularities, *doubts],

@@ -112,19 +112,21 @@ def _unseen(samples: list[Sample]) -> list[Sample]:
     ]
 
 
-def predict_samples(samples: Sequence[Sample], aligner: Aligner, init: Init, workers: int = 0) -> Iterator[Prediction]:
+def predict_samples(
+    samples: Sequence[Sample], aligner: Aligner, init: Init, workers: int = 0, min_confidence: float = 0.0
+) -> Iterator[Prediction]:
     """Give the prediction for each sample, in their order. One that fails says why, and the others go on.
 
     init: see `Init`; "detector" means the box that overlaps the truth best, if the overlap is `FOUND_AT` or more.
-    workers: the number of processes, each with a copy of the aligner; with 0 this process does the work. Raises
-    FacealignError if a process dies.
+    workers: the number of processes, each with a copy of the aligner; with 0 this process does the work.
+    min_confidence: a face of less confidence, 0 to 1, is missed. Raises FacealignError if a process dies.
     """
     if workers == 0:
-        yield from (predict_sample(sample, aligner, init) for sample in samples)
+        yield from (predict_sample(sample, aligner, init, min_confidence) for sample in samples)
         return
     check_main_guard()
     spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(samples)), spawn, _start_worker, (aligner, init))
+    pool = ProcessPoolExecutor(min(workers, len(samples)), spawn, _start_worker, (aligner, init, min_confidence))
     try:
         with signals_held_back():  # the processes are started here
             predictions = pool.map(_predict_in_worker, samples, chunksize=8)
@@ -136,26 +138,28 @@ def predict_samples(samples: Sequence[Sample], aligner: Aligner, init: Init, wor
         pool.shutdown(cancel_futures=True)
 
 
-_worker: list[tuple[Aligner, Init]] = []
+_worker: list[tuple[Aligner, Init, float]] = []
 
 
-def _start_worker(aligner: Aligner, init: Init) -> None:
+def _start_worker(aligner: Aligner, init: Init, min_confidence: float) -> None:
     begin_worker(only_the_parent_ends_it=False)  # the executor ends its processes by SIGTERM
-    _worker.append((aligner, init))
+    _worker.append((aligner, init, min_confidence))
 
 
 def _predict_in_worker(sample: Sample) -> Prediction:
-    aligner, init = _worker[-1]
-    return predict_sample(sample, aligner, init)
+    return predict_sample(sample, *_worker[-1])
 
 
-def predict_sample(sample: Sample, aligner: Aligner, init: Init) -> Prediction:
+def predict_sample(sample: Sample, aligner: Aligner, init: Init, min_confidence: float = 0.0) -> Prediction:
     """The prediction for one sample; arguments as `predict_samples`."""
     try:
         picture = sample.picture()
-        return replace(_predict(sample, picture.image, aligner, init), warning=picture.warning)
+        predicted = _predict(sample, picture.image, aligner, init)
     except (InputError, MemoryError) as error:
         return Prediction("error", detail=str(error) or "out of memory")
+    if predicted.confidence is not None and predicted.confidence < min_confidence:
+        predicted = Prediction("missed", detail=f"its landmarks have a confidence below {min_confidence:g}")
+    return replace(predicted, warning=picture.warning)
 
 
 def _predict(sample: Sample, image: Image, aligner: Aligner, init: Init) -> Prediction:
@@ -192,7 +196,7 @@ def _start(sample: Sample, image: Image, aligner: Aligner, init: Init) -> Floats
     return detections[overlaps.index(max(overlaps))]
 
 
-def describe(root: Path, aligner: Aligner, init: Init) -> dict[str, str]:
+def describe(root: Path, aligner: Aligner, init: Init, min_confidence: float = 0.0) -> dict[str, str]:
     """What `predict_samples` runs on what, for an evaluation's `about`; a model's name alone may mean several files."""
     return {
         "title": aligner.model.name,
@@ -202,6 +206,7 @@ def describe(root: Path, aligner: Aligner, init: Init) -> dict[str, str]:
         "model": aligner.model.name,
         "model_sha256": sha256_of(aligner.model.path),
         "provider": aligner.model.provider,
+        **({"min_confidence": f"{min_confidence:g}"} if min_confidence else {}),
     }
 
 

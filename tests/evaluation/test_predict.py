@@ -15,7 +15,7 @@ from facealign_cli.boxes import BBox, BoxCalibration, Detection
 from facealign_cli.datasets import Sample
 from facealign_cli.datasets.splits import is_held_out
 from facealign_cli.errors import InputError
-from facealign_cli.evaluation.predict import Init, predict_sample, select_samples
+from facealign_cli.evaluation.predict import Init, predict_sample, predict_samples, select_samples
 from facealign_cli.formats.pts import write_pts
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import MEAN_SHAPE
@@ -88,6 +88,15 @@ def test_a_box_that_the_detector_is_unsure_of_counts_as_it_does_everywhere(
     place = aligner.align_shapes
     aligner.align_shapes = lambda *given: replace(place(*given), confidence=np.array([confidence]))  # type: ignore[method-assign]
     assert predict_sample(sample, aligner, "detector").status == status  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("least", "status"), [(0.0, "ok"), (0.3, "ok"), (0.31, "missed")])
+def test_a_face_of_too_little_confidence_is_missed(sample: Sample, least: float, status: str) -> None:
+    aligner = FoundBoxes("any", [moved(0.1)])
+    place = aligner.align_shapes
+    aligner.align_shapes = lambda *given: replace(place(*given), confidence=np.array([0.3]))  # type: ignore[method-assign]
+    (prediction,) = predict_samples([sample], aligner, "detector", min_confidence=least)  # type: ignore[arg-type]
+    assert prediction.status == status
 
 
 def test_boxes_from_a_file_are_taken_as_they_are(sample: Sample) -> None:
