@@ -13,6 +13,7 @@ from facealign_cli.arrays import real_number
 from facealign_cli.datasets.base import Sample
 from facealign_cli.errors import InputError
 from facealign_cli.evaluation.base import Irregularity, Prediction
+from facealign_cli.evaluation.conventions import odd_annotations, odd_predictions
 from facealign_cli.evaluation.figures import DEFAULT_NORMALISER, DEFAULT_THRESHOLD, Evaluation, evaluate
 from facealign_cli.evaluation.foreign import read_predictions
 from facealign_cli.evaluation.predict import Init, check_boxes, describe, predict_samples, select_samples
@@ -84,7 +85,7 @@ def evaluate_dataset(
         about=describe(Path(root), aligner, init, min_confidence),
         normaliser=normaliser,
         threshold=threshold,
-        irregularities=[*selection.irregularities, *doubts],
+        irregularities=[*selection.irregularities, *odd_annotations(samples), *doubts],
         split=split,
     )
 
@@ -121,6 +122,11 @@ def evaluate_predictions(
         about=about,
         normaliser=normaliser,
         threshold=threshold,
-        irregularities=(*selection.irregularities, *matched.irregularities),
+        irregularities=(
+            *selection.irregularities,
+            *odd_annotations(selection.samples),
+            *matched.irregularities,
+            *odd_predictions(selection.samples, matched.predictions),
+        ),
         split=split,
     )

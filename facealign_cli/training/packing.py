@@ -26,9 +26,11 @@ from facealign_cli.files.picture_arrays import to_grey
 from facealign_cli.files.pictures import read_image
 from facealign_cli.formats.base import find_format
 from facealign_cli.geometry import (
+    MIRRORED,
     SimilarityTransform,
     bbox_of_shape,
     extent_of_shape,
+    is_mirrored,
     warp,
 )
 from facealign_cli.landmarks import N_LANDMARKS
@@ -189,6 +191,8 @@ def _problem(sample: Sample, size: tuple[int, int], same_photo: list[Floats]) ->
     outside = (sample.landmarks < -0.5).any(axis=1) | (sample.landmarks > [width - 0.5, height - 0.5]).any(axis=1)
     if outside.mean() > 0.5:
         return "more than half of its points lie outside the picture"
+    if is_mirrored(sample.landmarks[None]).all() and not _is_unlabelled(sample):
+        return MIRRORED
     if not eyes_apart(sample.landmarks[None]).all():
         return "its two eyes are in one place"
     normalised = (sample.landmarks - box[:2]) / extent

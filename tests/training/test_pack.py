@@ -18,6 +18,7 @@ from facealign_cli.errors import FormatError, InputError, OutputError
 from facealign_cli.formats.base import get_format
 from facealign_cli.formats.pts import write_pts
 from facealign_cli.geometry import bbox_of_shape
+from facealign_cli.landmarks import MIRROR_ORDER
 from facealign_cli.training.pack import Pack, read_pack, read_packs
 from facealign_cli.training.packing import PackReport, write_pack
 from tests.training.packs import ALSO_TRAIN, HELD_OUT, NOSE, TRAIN, add_face, draw, face
@@ -343,6 +344,13 @@ def test_a_face_that_no_pack_can_hold_is_left_out(tmp_path: Path) -> None:
     (told,) = write_pack([tmp_path / "some"], tmp_path / "faces.h5", size=64).left_out
     assert (told.name, told.reason) == ("some:a.png", "it has boxes that are empty or beyond any picture")
     assert read_pack(tmp_path / "faces.h5").names == ["some:b.png"]
+
+
+def test_a_mirrored_face_is_left_out(tmp_path: Path) -> None:
+    add_face(tmp_path / "some", "a", face(1))
+    add_face(tmp_path / "some", "b", face(2)[list(MIRROR_ORDER)])
+    (left_out,) = write_pack([tmp_path / "some"], tmp_path / "faces.h5", size=64).left_out
+    assert left_out.name == "some:b.png" and "mirror image" in left_out.reason
 
 
 def test_two_folders_of_one_name(tmp_path: Path) -> None:
