@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from facealign_cli.boxes import BBox, BoxCalibration, Detection
 from facealign_cli.datasets import Sample
@@ -127,6 +128,22 @@ def test_no_face_is_held_out(tmp_path: Path) -> None:
     (tmp_path / "a.pts").rename(tmp_path / "afw" / "n1.pts")
     with pytest.raises(InputError, match=r"no face of it is held out \(1 "):
         select_samples(tmp_path, "held-out")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("stored", [True, False])
+def test_points_of_the_picture_as_it_is_stored(tmp_path: Path, orientation: int, stored: bool) -> None:
+    """Of a picture that EXIF turns, points of a tool that does not look at EXIF lie turned, or mirrored."""
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    turns = {1: (1, 1j), 2: (-1, 1j), 3: (-1, -1j), 4: (1, -1j), 5: (1j, 1), 6: (-1j, 1), 7: (-1j, -1), 8: (1j, -1)}
+    x, y = turns[orientation] if stored else (1, 1j)  # where the axes of the upright face lie
+    shape = MEAN_SHAPE[:, 0] * x + MEAN_SHAPE[:, 1] * y
+    Image.new("RGB", (200, 200)).save(tmp_path / "a.png", exif=exif)
+    one = Sample("a.png", "some", "some/a", tmp_path / "a.png", np.stack([shape.real, shape.imag], 1) + 100)
+    warning = one.picture().warning
+    assert bool(warning) == (stored and orientation != 1)
+    assert warning is None or "EXIF" in warning
 
 
 def test_faces_with_points_that_do_not_count_are_named(tmp_path: Path) -> None:
