@@ -78,14 +78,18 @@ def write_faces(
     overwrite: bool = False,
 ) -> Conversion:
     """Write results, named by their paths, in a format. items: also what was left out so far. Else as `convert`."""
-    left_out, held, names = [], [], dict[str, None]()
+    left_out, held, names = list[LeftOut](), list[FrameResult](), dict[str, None]()
     for item in items:
         names |= {} if isinstance(item, LeftOut) else {item.source: None}
-        named = item if isinstance(item, LeftOut) else _named_for(target, item, images)
-        reason = None if isinstance(named, LeftOut) else target.why_not(named) or _why_other_size(target, named)
+        if isinstance(item, LeftOut):
+            left_out.append(item)
+            continue
+        named = _named_for(target, item, images)
         if isinstance(named, LeftOut):
             left_out.append(named)
-        elif reason is not None:
+            continue
+        reason = target.why_not(named) or _why_no_picture(target, item) or _why_other_size(target, item)
+        if reason is not None:
             hint = ": name the folder of the pictures (--images)" if reason == SIZE_UNKNOWN else ""
             left_out.append(LeftOut(named.source, f"{reason}{hint}"))
         else:
@@ -182,12 +186,25 @@ def _why_other_size(target: Format, result: FrameResult) -> str | None:
         return None
 
 
-def _named_for(target: Format, result: FrameResult, images: Path | None) -> FrameResult:
-    """The result as the target names pictures, and with the picture's size if the target is a labelling tool's."""
+def _why_no_picture(target: Format, result: FrameResult) -> str | None:
+    """Why a format that copies the pictures cannot hold a result; None where it can."""
+    if not target.copies_pictures or os.path.isfile(result.source):
+        return None
+    return "no such picture: name the folder of the pictures (--images)"
+
+
+def _named_for(target: Format, result: FrameResult, images: Path | None) -> FrameResult | LeftOut:
+    """The result as the target names pictures, and with the picture's size if the target is a labelling tool's.
+
+    Left out where the size is not known and the picture cannot be read.
+    """
     if not target.names_pictures or result.status == "error":
         return result
     if not result.width and Path(result.source).is_file():
-        height, width = read_image(result.source).shape[:2]
+        try:
+            height, width = read_image(result.source).shape[:2]
+        except InputError as error:
+            return LeftOut(result.source, str(error).removeprefix(f"{result.source}: "))
         result = replace(result, width=width, height=height)
     if images is None:
         return result

@@ -84,6 +84,24 @@ def test_points_without_sizes_get_them_from_the_pictures(folder: Path, name: str
     assert {(r.source, r.width, len(r.faces)) for r in got} == {("a.jpg", 640, 2), ("sub/b.jpg", 640, 1)}
 
 
+def test_a_picture_without_a_size_that_cannot_be_read_costs_no_other(folder: Path) -> None:
+    run("rows.json", "pts", "--to", "pts", "--images", "photos")
+    Path("photos/a.jpg").write_bytes(b"no picture")
+    told = run("pts", "o.json", "--to", "coco", "--images", "photos", code=3).stderr
+    assert "Left out: photos/a.jpg: " in told
+    assert [r.source for r in get_format("coco").read("o.json")] == ["sub/b.jpg"]
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_yolo_leaves_out_pictures_that_are_gone_or_of_another_size(folder: Path, gone: bool) -> None:
+    Path("photos/a.jpg").unlink()
+    if not gone:
+        cv2.imwrite("photos/a.jpg", np.zeros((240, 240, 3), np.uint8))
+    told = run("rows.json", "o", "--to", "yolo-pose", "--images", "photos", code=3).stderr
+    assert ("a.jpg: no such picture" if gone else "240 x 240 pixels, but its faces were labelled in 640 x 480") in told
+    assert [r.source for r in get_format("yolo-pose").read("o")] == ["sub/b.jpg"]
+
+
 def test_several_inputs_become_one(folder: Path) -> None:
     first, second = get_format("json").read("rows.json")
     get_format("csv").write("1.csv", [first])

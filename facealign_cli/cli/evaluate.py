@@ -42,7 +42,8 @@ _OUTPUTS = (
         default="all",
         show_default=True,
         type=click.Choice(["all", "held-out"]),
-        help="held-out takes only those faces of the training folders that no model is trained on.",
+        help="held-out takes the test sets of 300-W, and of other folders only the faces that `train pack` of the same "
+        "ROOT keeps from the training.",
     ),
     _NORMALISER,
     _THRESHOLD,
@@ -183,12 +184,26 @@ def evaluate() -> None:
 @options.workers("0", "work in this process")
 @click.option("--predictions", "folder", metavar="DIR", type=kinds.FILE, help="Write the landmarks as .pts files.")
 @_takes_outputs
-@options.detection
+@options.finding
+@click.option(
+    "--min-confidence",
+    default=0.0,
+    type=kinds.FiniteFloat(0, 1),
+    show_default=True,
+    help="Count faces of less confidence as missed.",
+)
 @options.model
 @options.device
 @options.threads
 def dataset(
-    *, root: Path, init: Any, workers: int | None, folder: Path | None, outputs: _Outputs, **aligner_options: Any
+    *,
+    root: Path,
+    init: Any,
+    workers: int | None,
+    folder: Path | None,
+    min_confidence: float,
+    outputs: _Outputs,
+    **aligner_options: Any,
 ) -> None:
     """Run a model on the annotated pictures in ROOT and measure it.
 
@@ -204,13 +219,14 @@ def dataset(
             check_predictions(folder, (sample.name for sample in samples), outputs.overwrite)
         return console.progress(predictions, len(samples), "Evaluating")
 
-    init = _init(init, aligner_options["detector"], aligner_options["boxes"])
+    init = _init(init, aligner_options["boxes"])
     outputs.check()
     evaluation = evaluate_dataset(
         root,
         options.make_aligner(**aligner_options),
         init=init,
         workers=workers or 0,
+        min_confidence=min_confidence,
         watch=watch,
         **outputs.figures,
     )
@@ -219,12 +235,13 @@ def dataset(
     outputs.finish(evaluation)
 
 
-def _init(init: str | None, detector: str | None, boxes: Path | None) -> str:
-    """One of `Init`. Raises click.UsageError where --init, --detector and --boxes contradict one another."""
+def _init(init: str | None, boxes: Path | None) -> str:
+    """One of `Init`. Raises click.UsageError where --init, --boxes and the detector's options contradict."""
     if boxes is not None and init is not None:
         raise click.UsageError(f"--boxes says where the faces are: it does not go with --init {init}")
-    if boxes is None and detector is not None and init != "detector":
-        raise click.UsageError(f"--detector {detector} goes with --init detector")
+    given = options.given_for_finding()
+    if given and boxes is None and init != "detector":
+        raise click.UsageError(f"{', '.join(given)}: no face is looked for here; this goes with --init detector")
     return "given-boxes" if boxes is not None else init or "dataset-boxes"
 
 

@@ -73,10 +73,13 @@ def quantize(
     if float16 and keep_float:
         raise click.UsageError("--keep-float is about int8: it does not go with --float16")
     require_packages()
-    from facealign_cli.models.registry import enter_variant
+    from facealign_cli.models.registry import check_entry, enter_variant, load_model
     from facealign_cli.training.pack import read_pack
     from facealign_cli.training.quantize import quantize_int8, store_float16
 
+    if index is not None:
+        origin = load_model(file, device="cpu").metadata.name
+        check_entry(index, f"{origin}-{'float16' if float16 else 'int8'}", overwrite, origin=origin)
     pack = read_pack(data)
     if float16:
         report = store_float16(file, output, pack, tolerance=tolerance, overwrite=overwrite)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from facealign_cli.cli import kinds
 from facealign_cli.cli.help import completing, detectors, models
@@ -126,7 +127,7 @@ print_format = click.option(
     help="Print a table, or JSON for a program.",
 )
 
-_DETECTION = (
+_FINDING = (
     click.option(
         "--detector",
         metavar="NAME",
@@ -154,12 +155,6 @@ _DETECTION = (
     ),
     click.option("--max-faces", type=kinds.Count(1), help="Keep only the N largest faces."),
     click.option(
-        "--min-confidence",
-        type=kinds.FiniteFloat(0, 1),
-        show_default="0.5, or 0 with --boxes",
-        help="Leave out faces of less confidence. 0 shows all.",
-    ),
-    click.option(
         "--any-roll",
         is_flag=True,
         help="Also find heads that lie on their side or stand upside down. Detection takes four times as long.",
@@ -173,6 +168,14 @@ _DETECTION = (
         help="dlib-hog: how often the picture is doubled.",
     ),
 )
+
+
+def given_for_finding() -> list[str]:
+    """Those of the options in `finding` that say how faces are looked for, if they were given to this command."""
+    names = ("detector", "detector_model", "min_face", "max_faces", "any_roll", "score", "upsample")
+    context = click.get_current_context()
+    given = (name for name in names if context.get_parameter_source(name) is not ParameterSource.DEFAULT)
+    return [f"--{name.replace('_', '-')}" for name in given]
 
 
 @contextlib.contextmanager
@@ -189,7 +192,15 @@ def stacked(*decorators: Callable[[Any], Any]) -> Callable[[Command], Command]:
     return lambda command: reduce(lambda inner, decorator: decorator(inner), reversed(decorators), command)
 
 
-detection = stacked(*_DETECTION)
+finding = stacked(*_FINDING)
+"""The options that `detector_choice` takes."""
+_min_confidence = click.option(
+    "--min-confidence",
+    type=kinds.FiniteFloat(0, 1),
+    show_default="0.5, or 0 with --boxes",
+    help="Leave out faces of less confidence. 0 shows all.",
+)
+detection = stacked(*_FINDING[:5], _min_confidence, *_FINDING[5:])
 """The options that `make_aligner` takes for its detector."""
 
 

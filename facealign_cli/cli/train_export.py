@@ -79,10 +79,11 @@ def export(
     from facealign_cli.training import require_packages
 
     require_packages()
-    from facealign_cli.models.registry import enter_model
+    from facealign_cli.models.registry import check_entry, enter_model
+    from facealign_cli.training.centre import FEWEST_FACES
     from facealign_cli.training.checkpoint import load_checkpoint, mean_of, model_of, save_weights
     from facealign_cli.training.export import export_model
-    from facealign_cli.training.figures import held_out_figures
+    from facealign_cli.training.figures import MEAN_ERROR, held_out_figures
     from facealign_cli.training.network import multiply_adds
     from facealign_cli.training.origin import inherited
     from facealign_cli.training.pack import read_packs
@@ -94,9 +95,16 @@ def export(
         if weights.resolve() == output.resolve():
             raise InputError(f"{weights} cannot hold both the graph and the weights")
         check_output(weights, overwrite)
+    if index is not None:
+        check_entry(index, name, overwrite)
     values = mean_of([load_checkpoint(path) for path in (checkpoint, *others)])
     model = model_of(values, trained_only=True)
     crops, figures = held_out_figures(model, read_packs(data), dict(beside)) if data else (None, {})
+    if data and MEAN_ERROR not in figures:
+        console.message(
+            f"The landmarks keep their mean error: the packs have fewer than {FEWEST_FACES} training faces that are "
+            "labelled by hand."
+        )
     licence, training_data = inherited(values.get("origin"), licence, training_data)
     report = export_model(
         model,

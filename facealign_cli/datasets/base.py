@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from facealign_cli.arrays import Floats
@@ -11,8 +11,11 @@ from facealign_cli.boxes import BBox
 from facealign_cli.errors import InputError
 from facealign_cli.files.pictures import DecodedPicture, read_picture
 from facealign_cli.formats.labelling import why_other_size
+from facealign_cli.geometry import SimilarityTransform, is_mirrored
+from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.records import LeftOut
 
+_MOST_ROLL_DEG = 60.0
 __all__ = ["LeftOut", "Sample"]
 
 
@@ -46,4 +49,16 @@ class Sample:
         picture = read_picture(self.image_path)
         if reason := why_other_size(picture.image, self.size):
             raise InputError(f"{self.image_path}: {reason}")
-        return picture
+        if picture.orientation == 1 or not _lies(self.landmarks):
+            return picture
+        lying = (
+            f"{self.image_path}: its EXIF orientation turns it, and a face lies on its side or upside down then: are "
+            "the points those of the picture as it is stored? They are taken as those of the upright one"
+        )
+        return replace(picture, warning="; ".join(filter(None, (picture.warning, lying))))
+
+
+def _lies(landmarks: Floats) -> bool:
+    """Whether a face, (68, 2), is turned in the picture by more than 60 degrees, or mirrored."""
+    roll = SimilarityTransform.estimate(MEAN_SHAPE, landmarks).angle_deg
+    return abs(roll) > _MOST_ROLL_DEG or bool(is_mirrored(landmarks[None])[0])

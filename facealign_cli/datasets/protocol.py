@@ -31,6 +31,10 @@ TEST_SETS: dict[str, tuple[str, ...]] = {
 """Name of a test set → its folders."""
 
 
+TEST_FOLDERS = frozenset(folder for folders in TEST_SETS.values() for folder in folders)
+"""The folders on which no model is trained."""
+
+
 def protocol_folder(folder: PurePath) -> str | None:
     """The protocol's name of a folder, by the end of its path and whatever its case; None for another folder."""
     parts = [part.lower() for part in folder.parts]
@@ -69,10 +73,10 @@ def sets_of(present: set[str]) -> dict[str, tuple[str, ...]]:
 def title_of(name: str, folders: tuple[str, ...], n: int, *, held_out: bool = False, count: bool = True) -> str:
     """What a set of `n` faces may be called: by its name alone only if it is the whole set.
 
-    held_out: of training folders only held-out faces are wanted. count: with the numbers of faces.
+    held_out: of folders that are no test sets, only held-out faces are wanted. count: with the numbers of faces.
     """
     expected = expected_size(folders)
-    if held_out and not set(folders).isdisjoint(TRAINING_FOLDERS):
+    if held_out and not TEST_FOLDERS.issuperset(folders):
         return f"{name} (held-out)"
     if name == "all" or expected in (None, n):
         return name

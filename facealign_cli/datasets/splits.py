@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 
 HELD_OUT_SHARE = 10
 """One photo in so many is held out."""
@@ -33,6 +34,18 @@ def photo_key(dataset: str, stem: str) -> str:
 def is_held_out(key: str) -> bool:
     """Whether the photo belongs to the held-out split and must not be trained on."""
     return photo_number(key) % HELD_OUT_SHARE == 0
+
+
+def photo_to_hold_out(photos: Iterable[str]) -> str | None:
+    """Of a small set, in which no photo is held out by its name: the one whose number is least.
+
+    A training needs faces that it does not see. photos: the keys of the photos with labels made by hand. None where
+    some are held out, or there is but one photo.
+    """
+    keys = set(photos)
+    if len(keys) < 2 or any(is_held_out(key) for key in keys):
+        return None
+    return min(keys, key=photo_number)
 
 
 def photo_number(key: str) -> int:

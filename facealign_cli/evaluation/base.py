@@ -46,3 +46,9 @@ class Prediction:
         for stage in self.stages:
             if stage.shape != (N_LANDMARKS, 2) or not np.isfinite(stage).all():
                 raise ValueError(f"expected stages of ({N_LANDMARKS}, 2) finite numbers, got shape {stage.shape}")
+
+
+def end_alike(one: list[str], other: list[str]) -> bool:
+    """Whether the shorter path is the end of the longer one."""
+    count = min(len(one), len(other))
+    return one[-count:] == other[-count:]

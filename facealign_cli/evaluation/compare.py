@@ -8,6 +8,7 @@ of the area under the curve.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,9 @@ import numpy as np
 from facealign_cli.arrays import Floats
 from facealign_cli.datasets.protocol import sets_of, title_of
 from facealign_cli.errors import InputError
+from facealign_cli.evaluation.base import end_alike
 from facealign_cli.evaluation.figures import Evaluation, FaceRow
+from facealign_cli.formats.pts import split_face_stem
 from facealign_cli.metrics import Interval, auc, paired_bootstrap
 
 SAME_TRUTH_PX = 0.01
@@ -87,23 +90,26 @@ def compare(
 ) -> Comparison:
     """Pair the faces by name and compare their 68-point errors.
 
+    A data set may have been read from its own folder once and from one above then, or in two formats: names mean the
+    same picture if the one is the end of the other; of a picture's several faces those with the same annotation pair.
     level, seed: of the bootstrap intervals. Raises InputError if no face with the same annotation is in both,
     ValueError for a threshold that is not above 0.
     """
-    first, second = ({_key(row): row for row in evaluation.rows} for evaluation in (before, after))
-    shared = [key for key in first if key in second]
-    other_truth = [key for key in shared if not _same_truth(first[key], second[key])]
-    pairs = [_pair(first[key], second[key], normaliser) for key in shared if key not in set(other_truth)]
+    shared, only_before, only_after = _shared(before.rows, after.rows)
+    pairs = [_pair(one, other, normaliser) for one, other in shared if _same_truth(one, other)]
+    other_truth = [other for one, other in shared if not _same_truth(one, other)]
     if not pairs:
-        raise InputError("the two evaluations have no face with the same annotation in common")
+        names = f"A's faces are called such as {before.rows[0].name}, B's such as {after.rows[0].name}"
+        why = f"{len(shared)} have the same name, but other landmarks" if shared else names
+        raise InputError(f"the two evaluations have no face with the same annotation in common: {why}")
     return Comparison(
         normaliser,
         threshold,
         tuple(_sets(pairs, "held-out" in (before.split, after.split), threshold, level, seed)),
         tuple(sorted((pair for pair in pairs if pair.difference > 0), key=lambda pair: -pair.difference)),
-        tuple(first[key].name for key in first if key not in second),
-        tuple(second[key].name for key in second if key not in first),
-        tuple(second[key].name for key in other_truth),
+        tuple(row.name for row in only_before),
+        tuple(row.name for row in only_after),
+        tuple(row.name for row in other_truth),
     )
 
 
@@ -122,9 +128,44 @@ def _pair(first: FaceRow, second: FaceRow, normaliser: str) -> Pair:
     return Pair(second.name, second.folder, before, after)
 
 
-def _key(row: FaceRow) -> tuple[str, str]:
-    """The same for a face whether its data set was read from its own folder or from one above."""
-    return row.folder, row.name.rpartition("/")[2]
+def _shared(
+    before: Sequence[FaceRow], after: Sequence[FaceRow]
+) -> tuple[list[tuple[FaceRow, FaceRow]], list[FaceRow], list[FaceRow]]:
+    """The faces that are in both evaluations, and those that are in one only. No face is in two pairs."""
+    rows: dict[str, list[FaceRow]] = defaultdict(list)
+    for row in after:
+        rows[_path(row)[-1]].append(row)
+    free = {row.name for row in after}
+    found: dict[str, FaceRow] = {}
+    for likeness in (_like_in_name_and_truth, _like_in_truth, _like_in_name):
+        for row in before:
+            like = [other for other in rows[_path(row)[-1]] if other.name in free and likeness(row, other)]
+            if row.name not in found and like:
+                found[row.name] = max(like, key=lambda other: (other.folder == row.folder, other.name == row.name))
+                free.remove(found[row.name].name)
+    pairs = [(row, found[row.name]) for row in before if row.name in found]
+    return pairs, [row for row in before if row.name not in found], [row for row in after if row.name in free]
+
+
+def _path(row: FaceRow) -> list[str]:
+    """The folders and the name of a face's picture."""
+    return split_face_stem(row.name)[0].split("/")
+
+
+def _like_in_name_and_truth(one: FaceRow, other: FaceRow) -> bool:
+    return one.name == other.name and _same_truth(one, other)
+
+
+def _like_in_truth(one: FaceRow, other: FaceRow) -> bool:
+    """Whether two faces are the same one, of a picture whose path is given from another folder."""
+    return end_alike(_path(one), _path(other)) and _same_truth(one, other)
+
+
+def _like_in_name(one: FaceRow, other: FaceRow) -> bool:
+    """Whether two faces are called alike, in their picture too, however they are annotated."""
+    numbers = (split_face_stem(row.name)[1] for row in (one, other))
+    same_number = one.name == other.name or (one.folder == other.folder and len(set(numbers)) == 1)
+    return same_number and end_alike(_path(one), _path(other))
 
 
 def _same_truth(one: FaceRow, other: FaceRow) -> bool:

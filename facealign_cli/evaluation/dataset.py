@@ -13,6 +13,7 @@ from facealign_cli.arrays import real_number
 from facealign_cli.datasets.base import Sample
 from facealign_cli.errors import InputError
 from facealign_cli.evaluation.base import Irregularity, Prediction
+from facealign_cli.evaluation.conventions import odd_annotations, odd_predictions
 from facealign_cli.evaluation.figures import DEFAULT_NORMALISER, DEFAULT_THRESHOLD, Evaluation, evaluate
 from facealign_cli.evaluation.foreign import read_predictions
 from facealign_cli.evaluation.predict import Init, check_boxes, describe, predict_samples, select_samples
@@ -47,23 +48,26 @@ def evaluate_dataset(
     normaliser: str = DEFAULT_NORMALISER,
     threshold: float = DEFAULT_THRESHOLD,
     workers: int = 0,
+    min_confidence: float = 0.0,
     watch: Watch = lambda predictions, samples: predictions,
 ) -> Evaluation:
     """Run a model on annotated pictures and measure it by the 300-W protocol.
 
     root: the 300-W folders, pictures with .pts files, or a dlib .xml file. aligner: None means the default one. init:
     where each face is taken to be: "dataset-boxes", "ground-truth", "detector" or "given-boxes". None means
-    "given-boxes" if the aligner's detector is `boxes`, and otherwise "dataset-boxes". split: "all", or "held-out": of
-    the training folders, only the faces that the shipped models were not trained on. normaliser: "inter-ocular",
-    "inter-pupil" or "bbox-diagonal". threshold: of AUC and failure rate, as a fraction of the normaliser. workers: the
-    number of worker processes; with 0 this process does the work. watch: is called once, before the first face is
-    aligned.
+    "given-boxes" if the aligner's detector is `boxes`, and otherwise "dataset-boxes". split: "all", or "held-out": the
+    test sets, and of other folders only the faces that `train pack` of the same root holds out. normaliser:
+    "inter-ocular", "inter-pupil" or "bbox-diagonal". threshold: of AUC and failure rate, as a fraction of the
+    normaliser. workers: the number of worker processes; with 0 this process does the work. min_confidence: faces of
+    less confidence, 0 to 1, count as missed, whatever the aligner leaves out. watch: is called once, before the first
+    face is aligned.
     Raises InputError if the root has no face that can be evaluated, if boxes are missing or the normaliser is unknown,
     and FacealignError if a worker dies.
     """
     _check(normaliser, threshold)
     check_path("root", root)
     check_number("workers", workers, 0, whole=True)
+    check_number("min_confidence", min_confidence, 0, 1)
     if init is not None:
         check_choice("init", init, get_args(Init))
     aligner = checked_aligner(aligner)
@@ -71,17 +75,17 @@ def evaluate_dataset(
     samples = selection.samples
     init = init or ("given-boxes" if aligner.detector.name == "boxes" else "dataset-boxes")
     check_boxes(samples, aligner, init)
-    results = watch(predict_samples(samples, aligner, init, workers), samples)
+    results = watch(predict_samples(samples, aligner, init, workers, min_confidence), samples)
     predictions = dict(zip((sample.name for sample in samples), results, strict=True))
     warned = [(name, found.warning) for name, found in predictions.items() if found.warning is not None]
     doubts = [Irregularity("picture with a warning", name, warning) for name, warning in warned]
     return evaluate(
         samples,
         predictions,
-        about=describe(Path(root), aligner, init),
+        about=describe(Path(root), aligner, init, min_confidence),
         normaliser=normaliser,
         threshold=threshold,
-        irregularities=[*selection.irregularities, *doubts],
+        irregularities=[*selection.irregularities, *odd_annotations(samples), *doubts],
         split=split,
     )
 
@@ -118,6 +122,11 @@ def evaluate_predictions(
         about=about,
         normaliser=normaliser,
         threshold=threshold,
-        irregularities=(*selection.irregularities, *matched.irregularities),
+        irregularities=(
+            *selection.irregularities,
+            *odd_annotations(selection.samples),
+            *matched.irregularities,
+            *odd_predictions(selection.samples, matched.predictions),
+        ),
         split=split,
     )

@@ -17,7 +17,7 @@ import numpy as np
 
 from facealign_cli.arrays import Floats
 from facealign_cli.datasets.base import Sample
-from facealign_cli.datasets.protocol import TRAINING_FOLDERS, expected_size, folder_of, sets_of, title_of
+from facealign_cli.datasets.protocol import TEST_FOLDERS, expected_size, folder_of, sets_of, title_of
 from facealign_cli.evaluation.base import Irregularity, Prediction, Status
 from facealign_cli.landmarks import N_LANDMARKS
 from facealign_cli.metrics import NORMALISERS, POINT_SETS, auc, failure_rate, percentile, point_errors, scale_of
@@ -151,7 +151,7 @@ class Evaluation:
     about: texts for people on what was evaluated ("title", "root", "init", "detector", "model", "provider", "split").
     normaliser, threshold: those of every AUC and failure rate. rows: one for each annotated face. summaries: the
     figures of each set, in the order in which they are shown; never empty. irregularities: inputs that were left out or
-    could not be used. split: "all", or "held-out" if only the held-out faces of the training folders are here.
+    could not be used. split: "all", or "held-out" if of folders that are no test sets only the held-out faces are here.
     """
 
     about: Mapping[str, str]
@@ -274,7 +274,7 @@ def _summary(
     threshold: float,
     held_out: bool,
 ) -> SubsetSummary:
-    in_part = held_out and not set(folders).isdisjoint(TRAINING_FOLDERS)
+    in_part = held_out and not TEST_FOLDERS.issuperset(folders)
     expected = None if in_part or name == "all" else expected_size(folders)
     errors = np.array([row.nme(normaliser) for row in rows])
     return SubsetSummary(

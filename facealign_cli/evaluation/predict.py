@@ -16,8 +16,8 @@ from facealign_cli.aligner import Aligner
 from facealign_cli.arrays import Floats, Image
 from facealign_cli.boxes import BBox, Detection
 from facealign_cli.datasets import LeftOut, Sample, read_samples, unused_files
-from facealign_cli.datasets.protocol import TRAINING_FOLDERS, folder_of
-from facealign_cli.datasets.splits import is_held_out
+from facealign_cli.datasets.protocol import TEST_FOLDERS, TRAINING_FOLDERS, folder_of
+from facealign_cli.datasets.splits import is_held_out, photo_to_hold_out
 from facealign_cli.detectors.base import detect_faces
 from facealign_cli.errors import FacealignError, InputError
 from facealign_cli.evaluation.base import Irregularity, Prediction
@@ -49,7 +49,8 @@ class Selection:
 def select_samples(root: Path, split: str = "all", *, need_pictures: bool = True) -> Selection:
     """Choose the faces of a data set that an evaluation may use; each one that is left out is named.
 
-    split: "all", or "held-out": of the training folders, only the faces that `datasets.splits` holds out. Two kinds of
+    split: "all", or "held-out": the protocol's test sets, and of other folders only the faces that `train pack` of the
+    same root holds out. Two kinds of
     faces are never used: those with rough labels, which are no truth, and mirrored copies, which stand in the
     organisers' folders but do not count. Faces with points of weight 0 are used, and named, since the errors are over
     all 68 points. So are files beside the pictures that do not count. need_pictures: as for `read_samples`.
@@ -66,11 +67,17 @@ def select_samples(root: Path, split: str = "all", *, need_pictures: bool = True
         reason = _reason_to_leave_out(item)
         if reason is not None:
             odd.append(reason)
-        elif split != "held-out" or _is_unseen(item):
+        else:
             samples.append(item)
-            if count := 0 if item.weights is None else int((item.weights == 0).sum()):
-                detail = f"{count} in weights.json, measured all the same"
-                odd.append(Irregularity("points of weight 0", item.name, detail))
+    if split == "held-out":
+        unseen = _unseen(samples)
+        if samples and not unseen:
+            raise InputError(f"{root}: no face of it is held out ({len(samples)} are for training)")
+        samples = unseen
+    for sample in samples:
+        if count := 0 if sample.weights is None else int((sample.weights == 0).sum()):
+            detail = f"{count} in weights.json, measured all the same"
+            odd.append(Irregularity("points of weight 0", sample.name, detail))
     odd += [Irregularity("file not used", item.name, item.reason) for item in unused_files(root, known)]
     if not samples:
         why = f"; {odd[0].kind}: {odd[0].name}: {odd[0].detail}" if odd else ""
@@ -87,23 +94,39 @@ def _reason_to_leave_out(sample: Sample) -> Irregularity | None:
     return Irregularity("left out", sample.name, f"its {flat[0]} distance is 0") if flat else None
 
 
-def _is_unseen(sample: Sample) -> bool:
-    return folder_of(sample.name, sample.image_path) not in TRAINING_FOLDERS or is_held_out(sample.photo)
+def _unseen(samples: list[Sample]) -> list[Sample]:
+    """Those that no training sees: of the protocol's test sets all, of other folders what is held out.
+
+    The photo that `train pack` chooses to hold out where no name says so is held out of folders of one's own alone: it
+    may be among the faces that the shipped models were trained on.
+    """
+    folders = [folder_of(sample.name, sample.image_path) for sample in samples]
+    packed = [sample for folder, sample in zip(folders, samples, strict=True) if folder not in TEST_FOLDERS]
+    chosen = photo_to_hold_out(one.photo for one in packed if one.weights is None or one.weights.any())
+    return [
+        sample
+        for folder, sample in zip(folders, samples, strict=True)
+        if folder in TEST_FOLDERS
+        or is_held_out(sample.photo)
+        or (sample.photo == chosen and folder not in TRAINING_FOLDERS)
+    ]
 
 
-def predict_samples(samples: Sequence[Sample], aligner: Aligner, init: Init, workers: int = 0) -> Iterator[Prediction]:
+def predict_samples(
+    samples: Sequence[Sample], aligner: Aligner, init: Init, workers: int = 0, min_confidence: float = 0.0
+) -> Iterator[Prediction]:
     """Give the prediction for each sample, in their order. One that fails says why, and the others go on.
 
     init: see `Init`; "detector" means the box that overlaps the truth best, if the overlap is `FOUND_AT` or more.
-    workers: the number of processes, each with a copy of the aligner; with 0 this process does the work. Raises
-    FacealignError if a process dies.
+    workers: the number of processes, each with a copy of the aligner; with 0 this process does the work.
+    min_confidence: a face of less confidence, 0 to 1, is missed. Raises FacealignError if a process dies.
     """
     if workers == 0:
-        yield from (predict_sample(sample, aligner, init) for sample in samples)
+        yield from (predict_sample(sample, aligner, init, min_confidence) for sample in samples)
         return
     check_main_guard()
     spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(samples)), spawn, _start_worker, (aligner, init))
+    pool = ProcessPoolExecutor(min(workers, len(samples)), spawn, _start_worker, (aligner, init, min_confidence))
     try:
         with signals_held_back():  # the processes are started here
             predictions = pool.map(_predict_in_worker, samples, chunksize=8)
@@ -115,26 +138,28 @@ def predict_samples(samples: Sequence[Sample], aligner: Aligner, init: Init, wor
         pool.shutdown(cancel_futures=True)
 
 
-_worker: list[tuple[Aligner, Init]] = []
+_worker: list[tuple[Aligner, Init, float]] = []
 
 
-def _start_worker(aligner: Aligner, init: Init) -> None:
+def _start_worker(aligner: Aligner, init: Init, min_confidence: float) -> None:
     begin_worker(only_the_parent_ends_it=False)  # the executor ends its processes by SIGTERM
-    _worker.append((aligner, init))
+    _worker.append((aligner, init, min_confidence))
 
 
 def _predict_in_worker(sample: Sample) -> Prediction:
-    aligner, init = _worker[-1]
-    return predict_sample(sample, aligner, init)
+    return predict_sample(sample, *_worker[-1])
 
 
-def predict_sample(sample: Sample, aligner: Aligner, init: Init) -> Prediction:
+def predict_sample(sample: Sample, aligner: Aligner, init: Init, min_confidence: float = 0.0) -> Prediction:
     """The prediction for one sample; arguments as `predict_samples`."""
     try:
         picture = sample.picture()
-        return replace(_predict(sample, picture.image, aligner, init), warning=picture.warning)
+        predicted = _predict(sample, picture.image, aligner, init)
     except (InputError, MemoryError) as error:
         return Prediction("error", detail=str(error) or "out of memory")
+    if predicted.confidence is not None and predicted.confidence < min_confidence:
+        predicted = Prediction("missed", detail=f"its landmarks have a confidence below {min_confidence:g}")
+    return replace(predicted, warning=picture.warning)
 
 
 def _predict(sample: Sample, image: Image, aligner: Aligner, init: Init) -> Prediction:
@@ -171,7 +196,7 @@ def _start(sample: Sample, image: Image, aligner: Aligner, init: Init) -> Floats
     return detections[overlaps.index(max(overlaps))]
 
 
-def describe(root: Path, aligner: Aligner, init: Init) -> dict[str, str]:
+def describe(root: Path, aligner: Aligner, init: Init, min_confidence: float = 0.0) -> dict[str, str]:
     """What `predict_samples` runs on what, for an evaluation's `about`; a model's name alone may mean several files."""
     return {
         "title": aligner.model.name,
@@ -181,6 +206,7 @@ def describe(root: Path, aligner: Aligner, init: Init) -> dict[str, str]:
         "model": aligner.model.name,
         "model_sha256": sha256_of(aligner.model.path),
         "provider": aligner.model.provider,
+        **({"min_confidence": f"{min_confidence:g}"} if min_confidence else {}),
     }
 
 

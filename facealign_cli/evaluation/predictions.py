@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from facealign_cli.arrays import Floats
-from facealign_cli.evaluation.base import Irregularity, Prediction
+from facealign_cli.evaluation.base import Irregularity, Prediction, end_alike
 from facealign_cli.evaluation.foreign import PredictedFace, PredictedPicture
 from facealign_cli.files.output import exists_already, make_folder
 from facealign_cli.formats.pts import face_suffix, split_face_stem, write_pts
@@ -83,18 +83,12 @@ class _Names:
             found = [
                 picture
                 for picture in self._by_end.get(parts[-1], ())
-                if _end_alike((_bare(picture) if short else picture).split("/"), parts)
+                if end_alike((_bare(picture) if short else picture).split("/"), parts)
             ]
             if found:
                 whole = [picture for picture in found if (_bare(picture) if short else picture) == name]
                 return whole or sorted(found)
         return []
-
-
-def _end_alike(one: list[str], other: list[str]) -> bool:
-    """Whether the shorter path is the end of the longer one."""
-    count = min(len(one), len(other))
-    return one[-count:] == other[-count:]
 
 
 def prediction_files(names: Iterable[str]) -> dict[str, str]:

@@ -27,8 +27,9 @@ def describe(about: Mapping[str, str]) -> str:
     """What was measured, from where the init came, on which data."""
     model = f" ({about['model_sha256'][:8]})" if "model_sha256" in about else ""
     init = ", ".join(part for part in (about.get("init"), about.get("detector")) if part)
+    least = f", confidence of {about['min_confidence']} and more" if "min_confidence" in about else ""
     scheme = f", {about['scheme']}" if "scheme" in about else ""
-    return f"{about.get('title', '')}{model}{init and f', init: {init}'}{scheme}, on {about.get('root', '')}"
+    return f"{about.get('title', '')}{model}{init and f', init: {init}'}{least}{scheme}, on {about.get('root', '')}"
 
 
 def evaluation_tables(evaluation: Evaluation) -> list[TextTable]:

@@ -120,10 +120,15 @@ def max_file_bytes(max_pixels: int = MAX_PIXELS) -> int:
 
 @dataclass(frozen=True, eq=False)
 class DecodedPicture:
-    """A picture that was read. image: (H, W, 3) uint8 BGR, upright. warning: what is wrong with its file, if at all."""
+    """A picture that was read.
+
+    image: (H, W, 3) uint8 BGR, upright. warning: what is wrong with its file, if at all. orientation: EXIF's, 1 to 8,
+    by which it was turned.
+    """
 
     image: Image
     warning: str | None = None
+    orientation: int = 1
 
 
 def decode_image(data: bytes, name: str = "picture", *, max_pixels: int = MAX_PIXELS) -> Image:
@@ -162,7 +167,7 @@ def decode_picture(data: bytes, name: str = "picture", *, max_pixels: int = MAX_
         raise InputError(f"{name}: damaged or of a kind that OpenCV cannot read ({header.format})")
     if header.more is not None:
         warning = "; ".join(filter(None, (warning, f"of its {header.more}, only the first one is used")))
-    return DecodedPicture(np.ascontiguousarray(image), warning and f"{name}: {warning}")
+    return DecodedPicture(np.ascontiguousarray(image), warning and f"{name}: {warning}", header.orientation)
 
 
 def write_image(path: str | os.PathLike[str], image: Image, overwrite: bool = False) -> None:

@@ -74,7 +74,8 @@ class Format:
     a .csv file without its quotation marks, or a folder (a Path) is of this format. loses: what of a face the format
     cannot hold; "" if it holds all. holds_size: whether it says how large a picture is. names_pictures: whether the
     format is made for labelling tools, which name pictures by their paths in a folder of pictures. takes_root:
-    whether `write` takes that folder as `root`. faces_alone: whether a picture without a face leaves nothing.
+    whether `write` takes that folder as `root`. copies_pictures: whether it copies the pictures, too. faces_alone:
+    whether a picture without a face leaves nothing.
     named: whether people choose it by its name; else it is read alone, and found by what it looks like.
     """
 
@@ -93,6 +94,7 @@ class Format:
     holds_size: bool = True
     names_pictures: bool = False
     takes_root: bool = False
+    copies_pictures: bool = False
     faces_alone: bool = False
     named: bool = True
 

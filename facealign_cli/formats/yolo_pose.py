@@ -145,6 +145,8 @@ register_format(
     loses=_LOSES,
     names_pictures=True,
     takes_root=True,
+    copies_pictures=True,
+    holds_size=False,
     why_not=why_not_sized,
     recognises=_recognises,
 )

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from facealign_cli.errors import InputError, ModelError
+from facealign_cli.errors import InputError, ModelError, OutputError, in_python
 from facealign_cli.files.documents import read_json, structured
-from facealign_cli.files.output import write_bytes
+from facealign_cli.files.output import check_output, write_bytes
 from facealign_cli.landmarks import SCHEME
 from facealign_cli.models.dan import DanModel
 
@@ -168,6 +168,19 @@ def load_model(
     `DanModel`. Raises InputError for an unknown name, ModelError for a file that is no such graph, and DeviceError.
     """
     return DanModel(model_file(name), device=device, threads=threads, batch_size=batch_size)
+
+
+def check_entry(index: Path, name: str, overwrite: bool = False, *, origin: str | None = None) -> None:
+    """Raise what `enter_model` would raise, and OutputError for a name that is taken: to be asked before long work.
+
+    origin: the model that a variant is made of, as `enter_variant` has it.
+    """
+    check_output(index, overwrite=True)
+    models = _read_index(index).models if index.exists() else {}
+    if origin is not None and origin not in models:
+        raise ModelError(f"{index}: it has no entry {origin}")
+    if name in models and not overwrite:
+        raise OutputError(f"{index} has an entry {name} already; --overwrite{in_python('overwrite=True')} replaces it")
 
 
 def enter_model(index: Path, path: Path, *, name: str, figures: dict[str, float], **facts: Any) -> None:

@@ -9,6 +9,7 @@ from facealign_cli.batch.sources import Sources
 from facealign_cli.convert import read_faces
 from facealign_cli.formats.base import find_format
 from facealign_cli.formats.job_folder import is_job_folder
+from facealign_cli.formats.labelling import put_together
 from facealign_cli.records import FrameResult, LeftOut
 
 
@@ -39,10 +40,21 @@ def holds_rows(source: Path) -> bool:
 
 
 def _known(items: Iterable[FrameResult | LeftOut], left_out: Callable[[LeftOut], None]) -> list[FrameResult]:
+    """The pictures, each once with all of its faces; frames of clips if there is nothing else."""
     results = []
     for item in items:
         if isinstance(item, LeftOut):
             left_out(item)
         else:
             results.append(item)
-    return results
+    together, twice = put_together(results)
+    pictures = [result for result in together if result.frame is None]
+    if pictures:
+        twice += [
+            LeftOut(f"{result.source}, frame {result.frame}", "a frame of a clip, and pictures are reviewed")
+            for result in together
+            if result.frame is not None
+        ]
+    for item in twice:
+        left_out(item)
+    return pictures or together

@@ -92,6 +92,7 @@ class Session:
         self.unknown_steps = 0
         self._lock = threading.Lock()
         self._stream: io.FileIO | None = None
+        self._size = 0  # of the side file, after the last step
         self._read_side_file()
 
     def _read_side_file(self) -> None:
@@ -125,7 +126,8 @@ class Session:
             self.close()
             raise InputError(f"{self.side_file} is in use: another review of these rows is running")
         self._read_side_file()  # what the one before wrote until the lock was free
-        if self._stream.tell() == 0:
+        self._size = self._stream.tell()
+        if self._size == 0:
             self._append({"format": _FORMAT})
         elif not _ends_with_line_feed(self.side_file):
             self._stream.write(b"\n")  # closes the torn line that a killed run has left
@@ -173,8 +175,12 @@ class Session:
         try:
             if not self._is_in_place(self._stream):
                 self._begin_anew()
+            elif os.fstat(self._stream.fileno()).st_size < self._size:  # another program has emptied or cut it
+                self._stream.truncate(0)
+                line = self._whole() + line
             written = self._stream.write(line)
             os.fsync(self._stream.fileno())
+            self._size = os.fstat(self._stream.fileno()).st_size
         except OSError as error:
             raise OutputError(f"cannot write {self.side_file}: {write_reason(error)}") from error
         if written != len(line):
@@ -197,14 +203,18 @@ class Session:
                 f"{self.side_file}: another file has taken the place of the work. Give it another name."
             ) from error
         _lock(stream)
-        steps = [_to_step(picture) for picture in self.pictures if picture.revision]
-        whole = b"".join(json_line(step) + b"\n" for step in [{"format": _FORMAT}, *steps])
+        whole = self._whole()
         if stream.write(whole) != len(whole):
             stream.close()
             os.unlink(self.side_file)
             raise OutputError(f"cannot write {self.side_file}: the disk is full")
         self.close()
         self._stream = stream
+
+    def _whole(self) -> bytes:
+        """The content of a side file with every step that counts."""
+        steps = [_to_step(picture) for picture in self.pictures if picture.revision]
+        return b"".join(json_line(step) + b"\n" for step in [{"format": _FORMAT}, *steps])
 
     def results(self, states: Iterable[State] = ("accepted",)) -> list[FrameResult]:
         """The pictures in these states, in the order of their names; the faces of an accepted one have confidence 1."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import warnings
 import zipfile
@@ -15,7 +16,7 @@ import torch
 from facealign_cli.errors import FormatError, InputError
 from facealign_cli.files.arrays import check_zip
 from facealign_cli.files.documents import parsing, reading, structured
-from facealign_cli.files.output import atomic_path
+from facealign_cli.files.output import atomic_write
 from facealign_cli.training.bounds import MOST, check_bounds
 from facealign_cli.training.config import NetworkConfig
 from facealign_cli.training.network import Dan
@@ -28,9 +29,14 @@ MAX_BYTES = 16 << 30
 
 
 def save_checkpoint(path: Path, values: dict[str, Any], overwrite: bool = True) -> None:
-    """Write tensors and plain values; the file is whole or the old one stays. Raises OutputError."""
-    with atomic_path(path, overwrite) as temporary:
-        torch.save({"format": FORMAT, **values}, temporary)
+    """Write tensors and plain values; the file is whole or the old one stays. Raises OutputError.
+
+    They are laid out in memory first: torch tells a disk that is full as a RuntimeError of its own.
+    """
+    content = io.BytesIO()
+    torch.save({"format": FORMAT, **values}, content)
+    with atomic_write(path, overwrite) as stream:
+        stream.write(content.getbuffer())
 
 
 def save_weights(

@@ -15,6 +15,9 @@ from facealign_cli.training.measure import measured_faces, predict_crops, turned
 from facealign_cli.training.network import Dan
 from facealign_cli.training.pack import Pack, crops_in_frame
 
+MEAN_ERROR = "mean error taken off the landmarks, % of the face"
+"""The figure that says how far the landmarks were moved; there is none where they were not."""
+
 
 def stage_errors(stages: Iterable[Floats], truth: Floats) -> tuple[float, ...]:
     """The mean inter-pupil NME of each stage, as fractions. stages: each (N, 68, 2), in the pixels of truth."""
@@ -43,7 +46,7 @@ def held_out_figures(
     errors = stage_errors(predict_crops(model, crops), truth)
     figures = named_figures(dict(enumerate(errors, start=1)))
     if moved:
-        figures["mean error taken off the landmarks, % of the face"] = round(100 * moved, 2)
+        figures[MEAN_ERROR] = round(100 * moved, 2)
     turned = turned_errors(model, pack.select(pack.held_out & np.isfinite(pack.yaw)))
     figures |= {f"held-out error by yaw {k.replace('_', '-')}, % of size": round(100 * v, 2) for k, v in turned.items()}
     if model.config.stages[-1].sigma and len(faces) >= FEWEST_FACES:

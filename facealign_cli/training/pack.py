@@ -37,6 +37,8 @@ LARGEST_SIDE, MAX_BYTES = 1024, 64 << 30
 LARGEST_LANDMARK, LEAST_EXTENT = 1e6, 1e-3
 _CLOSEST_EYES = 1e-3
 """Of the face's size. The eyes of a face in full profile are ten times as far apart."""
+SAME_FACE = 0.002
+"""In shares of the face's extent: two sets of landmarks that differ by less are one face given twice."""
 MOST_POINTS = max(SCHEMES)
 """Placed by hand, of a face."""
 _SHAPES: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -167,15 +169,40 @@ def read_pack(path: Path) -> Pack:
 
 
 def read_packs(paths: Sequence[Path]) -> Pack:
-    """Read several packs as one, in the order given. Raises InputError where their pictures differ in size or a face is
-    twice in them; errors as `read_pack`."""
+    """Read several packs as one, in the order given.
+
+    Raises InputError where their pictures differ in size, a face is twice in them, or one that is held out is trained
+    on under another name; errors as `read_pack`.
+    """
     packs = [read_pack(path) for path in paths]
     if len({pack.images.shape[1:] for pack in packs}) != 1:
         raise InputError(f"{', '.join(map(str, paths))}: the packs' pictures differ in size; pack them with one --size")
     together = joined(packs)
     if twice := _twice_in(together.names):
         raise InputError(f"{twice} is in more than one of the packs {', '.join(map(str, paths))}")
+    if seen := _held_out_but_seen(together):
+        held_out, trained = (together.names[row] for row in seen[0])
+        raise InputError(
+            f"{', '.join(map(str, paths))}: of the faces that are held out, {len(seen)} are trained on under another "
+            f"name: {held_out!r:.80} is {trained!r:.80}. A training would be measured on what it has learnt. Which "
+            "photos are held out follows from the names of the folder and the photo: pack each photo from one folder"
+        )
     return together
+
+
+def _held_out_but_seen(pack: Pack) -> list[tuple[int, int]]:
+    """Rows of held-out faces, each with that of a training face that has the same landmarks but for place and size."""
+    shapes = pack.landmarks.astype(np.float32)
+    shapes = shapes - shapes.min(axis=1, keepdims=True)
+    shapes = (shapes / shapes.max(axis=(1, 2), keepdims=True)).reshape(len(pack), -1)
+    labelled, seen = np.flatnonzero(pack.labelled & ~pack.held_out), []
+    order = labelled[np.argsort(shapes[labelled].sum(axis=1), kind="stable")]
+    sums, reach = shapes[order].sum(axis=1), SAME_FACE * shapes.shape[1]
+    for row in np.flatnonzero(pack.labelled & pack.held_out):
+        low, high = np.searchsorted(sums, shapes[row].sum() + np.array([-reach, reach]))
+        alike = np.abs(shapes[order[low:high]] - shapes[row]).max(axis=1, initial=0) < SAME_FACE
+        seen += [(int(row), int(order[low + np.argmax(alike)]))] if alike.any() else []
+    return seen
 
 
 def _twice_in(names: Sequence[str]) -> str | None:

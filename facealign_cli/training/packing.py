@@ -15,7 +15,7 @@ from facealign_cli.arrays import Floats, Image
 from facealign_cli.boxes import BBox
 from facealign_cli.datasets import LeftOut, Sample, read_samples, unused_files
 from facealign_cli.datasets.beside import NAMES_BESIDE, BesideFolders
-from facealign_cli.datasets.splits import is_held_out, photo_number
+from facealign_cli.datasets.splits import is_held_out, photo_to_hold_out
 from facealign_cli.datasets.unlabelled import FindFace
 from facealign_cli.datasets.unlabelled import read as read_unlabelled
 from facealign_cli.detectors import create_detector
@@ -26,18 +26,18 @@ from facealign_cli.files.picture_arrays import to_grey
 from facealign_cli.files.pictures import read_image
 from facealign_cli.formats.base import find_format
 from facealign_cli.geometry import (
+    MIRRORED,
     SimilarityTransform,
     bbox_of_shape,
     extent_of_shape,
+    is_mirrored,
     warp,
 )
 from facealign_cli.landmarks import N_LANDMARKS
-from facealign_cli.training.pack import MOST_POINTS, encode_grey, eyes_apart, problem_of, write_rows
+from facealign_cli.training.pack import MOST_POINTS, SAME_FACE, encode_grey, eyes_apart, problem_of, write_rows
 
 SPLITS = ("train", "train (rough)", "held out", "not labelled")
 _SMALLEST_FACE = 16.0
-_SAME_FACE = 0.002
-"""In shares of the face's extent: two sets of landmarks that differ by less are one face given twice."""
 
 
 @dataclass(frozen=True)
@@ -100,24 +100,15 @@ def write_pack(
     if not rows:
         reasons = "; ".join(f"{item.name}: {item.reason}" for item in left_out[:3])
         raise InputError(f"no usable face in {', '.join(map(str, roots))} ({reasons})")
-    chosen = _photo_to_hold_out(rows)
+    chosen = photo_to_hold_out(
+        row.sample.photo for row in rows if not row.sample.rough and not _is_unlabelled(row.sample)
+    )
     for row in [row for row in rows if row.sample.photo == chosen and _hold_out_problem(row.sample)]:
         rows.remove(row)
         left_out.append(LeftOut(row.name, _hold_out_problem(row.sample) or ""))
     _write(path, rows, size, context, overwrite=overwrite, chosen=chosen)
     warnings = tuple(dict.fromkeys(row.warning for row in rows if row.warning is not None))
     return PackReport(_counts(rows, chosen), left_out, warnings, chosen)
-
-
-def _photo_to_hold_out(rows: list[_Row]) -> str | None:
-    """Of a small set, in which no photo is held out by its name: the one whose number is least.
-
-    A run of training needs faces that it does not see. None where there are some, or there is but one photo.
-    """
-    photos = {row.sample.photo for row in rows if not row.sample.rough and not _is_unlabelled(row.sample)}
-    if len(photos) < 2 or any(is_held_out(photo) for photo in photos):
-        return None
-    return min(photos, key=photo_number)
 
 
 def _samples(roots: Sequence[Path], unlabelled: bool) -> Iterable[Sample | LeftOut]:
@@ -200,10 +191,12 @@ def _problem(sample: Sample, size: tuple[int, int], same_photo: list[Floats]) ->
     outside = (sample.landmarks < -0.5).any(axis=1) | (sample.landmarks > [width - 0.5, height - 0.5]).any(axis=1)
     if outside.mean() > 0.5:
         return "more than half of its points lie outside the picture"
+    if is_mirrored(sample.landmarks[None]).all() and not _is_unlabelled(sample):
+        return MIRRORED
     if not eyes_apart(sample.landmarks[None]).all():
         return "its two eyes are in one place"
     normalised = (sample.landmarks - box[:2]) / extent
-    if any(np.abs(normalised - other).max() < _SAME_FACE for other in same_photo):
+    if any(np.abs(normalised - other).max() < SAME_FACE for other in same_photo):
         return "the same face as another of this photo"
     same_photo.append(normalised)
     return None

@@ -227,6 +227,8 @@ def test_a_dash_is_standard_output(truth: Path, tmp_path: Path) -> None:
         ("predictions", "TRUTH", "TRUTH", "--normaliser", "nose"),
         ("dataset", "TRUTH", "--init", "guess"),
         ("dataset", "TRUTH", "--detector", "mtcnn"),
+        ("dataset", "TRUTH", "--min-face", "100"),
+        ("dataset", "TRUTH", "--init", "ground-truth", "--any-roll"),
         ("dataset", "TRUTH", "--workers", "-1"),
         ("dataset", "TRUTH", "--boxes", __file__, "--init", "detector"),
         ("predictions", "TRUTH", "TRUTH", "--threshold", "nan"),

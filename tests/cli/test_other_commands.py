@@ -196,7 +196,12 @@ def test_from_a_pack_to_a_model(shared_data: Path, tmp_path: Path, monkeypatch: 
     model = tmp_path / "mine.onnx"
     kept = tmp_path / "kept.ckpt"
     exporting = ("--name", "mine", "--model-version", 1, "--data", data, "--weights", kept)
-    assert run("train", "export", folder / "last.ckpt", "-o", model, *exporting).exit_code == 0
+    exported = run("train", "export", folder / "last.ckpt", "-o", model, *exporting)
+    assert exported.exit_code == 0
+    assert "mean error" not in exported.stderr
+    monkeypatch.setattr("facealign_cli.training.centre.FEWEST_FACES", 10**6)
+    exported = run("train", "export", folder / "last.ckpt", "-o", model, *exporting[:-2], "--overwrite")
+    assert "The landmarks keep their mean error" in exported.stderr
     both = run("train", "export", folder / "last.ckpt", "-o", model, *exporting[:-1], model, "--overwrite")
     assert both.exit_code == 1
     assert "cannot hold both" in both.stderr

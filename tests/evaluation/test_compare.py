@@ -79,6 +79,24 @@ def test_nothing_in_common() -> None:
         compare(run({"a.jpg": moved(1)}), run({"b.jpg": moved(1)}), normaliser="inter-ocular", threshold=0.08)
 
 
+def test_two_folders_of_one_protocol_name() -> None:
+    """Both are shown as afw, and a picture of the one has the name of one of the other."""
+    names = ("one/afw/a.jpg", "two/afw/a.jpg")
+    (result,) = compare(*[run({n: moved(1) for n in names})] * 2, normaliser="inter-ocular", threshold=0.08).sets
+    assert result.pairs == 2
+
+
+def test_faces_pair_up_from_two_formats() -> None:
+    """Label files number each face and have an order of their own."""
+    pts = [sample("in/a.jpg"), sample("in/b.jpg#0"), sample("in/b.jpg#1", TRUTH + 50)]
+    coco = [sample("a.jpg#0"), sample("b.jpg#0", TRUTH + 50), sample("b.jpg#1"), sample("c.jpg#0")]
+    one = evaluate(pts, {s.name: Prediction("ok", (s.landmarks + 1,)) for s in pts}, about={})
+    two = evaluate(coco, {s.name: Prediction("ok", (s.landmarks + 1,)) for s in coco}, about={})
+    comparison = compare(one, two, normaliser="inter-ocular", threshold=0.08)
+    assert [(r.pairs, r.ties) for r in comparison.sets] == [(3, 3)]
+    assert (comparison.only_before, comparison.only_after, comparison.other_truth) == ((), ("c.jpg#0",), ())
+
+
 def test_faces_pair_up_from_the_sets_own_folder_and_from_above() -> None:
     above = run(folder("ibug", 2))
     own = evaluate(

@@ -169,6 +169,8 @@ def test_training_folders_go_by_their_own_names() -> None:
 def test_the_held_out_part_says_so() -> None:
     evaluation = run(folder("afw", 30) | folder("ibug", 135), split="held-out")
     assert list(sets_of(evaluation)) == ["full (incomplete: 135 of 689)", "challenging", "afw (held-out)"]
+    own = run(folder("own", 3) | folder("mine", 2), split="held-out")
+    assert list(sets_of(own)) == ["all (held-out)", "mine (held-out)", "own (held-out)"]
     expected = [689, 135, None]  # nobody says how many are held out
     assert [summary.expected for summary in evaluation.summaries] == expected
     assert [summary.complete for summary in evaluation.summaries] == [False, True, True]

@@ -10,14 +10,19 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from facealign_cli.boxes import BBox, BoxCalibration, Detection
 from facealign_cli.datasets import Sample
-from facealign_cli.evaluation.predict import Init, predict_sample, select_samples
+from facealign_cli.datasets.splits import is_held_out
+from facealign_cli.errors import InputError
+from facealign_cli.evaluation.predict import Init, predict_sample, predict_samples, select_samples
 from facealign_cli.formats.pts import write_pts
 from facealign_cli.geometry import bbox_of_shape
 from facealign_cli.landmarks import MEAN_SHAPE
 from facealign_cli.placing import AlignedShapes, init_shapes
+from facealign_cli.training.pack import read_pack
+from facealign_cli.training.packing import write_pack
 
 TRUTH = MEAN_SHAPE + 100
 TIGHT = BBox.around(TRUTH)
@@ -86,8 +91,59 @@ def test_a_box_that_the_detector_is_unsure_of_counts_as_it_does_everywhere(
     assert predict_sample(sample, aligner, "detector").status == status  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("least", "status"), [(0.0, "ok"), (0.3, "ok"), (0.31, "missed")])
+def test_a_face_of_too_little_confidence_is_missed(sample: Sample, least: float, status: str) -> None:
+    aligner = FoundBoxes("any", [moved(0.1)])
+    place = aligner.align_shapes
+    aligner.align_shapes = lambda *given: replace(place(*given), confidence=np.array([0.3]))  # type: ignore[method-assign]
+    (prediction,) = predict_samples([sample], aligner, "detector", min_confidence=least)  # type: ignore[arg-type]
+    assert prediction.status == status
+
+
 def test_boxes_from_a_file_are_taken_as_they_are(sample: Sample) -> None:
     assert init_center(sample, "boxes", [moved(0.6)], "boxes") == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("small", [False, True])
+def test_the_held_out_faces_of_a_folder_are_those_of_its_pack(tmp_path: Path, small: bool) -> None:
+    """A model that was trained on the pack is measured on none of the faces that it has seen."""
+    names = [name for name in map("n{}".format, range(40)) if not (small and is_held_out(f"own/{name}"))][:12]
+    for i, name in enumerate(names):
+        (tmp_path / "own").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "own" / f"{name}.png"), np.zeros((250, 250, 3), np.uint8))
+        write_pts(tmp_path / "own" / f"{name}.pts", TRUTH * (1, 1 - 0.01 * i))
+    write_pack([tmp_path / "own"], tmp_path / "p.h5", size=64)
+    pack = read_pack(tmp_path / "p.h5")
+    held_out = [name.partition(":")[2] for name, out in zip(pack.names, pack.held_out, strict=True) if out]
+    assert 0 < len(held_out) < len(names)
+    assert [sample.name for sample in select_samples(tmp_path / "own", "held-out").samples] == held_out
+    assert len(select_samples(tmp_path / "own").samples) == len(names)
+
+
+def test_no_face_is_held_out(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((200, 200, 3), np.uint8))
+    write_pts(tmp_path / "a.pts", TRUTH)
+    (tmp_path / "afw").mkdir()
+    (tmp_path / "a.png").rename(tmp_path / "afw" / "n1.png")
+    (tmp_path / "a.pts").rename(tmp_path / "afw" / "n1.pts")
+    with pytest.raises(InputError, match=r"no face of it is held out \(1 "):
+        select_samples(tmp_path, "held-out")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("stored", [True, False])
+def test_points_of_the_picture_as_it_is_stored(tmp_path: Path, orientation: int, stored: bool) -> None:
+    """Of a picture that EXIF turns, points of a tool that does not look at EXIF lie turned, or mirrored."""
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    turns = {1: (1, 1j), 2: (-1, 1j), 3: (-1, -1j), 4: (1, -1j), 5: (1j, 1), 6: (-1j, 1), 7: (-1j, -1), 8: (1j, -1)}
+    x, y = turns[orientation] if stored else (1, 1j)  # where the axes of the upright face lie
+    shape = MEAN_SHAPE[:, 0] * x + MEAN_SHAPE[:, 1] * y
+    Image.new("RGB", (200, 200)).save(tmp_path / "a.png", exif=exif)
+    one = Sample("a.png", "some", "some/a", tmp_path / "a.png", np.stack([shape.real, shape.imag], 1) + 100)
+    warning = one.picture().warning
+    assert bool(warning) == (stored and orientation != 1)
+    assert warning is None or "EXIF" in warning
 
 
 def test_faces_with_points_that_do_not_count_are_named(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from facealign_cli.errors import ModelError
-from facealign_cli.models.registry import enter_model, enter_variant, read_registry, sha256_of
+from facealign_cli.errors import ModelError, OutputError
+from facealign_cli.models.registry import check_entry, enter_model, enter_variant, read_registry, sha256_of
 
 
 @pytest.fixture
@@ -28,6 +28,21 @@ def test_the_first_model_is_the_default(tmp_path: Path, graph: Path) -> None:
     entry = registry.get("wide")
     assert (entry.figures, entry.licence, entry.multiply_adds) == ({"NME": 4.5}, "MIT", 7)
     entry.verify()
+
+
+def test_a_name_that_is_taken(tmp_path: Path, graph: Path) -> None:
+    index = tmp_path / "models.json"
+    check_entry(index, "wide")
+    enter_model(index, graph, name="wide", figures={}, licence="MIT", summary="net", multiply_adds=7)
+    check_entry(index, "narrow")
+    check_entry(index, "wide", overwrite=True)
+    with pytest.raises(OutputError, match=r"models\.json has an entry wide already; --overwrite"):
+        check_entry(index, "wide")
+    index.write_text("{}")
+    with pytest.raises(ModelError, match=r"not a models\.json"):
+        check_entry(index, "narrow")
+    with pytest.raises(OutputError, match="does not exist"):
+        check_entry(tmp_path / "none" / "models.json", "wide")
 
 
 def test_a_variant_takes_over_what_its_origin_says(tmp_path: Path, graph: Path) -> None:

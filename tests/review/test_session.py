@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from facealign_cli.errors import FormatError, InputError, OutputError
-from facealign_cli.records import FrameResult
+from facealign_cli.formats.base import get_format
+from facealign_cli.records import FrameResult, LeftOut
 from facealign_cli.review.proposals import read_proposals
 from facealign_cli.review.session import Session, StaleError, default_side_file, need_of
 
@@ -63,6 +64,32 @@ def test_steps_are_kept_and_gone_on_from(rows, tmp_path: Path, face) -> None:
     lines = (tmp_path / "work.jsonl").read_text().splitlines()
     assert len(lines) == 4
     assert json.loads(lines[1])["result"]["source"] == "p001.jpg"  # known by its place in the folder
+
+
+@pytest.mark.parametrize("left", [0, 20, 200])
+def test_a_side_file_that_another_program_cuts_is_written_again(rows, tmp_path: Path, face, left: int) -> None:
+    session = make(rows(0.9, 0.8), tmp_path)
+    session.open()
+    session.step(0, 0, "accepted", [face()])
+    with (tmp_path / "work.jsonl").open("r+b") as stream:
+        stream.truncate(left)
+    session.step(1, 0, "skipped", [])
+    session.close()
+    assert [picture.state for picture in make(rows(0.9, 0.8), tmp_path).pictures] == ["accepted", "skipped"]
+
+
+def test_a_picture_that_stands_twice_has_all_of_its_faces(rows, tmp_path: Path, face) -> None:
+    one, other = rows(0.9, 0.8)
+    far = replace(face(), landmarks=face().landmarks + 150)
+    again = [replace(one, faces=(far,)), replace(one, faces=(face(),)), replace(one, source="clip.mp4", frame=7)]
+    get_format("json").write(tmp_path / "rows.json", [one, other, *again])
+    lost: list[LeftOut] = []
+    proposals = read_proposals(tmp_path / "rows.json", left_out=lost.append)
+    assert [len(result.faces) for result in proposals] == [2, 1]
+    assert [(item.name, item.reason) for item in lost] == [
+        (f"{one.source}#0", "the same face stands there already"),
+        ("clip.mp4, frame 7", "a frame of a clip, and pictures are reviewed"),
+    ]
 
 
 def test_the_folder_may_lie_elsewhere(rows, tmp_path: Path, face, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from facealign_cli.errors import FormatError, InputError
+from facealign_cli.errors import FormatError, InputError, OutputError
 from facealign_cli.training.checkpoint import (
     load_checkpoint,
     mean_of,
@@ -105,6 +105,11 @@ class TestCheckpoint:
             save_checkpoint(saved, {"config": lambda: None})
         assert saved.read_bytes() == before
         assert list(saved.parent.iterdir()) == [saved]
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a system without /dev/full")
+    def test_a_full_disk_is_said(self) -> None:
+        with pytest.raises(OutputError, match="cannot write /dev/full: the disk is full"):
+            save_checkpoint(Path("/dev/full"), {"step": 1})
 
 
 _KERNEL = "stages.0.backbone.stem.0.weight"

@@ -18,6 +18,7 @@ from facealign_cli.errors import FormatError, InputError, OutputError
 from facealign_cli.formats.base import get_format
 from facealign_cli.formats.pts import write_pts
 from facealign_cli.geometry import bbox_of_shape
+from facealign_cli.landmarks import MIRROR_ORDER
 from facealign_cli.training.pack import Pack, read_pack, read_packs
 from facealign_cli.training.packing import PackReport, write_pack
 from tests.training.packs import ALSO_TRAIN, HELD_OUT, NOSE, TRAIN, add_face, draw, face
@@ -211,6 +212,22 @@ class TestSeveralPacks:
         with pytest.raises(InputError, match=r"some:a\.png is in more than one of the packs"):
             read_packs([path, path])
 
+    @pytest.mark.parametrize("off_px", [0.02, 2.0])
+    def test_a_held_out_face_that_is_trained_on_under_another_name(self, tmp_path: Path, off_px: float) -> None:
+        """Another folder's name puts the same photo on the other side of the split. Its pictures may differ in size."""
+        names = [f"n{i}" for i in range(40)]
+        held_out = next(name for name in names if is_held_out(f"one/{name}") and not is_held_out(f"two/{name}"))
+        add_face(tmp_path / "one", held_out, face(1))
+        add_face(tmp_path / "two", held_out, face(1) + off_px * (np.arange(68) == 8)[:, None])
+        write_pack([tmp_path / "one"], tmp_path / "1.h5", size=64)
+        write_pack([tmp_path / "two"], tmp_path / "2.h5", size=64, context=4)
+        paths = [tmp_path / "1.h5", tmp_path / "2.h5"]
+        if off_px == 2.0:  # another face
+            assert len(read_packs(paths)) == 2
+            return
+        with pytest.raises(InputError, match=f"1 are trained on .*'one:{held_out}.png' is 'two:{held_out}.png'"):
+            read_packs(paths)
+
     def test_two_sizes(self, tmp_path: Path) -> None:
         paths = [self.packed(tmp_path / "one", "a"), self.packed(tmp_path / "two", "b", size=96)]
         with pytest.raises(InputError, match="pack them with one --size"):
@@ -327,6 +344,13 @@ def test_a_face_that_no_pack_can_hold_is_left_out(tmp_path: Path) -> None:
     (told,) = write_pack([tmp_path / "some"], tmp_path / "faces.h5", size=64).left_out
     assert (told.name, told.reason) == ("some:a.png", "it has boxes that are empty or beyond any picture")
     assert read_pack(tmp_path / "faces.h5").names == ["some:b.png"]
+
+
+def test_a_mirrored_face_is_left_out(tmp_path: Path) -> None:
+    add_face(tmp_path / "some", "a", face(1))
+    add_face(tmp_path / "some", "b", face(2)[list(MIRROR_ORDER)])
+    (left_out,) = write_pack([tmp_path / "some"], tmp_path / "faces.h5", size=64).left_out
+    assert left_out.name == "some:b.png" and "mirror image" in left_out.reason
 
 
 def test_two_folders_of_one_name(tmp_path: Path) -> None:

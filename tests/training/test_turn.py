@@ -16,7 +16,7 @@ from facealign_cli.training.turn import Turns, turn_pack
 from tests.training.test_head import landmarks_of, picture
 from tests.training.test_relabel import write
 
-YAWS = [0.0, 20.0, -20.0, 55.0, 0.0, 0.0]
+YAWS = [0.0, 20.0, -20.0, 55.0, 5.0, 0.0]
 HELD_OUT, UNLABELLED = 4, 5
 
 
