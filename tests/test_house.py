@@ -85,6 +85,8 @@ SHARED = {
         "local",
         "output",
         "picture_arrays",
+        "png",
+        "tiff",
     },
     "batch": {"base", "keys", "lists", "pool", "session", "shard_files", "shard_index", "walk"},
     "datasets": {"base", "beside", "splits"},

@@ -25,11 +25,12 @@ from facealign_cli.arrays import Image, real_number
 from facealign_cli.errors import InputError
 from facealign_cli.files.base import check_path, no_such_file, read_at_most, without_waiting
 from facealign_cli.files.depth import to_8_bit
-from facealign_cli.files.header import is_known, plain_png, read_header, unread_kind
+from facealign_cli.files.header import is_known, read_header, unread_kind
 from facealign_cli.files.header_base import ImageHeader
 from facealign_cli.files.jpeg import decode_jpeg
 from facealign_cli.files.output import check_output, write_bytes
 from facealign_cli.files.picture_arrays import check_image, to_bgr
+from facealign_cli.files.png import plain_png
 
 MAX_PIXELS = 200_000_000
 """The default limit of a picture's size: 200 megapixels."""
