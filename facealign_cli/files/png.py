@@ -1,19 +1,34 @@
-"""PNG: what its chunks say, and the file without what only makes libpng talk."""
+"""PNG: what its chunks say, and the file as libpng reads it without a word on stderr.
+
+libpng prints its complaints, and OpenCV leaves no way to stop it. So what it would complain of is found here first: the
+picture's data is unpacked and counted, and parts that are wrong or not needed are left out.
+"""
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from facealign_cli.files.header_base import ImageHeader, TruncatedError, check_enough, exif_orientation
 
 DEFLATE_RATIO = 1032
 """The most bytes that a byte of deflate unfolds to."""
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""Values of a pixel, by the type of colour."""
+_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""Of an interlaced picture: the first column and row of each pass, and the steps from one to the next."""
+_FILTERS = 4
+"""The highest number of a row's filter."""
+_PIECE = 1 << 20
 
 
 def png_header(data: bytes) -> ImageHeader:
-    width, height, depth, color = struct.unpack_from(">IIBB", data, 16)
+    """Raises TruncatedError, and ValueError for a header that cannot be."""
+    if len(data) >= 16 and data[8:16] != b"\0\0\0\x0dIHDR":
+        raise ValueError("damaged, or of Apple's own kind (CgBI): the PNG does not begin with its header")
+    width, height, depth, color, packing, filtering, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
     alpha, orientation, packed, frames = color in (4, 6), 1, 0, 1
     for kind, chunk, intact in png_chunks(data):
         packed += len(chunk) - 12 if kind == b"IDAT" else 0
@@ -24,7 +39,9 @@ def png_header(data: bytes) -> ImageHeader:
             (frames,) = struct.unpack_from(">I", chunk, 8)
         if kind == b"eXIf" and intact:
             orientation = exif_orientation(chunk[8:-4])
-    bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(color, 1)
+    if depth not in _DEPTHS.get(color, ()) or packing or filtering or interlaced > 1:
+        raise ValueError("damaged: the PNG's header states a kind of picture that there is not")
+    bits = depth * _CHANNELS[color]
     check_enough("PNG", width, height, packed, DEFLATE_RATIO * packed >= height * (width * bits // 8 + 1))
     return ImageHeader("PNG", width, height, alpha, orientation, more="frames" if frames > 1 else None)
 
@@ -45,6 +62,83 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
 
 
 def plain_png(data: bytes) -> bytes:
-    """The PNG without what OpenCV does not use: libpng would comment on colour profiles and the like on stderr."""
-    wanted = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf"}
-    return data[:8] + b"".join(chunk for kind, chunk, intact in png_chunks(data) if kind in wanted and intact)
+    """The PNG with nothing but what OpenCV uses, and its data just as long as its picture needs.
+
+    Raises TruncatedError where a part of the picture is missing, ValueError where its data is damaged.
+    """
+    (header,), found, packed = struct.unpack_from("13s", data, 16), dict[bytes, bytes](), []
+    color = header[9]
+    for kind, chunk, intact in png_chunks(data):
+        if kind == b"IDAT":
+            packed.append(chunk[8:-4])
+        elif intact and not packed and _is_used(kind, chunk[8:-4], color, found):
+            found[kind] = chunk[8:-4]
+    if color == 3 and b"PLTE" not in found:
+        raise ValueError("damaged: the PNG's colours are missing")
+    rows = _rows(header)
+    if not _are_exact(packed, rows):
+        needed = sum(stride * count for stride, count in rows)
+        packed = [zlib.compress(zlib.decompressobj().decompress(b"".join(packed), needed), 1)]
+    parts = ((b"IHDR", header), *found.items(), *((b"IDAT", part) for part in packed), (b"IEND", b""))
+    return data[:8] + b"".join(_chunk(kind, body) for kind, body in parts)
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
+
+
+def _is_used(kind: bytes, body: bytes, color: int, before: dict[bytes, bytes]) -> bool:
+    """Whether OpenCV makes use of a part, and libpng has nothing to say of it."""
+    if kind in before:
+        return False
+    match kind:
+        case b"PLTE":
+            return color == 3 and 0 < len(body) <= 768 and len(body) % 3 == 0 and b"tRNS" not in before
+        case b"tRNS":
+            most = len(before.get(b"PLTE", b"")) // 3
+            return len(body) == {0: 2, 2: 6}.get(color) or (color == 3 and 0 < len(body) <= most)
+        case b"eXIf":
+            return body[:4] in (b"II*\0", b"MM\0*")
+    return False
+
+
+def _rows(header: bytes) -> list[tuple[int, int]]:
+    """(bytes of a row with its filter's number, how many rows), one after another as they lie in the data."""
+    width, height, depth, color, _, _, interlaced = struct.unpack(">IIBBBBB", header)
+    bits, found = depth * _CHANNELS[color], []
+    for left, top, across, down in _PASSES if interlaced else ((0, 0, 1, 1),):
+        w, h = -(-(width - left) // across), -(-(height - top) // down)
+        if w > 0 and h > 0:
+            found.append((-(-w * bits // 8) + 1, h))
+    return found
+
+
+def _are_exact(packed: Iterable[bytes], rows: list[tuple[int, int]]) -> bool:
+    """Whether the data unfolds to these rows and to nothing more; raises TruncatedError if it is less.
+
+    Raises ValueError for what cannot be unpacked and for rows of a filter that there is not.
+    """
+    unpacking, left, extra = zlib.decompressobj(), list(rows), 0
+    at = 0
+    try:
+        for part in packed:
+            extra += len(part) if unpacking.eof else 0
+            rest = part
+            while rest and not unpacking.eof:
+                piece = memoryview(unpacking.decompress(rest, _PIECE))
+                rest = unpacking.unconsumed_tail
+                while left and piece:
+                    stride, count = left[0]
+                    these = piece[: stride * count - at]
+                    if max(these[-at % stride :: stride].tobytes(), default=0) > _FILTERS:
+                        raise ValueError("damaged: the PNG has a row of a filter that there is not")
+                    at, piece = at + len(these), piece[len(these) :]
+                    if at == stride * count:
+                        del left[0]
+                        at = 0
+                extra += len(piece)
+    except zlib.error as error:
+        raise ValueError(f"damaged: the PNG's data cannot be unpacked ({error})") from error
+    if left:
+        raise TruncatedError("the file is cut short: the PNG's data ends before its picture does")
+    return unpacking.eof and not extra and not unpacking.unused_data
