@@ -82,6 +82,7 @@ SHARED = {
         "header",
         "header_base",
         "jpeg",
+        "jpeg2000",
         "local",
         "output",
         "picture_arrays",

@@ -15,10 +15,12 @@ from collections.abc import Callable
 from facealign_cli.files.header_base import (
     ImageHeader,
     TruncatedError,
+    check_believable,
     check_enough,
     exif_orientation,
 )
 from facealign_cli.files.jpeg import jpeg_header
+from facealign_cli.files.jpeg2000 import jpeg2000_header
 from facealign_cli.files.png import png_header
 from facealign_cli.files.tiff import tiff_header
 
@@ -33,6 +35,8 @@ def read_header(data: bytes) -> ImageHeader:
                 raise TruncatedError("the file is cut short") from error
             if header.width < 1 or header.height < 1:
                 raise ValueError(f"damaged: a size of {header.width} x {header.height}")
+            if header.format in ("AVIF", "WebP"):
+                check_believable(header, len(data))
             return header
     raise ValueError("not a picture of a known format")
 
@@ -109,15 +113,6 @@ def _gif_blocks(data: bytes, position: int) -> int:
     while length := data[position]:
         position += 1 + length
     return position + 1
-
-
-def _jpeg2000(data: bytes) -> ImageHeader:
-    """The codestream's own size: the box around it only repeats it."""
-    start = data.find(b"\xff\x4f\xff\x51")
-    if start < 0:
-        raise TruncatedError("the file is cut short: no JPEG 2000 codestream")
-    x1, y1, x0, y0 = struct.unpack_from(">IIII", data, start + 8)
-    return ImageHeader("JPEG 2000", x1 - x0, y1 - y0)
 
 
 def _avif(data: bytes) -> ImageHeader:
@@ -224,7 +219,7 @@ _READERS: tuple[tuple[re.Pattern[bytes], Callable[[bytes], ImageHeader]], ...] =
         (rb"II[\x2a\x2b]\0|MM\0[\x2a\x2b]", tiff_header),
         (rb"BM", _bmp),
         (rb"GIF8[79]a", _gif),
-        (rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", _jpeg2000),
+        (rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", jpeg2000_header),
         (rb"....ftyp.{0,64}avi[fs]", _avif),
         (rb"P[1-6Ff][\s#]", _pnm),
         (rb"P7\s", _pam),

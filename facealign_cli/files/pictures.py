@@ -31,6 +31,7 @@ from facealign_cli.files.jpeg import decode_jpeg
 from facealign_cli.files.output import check_output, write_bytes
 from facealign_cli.files.picture_arrays import check_image, to_bgr
 from facealign_cli.files.png import plain_png
+from facealign_cli.files.tiff import check_unpacks
 
 MAX_PIXELS = 200_000_000
 """The default limit of a picture's size: 200 megapixels."""
@@ -156,7 +157,7 @@ def decode_picture(data: bytes, name: str = "picture", *, max_pixels: int = MAX_
             raise ValueError(
                 f"{header.width} x {header.height} pixels are more than the limit of {max_pixels / 1e6:g} million"
             )
-        image, warning = _decode(plain_png(data) if header.format == "PNG" else data, header)
+        image, warning = _decode(_checked(data, header), header)
     except ValueError as error:
         raise InputError(f"{name}: {error}") from error
     if image is None or image.size == 0:
@@ -208,6 +209,13 @@ def image_suffix(path: str | os.PathLike[str]) -> str:
     if suffix not in _WRITE_OPTIONS:
         raise InputError(f"{path}: pictures are written as {', '.join(_WRITE_OPTIONS)}, not as {suffix or 'no suffix'}")
     return suffix
+
+
+def _checked(data: bytes, header: ImageHeader) -> bytes:
+    """What OpenCV is to decode. Raises ValueError for damage that it would pass over, or that its libraries print."""
+    if header.format == "TIFF":
+        check_unpacks(data)
+    return plain_png(data) if header.format == "PNG" else data
 
 
 def _decode(data: bytes, header: ImageHeader) -> tuple[Image | None, str | None]:
