@@ -60,6 +60,7 @@ SHARED = {
         "colour",
         "cuts",
         "foresight",
+        "intact",
         "lookahead",
         "opening",
         "packets",
