@@ -96,8 +96,9 @@ class ClipPackets:
         clock = Clock(self.origin, self._may_jump)
         self._clocks = {s.index: clock for s in self.container.streams}
         self.times: FrameTimes = StatedTimes()
-        self._can_seek = start.has_pts and not self._may_jump and not self.container.format.name.endswith("_pipe")
-        if start.has_pts:
+        has_pts = start.has_pts and not self._states_decoding_only()
+        self._can_seek = has_pts and not self._may_jump and not self.container.format.name.endswith("_pipe")
+        if has_pts:
             return
         step = self._step()
         self.times = CountedTimes(step, lambda: stream.codec_context.reorder_depth)
@@ -106,6 +107,12 @@ class ClipPackets:
         ):  # those without a time lie before, a frame's length each; the sound begins with them
             self._clocks = {i: Clock(self._first_of(i)) for i in self._clocks}
             self._clocks[stream.index] = Clock((start.first - start.missing * step) * stream.time_base)
+
+    def _states_decoding_only(self) -> bool:
+        """Whether times of showing are those of decoding, though frames change places: MXF without an index of that."""
+        first = next((p for p in self._head if p.stream is self.stream and p.size), None)
+        is_mxf = self.container.format.name == "mxf" and self.stream.codec_context.reorder_depth > 0
+        return is_mxf and first is not None and first.pts == first.dts
 
     def _step(self) -> Fraction:
         """Ticks between two frames: of the stated rate, or what packets state (raw H.264 at another rate than 25)."""
