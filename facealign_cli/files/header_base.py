@@ -79,15 +79,22 @@ class TiffEntry:
     place: int
 
     def first(self, data: bytes) -> int:
-        """The first whole number. Raises struct.error where the file ends before it."""
-        value: int = struct.unpack_from(self.code or "B", data, self.place)[0]
-        return value
+        """The first whole number. Raises TruncatedError where the file ends before it."""
+        return _number(self.code or "B", data, self.place)
 
     def values(self, data: bytes) -> tuple[int, ...]:
         """All of its whole numbers. Raises TruncatedError where the file ends before they do."""
         if self.place + self.size * self.count > len(data):
             raise TruncatedError("the file is cut short: a table of the TIFF lies behind its end")
         return struct.unpack_from(f"{self.code[0]}{self.count}{self.code[1]}", data, self.place) if self.code else ()
+
+
+def _number(code: str, data: bytes, place: int) -> int:
+    """A whole number at a place that the file states, which may lie beyond all files. Raises TruncatedError."""
+    if place + struct.calcsize(code) > len(data):
+        raise TruncatedError("the file is cut short: what its TIFF header points at lies behind its end")
+    value: int = struct.unpack_from(code, data, place)[0]
+    return value
 
 
 _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -101,8 +108,10 @@ def tiff_entries(data: bytes) -> Iterator[dict[int, TiffEntry]]:
     big = struct.unpack_from(order + "H", data, 2)[0] == 43
     offset = order + ("Q" if big else "I")
     place = 8 if big else 4
-    while start := struct.unpack_from(offset, data, place)[0]:
-        count = struct.unpack_from(order + ("Q" if big else "H"), data, start)[0]
+    if not _number(offset, data, place):
+        raise ValueError("damaged: a TIFF without a directory")
+    while start := _number(offset, data, place):
+        count = _number(order + ("Q" if big else "H"), data, start)
         length, first, at = (20, start + 8, 12) if big else (12, start + 2, 8)
         entries = {}
         for i in range(min(count, 4096)):
@@ -110,7 +119,7 @@ def tiff_entries(data: bytes) -> Iterator[dict[int, TiffEntry]]:
             tag, kind, n = struct.unpack_from(f"{order}HH{offset[1]}", data, entry)
             letter, size = {1: "B", 3: "H", 4: "I", 16: "Q" if big else "I"}.get(kind), _TIFF_SIZES.get(kind, 1)
             inside = size * n <= (8 if big else 4)
-            values = entry + at if inside else struct.unpack_from(offset, data, entry + at)[0]
+            values = entry + at if inside else _number(offset, data, entry + at)
             entries[tag] = TiffEntry(letter and order + letter, size, n, values)
         yield entries
         place = first + count * length

@@ -27,7 +27,7 @@ from facealign_cli.files.base import check_path, no_such_file, read_at_most, wit
 from facealign_cli.files.depth import to_8_bit
 from facealign_cli.files.header import is_known, read_header, unread_kind
 from facealign_cli.files.header_base import ImageHeader
-from facealign_cli.files.jpeg import decode_jpeg
+from facealign_cli.files.jpeg import decode_jpeg, plain_jpeg
 from facealign_cli.files.output import check_output, write_bytes
 from facealign_cli.files.picture_arrays import check_image, to_bgr
 from facealign_cli.files.png import plain_png
@@ -226,6 +226,7 @@ def _decode(data: bytes, header: ImageHeader) -> tuple[Image | None, str | None]
         image, warning = decode_jpeg(data, header)
         if image is not None:
             return _upright(image, header.orientation), warning
+        data = plain_jpeg(data)
     if header.alpha:
         image = _imdecode(data, cv2.IMREAD_UNCHANGED)
         if image is not None and image.ndim == 3 and image.shape[2] == 4:

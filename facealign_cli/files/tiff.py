@@ -36,6 +36,8 @@ def tiff_header(data: bytes) -> ImageHeader:
         raise ValueError("damaged: a TIFF without a size")
     alpha = tags.get(277) == 4 and tags.get(338) in (1, 2)
     more = "pages" if _has_page(directories) else None
+    if 0 in (tags.get(322), tags.get(323), tags.get(278)):
+        raise ValueError("damaged: a TIFF with strips or tiles without a size")
     header = ImageHeader("TIFF", tags[256], tags[257], alpha, more=more)  # OpenCV turns a TIFF in every mode
     _check_there(data, header, tags, entries)
     return header
@@ -61,9 +63,11 @@ def _check_there(data: bytes, header: ImageHeader, tags: dict[int, int], entries
         entries[320].values(data)
     packed = sum(size for _, size in _parts(data, entries))
     if compression in _RATIOS and packed:
-        needed = header.height * (header.width * bits * samples // 8)
+        tile_width, tile_height = tags.get(322, 1), tags.get(323, 1)  # tiles are whole also at the edges
+        width, height = -(-header.width // tile_width) * tile_width, -(-header.height // tile_height) * tile_height
+        needed = height * (width * bits * samples // 8)
         if compression == 7:  # JPEG, whose colours may have fewer values than pixels
-            needed = header.height * header.width
+            needed = height * width
         check_enough("TIFF", header.width, header.height, packed, _RATIOS[compression] * packed >= needed)
     elif packed:
         check_believable(header, packed)

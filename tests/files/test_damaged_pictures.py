@@ -116,6 +116,28 @@ def test_a_damaged_jpeg_is_read_and_says_so(small: np.ndarray, capfd: pytest.Cap
 
 
 @pytest.mark.parametrize(
+    ("place", "more", "match"),
+    [
+        (20, b"\x11" * 30, "Corrupt JPEG data: 30 extraneous bytes before marker 0xdb"),
+        (11, b"\x0f", "Warning: unknown JFIF revision number 15"),
+    ],
+)
+def test_what_is_odd_in_the_header_of_a_jpeg(
+    small: np.ndarray, capfd: pytest.CaptureFixture[str], place: int, more: bytes, match: str
+) -> None:
+    """OpenCV reads such a file, and libjpeg prints on standard error what it thinks of it."""
+    data = encode(small, ".jpg")
+    odd = data[:place] + more + data[place + (len(more) == 1) :]
+    picture = decode_picture(odd, "x.jpg")
+    np.testing.assert_array_equal(picture.image, decode_image(data))
+    assert picture.warning is not None
+    assert picture.warning.startswith(f"x.jpg: the JPEG is damaged: {match}")
+    with pytest.raises(InputError, match=r"^x\.jpg: the JPEG is damaged: "):
+        decode_image(odd.replace(b"\xff\xc0", b"\xff\xc3"), "x.jpg")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
     ("content", "match"),
     [
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC picture, which is not read here: convert it to JPEG first"),

@@ -47,6 +47,7 @@ def test_the_small_tiff_is_read() -> None:
         (tiff([GREY], t256=14_000, t257=14_000, t278=14_000), "600 bytes cannot hold a TIFF of 14000 x 14000 pixels"),
         (tiff([GREY], t259=5, t256=14_000, t257=14_000, t278=14_000), "600 bytes cannot hold a TIFF of 14000"),
         (tiff([GREY], t259=4, t258=1, t256=14_000, t257=14_000, t278=14_000), "600 bytes cannot hold a TIFF of 14000"),
+        (tiff([GREY], t322=14_000, t323=14_000), "600 bytes cannot hold a TIFF of 20 x 30"),
         (tiff([zlib.compress(GREY)[:-9] + bytes(9)], t259=8), "cannot be unpacked"),
         (tiff([zlib.compress(GREY)[:-1] + b"\0"], t259=8), r"cannot be unpacked \(Error -3.*incorrect data check"),
         (tiff([zlib.compress(GREY[:-1])], t259=8), "unpacks to less than its size"),
@@ -77,6 +78,29 @@ def test_parts_and_colours_behind_the_end(small: np.ndarray) -> None:
     for compression in (1, 5, 8, 32773):
         data = encode(small, ".tiff", cv2.IMWRITE_TIFF_COMPRESSION, compression, cv2.IMWRITE_TIFF_ROWSPERSTRIP, 7)
         np.testing.assert_array_equal(decode_image(data), small)
+
+
+def test_places_and_sizes_that_cannot_be() -> None:
+    for data, match in (
+        (b"II+\0\x08\0\0\0" + b"\xff" * 8, "cut short"),
+        (b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, 1) + struct.pack("<HHQQ", 256, 3, 1 << 63, 1 << 63), "cut short"),
+        (b"II*\0" + bytes(200), "a TIFF without a directory"),
+        (tiff([GREY], t278=0), "strips or tiles without a size"),
+        (tiff([zlib.compress(GREY)], t259=8, t322=0, t323=16), "strips or tiles without a size"),
+    ):
+        with pytest.raises(InputError, match=match):
+            decode_image(data)
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [b"II*\0" + bytes(8), b"II+\0\x08\0\0\0" + b"\xff" * 8, b"II*\0\xff\xff\xff\xff", b"II", b"", b"XX*\0" + bytes(8)],
+)
+def test_an_exif_that_says_nothing_turns_nothing(small: np.ndarray, exif: bytes) -> None:
+    """An orientation is a tag of a TIFF."""
+    data = encode(small, ".jpg")
+    segment = b"\xff\xe1" + struct.pack(">H", 8 + len(exif)) + b"Exif\0\0" + exif
+    np.testing.assert_array_equal(decode_image(data[:2] + segment + data[2:]), decode_image(data))
 
 
 def test_floats_that_32_bits_cannot_hold(capfd: pytest.CaptureFixture[str]) -> None:
