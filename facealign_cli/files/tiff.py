@@ -24,7 +24,7 @@ from facealign_cli.files.header_base import (
 _RATIOS = {1: 1, 5: 2731, 8: 1032, 32946: 1032, 32773: 64, 7: 512}
 """Compression → the most bytes of a picture that one of the file holds: none, LZW, deflate (twice), PackBits, JPEG."""
 _DEFLATE = (8, 32946)
-_PALETTE = 3
+_PALETTE, _YCBCR = 3, 6
 
 
 def tiff_header(data: bytes) -> ImageHeader:
@@ -66,7 +66,7 @@ def _check_there(data: bytes, header: ImageHeader, tags: dict[int, int], entries
         tile_width, tile_height = tags.get(322, 1), tags.get(323, 1)  # tiles are whole also at the edges
         width, height = -(-header.width // tile_width) * tile_width, -(-header.height // tile_height) * tile_height
         needed = height * (width * bits * samples // 8)
-        if compression == 7:  # JPEG, whose colours may have fewer values than pixels
+        if compression == 7 or tags.get(262) == _YCBCR:  # colours may have fewer values than pixels
             needed = height * width
         check_enough("TIFF", header.width, header.height, packed, _RATIOS[compression] * packed >= needed)
     elif packed:
@@ -87,7 +87,7 @@ def _parts(data: bytes, entries: dict[int, TiffEntry]) -> list[tuple[int, int]]:
 def check_unpacks(data: bytes) -> None:
     """Raise ValueError where a deflated strip or tile is damaged or too short, which libtiff would leave black."""
     entries, tags = next(tiff_entries(data)), next(tiff_directories(data))
-    if tags.get(259) not in _DEFLATE:
+    if tags.get(259) not in _DEFLATE or tags.get(262) == _YCBCR:
         return
     width, rows = tags.get(322, tags[256]), min(tags.get(323, tags.get(278, tags[257])), tags[257])
     planes = tags.get(284) == 2

@@ -11,7 +11,9 @@ import pytest
 from picture_bytes import encode
 
 from facealign_cli.errors import InputError
+from facealign_cli.files.header import read_header
 from facealign_cli.files.pictures import decode_image
+from facealign_cli.files.tiff import check_unpacks
 
 
 def tiff(parts: list[bytes], **tags: int | list[int]) -> bytes:
@@ -78,6 +80,14 @@ def test_parts_and_colours_behind_the_end(small: np.ndarray) -> None:
     for compression in (1, 5, 8, 32773):
         data = encode(small, ".tiff", cv2.IMWRITE_TIFF_COMPRESSION, compression, cv2.IMWRITE_TIFF_ROWSPERSTRIP, 7)
         np.testing.assert_array_equal(decode_image(data), small)
+
+
+def test_colours_of_fewer_values_than_pixels_are_no_lack() -> None:
+    """YCbCr of 20 x 30 pixels, one pair of colours for four pixels: 900 bytes."""
+    for compression, part in ((1, bytes(900)), (8, zlib.compress(bytes(900)))):
+        data = tiff([part], t259=compression, t262=6, t277=3)
+        assert read_header(data).width == 20
+        check_unpacks(data)
 
 
 def test_places_and_sizes_that_cannot_be() -> None:
