@@ -212,10 +212,12 @@ class ClipPackets:
             return f"the file is cut short: it ends in the middle of its data, at {float(self._last_end):.3f} s"
         if (byte := joined_at(self.path, self.container.format.name, self._last_byte)) is not None:
             return f"another clip is joined to this one at byte {byte:,}, and is not read: cut the file there"
-        if (byte := damaged_at(self.path, self.container.format.name, self.stream.id)) is not None and (
-            byte >= self._first_byte
-        ):
-            return f"the file is damaged at byte {byte:,}: frames that were there are missing, and have no rows"
+        byte = damaged_at(self.path, self.container.format.name, self.stream.id)
+        if byte is not None and byte >= self._first_byte:
+            return (
+                f"the file is damaged at byte {byte:,}: frames that were there are missing, and have no rows; another "
+                "copy of the file may be whole"
+            )
         nearly_all = self._last_byte and self.container.size - self._last_byte < _NEARLY_ALL
         stated, end = self.stated_end(self.stream), self._picture_end
         if stated is None:

@@ -50,8 +50,8 @@ def test_a_hole_is_told(tmp_path: Path, name: str) -> None:
     byte = damaged_at(str(path), *facts)
     assert byte is not None
     assert byte <= end
-    said = f"the file is damaged at byte {byte:,}: frames that were there are missing, and have no rows"
-    assert frames_of(path)[-1].error == said
+    said = f"the file is damaged at byte {byte:,}: frames that were there are missing, and have no rows; "
+    assert (frames_of(path)[-1].error or "").startswith(said)
 
 
 def test_damage_before_the_part_that_is_wanted_is_not_told(tmp_path: Path) -> None:
