@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 
 from facealign_cli.files.header_base import ImageHeader, TruncatedError, check_enough, exif_orientation
 
@@ -22,6 +22,8 @@ _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4),
 _FILTERS = 4
 """The highest number of a row's filter."""
 _PIECE = 1 << 20
+_MOST_STORED = 100_000_000
+"""Bytes of unpacked rows that are handed on as they are."""
 
 
 def png_header(data: bytes) -> ImageHeader:
@@ -64,6 +66,7 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
 def plain_png(data: bytes) -> bytes:
     """The PNG with nothing but what OpenCV uses, and its data just as long as its picture needs.
 
+    What was unpacked to be counted is not packed again, up to 100 MB: libpng then need not unpack it a second time.
     Raises TruncatedError where a part of the picture is missing, ValueError where its data is damaged.
     """
     (header,), found, packed = struct.unpack_from("13s", data, 16), dict[bytes, bytes](), []
@@ -76,10 +79,12 @@ def plain_png(data: bytes) -> bytes:
     if color == 3 and b"PLTE" not in found:
         raise ValueError("damaged: the PNG's colours are missing")
     rows = _rows(header)
-    if not _are_exact(packed, rows):
-        needed = sum(stride * count for stride, count in rows)
-        packed = [zlib.compress(zlib.decompressobj().decompress(b"".join(packed), needed), 1)]
-    parts = ((b"IHDR", header), *found.items(), *((b"IDAT", part) for part in packed), (b"IEND", b""))
+    pieces = _unpacked(packed, rows)
+    if sum(stride * count for stride, count in rows) <= _MOST_STORED:
+        packed = _packed(pieces, 0)
+    elif not _is_all(pieces):
+        packed = _packed(_unpacked(packed, rows), 1)
+    parts = ((b"IHDR", header), *found.items(), *((b"IDAT", part) for part in packed if part), (b"IEND", b""))
     return data[:8] + b"".join(_chunk(kind, body) for kind, body in parts)
 
 
@@ -113,10 +118,25 @@ def _rows(header: bytes) -> list[tuple[int, int]]:
     return found
 
 
-def _are_exact(packed: Iterable[bytes], rows: list[tuple[int, int]]) -> bool:
-    """Whether the data unfolds to these rows and to nothing more; raises TruncatedError if it is less.
+def _packed(pieces: Iterable[bytes], level: int) -> list[bytes]:
+    packing = zlib.compressobj(level)
+    return [*map(packing.compress, pieces), packing.flush()]
 
-    Raises ValueError for what cannot be unpacked and for rows of a filter that there is not.
+
+def _is_all(pieces: Generator[bytes, None, bool]) -> bool:
+    """What `_unpacked` returns in the end."""
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as end:
+            return bool(end.value)
+
+
+def _unpacked(packed: Iterable[bytes], rows: list[tuple[int, int]]) -> Generator[bytes, None, bool]:
+    """The rows that the data unfolds to, in pieces; returns whether there is nothing more than they.
+
+    Raises TruncatedError if the data is less, ValueError for what cannot be unpacked and for rows of a filter that
+    there is not.
     """
     unpacking, left, extra = zlib.decompressobj(), list(rows), 0
     at = 0
@@ -125,18 +145,20 @@ def _are_exact(packed: Iterable[bytes], rows: list[tuple[int, int]]) -> bool:
             extra += len(part) if unpacking.eof else 0
             rest = part
             while rest and not unpacking.eof:
-                piece = memoryview(unpacking.decompress(rest, _PIECE))
+                piece = unpacking.decompress(rest, _PIECE)
                 rest = unpacking.unconsumed_tail
-                while left and piece:
+                begin = 0
+                while left and begin < len(piece):
                     stride, count = left[0]
-                    these = piece[: stride * count - at]
-                    if max(these[-at % stride :: stride].tobytes(), default=0) > _FILTERS:
+                    end = min(len(piece), begin + stride * count - at)
+                    if max(piece[begin + -at % stride : end : stride], default=0) > _FILTERS:
                         raise ValueError("damaged: the PNG has a row of a filter that there is not")
-                    at, piece = at + len(these), piece[len(these) :]
+                    at, begin = at + end - begin, end
                     if at == stride * count:
                         del left[0]
                         at = 0
-                extra += len(piece)
+                extra += len(piece) - begin
+                yield piece[:begin]
     except zlib.error as error:
         raise ValueError(f"damaged: the PNG's data cannot be unpacked ({error})") from error
     if left:
