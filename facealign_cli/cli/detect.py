@@ -178,7 +178,8 @@ class _Writer:
                 record = self._with_pictures(result)
                 self.records[-1] = record
                 if record.error:
-                    console.message(f"Error: {record.error}")
+                    is_named = record.source in record.error
+                    console.message(f"Error: {'' if is_named else f'{record.source}: '}{record.error}")
                 elif record.warning:
                     console.message(f"Warning: {record.warning}")
         except KeyboardInterrupt:

@@ -32,7 +32,8 @@ def to_8_bit(image: np.ndarray, header: ImageHeader) -> tuple[Image, str | None]
         return np.dstack([bgr, alpha]), warning
     is_float = image.dtype.kind == "f"
     if is_float:
-        image = np.nan_to_num(image.astype(np.float32), nan=0.0, posinf=1.0, neginf=0.0)
+        with np.errstate(over="ignore"):  # what 32 bits cannot hold is infinite
+            image = np.nan_to_num(image.astype(np.float32), nan=0.0, posinf=1.0, neginf=0.0)
     white, warning = (_white_of_floats(image, header), None) if is_float else _white(image, header)
     return _scaled(image, white), "; ".join(filter(None, (warning, _below_zero(image)))) or None
 

@@ -8,20 +8,21 @@ Sources: ITU-T T.81 (JPEG), W3C PNG, RFC 9649 (WebP), TIFF 6.0 and BigTIFF, ISO 
 
 from __future__ import annotations
 
-import itertools
 import re
 import struct
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from facealign_cli.files.header_base import (
     ImageHeader,
     TruncatedError,
+    check_believable,
     check_enough,
     exif_orientation,
-    tiff_directories,
 )
 from facealign_cli.files.jpeg import jpeg_header
+from facealign_cli.files.jpeg2000 import jpeg2000_header
+from facealign_cli.files.png import png_header
+from facealign_cli.files.tiff import tiff_header
 
 
 def read_header(data: bytes) -> ImageHeader:
@@ -34,46 +35,10 @@ def read_header(data: bytes) -> ImageHeader:
                 raise TruncatedError("the file is cut short") from error
             if header.width < 1 or header.height < 1:
                 raise ValueError(f"damaged: a size of {header.width} x {header.height}")
+            if header.format in ("AVIF", "WebP"):
+                check_believable(header, len(data))
             return header
     raise ValueError("not a picture of a known format")
-
-
-def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
-    """(type, whole chunk, checksum right?) up to IEND. Raises TruncatedError if it is not reached."""
-    position, kind = 8, b""
-    while kind != b"IEND":
-        if position + 12 > len(data):
-            raise TruncatedError("the file is cut short: the PNG has no end")
-        (length,) = struct.unpack_from(">I", data, position)
-        chunk = data[position : position + 12 + length]
-        if len(chunk) < 12 + length:
-            raise TruncatedError("the file is cut short: the PNG has no end")
-        kind = chunk[4:8]
-        yield kind, chunk, zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")
-        position += 12 + length
-
-
-def _png(data: bytes) -> ImageHeader:
-    width, height, depth, color = struct.unpack_from(">IIBB", data, 16)
-    alpha, orientation, packed, frames = color in (4, 6), 1, 0, 1
-    for kind, chunk, intact in png_chunks(data):
-        packed += len(chunk) - 12 if kind == b"IDAT" else 0
-        if not intact and kind in (b"IHDR", b"PLTE", b"IDAT", b"IEND"):
-            raise ValueError(f"damaged: wrong checksum of the PNG's {kind.decode()}")
-        alpha |= kind == b"tRNS"
-        if kind == b"acTL":  # an APNG
-            (frames,) = struct.unpack_from(">I", chunk, 8)
-        if kind == b"eXIf" and intact:
-            orientation = exif_orientation(chunk[8:-4])
-    bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(color, 1)
-    check_enough("PNG", width, height, packed, DEFLATE_RATIO * packed >= height * (width * bits // 8 + 1))
-    return ImageHeader("PNG", width, height, alpha, orientation, more="frames" if frames > 1 else None)
-
-
-def plain_png(data: bytes) -> bytes:
-    """The PNG without what OpenCV does not use: libpng would comment on colour profiles and the like on stderr."""
-    wanted = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf"}
-    return data[:8] + b"".join(chunk for kind, chunk, intact in png_chunks(data) if kind in wanted and intact)
 
 
 def _webp(data: bytes) -> ImageHeader:
@@ -103,24 +68,6 @@ def _webp_orientation(data: bytes) -> int:
     return 1
 
 
-def _tiff(data: bytes) -> ImageHeader:
-    directories = tiff_directories(data)
-    tags = next(directories)
-    if 256 not in tags or 257 not in tags:
-        raise ValueError("damaged: a TIFF without a size")
-    alpha = tags.get(277) == 4 and tags.get(338) in (1, 2)
-    more = "pages" if _has_page(directories) else None
-    return ImageHeader("TIFF", tags[256], tags[257], alpha, more=more)  # OpenCV turns a TIFF in every mode
-
-
-def _has_page(directories: Iterator[dict[int, int]]) -> bool:
-    """Whether a page is among the next directories of a TIFF; those of smaller copies and masks are none."""
-    try:
-        return any(not tags.get(254, 0) & 5 for tags in itertools.islice(directories, 16))
-    except (struct.error, ValueError):
-        return False  # what follows the first page is not read
-
-
 def _bmp(data: bytes) -> ImageHeader:
     if struct.unpack_from("<I", data, 14)[0] == 12:
         return ImageHeader("BMP", *struct.unpack_from("<HH", data, 18))
@@ -128,8 +75,8 @@ def _bmp(data: bytes) -> ImageHeader:
     return ImageHeader("BMP", abs(width), abs(height))
 
 
-DEFLATE_RATIO, GIF_RATIO = 1032, 2731
-"""The most bytes that a byte of deflate unfolds to; the most pixels of a byte of LZW, 4096 for each 12 bits."""
+GIF_RATIO = 2731
+"""The most pixels of a byte of LZW, 4096 for each 12 bits."""
 
 
 def _gif(data: bytes) -> ImageHeader:
@@ -166,15 +113,6 @@ def _gif_blocks(data: bytes, position: int) -> int:
     while length := data[position]:
         position += 1 + length
     return position + 1
-
-
-def _jpeg2000(data: bytes) -> ImageHeader:
-    """The codestream's own size: the box around it only repeats it."""
-    start = data.find(b"\xff\x4f\xff\x51")
-    if start < 0:
-        raise TruncatedError("the file is cut short: no JPEG 2000 codestream")
-    x1, y1, x0, y0 = struct.unpack_from(">IIII", data, start + 8)
-    return ImageHeader("JPEG 2000", x1 - x0, y1 - y0)
 
 
 def _avif(data: bytes) -> ImageHeader:
@@ -276,12 +214,12 @@ _READERS: tuple[tuple[re.Pattern[bytes], Callable[[bytes], ImageHeader]], ...] =
     (re.compile(signature, re.DOTALL), reader)
     for signature, reader in (
         (rb"\xff\xd8\xff", jpeg_header),
-        (rb"\x89PNG\r\n\x1a\n", _png),
+        (rb"\x89PNG\r\n\x1a\n", png_header),
         (rb"RIFF....WEBPVP8[ XL]", _webp),
-        (rb"II[\x2a\x2b]\0|MM\0[\x2a\x2b]", _tiff),
+        (rb"II[\x2a\x2b]\0|MM\0[\x2a\x2b]", tiff_header),
         (rb"BM", _bmp),
         (rb"GIF8[79]a", _gif),
-        (rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", _jpeg2000),
+        (rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", jpeg2000_header),
         (rb"....ftyp.{0,64}avi[fs]", _avif),
         (rb"P[1-6Ff][\s#]", _pnm),
         (rb"P7\s", _pam),

@@ -156,7 +156,33 @@ def decode_jpeg(data: bytes, header: ImageHeader) -> tuple[Image | None, str | N
         if header.unfinished:
             raise TruncatedError(_NO_END)
         raise ValueError(f"the JPEG is damaged: a part of its picture is missing, though the file has an end ({said})")
-    try:
-        return simplejpeg.decode_jpeg(data, "BGR", strict=False), f"the JPEG is damaged: {said}"
-    except (ValueError, MemoryError):
-        return None, None  # such as CMYK
+    for tried in (data, plain_jpeg(data)):  # what is odd in its header is refused even where damage is not
+        try:
+            return simplejpeg.decode_jpeg(tried, "BGR", strict=False), f"the JPEG is damaged: {said}"
+        except (ValueError, MemoryError) as error:
+            refused = str(error)
+    if said.startswith(_COMPLAINTS):  # OpenCV would print it
+        raise ValueError(f"the JPEG is damaged: {refused}")
+    return None, None
+
+
+_COMPLAINTS = ("Corrupt", "Warning", "Unknown Adobe color transform")
+"""So begins what libjpeg says of files that it can read."""
+_JFIF = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"
+
+
+def plain_jpeg(data: bytes) -> bytes:
+    """The JPEG with nothing between the segments before its first scan: libjpeg would print that there is something."""
+    parts, position = [data[:2]], 2
+    while (match := _JPEG_MARKER.search(data, position)) is not None:
+        position = match.start()
+        marker = data[position + 1]
+        if marker in (0xDA, 0xD9):
+            break
+        if marker == 0x01 or 0xD0 <= marker <= 0xD8:
+            position += 2
+            continue
+        end = position + 2 + max(int.from_bytes(data[position + 2 : position + 4], "big"), 2)
+        parts.append(_JFIF if marker == 0xE0 else data[position:end])
+        position = end
+    return b"".join([*parts, data[position:]])

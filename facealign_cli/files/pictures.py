@@ -25,11 +25,13 @@ from facealign_cli.arrays import Image, real_number
 from facealign_cli.errors import InputError
 from facealign_cli.files.base import check_path, no_such_file, read_at_most, without_waiting
 from facealign_cli.files.depth import to_8_bit
-from facealign_cli.files.header import is_known, plain_png, read_header, unread_kind
+from facealign_cli.files.header import is_known, read_header, unread_kind
 from facealign_cli.files.header_base import ImageHeader
-from facealign_cli.files.jpeg import decode_jpeg
+from facealign_cli.files.jpeg import decode_jpeg, plain_jpeg
 from facealign_cli.files.output import check_output, write_bytes
 from facealign_cli.files.picture_arrays import check_image, to_bgr
+from facealign_cli.files.png import plain_png
+from facealign_cli.files.tiff import check_unpacks
 
 MAX_PIXELS = 200_000_000
 """The default limit of a picture's size: 200 megapixels."""
@@ -160,7 +162,7 @@ def decode_picture(data: bytes, name: str = "picture", *, max_pixels: int = MAX_
             raise ValueError(
                 f"{header.width} x {header.height} pixels are more than the limit of {max_pixels / 1e6:g} million"
             )
-        image, warning = _decode(plain_png(data) if header.format == "PNG" else data, header)
+        image, warning = _decode(_checked(data, header), header)
     except ValueError as error:
         raise InputError(f"{name}: {error}") from error
     if image is None or image.size == 0:
@@ -214,6 +216,13 @@ def image_suffix(path: str | os.PathLike[str]) -> str:
     return suffix
 
 
+def _checked(data: bytes, header: ImageHeader) -> bytes:
+    """What OpenCV is to decode. Raises ValueError for damage that it would pass over, or that its libraries print."""
+    if header.format == "TIFF":
+        check_unpacks(data)
+    return plain_png(data) if header.format == "PNG" else data
+
+
 def _decode(data: bytes, header: ImageHeader) -> tuple[Image | None, str | None]:
     """(H, W, 3) uint8, or None if OpenCV refuses; and what is wrong with the file. Raises TruncatedError."""
     import cv2
@@ -222,6 +231,7 @@ def _decode(data: bytes, header: ImageHeader) -> tuple[Image | None, str | None]
         image, warning = decode_jpeg(data, header)
         if image is not None:
             return _upright(image, header.orientation), warning
+        data = plain_jpeg(data)
     if header.alpha:
         image = _imdecode(data, cv2.IMREAD_UNCHANGED)
         if image is not None and image.ndim == 3 and image.shape[2] == 4:

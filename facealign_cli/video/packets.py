@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import chain
@@ -12,6 +13,7 @@ from facealign_cli.errors import InputError
 from facealign_cli.files.jpeg import is_motion_jpeg
 from facealign_cli.video.base import check_frame_size, import_av
 from facealign_cli.video.clock import Clock, CountedTimes, FrameTimes, StatedTimes, look_ahead
+from facealign_cli.video.intact import damaged_at
 from facealign_cli.video.opening import open_container, shown
 from facealign_cli.video.whole import is_whole, joined_at
 
@@ -38,7 +40,7 @@ class ClipPackets:
         self.notes: list[str] = []
         self.problem: str | None = None
         self._last_end = self._picture_end = Fraction(0)
-        self._last_byte = 0
+        self._first_byte, self._last_byte = 0 if start_s is None else sys.maxsize, 0
         self.container = open_container(path)
         try:
             self.stream = choose_video(self.container, self.path, self.notes.append)
@@ -94,8 +96,9 @@ class ClipPackets:
         clock = Clock(self.origin, self._may_jump)
         self._clocks = {s.index: clock for s in self.container.streams}
         self.times: FrameTimes = StatedTimes()
-        self._can_seek = start.has_pts and not self._may_jump and not self.container.format.name.endswith("_pipe")
-        if start.has_pts:
+        has_pts = start.has_pts and not self._states_decoding_only()
+        self._can_seek = has_pts and not self._may_jump and not self.container.format.name.endswith("_pipe")
+        if has_pts:
             return
         step = self._step()
         self.times = CountedTimes(step, lambda: stream.codec_context.reorder_depth)
@@ -104,6 +107,12 @@ class ClipPackets:
         ):  # those without a time lie before, a frame's length each; the sound begins with them
             self._clocks = {i: Clock(self._first_of(i)) for i in self._clocks}
             self._clocks[stream.index] = Clock((start.first - start.missing * step) * stream.time_base)
+
+    def _states_decoding_only(self) -> bool:
+        """Whether times of showing are those of decoding, though frames change places: MXF without an index of that."""
+        first = next((p for p in self._head if p.stream is self.stream and p.size), None)
+        is_mxf = self.container.format.name == "mxf" and self.stream.codec_context.reorder_depth > 0
+        return is_mxf and first is not None and first.pts == first.dts
 
     def _step(self) -> Fraction:
         """Ticks between two frames: of the stated rate, or what packets state (raw H.264 at another rate than 25)."""
@@ -192,6 +201,8 @@ class ClipPackets:
             if packet.stream is self.stream:
                 self._picture_end = max(self._picture_end, end)
         if packet.pos is not None:
+            if self._start is not None and time is not None and time >= self._start - _MARGIN:
+                self._first_byte = min(self._first_byte, packet.pos)
             self._last_byte = max(self._last_byte, packet.pos + packet.size)
 
     def _cut_short(self) -> str | None:
@@ -201,6 +212,12 @@ class ClipPackets:
             return f"the file is cut short: it ends in the middle of its data, at {float(self._last_end):.3f} s"
         if (byte := joined_at(self.path, self.container.format.name, self._last_byte)) is not None:
             return f"another clip is joined to this one at byte {byte:,}, and is not read: cut the file there"
+        byte = damaged_at(self.path, self.container.format.name, self.stream.id)
+        if byte is not None and byte >= self._first_byte:
+            return (
+                f"the file is damaged at byte {byte:,}: frames that were there are missing, and have no rows; another "
+                "copy of the file may be whole"
+            )
         nearly_all = self._last_byte and self.container.size - self._last_byte < _NEARLY_ALL
         stated, end = self.stated_end(self.stream), self._picture_end
         if stated is None:

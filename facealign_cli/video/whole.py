@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import struct
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
@@ -22,7 +23,7 @@ def is_whole(path: str, format_name: str) -> bool | None:
     try:
         with open(path, "rb") as stream:
             return check(stream, os.fstat(stream.fileno()).st_size)
-    except (OSError, struct.error, ValueError, IndexError):
+    except (OSError, struct.error, ValueError, IndexError, KeyError):
         return None
 
 
@@ -68,13 +69,13 @@ def _vint(data: bytes) -> tuple[int | None, int]:
 
 
 def _riff(stream: BinaryIO, size: int) -> bool | None:
-    """AVI: RIFF parts of a stated length, one after another; 0 where a recorder never came to its end."""
+    """AVI: RIFF parts of a stated length, one after another; none, if it was broken off or went to a pipe."""
     position, whole = 0, None
     while position + 12 <= size:
         stream.seek(position)
         head = stream.read(8)
         length = struct.unpack("<I", head[4:])[0]
-        if head[:4] != b"RIFF" or length == 0:
+        if head[:4] != b"RIFF" or length in (0, 0xFFFFFFFF):
             return whole
         position += 8 + length + length % 2
         whole = position - length % 2 <= size
@@ -139,6 +140,8 @@ def _ogg(stream: BinaryIO, size: int) -> bool | None:
     at = data.rfind(b"OggS")
     if at < 0:
         return None
+    if at + 27 > len(data):
+        return False
     count = data[at + 26]
     return at + 27 + count + sum(data[at + 27 : at + 27 + count]) <= len(data)
 
@@ -155,6 +158,49 @@ def _motion_jpeg(stream: BinaryIO, size: int) -> bool | None:
     return stream.read().rstrip(b"\0").endswith(b"\xff\xd9")
 
 
+def _transport(stream: BinaryIO, size: int) -> bool | None:
+    """MPEG-TS consists of packets of one size."""
+    head = stream.read(1021)
+    found = next((n for n, at in ((188, 0), (192, 4), (204, 0)) if set(head[at : 5 * n : n]) == {0x47}), None)
+    return None if found is None else size % found == 0
+
+
+_CHROMA = re.compile(r"(420|422|444alpha|444|411|mono)(?:jpeg|mpeg2|paldv)?(p?\d+)?")
+"""Of a Y4M: how its colours are sampled, and how many bits a value has if it is not 8."""
+
+
+def _y4m(stream: BinaryIO, size: int) -> bool | None:
+    """Y4M: a line with the facts, then frames of one size, each behind a line that is FRAME, or begins so."""
+    line = stream.readline(1 << 10)
+    facts = {word[:1]: word[1:] for word in line.decode("ascii", "replace").split()[1:]}
+    width, height = int(facts["W"]), int(facts["H"])
+    kind = _CHROMA.fullmatch(facts.get("C", "420"))
+    if kind is None or stream.read(6) != b"FRAME\n":
+        return None
+    across, down = {"420": (2, 2), "422": (2, 1), "411": (4, 1)}.get(kind[1], (1, 1))
+    planes = {"mono": 0, "444alpha": 3}.get(kind[1], 2)
+    values = width * height + planes * -(-width // across) * -(-height // down)
+    return (size - len(line)) % (6 + values * (2 if kind[2] else 1)) == 0
+
+
+def _dv(stream: BinaryIO, size: int) -> bool | None:
+    """DV: frames of one size, for 50 or 60 fields a second; those of more bits have some times as much."""
+    return size % (144_000 if stream.read(4)[3] & 0x80 else 120_000) == 0
+
+
+def _klv(stream: BinaryIO, size: int) -> bool | None:
+    """MXF: a key of 16 bytes, a length, a value, one after another."""
+    position = 0
+    while position < size:
+        stream.seek(position)
+        head = stream.read(25)
+        if head[:4] != b"\x06\x0e\x2b\x34":
+            return None
+        used = head[16] & 0x7F if head[16] & 0x80 else 0
+        position += 17 + used + (int.from_bytes(head[17 : 17 + used], "big") if used else head[16])
+    return position == size
+
+
 _CHECKS: tuple[tuple[tuple[str, ...], Callable[[BinaryIO, int], bool | None]], ...] = (
     (("matroska", "webm"), _matroska),
     (("avi",), _riff),
@@ -164,4 +210,8 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[BinaryIO, int], bool | None]], .
     (("ogg",), _ogg),
     (("gif",), _gif),
     (("mjpeg", "jpeg_pipe"), _motion_jpeg),
+    (("mpegts",), _transport),
+    (("mxf",), _klv),
+    (("yuv4mpegpipe",), _y4m),
+    (("dv",), _dv),
 )

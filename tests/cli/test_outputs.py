@@ -28,6 +28,14 @@ def detect(*args: object) -> Result:
     return CliRunner().invoke(main, ["detect", "image", *map(str, args)])
 
 
+def test_an_error_that_is_told_names_its_picture() -> None:
+    """This one comes from where no name is known: the detector's box times its calibration."""
+    Path("boxes.json").write_text('{"a.png": [-1e9, -1e9, 1e9, 1e9], "b.png": []}')
+    result = detect("a.png", "b.png", "--boxes", "boxes.json", "--format", "json")
+    assert result.exit_code == 3
+    assert result.stderr.startswith("Error: a.png: bbox: expected sides of")
+
+
 @pytest.mark.parametrize(
     ("args", "code", "match"),
     [

@@ -116,6 +116,28 @@ def test_a_damaged_jpeg_is_read_and_says_so(small: np.ndarray, capfd: pytest.Cap
 
 
 @pytest.mark.parametrize(
+    ("place", "more", "match"),
+    [
+        (20, b"\x11" * 30, "Corrupt JPEG data: 30 extraneous bytes before marker 0xdb"),
+        (11, b"\x0f", "Warning: unknown JFIF revision number 15"),
+    ],
+)
+def test_what_is_odd_in_the_header_of_a_jpeg(
+    small: np.ndarray, capfd: pytest.CaptureFixture[str], place: int, more: bytes, match: str
+) -> None:
+    """OpenCV reads such a file, and libjpeg prints on standard error what it thinks of it."""
+    data = encode(small, ".jpg")
+    odd = data[:place] + more + data[place + (len(more) == 1) :]
+    picture = decode_picture(odd, "x.jpg")
+    np.testing.assert_array_equal(picture.image, decode_image(data))
+    assert picture.warning is not None
+    assert picture.warning.startswith(f"x.jpg: the JPEG is damaged: {match}")
+    with pytest.raises(InputError, match=r"^x\.jpg: the JPEG is damaged: "):
+        decode_image(odd.replace(b"\xff\xc0", b"\xff\xc3"), "x.jpg")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
     ("content", "match"),
     [
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC picture, which is not read here: convert it to JPEG first"),
@@ -152,6 +174,55 @@ def test_nothing_on_stderr(small: np.ndarray, capfd: pytest.CaptureFixture[str])
         with pytest.raises(InputError):
             decode_image(encode(small, suffix)[:3000])
     assert capfd.readouterr() == ("", "")
+
+
+def png(rows: bytes, *, size: tuple[int, int] = (20, 30), color: int = 0, **parts: bytes) -> bytes:
+    """A PNG of 8 bits whose data unfolds to these rows; parts stand before it, and everything has its checksum."""
+    header = struct.pack(">IIBBBBB", *size, 8, color, 0, 0, 0)
+    body = [png_chunk(b"IHDR", header), *(png_chunk(kind.encode(), part) for kind, part in parts.items())]
+    data = zlib.compress(rows)
+    body += [png_chunk(b"IDAT", data[:9]), png_chunk(b"IDAT", data[9:]), png_chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(body)
+
+
+ROWS = b"".join(b"\0" + bytes(range(i, i + 20)) for i in range(30))
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (png(ROWS[:-1]), "cut short: the PNG's data ends before its picture does"),
+        (png(ROWS, size=(20, 60)), "cut short: the PNG's data ends before its picture does"),
+        (png(ROWS[: 21 * 7] + b"\5" + ROWS[21 * 7 + 1 :]), "a row of a filter that there is not"),
+        (png(ROWS, color=3), "the PNG's colours are missing"),
+        (png(ROWS, color=3, PLTE=bytes(767)), "the PNG's colours are missing"),
+        (png(ROWS, color=5), "a kind of picture that there is not"),
+        (png(ROWS).replace(b"IHDR", b"CgBI"), "of Apple's own kind"),
+        (png(ROWS).replace(zlib.compress(ROWS)[9:], b"x"), "cut short|checksum"),
+    ],
+)
+def test_a_png_whose_checksums_hold_is_wrong_without_a_word_of_libpng(
+    content: bytes, match: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(InputError, match=match):
+        decode_image(content)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_libpng_would_comment_on_is_passed_over(capfd: pytest.CaptureFixture[str]) -> None:
+    whole = decode_image(png(ROWS))
+    assert whole[3, :, 0].tolist() == list(range(3, 23))
+    odd = png(ROWS + b"more", PLTE=bytes(5), tRNS=bytes(7), eXIf=b"none", iCCP=b"x")
+    np.testing.assert_array_equal(decode_image(odd), whole)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_rows_of_an_interlaced_png() -> None:
+    """Of the seven passes, the third has no pixel in a picture of 5 x 3."""
+    data = zlib.compress(b"\0\1" + b"\0\5" + b"\0\3" + b"\0\6\7\x08" + b"\0\2\4" * 2 + b"\0\x0a\x0b\x0c\x0d\x0e")
+    parts = ((b"IHDR", struct.pack(">IIBBBBB", 5, 3, 8, 0, 0, 0, 1)), (b"IDAT", data), (b"IEND", b""))
+    image = decode_image(b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*part) for part in parts))
+    assert image[1, :, 0].tolist() == [10, 11, 12, 13, 14]
 
 
 def test_a_jpeg_with_a_hole_is_damaged_not_cut_short(small: np.ndarray) -> None:

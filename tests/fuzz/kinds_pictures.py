@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +21,9 @@ _ENCODINGS: tuple[tuple[str, tuple[int, ...]], ...] = (
     (".webp", (cv2.IMWRITE_WEBP_QUALITY, 60)),
     (".webp", (cv2.IMWRITE_WEBP_QUALITY, 101)),
     (".tiff", ()),
+    (".tiff", (cv2.IMWRITE_TIFF_COMPRESSION, 1, cv2.IMWRITE_TIFF_ROWSPERSTRIP, 16)),
+    (".tiff", (cv2.IMWRITE_TIFF_COMPRESSION, 8)),
+    (".tiff", (cv2.IMWRITE_TIFF_COMPRESSION, 32773)),
     (".bmp", ()),
     (".gif", ()),
     (".avif", ()),
@@ -42,7 +47,22 @@ def pictures(_folder: Path) -> tuple[list[tuple[str, bytes]], Callable[[Path], o
         except cv2.error:
             continue  # not in this OpenCV
     aligner = Aligner()
-    return bases, lambda file: list(align_pictures([str(file)], aligner))
+    return bases, lambda file: _in_silence(lambda: list(align_pictures([str(file)], aligner)))
+
+
+def _in_silence(read: Callable[[], object]) -> object:
+    """Raises AssertionError where a library writes to standard error."""
+    before = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            found = read()
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+        said.seek(0)
+        assert not (text := said.read()), text[:200]
+    return found
 
 
 KINDS = {"pictures": pictures}

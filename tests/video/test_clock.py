@@ -68,6 +68,7 @@ COUNTED: dict[str, tuple[Sequence[str], str]] = {
     "fast.hevc": (("-c:v", "libx265", "-x265-params", "log-level=error"), "50"),
     "a.m2v": (("-c:v", "mpeg2video", "-bf", "2"), "25"),
     "a.m4v": (("-c:v", "mpeg4", "-bf", "2", "-f", "m4v"), "25"),
+    "no_index.mxf": (H264, "25"),
     "pyramid.avi": ((*H264, "-bf", "8", "-x264-params", "b-pyramid=normal"), "25"),
     "xvid.avi": (("-c:v", "mpeg4", "-bf", "2"), "25"),
     "mpeg2.avi": (("-c:v", "mpeg2video", "-bf", "2"), "30000/1001"),
