@@ -166,6 +166,8 @@ def _asf(data: mmap.mmap, _: int) -> int | None:
 _SIZES = ((188, 0), (192, 4), (204, 0))
 """Bytes of a packet, and where in it the mark stands: as broadcast, as Blu-ray has them, with error correction."""
 _MARK, _TABLES = 0x47, (0, 17)
+_AT_A_TIME = 1 << 18
+"""Packets that are looked at together: of a recording of hours there are hundreds of millions."""
 
 
 def _transport(data: mmap.mmap, pid: int) -> int | None:
@@ -173,18 +175,22 @@ def _transport(data: mmap.mmap, pid: int) -> int | None:
     found = next(((n, at) for n, at in _SIZES if len(data) >= 5 * n and set(data[at : 5 * n : n]) == {_MARK}), None)
     if found is None:
         return None
-    size, at = found
-    whole = np.frombuffer(data, np.uint8, len(data) // size * size).reshape(-1, size)
-    heads = whole[:, at : at + 6].copy()
-    del whole  # the file can be closed
-    wrong = np.flatnonzero(heads[:, 0] != _MARK)
-    broken = _left_out(heads, pid)
-    places = [int(where[0]) for where in (wrong, broken) if len(where)]
-    return min(places) * size if places else None
+    (size, at), count = found, len(data) // found[0]
+    before = np.empty((0, 6), np.uint8)  # the stream's last packet, and what comes after it
+    for first in range(0, count, _AT_A_TIME):
+        whole = np.frombuffer(data, np.uint8, min(_AT_A_TIME, count - first) * size, first * size).reshape(-1, size)
+        heads = np.concatenate([before, whole[:, at : at + 6]])
+        del whole  # the file can be closed
+        own, broken = _left_out(heads, pid)
+        wrong = np.flatnonzero(heads[:, 0] != _MARK)
+        if places := [int(where[0]) for where in (wrong, broken) if len(where)]:
+            return (first - len(before) + min(places)) * size
+        before = heads[own[-1] if len(own) else 0 :]
+    return None
 
 
-def _left_out(heads: np.ndarray, pid: int) -> np.ndarray:
-    """The packets of a stream before which others are missing. Where another recording was joined, none are."""
+def _left_out(heads: np.ndarray, pid: int) -> tuple[np.ndarray, np.ndarray]:
+    """The packets of a stream, and those before which others are missing. Where a recording was joined, none are."""
     pids = (heads[:, 1] & 31).astype(np.int32) << 8 | heads[:, 2]
     own = np.flatnonzero((pids == pid) & (heads[:, 3] & 16 > 0))
     step = np.diff(heads[own, 3] & 15) & 15
@@ -193,8 +199,7 @@ def _left_out(heads: np.ndarray, pid: int) -> np.ndarray:
     is_new = marked & (heads[own, 5] & 0x80 > 0)
     is_joined = marked & (heads[own, 5] & 0x40 > 0) & (heads[own, 1] & 0x40 > 0)
     is_fine = (step <= 1) | is_new[1:] | (is_joined[1:] & (np.diff(tables) > 0))
-    result: np.ndarray = own[1:][~is_fine]
-    return result
+    return own, own[1:][~is_fine]
 
 
 _CHECKS: tuple[tuple[tuple[str, ...], Callable[[mmap.mmap, int], int | None]], ...] = (

@@ -10,6 +10,7 @@ import av
 import pytest
 from clips import noisy_pictures, write_clip
 
+from facealign_cli.video import intact
 from facealign_cli.video.base import VideoFrame
 from facealign_cli.video.container import ContainerSource
 from facealign_cli.video.intact import damaged_at
@@ -81,6 +82,23 @@ def test_what_is_joined_or_stands_behind_is_no_damage(tmp_path: Path, name: str)
     behind = data if name == "a.ts" else data + bytes(3000)
     path.write_bytes(data + behind)
     assert damaged_at(str(path), *facts) is None
+
+
+@pytest.mark.parametrize("at_a_time", [1, 7, 1 << 18])
+def test_how_many_packets_are_looked_at_together_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_a_time: int
+) -> None:
+    path = write_clip(tmp_path / "a.ts", noisy_pictures(6), sound="aac")
+    facts, data = facts_of(path), path.read_bytes()
+    monkeypatch.setattr(intact, "_AT_A_TIME", at_a_time)
+    path.write_bytes(data * 2)
+    assert damaged_at(str(path), *facts) is None
+    gap = len(data) // 188 // 2 * 188
+    path.write_bytes(data[:gap] + data[gap + 3 * 188 :])
+    broken = damaged_at(str(path), *facts)
+    assert broken is not None and gap <= broken < gap + 20 * 188
+    path.write_bytes(data[:gap] + b"\0" + data[gap + 1 :])
+    assert damaged_at(str(path), *facts) == gap
 
 
 @pytest.mark.parametrize(("name", "how"), [("a.mkv", {}), ("a.webm", {"codec": "libvpx", "options": {"live": "1"}})])
