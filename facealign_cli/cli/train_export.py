@@ -79,7 +79,7 @@ def export(
     from facealign_cli.training import require_packages
 
     require_packages()
-    from facealign_cli.models.registry import check_entry, enter_model
+    from facealign_cli.models.registry import enter_model
     from facealign_cli.training.centre import FEWEST_FACES
     from facealign_cli.training.checkpoint import load_checkpoint, mean_of, model_of, save_weights
     from facealign_cli.training.export import export_model
@@ -90,13 +90,7 @@ def export(
 
     if beside and not data:
         raise click.UsageError("--centre-with needs the faces of that data set: name their pack with --data")
-    check_output(output, overwrite)
-    if weights is not None:
-        if weights.resolve() == output.resolve():
-            raise InputError(f"{weights} cannot hold both the graph and the weights")
-        check_output(weights, overwrite)
-    if index is not None:
-        check_entry(index, name, overwrite)
+    _check_outputs(output, weights, index, name, overwrite)
     values = mean_of([load_checkpoint(path) for path in (checkpoint, *others)])
     model = model_of(values, trained_only=True)
     crops, figures = held_out_figures(model, read_packs(data), dict(beside)) if data else (None, {})
@@ -124,6 +118,19 @@ def export(
         about = {"name": f"{name} {model_version}", "licence": licence, "training_data": training_data}
         save_weights(weights, values, overwrite, about)
     _print_differences(report)
+
+
+def _check_outputs(output: Path, weights: Path | None, index: Path | None, name: str, overwrite: bool) -> None:
+    """Raise InputError, OutputError or ModelError if something that is to be written may not be, before the work."""
+    from facealign_cli.models.registry import check_entry
+
+    check_output(output, overwrite)
+    if weights is not None:
+        if weights.resolve() == output.resolve():
+            raise InputError(f"{weights} cannot hold both the graph and the weights")
+        check_output(weights, overwrite)
+    if index is not None:
+        check_entry(index, name, overwrite)
 
 
 def _print_differences(report: ExportReport) -> None:
