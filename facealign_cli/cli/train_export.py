@@ -78,6 +78,8 @@ def export(
     """Write a checkpoint as one ONNX graph, if ONNX Runtime gives the same landmarks as torch."""
     from facealign_cli.training import require_packages
 
+    if beside and not data:
+        raise click.UsageError("--centre-with needs the faces of that data set: name their pack with --data")
     require_packages()
     from facealign_cli.models.registry import enter_model
     from facealign_cli.training.centre import FEWEST_FACES
@@ -88,8 +90,6 @@ def export(
     from facealign_cli.training.origin import inherited
     from facealign_cli.training.pack import read_packs
 
-    if beside and not data:
-        raise click.UsageError("--centre-with needs the faces of that data set: name their pack with --data")
     _check_outputs(output, weights, index, name, overwrite)
     values = mean_of([load_checkpoint(path) for path in (checkpoint, *others)])
     model = model_of(values, trained_only=True)

@@ -15,6 +15,9 @@ from facealign_cli.files.header import read_header
 from facealign_cli.files.pictures import decode_image
 from facealign_cli.files.tiff import check_unpacks
 
+ROWS_PER_STRIP = 278
+"""OpenCV names this parameter since 4.10."""
+
 
 def tiff(parts: list[bytes], **tags: int | list[int]) -> bytes:
     """A small TIFF of these strips or tiles; t277=3 sets tag 277. Grey, 8 bits, 20 x 30, one strip, if nothing else."""
@@ -78,7 +81,7 @@ def test_parts_and_colours_behind_the_end(small: np.ndarray) -> None:
     with pytest.raises(InputError, match="cut short: a table of the TIFF lies behind its end"):
         decode_image(colours[:at] + struct.pack("<I", len(colours) - 100) + colours[at + 4 :])
     for compression in (1, 5, 8, 32773):
-        data = encode(small, ".tiff", cv2.IMWRITE_TIFF_COMPRESSION, compression, cv2.IMWRITE_TIFF_ROWSPERSTRIP, 7)
+        data = encode(small, ".tiff", cv2.IMWRITE_TIFF_COMPRESSION, compression, ROWS_PER_STRIP, 7)
         np.testing.assert_array_equal(decode_image(data), small)
 
 

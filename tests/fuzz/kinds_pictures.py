@@ -13,6 +13,8 @@ import numpy as np
 from facealign_cli.aligner import Aligner, align_pictures
 
 ASTRONAUT = Path(__file__).resolve().parents[2] / "docs" / "astronaut.jpg"
+_ROWS_PER_STRIP = 278
+"""OpenCV names this parameter since 4.10."""
 _ENCODINGS: tuple[tuple[str, tuple[int, ...]], ...] = (
     (".jpg", ()),
     (".jpg", (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)),
@@ -21,7 +23,7 @@ _ENCODINGS: tuple[tuple[str, tuple[int, ...]], ...] = (
     (".webp", (cv2.IMWRITE_WEBP_QUALITY, 60)),
     (".webp", (cv2.IMWRITE_WEBP_QUALITY, 101)),
     (".tiff", ()),
-    (".tiff", (cv2.IMWRITE_TIFF_COMPRESSION, 1, cv2.IMWRITE_TIFF_ROWSPERSTRIP, 16)),
+    (".tiff", (cv2.IMWRITE_TIFF_COMPRESSION, 1, _ROWS_PER_STRIP, 16)),
     (".tiff", (cv2.IMWRITE_TIFF_COMPRESSION, 8)),
     (".tiff", (cv2.IMWRITE_TIFF_COMPRESSION, 32773)),
     (".bmp", ()),
