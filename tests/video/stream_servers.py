@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import socket
 import socketserver
 import struct
 import threading
@@ -159,6 +160,8 @@ class _RtspHandler(socketserver.StreamRequestHandler):
                 self._answer(headers, "", "Session: 1")
                 self.server.plays += 1
                 self._play()
+                self.connection.shutdown(socket.SHUT_WR)
+                self.rfile.read()  # closed before the client has spoken to its end, it would lose what it has not read
                 return
             else:
                 self._answer(headers, "", "Public: DESCRIBE, SETUP, PLAY, TEARDOWN")
