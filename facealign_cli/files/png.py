@@ -32,14 +32,14 @@ def png_header(data: bytes) -> ImageHeader:
         raise ValueError("damaged, or of Apple's own kind (CgBI): the PNG does not begin with its header")
     width, height, depth, color, packing, filtering, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
     alpha, orientation, packed, frames = color in (4, 6), 1, 0, 1
-    for kind, chunk, intact in png_chunks(data):
+    for kind, chunk in _chunks(data):
         packed += len(chunk) - 12 if kind == b"IDAT" else 0
-        if not intact and kind in (b"IHDR", b"PLTE", b"IDAT", b"IEND"):
+        if kind in (b"IHDR", b"PLTE", b"IDAT", b"IEND") and not _is_intact(chunk):
             raise ValueError(f"damaged: wrong checksum of the PNG's {kind.decode()}")
         alpha |= kind == b"tRNS"
         if kind == b"acTL":  # an APNG
             (frames,) = struct.unpack_from(">I", chunk, 8)
-        if kind == b"eXIf" and intact:
+        if kind == b"eXIf" and _is_intact(chunk):
             orientation = exif_orientation(chunk[8:-4])
     if depth not in _DEPTHS.get(color, ()) or packing or filtering or interlaced > 1:
         raise ValueError("damaged: the PNG's header states a kind of picture that there is not")
@@ -48,8 +48,8 @@ def png_header(data: bytes) -> ImageHeader:
     return ImageHeader("PNG", width, height, alpha, orientation, more="frames" if frames > 1 else None)
 
 
-def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
-    """(type, whole chunk, checksum right?) up to IEND. Raises TruncatedError if it is not reached."""
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(type, whole chunk) up to IEND. Raises TruncatedError if it is not reached."""
     position, kind = 8, b""
     while kind != b"IEND":
         if position + 12 > len(data):
@@ -59,8 +59,12 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
         if len(chunk) < 12 + length:
             raise TruncatedError("the file is cut short: the PNG has no end")
         kind = chunk[4:8]
-        yield kind, chunk, zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")
+        yield kind, chunk
         position += 12 + length
+
+
+def _is_intact(chunk: bytes) -> bool:
+    return zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")
 
 
 def plain_png(data: bytes) -> bytes:
@@ -71,10 +75,10 @@ def plain_png(data: bytes) -> bytes:
     """
     (header,), found, packed = struct.unpack_from("13s", data, 16), dict[bytes, bytes](), []
     color = header[9]
-    for kind, chunk, intact in png_chunks(data):
+    for kind, chunk in _chunks(data):
         if kind == b"IDAT":
             packed.append(chunk[8:-4])
-        elif intact and not packed and _is_used(kind, chunk[8:-4], color, found):
+        elif not packed and _is_intact(chunk) and _is_used(kind, chunk[8:-4], color, found):
             found[kind] = chunk[8:-4]
     if color == 3 and b"PLTE" not in found:
         raise ValueError("damaged: the PNG's colours are missing")

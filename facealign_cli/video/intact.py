@@ -15,6 +15,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from facealign_cli.video.whole import TS_MARK, klv_length, ts_layout
+
 
 def damaged_at(path: str, format_name: str, stream_id: int) -> int | None:
     """The first byte at which the file's chain of parts breaks; None: nowhere, or a container that has none.
@@ -132,15 +134,11 @@ def _colors(flags: int) -> int:
 
 
 def _mxf(data: mmap.mmap, _: int) -> int | None:
-    """SMPTE 336M: a key, a length in 1 to 9 bytes, a value."""
     position = max(data.find(b"\x06\x0e\x2b\x34"), 0)
     while position + 17 <= len(data):
         if data[position : position + 4] != b"\x06\x0e\x2b\x34":
             return position
-        first = data[position + 16]
-        used = first & 0x7F if first & 0x80 else 0
-        length = int.from_bytes(data[position + 17 : position + 17 + used], "big") if used else first
-        position += 17 + used + length
+        position += klv_length(data[position : position + 25])
     return None
 
 
@@ -163,26 +161,24 @@ def _asf(data: mmap.mmap, _: int) -> int | None:
     return None
 
 
-_SIZES = ((188, 0), (192, 4), (204, 0))
-"""Bytes of a packet, and where in it the mark stands: as broadcast, as Blu-ray has them, with error correction."""
-_MARK, _TABLES = 0x47, (0, 17)
+_TABLES = (0, 17)
 _AT_A_TIME = 1 << 18
 """Packets that are looked at together: of a recording of hours there are hundreds of millions."""
 
 
 def _transport(data: mmap.mmap, pid: int) -> int | None:
     """Every packet begins with a mark, and those of a stream are counted from 0 to 15, again and again."""
-    found = next(((n, at) for n, at in _SIZES if len(data) >= 5 * n and set(data[at : 5 * n : n]) == {_MARK}), None)
-    if found is None:
+    layout = ts_layout(data)
+    if layout is None or len(data) < 5 * layout[0]:
         return None
-    (size, at), count = found, len(data) // found[0]
+    (size, at), count = layout, len(data) // layout[0]
     before = np.empty((0, 6), np.uint8)  # the stream's last packet, and what comes after it
     for first in range(0, count, _AT_A_TIME):
         whole = np.frombuffer(data, np.uint8, min(_AT_A_TIME, count - first) * size, first * size).reshape(-1, size)
         heads = np.concatenate([before, whole[:, at : at + 6]])
         del whole  # the file can be closed
         own, broken = _left_out(heads, pid)
-        wrong = np.flatnonzero(heads[:, 0] != _MARK)
+        wrong = np.flatnonzero(heads[:, 0] != TS_MARK)
         if places := [int(where[0]) for where in (wrong, broken) if len(where)]:
             return (first - len(before) + min(places)) * size
         before = heads[own[-1] if len(own) else 0 :]

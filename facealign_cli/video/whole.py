@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import re
 import struct
@@ -158,11 +159,20 @@ def _motion_jpeg(stream: BinaryIO, size: int) -> bool | None:
     return stream.read().rstrip(b"\0").endswith(b"\xff\xd9")
 
 
+TS_MARK = 0x47
+"""With this, a packet of MPEG-TS begins."""
+
+
+def ts_layout(data: bytes | mmap.mmap) -> tuple[int, int] | None:
+    """Bytes of a packet, and where in it the mark stands: as broadcast, as Blu-ray has it, with error correction."""
+    sizes = ((188, 0), (192, 4), (204, 0))
+    return next(((n, at) for n, at in sizes if set(data[at : 5 * n : n]) == {TS_MARK}), None)
+
+
 def _transport(stream: BinaryIO, size: int) -> bool | None:
     """MPEG-TS consists of packets of one size."""
-    head = stream.read(1021)
-    found = next((n for n, at in ((188, 0), (192, 4), (204, 0)) if set(head[at : 5 * n : n]) == {0x47}), None)
-    return None if found is None else size % found == 0
+    layout = ts_layout(stream.read(1021))
+    return None if layout is None else size % layout[0] == 0
 
 
 _CHROMA = re.compile(r"(420|422|444alpha|444|411|mono)(?:jpeg|mpeg2|paldv)?(p?\d+)?")
@@ -196,9 +206,14 @@ def _klv(stream: BinaryIO, size: int) -> bool | None:
         head = stream.read(25)
         if head[:4] != b"\x06\x0e\x2b\x34":
             return None
-        used = head[16] & 0x7F if head[16] & 0x80 else 0
-        position += 17 + used + (int.from_bytes(head[17 : 17 + used], "big") if used else head[16])
+        position += klv_length(head)
     return position == size
+
+
+def klv_length(head: bytes) -> int:
+    """Bytes of a part of an MXF, whose first 25 are given: a key of 16, a length in 1 to 9, a value (SMPTE 336M)."""
+    used = head[16] & 0x7F if head[16] & 0x80 else 0
+    return 17 + used + (int.from_bytes(head[17 : 17 + used], "big") if used else head[16])
 
 
 _CHECKS: tuple[tuple[tuple[str, ...], Callable[[BinaryIO, int], bool | None]], ...] = (
